@@ -1,0 +1,136 @@
+package datapath
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// Kind is a kind of kernel object. Their order is the order of creation.
+type Kind uint8
+
+// The kinds. A foreign event makes one kind dirty, never all.
+const (
+	KindSysctl Kind = iota
+	KindLink
+	KindAddr
+	KindNeigh
+	KindFDB
+	KindRoute
+	KindSet
+	KindChain
+	KindElement
+	KindRule
+	kindEnd
+)
+
+// Key names one kernel object. Two producers with one key and different values
+// are an error that names both.
+type Key struct {
+	Kind Kind
+	ID   string
+}
+
+// Object is one kernel object as it should be, or as it is. Implementations are
+// comparable structs.
+type Object interface {
+	Key() Key
+	String() string
+}
+
+// MAC is an Ethernet address. The zero value means none, or any.
+type MAC = intent.MAC
+
+// Names of our own devices and numbers in the kernel.
+const (
+	FabricLink  = "weft0"    // a bridge without ports, holds the fabric addresses
+	VXLANLink4  = "weft-vx"  // VXLAN over an IPv4 underlay
+	VXLANLink6  = "weft-vx6" // VXLAN over an IPv6 underlay
+	PodPrefix   = "wf"       // pod veths: wf + 11 hex
+	RouteProto  = 87         // rtnetlink protocol of every route of ours
+	Table       = "weft"     // nftables table, family inet
+	LinkVXLAN   = "vxlan"
+	LinkBridge  = "bridge"
+	LinkVeth    = "veth"
+	RouteNormal = ""
+	Blackhole   = "blackhole"
+)
+
+// Link is a network device. A veth is made by package pod, because its other
+// end lives in the pod; here it is only configured, never created, and removed
+// by name.
+type Link struct {
+	Name  string
+	Type  string // LinkVXLAN, LinkBridge, LinkVeth
+	MTU   int    // bytes
+	MAC   MAC
+	VXLAN VXLAN // for LinkVXLAN
+}
+
+// VXLAN is what cannot be changed on a VXLAN device without making it anew,
+// but for CheckOff. Learning is always off, the device has no lower device and
+// addrgenmode none.
+type VXLAN struct {
+	VNI      uint32
+	Port     uint16
+	Local    netip.Addr // underlay address
+	CheckOff bool       // transmit checksum offload switched off
+}
+
+// Key implements Object.
+func (l Link) Key() Key { return Key{KindLink, l.Name} }
+
+// Addr is an address on a device. IPv6 addresses are set nodad.
+type Addr struct {
+	Dev    string
+	Prefix netip.Prefix
+}
+
+// Key implements Object.
+func (a Addr) Key() Key { return Key{KindAddr, a.Dev + " " + a.Prefix.String()} }
+
+// Route is a route of protocol 87 in table main.
+type Route struct {
+	Dst    netip.Prefix
+	Type   string     // RouteNormal or Blackhole
+	Via    netip.Addr // zero: on-link, scope link for IPv4
+	Dev    string
+	OnLink bool
+	Src    netip.Addr // preferred source; zero: none
+	MTU    int        // bytes; 0: the device's
+	Metric uint32     // 0: the kernel's own default, for IPv6 1024
+}
+
+// Key implements Object. Two routes of ours to one destination differ by metric.
+func (r Route) Key() Key { return Key{KindRoute, fmt.Sprintf("%v metric %d", r.Dst, r.Metric)} }
+
+// Neigh is a permanent neighbour entry.
+type Neigh struct {
+	Dev string
+	IP  netip.Addr
+	MAC MAC
+}
+
+// Key implements Object.
+func (n Neigh) Key() Key { return Key{KindNeigh, n.Dev + " " + n.IP.String()} }
+
+// FDB is a permanent forwarding entry of a VXLAN device.
+type FDB struct {
+	Dev string
+	MAC MAC
+	Dst netip.Addr // VTEP on the underlay
+}
+
+// Key implements Object. One MAC has one VTEP.
+func (f FDB) Key() Key { return Key{KindFDB, fmt.Sprintf("%s %v", f.Dev, f.MAC)} }
+
+// Sysctl is a kernel setting, by its path below /proc/sys with slashes
+// (a device's name may hold dots).
+type Sysctl struct {
+	Path  string // net/ipv4/conf/weft0/rp_filter
+	Value string
+}
+
+// Key implements Object.
+func (s Sysctl) Key() Key { return Key{KindSysctl, s.Path} }

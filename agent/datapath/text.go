@@ -1,0 +1,169 @@
+package datapath
+
+import (
+	"fmt"
+	"strings"
+)
+
+// String is what an operator would type: ip link syntax.
+func (l Link) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "link %s type %s", l.Name, l.Type)
+	if l.Type == LinkVXLAN {
+		v := l.VXLAN
+		fmt.Fprintf(&b, " id %d local %v dstport %d nolearning", v.VNI, v.Local, v.Port)
+		if v.CheckOff {
+			b.WriteString(" tx-checksum off")
+		}
+	}
+	if l.MAC != (MAC{}) {
+		fmt.Fprintf(&b, " address %v", l.MAC)
+	}
+	if l.MTU != 0 {
+		fmt.Fprintf(&b, " mtu %d", l.MTU)
+	}
+	b.WriteString(" up")
+	return b.String()
+}
+
+// String is ip address syntax.
+func (a Addr) String() string {
+	s := fmt.Sprintf("addr %v dev %s", a.Prefix, a.Dev)
+	if a.Prefix.Addr().Is6() {
+		s += " nodad"
+	}
+	return s
+}
+
+// String is ip route syntax.
+func (r Route) String() string {
+	var b strings.Builder
+	b.WriteString("route ")
+	if r.Type != RouteNormal {
+		b.WriteString(r.Type + " ")
+	}
+	b.WriteString(r.Dst.String())
+	if r.Via.IsValid() {
+		fmt.Fprintf(&b, " via %v", r.Via)
+	}
+	if r.Dev != "" {
+		fmt.Fprintf(&b, " dev %s", r.Dev)
+	}
+	fmt.Fprintf(&b, " proto %d", RouteProto)
+	if r.Src.IsValid() {
+		fmt.Fprintf(&b, " src %v", r.Src)
+	}
+	if r.Metric != 0 {
+		fmt.Fprintf(&b, " metric %d", r.Metric)
+	}
+	if r.MTU != 0 {
+		fmt.Fprintf(&b, " mtu %d", r.MTU)
+	}
+	if r.OnLink {
+		b.WriteString(" onlink")
+	}
+	return b.String()
+}
+
+// String is ip neighbour syntax.
+func (n Neigh) String() string {
+	return fmt.Sprintf("neigh %v lladdr %v dev %s nud permanent", n.IP, n.MAC, n.Dev)
+}
+
+// String is bridge fdb syntax.
+func (f FDB) String() string {
+	return fmt.Sprintf("fdb %v dev %s dst %v self permanent", f.MAC, f.Dev, f.Dst)
+}
+
+// String is sysctl syntax.
+func (s Sysctl) String() string { return fmt.Sprintf("sysctl %s=%s", s.Path, s.Value) }
+
+// String is nft syntax.
+func (s Set) String() string {
+	what, typ := "set", s.Type
+	if s.Data != "" {
+		what, typ = "map", s.Type+" : "+s.Data
+	}
+	flags := ""
+	if s.Interval {
+		flags = " flags interval;"
+	}
+	return fmt.Sprintf("%s %s { type %s;%s }", what, s.Name, typ, flags)
+}
+
+// String is nft syntax.
+func (e Element) String() string {
+	if e.Data != "" {
+		return fmt.Sprintf("element %s { %s : %s }", e.Set, e.Elem, e.Data)
+	}
+	return fmt.Sprintf("element %s { %s }", e.Set, e.Elem)
+}
+
+// String is nft syntax.
+func (c Chain) String() string {
+	if c.Hook == "" {
+		return "chain " + c.Name
+	}
+	return fmt.Sprintf("chain %s { type %s hook %s priority %d; policy accept; }", c.Name, c.Type, c.Hook, c.Priority)
+}
+
+// String names the chain and the index, then the rule as Text.
+func (r Rule) String() string { return fmt.Sprintf("rule %s %d %s", r.Chain, r.Index, r.Text()) }
+
+// Text is the rule in nft syntax. Its hash is the rule's identity in the kernel.
+func (r Rule) Text() string {
+	var words []string
+	for _, m := range r.Match {
+		if m.Field != "" {
+			words = append(words, m.text())
+		}
+	}
+	for _, a := range r.Do {
+		if a.Verb != "" {
+			words = append(words, a.text())
+		}
+	}
+	if r.Comment != "" {
+		words = append(words, fmt.Sprintf("comment %q", r.Comment))
+	}
+	return strings.Join(words, " ")
+}
+
+func (m Match) text() string {
+	not, value := "", m.Value
+	if m.Not {
+		not = "!= "
+	}
+	switch m.Field {
+	case IIfName, OIfName:
+		value = fmt.Sprintf("%q", m.Value)
+	case Mark, CTMark:
+		if v, mask, ok := strings.Cut(m.Value, "/"); ok {
+			return fmt.Sprintf("%s & %s %s %s", m.Field, mask, equals(m.Not), v)
+		}
+	case TCPFlags:
+		return fmt.Sprintf("%s %s %s", m.Field, equals(m.Not), m.Value)
+	}
+	return fmt.Sprintf("%s %s%s", m.Field, not, value)
+}
+
+func equals(not bool) string {
+	if not {
+		return "!="
+	}
+	return "=="
+}
+
+func (a Action) text() string {
+	switch a.Verb {
+	case SetMark, SetCTMark:
+		field := strings.TrimSuffix(string(a.Verb), " set")
+		if v, mask, ok := strings.Cut(a.Arg, "/"); ok {
+			return fmt.Sprintf("%s %s & ~%s | %s", a.Verb, field, mask, v)
+		}
+	}
+	if a.Arg == "" {
+		return string(a.Verb)
+	}
+	return string(a.Verb) + " " + a.Arg
+}

@@ -1,0 +1,132 @@
+package intent
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Transport is how one pair of nodes reaches each other.
+type Transport string
+
+// The transports of this release.
+const (
+	Direct  Transport = "direct" // routed over a shared L2
+	Overlay Transport = "vxlan"
+	NoPath  Transport = "none"
+)
+
+// VXLAN's cost in bytes per packet, by the underlay's family: outer Ethernet is
+// the underlay's own, so outer IP + UDP 8 + VXLAN 8 + inner Ethernet 14
+// (RFC 7348, section 5).
+const (
+	vxlanOverhead4 = 20 + 8 + 8 + 14
+	vxlanOverhead6 = 40 + 8 + 8 + 14
+
+	// MinMTU6 is what IPv6 needs of every link (RFC 8200, section 5).
+	MinMTU6 = 1280
+)
+
+// Path is the way between two nodes, the same seen from both ends but for the
+// exchange of Local and Remote.
+type Path struct {
+	Transport Transport
+	Local     Underlay
+	Remote    Underlay
+	MTU       int // bytes of a packet between pods
+	Why       string
+}
+
+// Path says how a reaches b. The pair uses one underlay family: the first in
+// the list of the lower-named node that both have.
+func (c Cluster) Path(a, b Peer) Path {
+	if c.Backend == None {
+		return Path{Transport: NoPath, Why: "backend none: routes are somebody else's"}
+	}
+	local, remote, ok := pair(a, b)
+	if !ok {
+		return Path{Transport: NoPath, Why: "no family of underlay addresses that both have"}
+	}
+	p := Path{Local: local, Remote: remote, MTU: min(local.MTU, remote.MTU)}
+	shared := SameLink(local, remote)
+	switch {
+	case c.Backend == HostGW && shared:
+		p.Transport, p.Why = Direct, "host-gw: both are on "+local.Addr.Masked().String()
+	case c.Backend == HostGW:
+		p.Transport, p.MTU = NoPath, 0
+		p.Why = fmt.Sprintf("host-gw needs a shared L2: %v and %v are not on one link", local.Addr, remote.Addr)
+	case c.DirectRouting && shared:
+		p.Transport, p.Why = Direct, "directRouting: both are on "+local.Addr.Masked().String()
+	default:
+		p.Transport, p.Why = Overlay, "backend vxlan"
+		p.MTU -= VXLANOverhead(local.Addr.Addr().Is4())
+	}
+	return p
+}
+
+// Overhead is the largest cost in bytes of any transport that the backend
+// allows over an underlay of a family.
+func (c Cluster) Overhead(is4 bool) int {
+	if c.Backend == VXLAN {
+		return VXLANOverhead(is4)
+	}
+	return 0
+}
+
+// VXLANOverhead is VXLAN's cost in bytes over an underlay of a family.
+func VXLANOverhead(is4 bool) int {
+	if is4 {
+		return vxlanOverhead4
+	}
+	return vxlanOverhead6
+}
+
+// PodMTU is the MTU in bytes for the devices of a node's pods: what fits
+// through every transport allowed over every underlay address that it has.
+// It is 0 while the node has no underlay address.
+func (c Cluster) PodMTU(self Peer) int {
+	if c.MTU > 0 {
+		return c.MTU
+	}
+	mtu := 0
+	for _, u := range self.Underlay {
+		if m := u.MTU - c.Overhead(u.Addr.Addr().Is4()); mtu == 0 || m < mtu {
+			mtu = m
+		}
+	}
+	return mtu
+}
+
+// SameLink tells whether two addresses share a link's subnet.
+func SameLink(a, b Underlay) bool {
+	return a.Addr.Masked() == b.Addr.Masked() && a.Addr.Bits() < a.Addr.Addr().BitLen()
+}
+
+func pair(a, b Peer) (local, remote Underlay, ok bool) {
+	first, other := a, b
+	if b.Name < a.Name {
+		first, other = b, a
+	}
+	for _, u := range first.Underlay {
+		is4 := u.Addr.Addr().Is4()
+		if v, found := other.UnderlayOf(is4); found {
+			if first.Name == a.Name {
+				return u, v, true
+			}
+			return v, u, true
+		}
+	}
+	return Underlay{}, Underlay{}, false
+}
+
+// Families lists the families of prefixes in their first order of appearance:
+// true is IPv4.
+func Families(prefixes []netip.Prefix) []bool {
+	var out []bool
+	for _, p := range prefixes {
+		is4 := p.Addr().Is4()
+		if len(out) == 0 || (len(out) == 1 && out[0] != is4) {
+			out = append(out, is4)
+		}
+	}
+	return out
+}
