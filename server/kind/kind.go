@@ -1,0 +1,127 @@
+package kind
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/weft-net/weft/server/store"
+)
+
+// APIVersion of every kind.
+const APIVersion = "weft/v1"
+
+// Schema of stored objects. A server refuses to read a higher one.
+const Schema = 1
+
+// Names of the kinds.
+const (
+	ClusterConfig = "ClusterConfig"
+	Node          = "Node"
+	Lease         = "Lease"
+	Endpoint      = "Endpoint" // read-only, from observations
+
+	// Report is stored beside the kinds below store.Intent, because peers need
+	// it; operators see it as status of Node.
+	Report = "report"
+)
+
+// DefaultName is the name of the only ClusterConfig.
+const DefaultName = "default"
+
+// Object is one object as it is stored, JSON below store.Intent.
+type Object struct {
+	Schema     int             `json:"schema"`
+	APIVersion string          `json:"apiVersion"`
+	Kind       string          `json:"kind"`
+	Metadata   Metadata        `json:"metadata"`
+	Spec       json.RawMessage `json:"spec"`
+}
+
+// Metadata names an object.
+type Metadata struct {
+	Name        string            `json:"name"`
+	Namespace   string            `json:"namespace,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	CreatedUnix int64             `json:"createdUnix,omitempty"`
+}
+
+// ClusterConfigSpec is everything that holds for the whole cluster.
+type ClusterConfigSpec struct {
+	ClusterCIDRs       []netip.Prefix `json:"clusterCIDRs"`
+	ServiceCIDRs       []netip.Prefix `json:"serviceCIDRs,omitempty"`
+	NodeCIDRMaskSize4  int            `json:"nodeCIDRMaskSizeIPv4,omitempty"` // default 24
+	NodeCIDRMaskSize6  int            `json:"nodeCIDRMaskSizeIPv6,omitempty"` // default 64
+	Backend            string         `json:"backend,omitempty"`              // default vxlan
+	DirectRouting      bool           `json:"directRouting,omitempty"`
+	VNI                uint32         `json:"vni,omitempty"`        // default 4096
+	VXLANPort          uint16         `json:"vxlanPort,omitempty"`  // default 8472
+	MTU                int            `json:"mtu,omitempty"`        // bytes; 0 derives it
+	Masquerade         string         `json:"masquerade,omitempty"` // auto (IPv4, and IPv6 of ULA ranges), always, never
+	NonMasqueradeCIDRs []netip.Prefix `json:"nonMasqueradeCIDRs,omitempty"`
+}
+
+// NodeSpec is what operators say of a node. Its labels are in the metadata.
+type NodeSpec struct{}
+
+// LeaseSpec is the subnets of one node, one prefix a family or more. Applied
+// before the node joins, it is a reservation.
+type LeaseSpec struct {
+	Node     string         `json:"node"`
+	Prefixes []netip.Prefix `json:"prefixes"`
+}
+
+// ReportSpec is what a node last said of itself, stored for its peers.
+type ReportSpec struct {
+	Addresses []ReportAddress   `json:"addresses"`
+	External  []netip.Addr      `json:"external,omitempty"`
+	VTEP      string            `json:"vtep,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+}
+
+// ReportAddress is one underlay address of a node.
+type ReportAddress struct {
+	Address netip.Prefix `json:"address"` // with its link's length, not masked
+	Device  string       `json:"device"`
+	MTU     int          `json:"mtu"` // bytes
+}
+
+// Key is where an object is stored.
+func Key(kind, namespace, name string) string {
+	return store.Intent + kind + "/" + namespace + "/" + name
+}
+
+// ParseKey takes Key apart.
+func ParseKey(key string) (kind, namespace, name string, ok bool) {
+	rest, ok := strings.CutPrefix(key, store.Intent)
+	parts := strings.SplitN(rest, "/", 3)
+	if !ok || len(parts) != 3 {
+		return "", "", "", false
+	}
+	return parts[0], parts[1], parts[2], true
+}
+
+// Encode is the stored form of an object with a spec.
+func Encode(kind string, meta Metadata, spec any) ([]byte, error) {
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("kind: %s/%s: %w", kind, meta.Name, err)
+	}
+	return json.Marshal(Object{Schema: Schema, APIVersion: APIVersion, Kind: kind, Metadata: meta, Spec: raw})
+}
+
+// Decode reads a stored object and its spec.
+func Decode(b []byte, spec any) (Object, error) {
+	var o Object
+	if err := json.Unmarshal(b, &o); err != nil {
+		return Object{}, fmt.Errorf("kind: stored object: %w", err)
+	}
+	if o.Schema > Schema {
+		return Object{}, fmt.Errorf("kind: %s/%s has schema %d, this release reads up to %d; run a newer server", o.Kind, o.Metadata.Name, o.Schema, Schema)
+	}
+	if err := json.Unmarshal(o.Spec, spec); err != nil {
+		return Object{}, fmt.Errorf("kind: %s/%s: spec: %w", o.Kind, o.Metadata.Name, err)
+	}
+	return o, nil
+}
