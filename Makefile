@@ -1,0 +1,69 @@
+# weft: `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/weft-net/weft/proto/note.Version=$(VERSION)
+BINARIES := bin/weft-server bin/weft-agent bin/weft-cni bin/weft
+TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck bin/grpcurl bin/gofumpt
+MODULES := . $(patsubst %/go.mod,%,$(wildcard integration/*/go.mod integration/*/*/go.mod))
+SOURCES := $(shell git ls-files '*.go' go.mod go.sum 2>/dev/null)
+ONCE ?=
+DEMO ?= base
+
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: $(BINARIES) ## the four binaries, into bin/
+
+bin/%: $(SOURCES)
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+
+$(TOOLS): integration/tools/go.mod integration/tools/go.sum
+	@mkdir -p bin
+	@cd integration/tools && go build -o ../../bin/ $$(go list -f '{{.ImportPath}}' tool | grep '/$(@F)$$')
+
+.PHONY: deps
+deps: ## what demo, test and bench need of the machine: installed as root, else named
+	@integration/deps.sh
+
+.PHONY: demo
+demo: deps build bin/grpcurl ## a fabric of three nodes in namespaces; ONCE=1 ends by itself
+	@go run ./integration/demo -scene $(DEMO) $(if $(ONCE),-once)
+
+.PHONY: test
+test: deps build bin/grpcurl ## every test of every module, with the race detector; no skip passes
+	@integration/test.sh $(MODULES)
+
+.PHONY: lint
+lint: $(TOOLS) ## buf, vet, staticcheck, gofumpt, and that generated code is current
+	bin/buf lint
+	@if git rev-parse -q --verify origin/main >/dev/null; then bin/buf breaking --against '.git#ref=origin/main'; \
+	else bin/buf breaking --against '.git#branch=main'; fi
+	@for m in $(MODULES); do echo "vet and staticcheck in $$m"; \
+	  (cd $$m && go vet ./... && $(CURDIR)/bin/staticcheck -checks all,-ST1000 ./...) || exit 1; done
+	@bad=$$(bin/gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); \
+	  [ -z "$$bad" ] || { echo "gofumpt would change: $$bad; run make fmt"; exit 1; }
+	@integration/generated.sh
+
+.PHONY: fmt
+fmt: bin/gofumpt ## format all Go code
+	@bin/gofumpt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
+
+.PHONY: generate
+generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc ## Go code from proto/
+	bin/buf generate
+
+.PHONY: bench
+bench: deps build ## the figures of the README, measured here
+	@integration/bench.sh
+
+.PHONY: clean
+clean: ## what make made
+	rm -rf bin dist

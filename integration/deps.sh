@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# What the demo, the tests and the benchmarks need of the machine. As root on a
+# Debian-like system the missing packages are installed; otherwise they are named.
+set -euo pipefail
+export PATH="$PATH:/usr/local/go/bin:/usr/sbin:/sbin"
+
+# command  package
+needs='ip iproute2
+nft nftables
+ping iputils-ping
+iperf3 iperf3
+tcpdump tcpdump
+conntrack conntrack
+etcd etcd-server
+ethtool ethtool
+gcc gcc
+git git'
+
+missing=()
+while read -r cmd package; do
+	command -v "$cmd" >/dev/null || missing+=("$package")
+done <<<"$needs"
+
+if [ ${#missing[@]} -gt 0 ]; then
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "missing packages: ${missing[*]}" >&2
+		echo "install them, for example: sudo apt-get install ${missing[*]}" >&2
+		exit 1
+	fi
+	echo "installing: ${missing[*]}"
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+if ! command -v go >/dev/null; then
+	echo "missing: Go, the release that go.mod names or newer" >&2
+	exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+	echo "not root: network namespaces, VXLAN devices and nftables need it; run with sudo" >&2
+	exit 1
+fi
