@@ -1,0 +1,82 @@
+package kind
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/weft-net/weft/server/store"
+)
+
+// NodeObservation is what the server that holds a node's stream last saw of it,
+// JSON at ObservedNode. It is written in batches and wakes nobody's compile.
+type NodeObservation struct {
+	Version         string        `json:"version,omitempty"` // the agent's release
+	Boot            string        `json:"boot,omitempty"`    // the kernel's boot_id
+	Machine         string        `json:"machine,omitempty"` // /etc/machine-id
+	HeardUnix       int64         `json:"heardUnix"`         // seconds since 1970
+	AppliedRevision int64         `json:"appliedRevision,omitempty"`
+	Epoch           string        `json:"epoch,omitempty"`    // that AppliedRevision belongs to
+	Revision        int64         `json:"revision,omitempty"` // last sent to the node
+	Gone            bool          `json:"gone,omitempty"`     // the stream has ended
+	Problems        []Problem     `json:"problems,omitempty"`
+	ObjectErrors    []ObjectError `json:"objectErrors,omitempty"`
+}
+
+// Problem is something that a person should know, with what to do about it.
+type Problem struct {
+	Subject   string `json:"subject"` // a device, a collection's key, a file
+	Cause     string `json:"cause"`
+	Remedy    string `json:"remedy,omitempty"`
+	SinceUnix int64  `json:"sinceUnix,omitempty"` // seconds since 1970
+}
+
+// ObjectError is one object that a node did not understand or could not apply.
+type ObjectError struct {
+	Collection string `json:"collection"`
+	Key        string `json:"key"`
+	Revision   int64  `json:"revision,omitempty"`
+	Error      string `json:"error"`
+	Remedy     string `json:"remedy,omitempty"`
+}
+
+// EndpointObservation is one attachment of a pod, JSON at ObservedEndpoint.
+type EndpointObservation struct {
+	Key         string            `json:"key"` // <node>/<container id>/<ifname>
+	Namespace   string            `json:"namespace,omitempty"`
+	Pod         string            `json:"pod,omitempty"`
+	Addresses   []netip.Addr      `json:"addresses"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Device      string            `json:"device,omitempty"` // the host's end
+	MAC         string            `json:"mac,omitempty"`
+	CreatedUnix int64             `json:"createdUnix,omitempty"` // seconds since 1970
+}
+
+// Where observations are stored.
+const (
+	ObservedNodes     = store.Observed + "node/"
+	ObservedEndpoints = store.Observed + "endpoint/"
+)
+
+// ObservedNode is the key of a node's observation.
+func ObservedNode(node string) string { return ObservedNodes + node }
+
+// ObservedEndpoint is the key of an endpoint's observation. key is
+// <node>/<container id>/<ifname>.
+func ObservedEndpoint(key string) string { return ObservedEndpoints + key }
+
+// EndpointNode is the node in an endpoint's key.
+func EndpointNode(key string) string {
+	node, _, _ := strings.Cut(key, "/")
+	return node
+}
+
+// DecodeObservation reads a NodeObservation or an EndpointObservation.
+func DecodeObservation[T NodeObservation | EndpointObservation](e store.Entry) (T, error) {
+	var o T
+	if err := json.Unmarshal(e.Value, &o); err != nil {
+		return o, fmt.Errorf("kind: stored observation %s: %w", e.Key, err)
+	}
+	return o, nil
+}
