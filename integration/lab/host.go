@@ -1,0 +1,155 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Host is one namespace.
+type Host struct {
+	Name string
+
+	lab *Lab
+	ns  string
+}
+
+// Namespace is the name under which `ip netns` knows the host.
+func (h *Host) Namespace() string { return h.ns }
+
+// Path is the namespace's file.
+func (h *Host) Path() string { return netnsDir + h.ns }
+
+// Dir is a folder of the host's own.
+func (h *Host) Dir() string { return filepath.Join(h.lab.Dir, h.Name) }
+
+// make creates the namespace. Underlay addresses must be usable at once and
+// survive a link that goes down, as they do on machines where a network manager
+// puts them back.
+func (h *Host) make(ctx context.Context) error {
+	if err := os.MkdirAll(h.Dir(), 0o755); err != nil {
+		return err
+	}
+	if err := ip(ctx, "netns", "add", h.ns); err != nil {
+		return err
+	}
+	if err := ip(ctx, "-n", h.ns, "link", "set", "lo", "up"); err != nil {
+		return err
+	}
+	_, err := h.Run(ctx, "sh", "-c", `cd /proc/sys/net
+for c in all default; do
+  echo 0 >ipv6/conf/$c/accept_dad; echo 1 >ipv6/conf/$c/keep_addr_on_down; echo 0 >ipv6/conf/$c/accept_ra
+done
+echo "0 2147483647" >ipv4/ping_group_range`)
+	return err
+}
+
+// Command prepares a command in the namespace.
+func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns}, h.lab.resolve(args)...)...)
+}
+
+// Run runs a command in the namespace and returns what it printed, also with an
+// error.
+func (h *Host) Run(ctx context.Context, args ...string) (string, error) {
+	out, err := h.Command(ctx, args...).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("lab: on %s: %s: %w: %s", h.Name, strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return string(out), err
+}
+
+// resolve takes the names of our own binaries for those that were built.
+func (l *Lab) resolve(args []string) []string {
+	built := filepath.Join(l.Bin, args[0])
+	if _, err := os.Stat(built); err != nil {
+		return args
+	}
+	return append([]string{built}, args[1:]...)
+}
+
+// Process is a process in a namespace, with its output in a file.
+type Process struct {
+	Name string
+	Log  string
+
+	cmd   *exec.Cmd
+	done  chan struct{}
+	ready chan struct{} // closed at READY=1, for those started so
+	err   error
+}
+
+// Start starts a process that lives until Kill, Stop or the lab's end. Its
+// output is appended to <host's folder>/<name>.log.
+func (h *Host) Start(name string, args ...string) (*Process, error) {
+	p := &Process{Name: name, Log: filepath.Join(h.Dir(), name+".log"), done: make(chan struct{})}
+	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	p.cmd = h.Command(context.Background(), args...)
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("lab: on %s: %s: %w", h.Name, strings.Join(args, " "), err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	h.lab.mu.Lock()
+	h.lab.procs = append(h.lab.procs, p)
+	h.lab.mu.Unlock()
+	return p, nil
+}
+
+// Pid of the process.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err is how it ended, once Done is closed.
+func (p *Process) Err() error { return p.err }
+
+// Signal sends a signal.
+func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Kill ends the process as kill -9 does, and waits for the end.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// Stop asks the process to end and waits; after the time given it is killed, and
+// that is an error.
+func (p *Process) Stop(within time.Duration) error {
+	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(within):
+		p.Kill()
+		return fmt.Errorf("lab: %s did not end within %v of SIGTERM", p.Name, within)
+	}
+}
+
+// Tail returns the last lines of the log.
+func (p *Process) Tail(lines int) string {
+	b, err := os.ReadFile(p.Log)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}

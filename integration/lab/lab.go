@@ -1,0 +1,176 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+const (
+	namePrefix = "weft-"
+	netnsDir   = "/var/run/netns/"
+	switchName = "sw" // the namespace of the bridge that stands for the wire
+
+	// Outside4 and Outside6 are addresses beyond the fabric, on the host that is
+	// everybody's default route.
+	Outside4 = "203.0.113.1"
+	Outside6 = "2001:db8:ff::1"
+)
+
+// Lab is one network.
+type Lab struct {
+	Bin string // folder of the built binaries
+	Dir string // folder of all state and logs; removed by Close
+
+	prefix string
+
+	mu    sync.Mutex
+	hosts map[string]*Host
+	procs []*Process
+}
+
+// New sweeps what dead labs left and makes the switch. Close ends the lab.
+func New(ctx context.Context, bin string) (*Lab, error) {
+	if os.Getuid() != 0 {
+		return nil, errors.New("lab: network namespaces need root; run with sudo")
+	}
+	if err := sweep(ctx); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "weft-lab-")
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{Bin: bin, Dir: dir, prefix: namePrefix + strconv.Itoa(os.Getpid()) + "-", hosts: map[string]*Host{}}
+	for _, step := range [][]string{
+		{"netns", "add", l.prefix + switchName},
+		{"-n", l.prefix + switchName, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"},
+		{"-n", l.prefix + switchName, "link", "set", "br0", "up"},
+	} {
+		if err := ip(ctx, step...); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	return l, nil
+}
+
+// Close kills every process and removes every namespace and file of the lab.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	procs := l.procs
+	l.mu.Unlock()
+	for _, p := range procs {
+		p.Kill()
+	}
+	err := remove(context.Background(), l.prefix)
+	return errors.Join(err, os.RemoveAll(l.Dir))
+}
+
+// Host makes a namespace with eth0 on the switch. The gateway, if it is valid,
+// becomes the default route of its family.
+func (l *Lab) Host(ctx context.Context, name string, mtu int, addrs []netip.Prefix, gateways []netip.Addr) (*Host, error) {
+	h := &Host{Name: name, lab: l, ns: l.prefix + name}
+	l.mu.Lock()
+	port := fmt.Sprintf("p%d", len(l.hosts))
+	l.hosts[name] = h
+	l.mu.Unlock()
+	if err := h.make(ctx); err != nil {
+		return nil, err
+	}
+	steps := [][]string{
+		{"link", "add", "eth0", "mtu", strconv.Itoa(mtu), "netns", h.ns, "type", "veth", "peer", "name", port, "mtu", strconv.Itoa(mtu), "netns", l.prefix + switchName},
+		{"-n", l.prefix + switchName, "link", "set", port, "master", "br0", "up"},
+		{"-n", h.ns, "link", "set", "eth0", "up"},
+	}
+	for _, a := range addrs {
+		steps = append(steps, []string{"-n", h.ns, "addr", "add", a.String(), "dev", "eth0"})
+	}
+	for _, g := range gateways {
+		steps = append(steps, []string{"-n", h.ns, "route", "add", "default", "via", g.String()})
+	}
+	for _, step := range steps {
+		if err := ip(ctx, step...); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// Namespace makes a namespace that is wired to nothing, such as a pod's.
+func (l *Lab) Namespace(ctx context.Context, name string) (*Host, error) {
+	h := &Host{Name: name, lab: l, ns: l.prefix + name}
+	return h, ip(ctx, "netns", "add", h.ns)
+}
+
+// Find returns a host by name.
+func (l *Lab) Find(name string) (*Host, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h, ok := l.hosts[name]
+	return h, ok
+}
+
+// sweep removes the namespaces of labs whose process is dead.
+func sweep(ctx context.Context) error {
+	names, err := os.ReadDir(netnsDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		rest, ours := strings.CutPrefix(n.Name(), namePrefix)
+		pid, err := strconv.Atoi(strings.SplitN(rest, "-", 2)[0])
+		if !ours || err != nil || errors.Is(syscall.Kill(pid, 0), nil) {
+			continue
+		}
+		if err := remove(ctx, namePrefix+strconv.Itoa(pid)+"-"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove ends what still runs in the namespaces with a prefix, then them.
+func remove(ctx context.Context, prefix string) error {
+	paths, err := filepath.Glob(netnsDir + prefix + "*")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range paths {
+		name := filepath.Base(p)
+		out, _ := exec.CommandContext(ctx, "ip", "netns", "pids", name).Output()
+		for _, f := range strings.Fields(string(out)) {
+			if pid, err := strconv.Atoi(f); err == nil && pid != os.Getpid() {
+				errs = append(errs, ignore(syscall.Kill(pid, syscall.SIGKILL), syscall.ESRCH))
+			}
+		}
+		errs = append(errs, ip(ctx, "netns", "del", name))
+	}
+	return errors.Join(errs...)
+}
+
+func ignore(err error, what error) error {
+	if errors.Is(err, what) {
+		return nil
+	}
+	return err
+}
+
+func ip(ctx context.Context, args ...string) error {
+	out, err := exec.CommandContext(ctx, "ip", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("lab: ip %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
