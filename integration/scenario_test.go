@@ -1,0 +1,433 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/weft-net/weft/integration/lab"
+)
+
+// patience bounds every wait of a scenario. It only has to be longer than a slow
+// machine needs: how fast things are is measured by the benchmarks.
+const patience = 60 * time.Second
+
+// TestScenarios runs testdata/*.txtar: nodes, wires, commands and what must come
+// of them, on real processes, namespaces and packets.
+func TestScenarios(t *testing.T) {
+	bin, err := filepath.Abs("../bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"weft-server", "weft-agent", "weft-cni", "weft"} {
+		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
+			t.Fatalf("%v: run make build first, or make test, which does", err)
+		}
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata",
+		RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*flow{}}
+			s.ctx, s.cancel = context.WithCancel(context.Background())
+			env.Values[key{}] = s
+			env.Defer(func() {
+				s.cancel()
+				if s.Fabric != nil {
+					if t.Failed() {
+						s.logs(t)
+					}
+					if err := s.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"fabric":  command((*scenario).fabric),
+			"server":  command((*scenario).server),
+			"agent":   command((*scenario).agent),
+			"instep":  command((*scenario).instep),
+			"weft":    command((*scenario).weft),
+			"on":      command((*scenario).on),
+			"until":   command((*scenario).until),
+			"pod":     command((*scenario).pod),
+			"reach":   command((*scenario).reach),
+			"flow":    command((*scenario).flow),
+			"outputs": command((*scenario).outputs),
+		},
+	})
+}
+
+type key struct{}
+
+// scenario is the state of one script.
+type scenario struct {
+	*lab.Fabric
+	bin    string
+	ctx    context.Context
+	cancel context.CancelFunc
+	pods   map[string]*lab.Pod
+	flows  map[string]*flow
+	last   string // what the last command printed
+}
+
+// command makes a testscript command of a method that returns what it prints.
+func command(do func(*scenario, context.Context, []string) (string, error)) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		s := ts.Value(key{}).(*scenario)
+		ctx, cancel := context.WithTimeout(s.ctx, patience)
+		defer cancel()
+		for i := range args {
+			args[i] = s.expand(args[i])
+		}
+		out, err := do(s, ctx, args)
+		s.last = out
+		if out != "" {
+			ts.Logf("%s", strings.TrimRight(out, "\n"))
+		}
+		switch {
+		case err != nil && !neg:
+			ts.Fatalf("%v", err)
+		case err == nil && neg:
+			ts.Fatalf("succeeded, which it must not")
+		case err != nil:
+			s.last += err.Error()
+			ts.Logf("%v", err)
+		}
+	}
+}
+
+// expand puts in the first IPv4 and IPv6 address of a pod or node:
+// {n1/web:4}, {n2:6}, and {dir} for the lab's folder.
+func (s *scenario) expand(arg string) string {
+	return regexp.MustCompile(`\{([a-z0-9/]+)(:[46])?\}`).ReplaceAllStringFunc(arg, func(m string) string {
+		name, family, _ := strings.Cut(strings.Trim(m, "{}"), ":")
+		if name == "dir" && s.Fabric != nil {
+			return s.Dir
+		}
+		for _, a := range s.addrs(name) {
+			if family == "" || a.Is4() == (family == "4") {
+				return a.String()
+			}
+		}
+		return m
+	})
+}
+
+func (s *scenario) addrs(name string) []netip.Addr {
+	if p, ok := s.pods[name]; ok {
+		return p.Addrs
+	}
+	if s.Fabric == nil {
+		return nil
+	}
+	var out []netip.Addr
+	if h, ok := s.Find(name); ok {
+		for _, a := range s.NodeIPs(h) {
+			out = append(out, netip.MustParseAddr(a))
+		}
+	}
+	return out
+}
+
+func (s *scenario) host(name string) (*lab.Host, error) {
+	if p, ok := s.pods[name]; ok {
+		return p.Host, nil
+	}
+	if s.Fabric != nil {
+		if h, ok := s.Find(name); ok {
+			return h, nil
+		}
+	}
+	return nil, fmt.Errorf("no host or pod %q", name)
+}
+
+// fabric nodes=3 under=46 cidrs=… mtu=1500
+func (s *scenario) fabric(ctx context.Context, args []string) (string, error) {
+	layout := lab.Layout{Nodes: 2}
+	for _, a := range args {
+		name, value, _ := strings.Cut(a, "=")
+		var err error
+		switch name {
+		case "nodes":
+			layout.Nodes, err = strconv.Atoi(value)
+		case "mtu":
+			layout.MTU, err = strconv.Atoi(value)
+		case "under":
+			layout.Under = value
+		case "cidrs":
+			layout.CIDRs = value
+		default:
+			err = fmt.Errorf("fabric: unknown setting %q", a)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	var err error
+	s.Fabric, err = lab.NewFabric(ctx, s.bin, layout)
+	return "", err
+}
+
+// server start|stop|kill [flags]
+func (s *scenario) server(ctx context.Context, args []string) (string, error) {
+	switch args[0] {
+	case "start":
+		return "", s.StartServer(ctx, args[1:]...)
+	case "stop":
+		return "", s.ServerProcess.Stop(patience)
+	case "kill":
+		s.ServerProcess.Kill()
+		return "", nil
+	}
+	return "", fmt.Errorf("server: start, stop or kill, not %q", args[0])
+}
+
+// agent start|stop|kill n1|all [flags]
+func (s *scenario) agent(ctx context.Context, args []string) (string, error) {
+	var hosts []*lab.Host
+	if args[1] == "all" {
+		hosts = s.Nodes
+	} else {
+		h, err := s.host(args[1])
+		if err != nil {
+			return "", err
+		}
+		hosts = []*lab.Host{h}
+	}
+	for _, h := range hosts {
+		var err error
+		switch args[0] {
+		case "start":
+			err = s.StartAgent(ctx, h, args[2:]...)
+		case "stop":
+			err = s.Agents[h.Name].Stop(patience)
+		case "kill":
+			s.Agents[h.Name].Kill()
+		default:
+			err = fmt.Errorf("agent: start, stop or kill, not %q", args[0])
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+// instep N: N nodes of N hold the newest revision.
+func (s *scenario) instep(ctx context.Context, args []string) (string, error) {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return "", err
+	}
+	return "", s.InStep(ctx, n)
+}
+
+// weft …: the operator's CLI on s1.
+func (s *scenario) weft(ctx context.Context, args []string) (string, error) {
+	return s.Weft(ctx, args...)
+}
+
+// on HOST command …
+func (s *scenario) on(ctx context.Context, args []string) (string, error) {
+	h, err := s.host(args[0])
+	if err != nil {
+		return "", err
+	}
+	return h.Run(ctx, args[1:]...)
+}
+
+// until HOST command …: repeated until it succeeds; with weft for HOST, the CLI.
+// `until HOST command … -- pattern` also waits for the pattern in its output.
+func (s *scenario) until(ctx context.Context, args []string) (string, error) {
+	pattern := regexp.MustCompile("")
+	for i, a := range args {
+		if a == "--" {
+			p, err := regexp.Compile(strings.Join(args[i+1:], " "))
+			if err != nil {
+				return "", err
+			}
+			args, pattern = args[:i], p
+			break
+		}
+	}
+	began := time.Now()
+	var out string
+	err := lab.Until(ctx, strings.Join(args, " "), func() (string, error) {
+		var err error
+		if args[0] == "weft" {
+			out, err = s.Weft(ctx, args[1:]...)
+		} else {
+			out, err = s.on(ctx, args)
+		}
+		if err == nil && !pattern.MatchString(out) {
+			err = fmt.Errorf("no match for %q", pattern)
+		}
+		return out, err
+	})
+	return fmt.Sprintf("%safter %v", out, time.Since(began).Round(time.Millisecond)), err
+}
+
+// pod add n1 web [capabilities as JSON] | del n1/web | remove n1/web | check n1/web
+func (s *scenario) pod(ctx context.Context, args []string) (string, error) {
+	if args[0] == "add" {
+		node, err := s.host(args[1])
+		if err != nil {
+			return "", err
+		}
+		var capabilities map[string]any
+		if len(args) > 3 {
+			if err := json.Unmarshal([]byte(args[3]), &capabilities); err != nil {
+				return "", err
+			}
+		}
+		p, err := s.NewPod(ctx, node, args[2], capabilities)
+		if p != nil {
+			s.pods[args[1]+"/"+args[2]] = p
+		}
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprint(p.Addrs), nil
+	}
+	p, ok := s.pods[args[1]]
+	if !ok {
+		return "", fmt.Errorf("no pod %q", args[1])
+	}
+	switch args[0] {
+	case "readd":
+		return "", p.Add(ctx)
+	case "del":
+		return "", p.Del(ctx)
+	case "remove":
+		return "", p.Remove(ctx)
+	case "check":
+		return "", p.Check(ctx)
+	}
+	return "", fmt.Errorf("pod: add, readd, del, remove or check, not %q", args[0])
+}
+
+// reach FROM TO: ping of every address of TO from FROM; TO may be an address.
+func (s *scenario) reach(ctx context.Context, args []string) (string, error) {
+	from, err := s.host(args[0])
+	if err != nil {
+		return "", err
+	}
+	to := s.addrs(args[1])
+	if a, err := netip.ParseAddr(args[1]); err == nil {
+		to = []netip.Addr{a}
+	}
+	if len(to) == 0 {
+		return "", fmt.Errorf("no address of %q", args[1])
+	}
+	var all strings.Builder
+	for _, a := range to {
+		out, err := from.Run(ctx, "ping", "-c", "2", "-i", "0.02", "-W", "2", a.String())
+		all.WriteString(out)
+		if err != nil {
+			return all.String(), err
+		}
+	}
+	return all.String(), nil
+}
+
+// flow is a running ping.
+type flow struct {
+	process *lab.Process
+	every   time.Duration
+}
+
+// flow start NAME FROM ADDRESS [interval]: a ping that runs until
+// flow stop NAME [packets that may be lost]; 0 by default.
+func (s *scenario) flow(_ context.Context, args []string) (string, error) {
+	switch args[0] {
+	case "start":
+		from, err := s.host(args[2])
+		if err != nil {
+			return "", err
+		}
+		interval := "0.01"
+		if len(args) > 4 {
+			interval = args[4]
+		}
+		every, err := time.ParseDuration(interval + "s")
+		if err != nil {
+			return "", err
+		}
+		p, err := from.Start("flow-"+args[1], "ping", "-q", "-i", interval, args[3])
+		s.flows[args[1]] = &flow{process: p, every: every}
+		return "", err
+	case "stop":
+		f := s.flows[args[1]]
+		may := 0
+		if len(args) > 2 {
+			may, _ = strconv.Atoi(args[2])
+		}
+		return f.stop(may)
+	}
+	return "", fmt.Errorf("flow: start or stop, not %q", args[0])
+}
+
+func (f *flow) stop(may int) (string, error) {
+	if err := f.process.Signal(syscall.SIGINT); err != nil {
+		return f.process.Tail(5), err
+	}
+	<-f.process.Done()
+	out := f.process.Tail(4)
+	m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(out)
+	if m == nil {
+		return out, fmt.Errorf("no statistics from ping")
+	}
+	sent, _ := strconv.Atoi(m[1])
+	received, _ := strconv.Atoi(m[2])
+	lost := sent - received
+	if lost == 1 && may == 0 && received > 0 {
+		lost = 0 // the one that was on its way when ping was stopped
+	}
+	if lost > may || sent < 10 {
+		return out, fmt.Errorf("%d of %d packets lost, %v apart; at most %d may be", lost, sent, f.every, may)
+	}
+	return out, nil
+}
+
+// outputs [!] PATTERN: the last command printed it.
+func (s *scenario) outputs(_ context.Context, args []string) (string, error) {
+	not := args[0] == "!"
+	if not {
+		args = args[1:]
+	}
+	re, err := regexp.Compile("(?m)" + strings.Join(args, " "))
+	if err != nil {
+		return "", err
+	}
+	last := s.last
+	if re.MatchString(last) == not {
+		return last, fmt.Errorf("pattern %q against the last output: match is %v", re, !not)
+	}
+	return last, nil
+}
+
+// logs shows the end of every process's output.
+func (s *scenario) logs(t *testing.T) {
+	show := func(p *lab.Process) {
+		if p != nil {
+			t.Logf("-- %s\n%s", p.Log, p.Tail(40))
+		}
+	}
+	show(s.ServerProcess)
+	for _, p := range s.Agents {
+		show(p)
+	}
+}
