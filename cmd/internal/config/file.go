@@ -1,19 +1,17 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
-	"go.yaml.in/yaml/v2"
+	"go.yaml.in/yaml/v3"
 )
 
 // maxFile bounds a file of settings, in bytes.
@@ -81,70 +79,57 @@ func readInto(merged map[string]setting, path string, known []string) error {
 }
 
 // parse reads one file: a mapping of flag names to a value or a list of values.
+// It reads nodes, not Go values: YAML would make a boolean of off.
 func parse(path string, b []byte, known []string) (map[string]setting, error) {
 	if len(b) > maxFile {
 		return nil, fmt.Errorf("config: %s is larger than %d bytes", path, maxFile)
 	}
-	var doc map[string]texts
-	if err := yaml.UnmarshalStrict(b, &doc); err != nil {
-		return nil, fmt.Errorf("config: %s: want \"name: value\" lines with values or lists of values: %w", path, err)
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		return nil, fmt.Errorf("config: %s: %w", path, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil, nil
+	}
+	top := doc.Content[0]
+	if top.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("config: %s:%d: want lines \"setting: value\"; --help lists the settings", path, top.Line)
 	}
 	out := map[string]setting{}
-	for _, key := range slices.Sorted(maps.Keys(doc)) {
-		where := fmt.Sprintf("%s (%s)", path, key)
-		if n := line(b, key); n > 0 {
-			where = fmt.Sprintf("%s:%d (%s)", path, n, key)
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		key := top.Content[i]
+		where := fmt.Sprintf("%s:%d (%s)", path, key.Line, key.Value)
+		if !slices.Contains(known, key.Value) {
+			return nil, fmt.Errorf("config: %s: no such setting%s", where, suggestion(key.Value, known))
 		}
-		if !slices.Contains(known, key) {
-			return nil, fmt.Errorf("config: %s: no such setting%s", where, suggestion(key, known))
+		if earlier, twice := out[key.Value]; twice {
+			return nil, fmt.Errorf("config: %s: is already set at %s", where, earlier.origin)
 		}
-		t := doc[key]
-		if t.values == nil {
-			return nil, fmt.Errorf("config: %s: has no value; give one, or remove the line", where)
+		values, list, err := texts(top.Content[i+1])
+		if err != nil {
+			return nil, fmt.Errorf("config: %s: %w", where, err)
 		}
-		out[key] = setting{values: t.values, list: t.list, origin: where}
+		out[key.Value] = setting{values: values, list: list, origin: where}
 	}
 	return out, nil
 }
 
-// texts is one value or a list of them, as written: YAML 1.1 would make a
-// boolean of off.
-type texts struct {
-	values []string
-	list   bool
-}
-
-// UnmarshalYAML implements yaml.Unmarshaler.
-func (t *texts) UnmarshalYAML(unmarshal func(any) error) error {
-	var many []*string
-	if unmarshal(&many) == nil {
-		t.values, t.list = []string{}, true
-		for _, s := range many {
-			if s == nil {
-				return errors.New("an item of a list has no value")
-			}
-			t.values = append(t.values, *s)
+// texts is a value, or the values of a list, as written.
+func texts(n *yaml.Node) (values []string, list bool, err error) {
+	switch {
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+		return nil, false, errors.New("has no value; give one, or remove the line")
+	case n.Kind == yaml.ScalarNode:
+		return []string{n.Value}, false, nil
+	case n.Kind != yaml.SequenceNode:
+		return nil, false, errors.New("takes a value or a list of values")
+	}
+	values = []string{}
+	for _, item := range n.Content {
+		if item.Kind != yaml.ScalarNode || item.Tag == "!!null" {
+			return nil, false, fmt.Errorf("line %d: an item of the list is no value", item.Line)
 		}
-		return nil
+		values = append(values, item.Value)
 	}
-	var one *string
-	if err := unmarshal(&one); err != nil {
-		return err
-	}
-	if one != nil {
-		t.values = []string{*one}
-	}
-	return nil
-}
-
-// line finds the line of a top-level key, from 1; 0 if it is written in a way
-// that only a YAML parser would find.
-func line(b []byte, key string) int {
-	for i, l := range bytes.Split(b, []byte("\n")) {
-		name, _, ok := strings.Cut(string(l), ":")
-		if ok && strings.Trim(strings.TrimRight(name, " \t"), `"'`) == key {
-			return i + 1
-		}
-	}
-	return 0
+	return values, true, nil
 }
