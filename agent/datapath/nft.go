@@ -108,6 +108,8 @@ const (
 	CTMark     Field = "ct mark"               // likewise
 	CTOrigDst4 Field = "ct original ip daddr"  // address
 	CTOrigDst6 Field = "ct original ip6 daddr" // address
+	Pair4      Field = "ip saddr . ip daddr"   // @set of type ipv4_addr . ipv4_addr; implies IPv4
+	Pair6      Field = "ip6 saddr . ip6 daddr" // @set of type ipv6_addr . ipv6_addr; implies IPv6
 )
 
 // Action is what a rule does, in nft's words.
