@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/integration/lab"
+)
+
+// ticks is the kernel's clock for /proc/<pid>/stat, 100 a second on every Linux
+// of today (proc(5), sysconf(3)).
+const ticks = 100
+
+// usage is CPU time in seconds and resident memory in MB of a process.
+func usage(pid int) (cpu, rss float64, err error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	f := strings.Fields(rest)
+	user, _ := strconv.ParseFloat(f[11], 64)
+	system, _ := strconv.ParseFloat(f[12], 64)
+	pages, _ := strconv.ParseFloat(f[21], 64)
+	return (user + system) / ticks, pages * float64(os.Getpagesize()) / 1e6, nil
+}
+
+// idle: CPU and memory of an agent with 10 peers and 10 pods when nothing happens.
+func idle(ctx context.Context, b *bench) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	f, _, _, err := pair(ctx, b, lab.Layout{Nodes: 10})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for i := range 9 {
+		if _, err := f.NewPod(ctx, f.Nodes[0], fmt.Sprintf("idle%d", i), nil); err != nil {
+			return err
+		}
+	}
+	pause(ctx, 5*time.Second)
+	const window = 60 * time.Second
+	var before []float64
+	for _, n := range f.Nodes {
+		cpu, _, err := usage(f.Agents[n.Name].Pid())
+		if err != nil {
+			return err
+		}
+		before = append(before, cpu)
+	}
+	pause(ctx, window)
+	var share, memory []float64
+	for i, n := range f.Nodes {
+		cpu, rss, err := usage(f.Agents[n.Name].Pid())
+		if err != nil {
+			return err
+		}
+		share = append(share, 100*(cpu-before[i])/window.Seconds())
+		memory = append(memory, rss)
+	}
+	cpu, rss, err := usage(f.ServerProcess.Pid())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("   agent, %% of a core over %v: %s\n", window, spread(share))
+	fmt.Printf("   agent, RSS in MB:            %s\n", spread(memory))
+	fmt.Printf("   server, RSS in MB: %.0f, CPU s since its start: %.1f\n", rss, cpu)
+	return nil
+}
+
+// busy is the CPU time in seconds that all cores spent on anything but idling.
+func busy() (float64, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(strings.SplitN(string(b), "\n", 2)[0])
+	var total float64
+	for i, s := range f[1:9] {
+		v, _ := strconv.ParseFloat(s, 64)
+		if i != 3 && i != 4 && i != 7 { // idle, iowait, steal
+			total += v
+		}
+	}
+	return total / ticks, nil
+}
+
+// stream is TCP for some seconds: bit/s, and CPU seconds per GB of all cores.
+func stream(ctx context.Context, from, to *lab.Host, addr netip.Addr, seconds int) (rate, cost float64, err error) {
+	server, err := to.Start("iperf3", "iperf3", "-s", "-1", "-B", addr.String())
+	if err != nil {
+		return 0, 0, err
+	}
+	defer server.Kill()
+	var out string
+	var spent float64
+	err = lab.Until(ctx, "iperf3", func() (string, error) {
+		before, err := busy()
+		if err != nil {
+			return "", err
+		}
+		out, err = from.Run(ctx, "iperf3", "-J", "-t", strconv.Itoa(seconds), "-c", addr.String())
+		after, berr := busy()
+		spent = after - before
+		if berr != nil {
+			return out, berr
+		}
+		return out, err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	var report struct {
+		End struct {
+			Received struct {
+				Bytes float64 `json:"bytes"`
+				Rate  float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		return 0, 0, err
+	}
+	return report.End.Received.Rate, spent / (report.End.Received.Bytes / 1e9), nil
+}
+
+// throughput: TCP between pods as a share of the bare wire, interleaved.
+func throughput(ctx context.Context, b *bench) error {
+	for _, args := range [][]string{{"--backend", "vxlan"}, {"--backend", "host-gw"}} {
+		if err := throughputOver(ctx, b, args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func throughputOver(ctx context.Context, b *bench, args []string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	f, from, to, err := pair(ctx, b, lab.Layout{}, args...)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	under := netip.MustParseAddr(f.NodeIPs(f.Nodes[1])[0])
+	var share, dearer, pods, wires []float64
+	for range b.runs {
+		pod, podCost, err := stream(ctx, from.Host, to.Host, to.Addrs[0], 3)
+		if err != nil {
+			return err
+		}
+		wire, wireCost, err := stream(ctx, f.Nodes[0], f.Nodes[1], under, 3)
+		if err != nil {
+			return err
+		}
+		share, dearer = append(share, pod/wire), append(dearer, podCost/wireCost)
+		pods, wires = append(pods, pod/1e9), append(wires, wire/1e9)
+	}
+	fmt.Printf("   %s: pod Gbit/s %s\n", args[1], spread(pods))
+	fmt.Printf("   %s: wire Gbit/s %s\n", args[1], spread(wires))
+	fmt.Printf("   %s: share of the wire %s\n", args[1], spread(share))
+	fmt.Printf("   %s: CPU per GB, times the wire's %s\n", args[1], spread(dearer))
+	return nil
+}

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/weft-net/weft/integration/lab"
+)
+
+// watch sends a packet a millisecond from one host to an address while something
+// is done, and says what was lost.
+func watch(ctx context.Context, b *bench, from *lab.Host, to netip.Addr, do func() error) (Gaps, error) {
+	cmd := from.Command(ctx, b.self, "probe", "gaps", to.String(), "1000")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return Gaps{}, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return Gaps{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return Gaps{}, err
+	}
+	derr := do()
+	cerr := in.Close()
+	all, rerr := io.ReadAll(out)
+	if err := errors.Join(derr, cerr, rerr, cmd.Wait()); err != nil {
+		return Gaps{}, err
+	}
+	var g Gaps
+	return g, json.Unmarshal(all, &g)
+}
+
+// pause lets time pass between two measured events.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// heal: what is deleted by hand, and for how long packets are lost.
+func heal(ctx context.Context, b *bench) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	f, from, to, err := pair(ctx, b, lab.Layout{})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n1 := f.Nodes[0]
+	var all []float64
+	for _, c := range []struct {
+		name string
+		args []string
+	}{
+		{"VXLAN device deleted", []string{"ip", "link", "del", "weft-vx"}},
+		{"VXLAN device down", []string{"ip", "link", "set", "weft-vx", "down"}},
+		{"routes deleted", []string{"ip", "route", "flush", "proto", "87"}},
+		{"neighbours deleted", []string{"ip", "neigh", "flush", "dev", "weft-vx", "nud", "permanent"}},
+		{"FDB entry deleted", []string{"sh", "-c", "bridge fdb show dev weft-vx | while read mac dst ip rest; do bridge fdb del $mac dev weft-vx dst $ip; done"}},
+		{"weft0 deleted", []string{"ip", "link", "del", "weft0"}},
+		{"nft flush ruleset", []string{"nft", "flush", "ruleset"}},
+		{"uplink down and up", []string{"sh", "-c", "ip link set eth0 down; ip link set eth0 up; ip route add default via 10.99.0.2"}},
+	} {
+		var gap []float64
+		for range b.runs {
+			g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+				pause(ctx, 200*time.Millisecond)
+				_, err := n1.Run(ctx, c.args...)
+				pause(ctx, time.Second)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			gap = append(gap, g.LongestMS)
+		}
+		all = append(all, gap...)
+		fmt.Printf("   %-24s ms without packets: %s\n", c.name, spread(gap))
+	}
+	fmt.Printf("   %-24s ms without packets: %s\n", "all of them", spread(all))
+	return nil
+}
+
+// uplink: the wire is down for 0.5 s.
+func uplink(ctx context.Context, b *bench) error {
+	for _, backend := range []string{"vxlan", "host-gw"} {
+		if err := uplinkOver(ctx, b, backend); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func uplinkOver(ctx context.Context, b *bench, backend string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	f, from, to, err := pair(ctx, b, lab.Layout{}, "--backend", backend)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var more []float64
+	for range b.runs {
+		var outage time.Duration
+		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+			pause(ctx, 200*time.Millisecond)
+			began := time.Now()
+			if _, err := f.Nodes[0].Run(ctx, "ip", "link", "set", "eth0", "down"); err != nil {
+				return err
+			}
+			pause(ctx, 500*time.Millisecond)
+			_, err := f.Nodes[0].Run(ctx, "ip", "link", "set", "eth0", "up")
+			outage = time.Since(began)
+			pause(ctx, time.Second)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		more = append(more, g.LongestMS-float64(outage.Milliseconds()))
+	}
+	fmt.Printf("   %-8s ms without packets beyond the outage of 500 ms: %s\n", backend, spread(more))
+	return nil
+}
+
+// address: a node's address on the underlay changes.
+func address(ctx context.Context, b *bench) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	f, from, to, err := pair(ctx, b, lab.Layout{Under: "4"})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n2 := f.Nodes[1]
+	// Without --node-ip the agent follows what the uplink has.
+	f.Agents[n2.Name].Kill()
+	if err := f.StartAgent(ctx, n2, "--node-ip", "", "--iface", "eth0"); err != nil {
+		return err
+	}
+	if err := f.InStep(ctx, 2); err != nil {
+		return err
+	}
+	before, err := nodes(ctx, f)
+	if err != nil {
+		return err
+	}
+	var gap []float64
+	addrs := []string{"10.99.0.12", "10.99.0.13"}
+	addrs[0] = f.NodeIPs(n2)[0]
+	addrs[1] = "10.99.77.77"
+	for i := range b.runs {
+		old, next := addrs[i%2], addrs[(i+1)%2]
+		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+			pause(ctx, 200*time.Millisecond)
+			_, err := n2.Run(ctx, "sh", "-c", fmt.Sprintf("ip addr del %s/16 dev eth0; ip addr add %s/16 dev eth0; ip route add default via 10.99.0.2", old, next))
+			pause(ctx, 4*time.Second)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		gap = append(gap, g.LongestMS)
+	}
+	after, err := nodes(ctx, f)
+	if err != nil {
+		return err
+	}
+	same := fmt.Sprint(before) == fmt.Sprint(after)
+	fmt.Printf("   ms without packets: %s; lease kept: %v\n", spread(gap), same)
+	return nil
+}
+
+// mtu: the underlay's MTU changes; routes follow at once.
+func mtu(ctx context.Context, b *bench) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	f, _, _, err := pair(ctx, b, lab.Layout{MTU: 9000})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var took []float64
+	for i := range b.runs {
+		size, want := "1500", "mtu 1450"
+		if i%2 == 1 {
+			size, want = "9000", "mtu 8950"
+		}
+		began := time.Now()
+		if _, err := f.Nodes[0].Run(ctx, "ip", "link", "set", "eth0", "mtu", size); err != nil {
+			return err
+		}
+		err := lab.Until(ctx, want, func() (string, error) {
+			out, err := f.Nodes[0].Run(ctx, "sh", "-c", "ip link show weft-vx | grep '"+want+"'")
+			return out, err
+		})
+		if err != nil {
+			return err
+		}
+		took = append(took, float64(time.Since(began).Milliseconds()))
+	}
+	fmt.Printf("   ms until the VXLAN device follows: %s\n", spread(took))
+	return nil
+}
+
+// restart: agents and server die and come back under traffic.
+func restart(ctx context.Context, b *bench) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	f, from, to, err := pair(ctx, b, lab.Layout{})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n1 := f.Nodes[0]
+	for _, c := range []struct {
+		name string
+		do   func() error
+	}{
+		{"agent killed -9, restarted", func() error {
+			f.Agents[n1.Name].Kill()
+			return f.StartAgent(ctx, n1)
+		}},
+		{"agent stopped, restarted", func() error {
+			return errors.Join(f.Agents[n1.Name].Stop(20*time.Second), f.StartAgent(ctx, n1))
+		}},
+		{"server (with its etcd) away for 60 s, pods come and go", func() error {
+			f.ServerProcess.Kill()
+			for i := range 6 {
+				p, err := f.NewPod(ctx, n1, fmt.Sprintf("extra%d", i), nil)
+				if err != nil {
+					return err
+				}
+				pause(ctx, 10*time.Second)
+				if err := p.Del(ctx); err != nil {
+					return err
+				}
+			}
+			return f.StartServer(ctx)
+		}},
+		{"both away, agent back from disk alone", func() error {
+			f.ServerProcess.Kill()
+			f.Agents[n1.Name].Kill()
+			if err := f.StartAgent(ctx, n1); err != nil {
+				return err
+			}
+			return f.StartServer(ctx)
+		}},
+	} {
+		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+			err := c.do()
+			return errors.Join(err, f.InStep(ctx, 2))
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		fmt.Printf("   %-56s %d of %d packets lost (one a ms)\n", c.name, g.Lost, g.Sent)
+	}
+	return nil
+}
+
+// silence: the server's packets are dropped without a word for 30 s.
+func silence(ctx context.Context, b *bench) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	f, _, _, err := pair(ctx, b, lab.Layout{})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n1 := f.Nodes[0]
+	var took []float64
+	for range min(b.runs, 3) {
+		if _, err := n1.Run(ctx, "nft", "add table inet hole; add chain inet hole in { type filter hook input priority -400; }; add rule inet hole in tcp sport 7443 drop"); err != nil {
+			return err
+		}
+		pause(ctx, 30*time.Second)
+		began := time.Now()
+		if _, err := n1.Run(ctx, "nft", "delete", "table", "inet", "hole"); err != nil {
+			return err
+		}
+		if err := f.InStep(ctx, 2); err != nil {
+			return err
+		}
+		took = append(took, time.Since(began).Seconds())
+	}
+	fmt.Printf("   s after the packets pass again until all in step: %s\n", spread(took))
+	return nil
+}
