@@ -32,7 +32,7 @@ type Path struct {
 	Transport Transport
 	Local     Underlay
 	Remote    Underlay
-	MTU       int // bytes of a packet between pods
+	MTU       int // bytes of a packet between pods; at most Cluster.MTU where that is set
 	Why       string
 }
 
@@ -60,6 +60,9 @@ func (c Cluster) Path(a, b Peer) Path {
 		p.Transport, p.Why = Overlay, "backend vxlan"
 		p.MTU -= VXLANOverhead(local.Addr.Addr().Is4())
 	}
+	if c.MTU > 0 {
+		p.MTU = min(p.MTU, c.MTU)
+	}
 	return p
 }
 
@@ -81,17 +84,21 @@ func VXLANOverhead(is4 bool) int {
 }
 
 // PodMTU is the MTU in bytes for the devices of a node's pods: what fits
-// through every transport allowed over every underlay address that it has.
-// It is 0 while the node has no underlay address.
+// through every transport allowed over every underlay address that it has, or
+// Cluster.MTU where that is set. With a lease of IPv6 it is never below MinMTU6,
+// because the kernel takes IPv6 off such a device; the routes carry what a pair
+// can do. It is 0 while the node has no underlay address.
 func (c Cluster) PodMTU(self Peer) int {
-	if c.MTU > 0 {
-		return c.MTU
-	}
-	mtu := 0
-	for _, u := range self.Underlay {
-		if m := u.MTU - c.Overhead(u.Addr.Addr().Is4()); mtu == 0 || m < mtu {
-			mtu = m
+	mtu := c.MTU
+	if mtu == 0 {
+		for _, u := range self.Underlay {
+			if m := u.MTU - c.Overhead(u.Addr.Addr().Is4()); mtu == 0 || m < mtu {
+				mtu = m
+			}
 		}
+	}
+	if _, six := self.FabricOf(false); six && mtu > 0 {
+		mtu = max(mtu, MinMTU6)
 	}
 	return mtu
 }
