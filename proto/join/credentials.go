@@ -1,0 +1,143 @@
+package join
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	credentialsVersion = "weft/v1"
+	credentialsKind    = "Credentials"
+	maxCredentials     = 1 << 20 // bytes read of a credentials file
+)
+
+// Credentials are what an operator's tools need to reach a fabric.
+type Credentials struct {
+	Server string      // https://host:port
+	User   string      // the name in the certificate
+	CA     []byte      // PEM, one certificate or several
+	Cert   []byte      // PEM
+	Key    note.Secret // PEM
+}
+
+// file is Credentials as YAML, in the words of a kubeconfig. encoding/json
+// carries bytes as base64.
+type file struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Server     string `json:"server"`
+	User       string `json:"user"`
+	CA         []byte `json:"certificate-authority-data"`
+	Cert       []byte `json:"client-certificate-data"`
+	Key        []byte `json:"client-key-data"`
+}
+
+// LoadCredentials reads a credentials file. Absence is fs.ErrNotExist.
+func LoadCredentials(path string) (Credentials, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("join: credentials: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxCredentials+1))
+	if err != nil {
+		return Credentials{}, fmt.Errorf("join: credentials: %w", err)
+	}
+	c, err := ParseCredentials(b)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("%s: %w; get a good copy, or on a server move it away and restart weft-server, which writes a new admin.yaml", path, err)
+	}
+	return c, nil
+}
+
+// ParseCredentials reads the content of a credentials file, and checks that its
+// parts fit together.
+func ParseCredentials(b []byte) (Credentials, error) {
+	if len(b) > maxCredentials {
+		return Credentials{}, fmt.Errorf("join: credentials are larger than %d bytes", maxCredentials)
+	}
+	var f file
+	if err := yaml.UnmarshalStrict(b, &f); err != nil {
+		return Credentials{}, errors.New("join: credentials are not the YAML that they should be: cut short, edited, or another file")
+	}
+	if f.APIVersion != credentialsVersion || f.Kind != credentialsKind {
+		return Credentials{}, fmt.Errorf("join: credentials have apiVersion %.40q and kind %.40q, not %s and %s: cut short, or another file",
+			f.APIVersion, f.Kind, credentialsVersion, credentialsKind)
+	}
+	c := Credentials{Server: f.Server, User: f.User, CA: f.CA, Cert: f.Cert, Key: note.Secret(f.Key)}
+	if _, err := c.Address(); err != nil {
+		return Credentials{}, err
+	}
+	if _, err := c.TLS(); err != nil {
+		return Credentials{}, err
+	}
+	return c, nil
+}
+
+// Save writes the credentials to a file, 0600.
+func (c Credentials) Save(path string) error {
+	b, err := yaml.Marshal(file{
+		APIVersion: credentialsVersion, Kind: credentialsKind,
+		Server: c.Server, User: c.User, CA: c.CA, Cert: c.Cert, Key: []byte(c.Key.Reveal()),
+	})
+	if err != nil {
+		return fmt.Errorf("join: credentials: %w", err)
+	}
+	return WriteFile(path, b)
+}
+
+// Address is host:port to dial.
+func (c Credentials) Address() (string, error) {
+	u, err := url.Parse(c.Server)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || (u.Path != "" && u.Path != "/") || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("join: credentials: server %.80q is not https://host:port", c.Server)
+	}
+	if u.Port() == "" {
+		return net.JoinHostPort(u.Hostname(), DefaultPort), nil
+	}
+	return net.JoinHostPort(u.Hostname(), u.Port()), nil
+}
+
+// DefaultPort is the server's, TCP.
+const DefaultPort = "7443"
+
+// TLS is how to dial the server with these credentials.
+func (c Credentials) TLS() (*tls.Config, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(c.CA) {
+		return nil, errors.New("join: credentials: certificate-authority-data holds no PEM certificate")
+	}
+	pair, err := tls.X509KeyPair(c.Cert, []byte(c.Key.Reveal()))
+	if err != nil {
+		return nil, errors.New("join: credentials: client-certificate-data and client-key-data are not a PEM certificate with its key")
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair}}, nil
+}
+
+// Valid says whether the certificate is valid at a time, and if not, why. A
+// server that refuses it can only answer with a TLS alert.
+func (c Credentials) Valid(now time.Time) error {
+	block, _ := pem.Decode(c.Cert)
+	if block == nil {
+		return errors.New("join: credentials: client-certificate-data holds no PEM certificate")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("join: credentials: client-certificate-data: %w", err)
+	}
+	if err := Valid(cert, now); err != nil {
+		return fmt.Errorf("join: credentials: the certificate of %s: %w", c.User, err)
+	}
+	return nil
+}
