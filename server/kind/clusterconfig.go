@@ -1,0 +1,230 @@
+package kind
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-net/weft/ipam"
+)
+
+// Defaults of ClusterConfigSpec.
+const (
+	DefaultMaskSize4  = 24
+	DefaultMaskSize6  = 64
+	DefaultBackend    = "vxlan"
+	DefaultVNI        = 4096
+	DefaultVXLANPort  = 8472 // Linux's, not IANA's 4789: what firewalls around K3s already pass
+	DefaultMasquerade = MasqueradeAuto
+)
+
+// Values of ClusterConfigSpec.Masquerade.
+const (
+	MasqueradeAuto   = "auto" // IPv4, and IPv6 of ULA ranges (RFC 4193)
+	MasqueradeAlways = "always"
+	MasqueradeNever  = "never"
+)
+
+// Bounds of ClusterConfigSpec.
+const (
+	maxCIDRs     = 32
+	maxVNI       = 1<<24 - 1 // RFC 7348, section 5
+	maxMTU       = 65535
+	minMTU4      = 576  // RFC 791, section 3.1: what every host must take
+	minMTU6      = 1280 // RFC 8200, section 5
+	longestMask4 = 30   // two pods
+	longestMask6 = 126
+
+	flannelVNI = 1
+)
+
+var (
+	backends    = []string{"vxlan", "host-gw", "none"}
+	masquerades = []string{MasqueradeAuto, MasqueradeAlways, MasqueradeNever}
+	ula         = netip.MustParsePrefix("fc00::/7") // RFC 4193
+)
+
+// WithDefaults fills what is not given.
+func (s ClusterConfigSpec) WithDefaults() ClusterConfigSpec {
+	fill(&s.NodeCIDRMaskSize4, DefaultMaskSize4)
+	fill(&s.NodeCIDRMaskSize6, DefaultMaskSize6)
+	fill(&s.Backend, DefaultBackend)
+	fill(&s.VNI, DefaultVNI)
+	fill(&s.VXLANPort, DefaultVXLANPort)
+	fill(&s.Masquerade, DefaultMasquerade)
+	return s
+}
+
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// MaskSize is the length of the prefix that a node leases of a family.
+func (s ClusterConfigSpec) MaskSize(is4 bool) int {
+	s = s.WithDefaults()
+	if is4 {
+		return s.NodeCIDRMaskSize4
+	}
+	return s.NodeCIDRMaskSize6
+}
+
+// MasqueradeCIDRs are the cluster CIDRs whose pods are masqueraded when their
+// traffic leaves the cluster.
+func (s ClusterConfigSpec) MasqueradeCIDRs() []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range s.ClusterCIDRs {
+		switch s.WithDefaults().Masquerade {
+		case MasqueradeAlways:
+			out = append(out, p)
+		case MasqueradeAuto:
+			if p.Addr().Is4() || ipam.Contains(ula, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// Validate checks the spec by itself, with defaults for what is not given. The
+// error is FieldErrors.
+func (s ClusterConfigSpec) Validate() error {
+	s = s.WithDefaults()
+	f := &findings{object: ClusterConfig + "/" + DefaultName}
+	s.validateRanges(f)
+	s.validateMasks(f)
+	if !slices.Contains(backends, s.Backend) {
+		f.add("spec.backend", "%q is not a backend of this release; accepted: %s", s.Backend, strings.Join(backends, ", "))
+	}
+	if !slices.Contains(masquerades, s.Masquerade) {
+		f.add("spec.masquerade", "%q is not accepted; accepted: %s", s.Masquerade, strings.Join(masquerades, ", "))
+	}
+	if s.VNI > maxVNI {
+		f.add("spec.vni", "%d is out of bounds; accepted: 1 to %d", s.VNI, maxVNI)
+	}
+	if s.VNI == flannelVNI && s.VXLANPort == DefaultVXLANPort {
+		f.add("spec.vni", "%d on UDP %d is Flannel's, the two would receive each other's packets; take another VNI or vxlanPort", s.VNI, s.VXLANPort)
+	}
+	s.validateMTU(f)
+	return f.err()
+}
+
+func (s ClusterConfigSpec) validateRanges(f *findings) {
+	if len(s.ClusterCIDRs) == 0 {
+		f.add("spec.clusterCIDRs", "is empty; give a range a family, such as 10.42.0.0/16 and fd42:42::/48")
+	}
+	type placed struct {
+		field  string
+		prefix netip.Prefix
+	}
+	var before []placed
+	for _, list := range []struct {
+		name    string
+		in      []netip.Prefix
+		special bool // ranges that mean something else are refused
+	}{
+		{"spec.clusterCIDRs", s.ClusterCIDRs, true},
+		{"spec.serviceCIDRs", s.ServiceCIDRs, true},
+		{"spec.nonMasqueradeCIDRs", s.NonMasqueradeCIDRs, false},
+	} {
+		if len(list.in) > maxCIDRs {
+			f.add(list.name, "has %d ranges; at most %d are accepted", len(list.in), maxCIDRs)
+			continue
+		}
+		for i, p := range list.in {
+			here := placed{fmt.Sprintf("%s[%d]", list.name, i), p}
+			if !checkPrefix(f, here.field, p, list.special) || !list.special {
+				continue
+			}
+			if k := slices.IndexFunc(before, func(b placed) bool { return b.prefix.Overlaps(p) }); k >= 0 {
+				f.add(here.field, "%v overlaps %s %v; give ranges that do not overlap", p, before[k].field, before[k].prefix)
+			}
+			before = append(before, here)
+		}
+	}
+}
+
+// checkPrefix refuses what no list of ranges may hold.
+func checkPrefix(f *findings, field string, p netip.Prefix, special bool) bool {
+	switch {
+	case !p.IsValid():
+		f.add(field, "is not a range; write one as 10.42.0.0/16 or fd42:42::/48")
+	case p.Addr().Is4In6():
+		f.add(field, "%v is IPv4 mapped into IPv6; write it as IPv4", p)
+	case p != p.Masked():
+		f.add(field, "%v has host bits; did you mean %v", p, p.Masked())
+	case special && ipam.Special(p) != nil:
+		f.add(field, "%v; give a private or global unicast range", ipam.Special(p))
+	default:
+		return true
+	}
+	return false
+}
+
+func (s ClusterConfigSpec) validateMasks(f *findings) {
+	for _, m := range []struct {
+		field         string
+		is4           bool
+		size, longest int
+	}{
+		{"spec.nodeCIDRMaskSizeIPv4", true, s.NodeCIDRMaskSize4, longestMask4},
+		{"spec.nodeCIDRMaskSizeIPv6", false, s.NodeCIDRMaskSize6, longestMask6},
+	} {
+		shortest := 1
+		var of netip.Prefix
+		for _, p := range s.ClusterCIDRs {
+			if p.Addr().Is4() == m.is4 && p.Bits() > shortest {
+				shortest, of = p.Bits(), p
+			}
+		}
+		switch {
+		case m.size >= shortest && m.size <= m.longest:
+		case !of.IsValid():
+			f.add(m.field, "%d is out of bounds; accepted: %d to %d", m.size, shortest, m.longest)
+		case shortest > m.longest:
+			f.add("spec.clusterCIDRs", "%v is too small for the lease of a node; give a /%d or shorter", of, m.longest)
+		default:
+			f.add(m.field, "no /%d fits in %v; accepted: %d to %d", m.size, of, shortest, m.longest)
+		}
+	}
+}
+
+func (s ClusterConfigSpec) validateMTU(f *findings) {
+	least, why := minMTU4, "IPv4 (RFC 791)"
+	if slices.ContainsFunc(s.ClusterCIDRs, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		least, why = minMTU6, "IPv6 (RFC 8200)"
+	}
+	if s.MTU != 0 && (s.MTU < least || s.MTU > maxMTU) {
+		f.add("spec.mtu", "%d is out of bounds; accepted: %d, which %s needs, to %d, or 0 to derive it from the uplink", s.MTU, least, why, maxMTU)
+	}
+}
+
+// Difference is one field that two specs differ in.
+type Difference struct {
+	Field        string // "spec.backend"
+	Mine, Theirs string // as JSON
+}
+
+// Differences compares two specs with their defaults.
+func (s ClusterConfigSpec) Differences(theirs ClusterConfigSpec) []Difference {
+	a, b := fieldsOf(s.WithDefaults()), fieldsOf(theirs.WithDefaults())
+	var out []Difference
+	for _, f := range clusterConfigFields {
+		if x, y := a[f.name()], b[f.name()]; x != y {
+			out = append(out, Difference{f.Path, x, y})
+		}
+	}
+	return out
+}
+
+// Seed is the ClusterConfig that a server's flags make at its first start,
+// validated and with defaults, as stored.
+func Seed(spec ClusterConfigSpec, createdUnix int64) ([]byte, error) {
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	return Encode(ClusterConfig, Metadata{Name: DefaultName, CreatedUnix: createdUnix}, spec.WithDefaults())
+}

@@ -1,0 +1,174 @@
+package kind
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Info is one kind as operators see it.
+type Info struct {
+	Name, Plural string
+	Short        []string
+	Namespaced   bool
+	Writable     bool // accepts apply, replace and delete
+	Description  string
+	Columns      []Column
+	Fields       []Field
+}
+
+// Column is one column of a table of objects.
+type Column struct {
+	Title  string
+	Path   string // into the object: "spec.backend", "metadata.name"
+	Wide   bool   // shown with -o wide only
+	Format string // "", "age" (of Unix seconds) or "list"
+}
+
+// Field documents one field of spec.
+type Field struct {
+	Path        string // "spec.backend"
+	Type        string
+	Description string
+	Default     string
+}
+
+func (f Field) name() string { return strings.TrimPrefix(f.Path, "spec.") }
+
+// Formats of Column.
+const (
+	FormatAge  = "age"
+	FormatList = "list"
+)
+
+var (
+	nameColumn = Column{Title: "NAME", Path: "metadata.name"}
+	ageColumn  = Column{Title: "AGE", Path: "metadata.createdUnix", Format: FormatAge}
+)
+
+var clusterConfigFields = []Field{
+	{"spec.clusterCIDRs", "[]prefix", "Ranges that nodes lease prefixes from. Their order is the order of families everywhere; a further range of a family is used when those before it are full.", ""},
+	{"spec.serviceCIDRs", "[]prefix", "Ranges of the cluster's services: never leased, never masqueraded towards.", ""},
+	{"spec.nodeCIDRMaskSizeIPv4", "integer", "Length of the IPv4 prefix that a node leases.", "24"},
+	{"spec.nodeCIDRMaskSizeIPv6", "integer", "Length of the IPv6 prefix that a node leases.", "64"},
+	{"spec.backend", "string", "How packets travel between nodes: vxlan, host-gw or none.", "vxlan"},
+	{"spec.directRouting", "boolean", "With vxlan: route pairs of nodes on one L2 without VXLAN.", "false"},
+	{"spec.vni", "integer", "VXLAN network identifier, 1 to 16777215.", "4096"},
+	{"spec.vxlanPort", "integer", "UDP port of VXLAN, 1 to 65535.", "8472"},
+	{"spec.mtu", "integer", "MTU of pods' devices in bytes; 0 derives it from the uplink.", "0"},
+	{"spec.masquerade", "string", "Which pods are masqueraded when their traffic leaves the cluster: auto (IPv4, and IPv6 of ULA ranges), always or never.", "auto"},
+	{"spec.nonMasqueradeCIDRs", "[]prefix", "Further destinations that pods reach with their own address.", ""},
+}
+
+var kinds = []Info{
+	{
+		Name: ClusterConfig, Plural: "clusterconfigs", Short: []string{"cc"}, Writable: true,
+		Description: "What holds for the whole cluster. There is one, named default.",
+		Columns: []Column{
+			nameColumn,
+			{Title: "CLUSTER-CIDRS", Path: "spec.clusterCIDRs", Format: FormatList},
+			{Title: "BACKEND", Path: "spec.backend"},
+			ageColumn,
+			{Title: "SERVICE-CIDRS", Path: "spec.serviceCIDRs", Wide: true, Format: FormatList},
+			{Title: "MASKS", Path: "status.masks", Wide: true, Format: FormatList},
+			{Title: "VNI", Path: "spec.vni", Wide: true},
+			{Title: "PORT", Path: "spec.vxlanPort", Wide: true},
+			{Title: "MTU", Path: "spec.mtu", Wide: true},
+			{Title: "MASQUERADE", Path: "spec.masquerade", Wide: true},
+		},
+		Fields: clusterConfigFields,
+	},
+	{
+		Name: Node, Plural: "nodes", Short: []string{"no"}, Writable: true,
+		Description: "A machine of the fabric. It appears when its agent joins; its labels are yours to set. Deleting it revokes its certificate and releases its lease.",
+		Columns: []Column{
+			nameColumn,
+			{Title: "STATUS", Path: "status.state"},
+			ageColumn,
+			{Title: "VERSION", Path: "status.version"},
+			{Title: "LEASES", Path: "status.lease", Format: FormatList},
+			{Title: "NODE-IP", Path: "status.addresses", Wide: true, Format: FormatList},
+			{Title: "EXTERNAL-IP", Path: "status.externalAddresses", Wide: true, Format: FormatList},
+			{Title: "FABRIC-IP", Path: "status.fabricAddresses", Wide: true, Format: FormatList},
+			{Title: "UPLINK/MTU", Path: "status.uplink", Wide: true},
+			{Title: "NAT", Path: "status.nat", Wide: true},
+			{Title: "PODS", Path: "status.endpoints", Wide: true},
+			{Title: "REV", Path: "status.appliedRevision", Wide: true},
+		},
+	},
+	{
+		Name: Lease, Plural: "leases", Short: []string{"ls"}, Writable: true,
+		Description: "The prefixes of one node, named as the node. Applied before the node joins, it is a reservation.",
+		Columns: []Column{
+			nameColumn,
+			{Title: "NODE", Path: "spec.node"},
+			{Title: "PREFIXES", Path: "spec.prefixes", Format: FormatList},
+			ageColumn,
+			{Title: "PODS", Path: "status.endpoints", Wide: true},
+			{Title: "STATUS", Path: "status.state", Wide: true},
+		},
+		Fields: []Field{
+			{"spec.node", "string", "Name of the node, the same as the lease's own.", "metadata.name"},
+			{"spec.prefixes", "[]prefix", "Prefixes of the node, of the cluster's ranges. A family that is left out is completed when the node joins.", ""},
+		},
+	},
+	{
+		Name: Endpoint, Plural: "endpoints", Short: []string{"ep"}, Namespaced: true,
+		Description: "One attachment of a pod to the fabric, as its node reports it: <node>/<container id>/<ifname>.",
+		Columns: []Column{
+			{Title: "NAMESPACE", Path: "metadata.namespace"},
+			{Title: "POD", Path: "spec.pod"},
+			{Title: "NODE", Path: "spec.node"},
+			{Title: "ADDRESSES", Path: "spec.addresses", Format: FormatList},
+			ageColumn,
+			{Title: "DEVICE", Path: "spec.device", Wide: true},
+			{Title: "MAC", Path: "spec.mac", Wide: true},
+			{Title: "NAME", Path: "metadata.name", Wide: true},
+		},
+		Fields: []Field{
+			{"spec.node", "string", "Node that the pod runs on.", ""},
+			{"spec.pod", "string", "Name of the pod.", ""},
+			{"spec.addresses", "[]address", "Addresses of the pod, in the order of families.", ""},
+			{"spec.device", "string", "The host's end of the veth.", ""},
+			{"spec.mac", "string", "MAC address of the pod's end.", ""},
+		},
+	},
+}
+
+// Kinds lists all kinds. The caller does not change it.
+func Kinds() []Info { return kinds }
+
+// Find knows a kind by its name, plural or short name, in any case.
+func Find(name string) (Info, error) {
+	for _, k := range kinds {
+		if strings.EqualFold(name, k.Name) || strings.EqualFold(name, k.Plural) || slices.Contains(k.Short, strings.ToLower(name)) {
+			return k, nil
+		}
+	}
+	var known []string
+	for _, k := range kinds {
+		known = append(known, k.Plural)
+	}
+	return Info{}, fmt.Errorf("there is no kind %s; there are %s", quote(name), strings.Join(known, ", "))
+}
+
+// fieldsOf is each field of a spec as JSON.
+func fieldsOf(spec any) map[string]string {
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		return nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return nil
+	}
+	out := make(map[string]string, len(fields))
+	for k, v := range fields {
+		out[k] = string(v)
+	}
+	return out
+}
+
+// quote shows what an operator wrote, cut to what fits a line.
+func quote(s string) string { return fmt.Sprintf("%.60q", s) }
