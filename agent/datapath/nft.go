@@ -13,8 +13,9 @@ type Set struct {
 // Key implements Object.
 func (s Set) Key() Key { return Key{KindSet, s.Name} }
 
-// Element is one element of a set or map, as nft writes it:
-// Key "tcp . 8080", Data "10.42.1.5 . 80".
+// Element is one element of a set or map, as nft writes it but without quotes:
+// Elem "tcp . 8080", Data "10.42.1.5 . 80"; Elem "wf0123456789a . 10.42.1.5";
+// Elem "10.42.0.0/16" in an interval set; Data "jump name" in a map of verdicts.
 type Element struct {
 	Set  string
 	Elem string
@@ -75,6 +76,19 @@ type Rule struct {
 
 // Key implements Object.
 func (r Rule) Key() Key { return Key{KindRule, fmt.Sprintf("%s %d", r.Chain, r.Index)} }
+
+// ForeignRule is a rule in a chain of ours that we did not write, or that was
+// edited since: an edit takes the rule's userdata away, where its identity is.
+// It is seen, never wanted.
+type ForeignRule struct {
+	Chain  string
+	Handle uint64
+}
+
+// Key implements Object.
+func (r ForeignRule) Key() Key {
+	return Key{KindRule, fmt.Sprintf("%s handle %d", r.Chain, r.Handle)}
+}
 
 // Match compares one field of the packet, in nft's words.
 type Match struct {

@@ -3,6 +3,7 @@ package datapath
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/weft-net/weft/proto/intent"
 )
@@ -63,9 +64,10 @@ const (
 type Link struct {
 	Name  string
 	Type  string // LinkVXLAN, LinkBridge, LinkVeth
-	MTU   int    // bytes
-	MAC   MAC
-	VXLAN VXLAN // for LinkVXLAN
+	MTU   int    // bytes; 0: any
+	MAC   MAC    // zero: any
+	VXLAN VXLAN  // for LinkVXLAN
+	Down  bool   // seen only: somebody set it down; what is wanted is always up
 }
 
 // VXLAN is what cannot be changed on a VXLAN device without making it anew,
@@ -130,6 +132,33 @@ func (f FDB) Key() Key { return Key{KindFDB, fmt.Sprintf("%s %v", f.Dev, f.MAC)}
 type Sysctl struct {
 	Path  string // net/ipv4/conf/weft0/rp_filter
 	Value string
+}
+
+// Dev is the device that the setting is about, or nothing for a global one.
+func (s Sysctl) Dev() string {
+	words := strings.Split(s.Path, "/") // net/ipv4/conf/weft0/rp_filter
+	if len(words) != 5 || words[3] == "all" || words[3] == "default" {
+		return ""
+	}
+	return words[3]
+}
+
+// IsOurs tells whether a device of this name and type is ours: made by weft, or
+// in the way of it.
+func IsOurs(name, typ string) bool {
+	switch name {
+	case FabricLink:
+		return typ == LinkBridge
+	case VXLANLink4, VXLANLink6:
+		return typ == LinkVXLAN
+	}
+	return typ == LinkVeth && IsPodLink(name)
+}
+
+// IsPodLink tells whether a name is that of a pod's host end: wf + 11 hex.
+func IsPodLink(name string) bool {
+	hex, ok := strings.CutPrefix(name, PodPrefix)
+	return ok && len(hex) == 11 && strings.Trim(hex, "0123456789abcdef") == ""
 }
 
 // Key implements Object.

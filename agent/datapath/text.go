@@ -22,8 +22,10 @@ func (l Link) String() string {
 	if l.MTU != 0 {
 		fmt.Fprintf(&b, " mtu %d", l.MTU)
 	}
-	b.WriteString(" up")
-	return b.String()
+	if l.Down {
+		return b.String() + " down"
+	}
+	return b.String() + " up"
 }
 
 // String is ip address syntax.
@@ -127,6 +129,11 @@ func (r Rule) Text() string {
 		words = append(words, fmt.Sprintf("comment %q", r.Comment))
 	}
 	return strings.Join(words, " ")
+}
+
+// String names a rule that is not ours by its handle: all that deleting it needs.
+func (r ForeignRule) String() string {
+	return fmt.Sprintf("rule %s handle %d (not weft's)", r.Chain, r.Handle)
 }
 
 func (m Match) text() string {
