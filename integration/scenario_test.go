@@ -65,6 +65,7 @@ func TestScenarios(t *testing.T) {
 			"pod":     command((*scenario).pod),
 			"reach":   command((*scenario).reach),
 			"flow":    command((*scenario).flow),
+			"reboot":  command((*scenario).reboot),
 			"outputs": command((*scenario).outputs),
 		},
 	})
@@ -224,6 +225,23 @@ func (s *scenario) agent(ctx context.Context, args []string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// reboot n1: the node's processes, pods and kernel state are gone.
+func (s *scenario) reboot(ctx context.Context, args []string) (string, error) {
+	h, err := s.host(args[0])
+	if err != nil {
+		return "", err
+	}
+	for name, p := range s.pods {
+		if p.Node == h {
+			if err := p.Remove(ctx); err != nil {
+				return "", err
+			}
+			delete(s.pods, name)
+		}
+	}
+	return "", h.Reboot(ctx)
 }
 
 // instep N: N nodes of N hold the newest revision.

@@ -140,6 +140,7 @@ func (f *Fabric) Agent(h *Host, args ...string) (*Process, error) {
 		"--server", f.url(), "--token-file", filepath.Join(f.ServerDir(), "agent-token"), "--node-name", h.Name,
 		"--node-ip", strings.Join(f.NodeIPs(h), ","), "--data-dir", filepath.Join(h.Dir(), "data"),
 		"--run-dir", filepath.Join(h.Dir(), "run"), "--cni-conf-dir", filepath.Join(h.Dir(), "net.d"),
+		"--boot-id-file", h.BootID(),
 	}, args...)...)
 	if err == nil {
 		f.Agents[h.Name] = p

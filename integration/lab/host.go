@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,8 +20,13 @@ import (
 type Host struct {
 	Name string
 
-	lab *Lab
-	ns  string
+	lab      *Lab
+	ns       string
+	port     string // its end of the wire, on the switch
+	mtu      int
+	addrs    []netip.Prefix
+	gateways []netip.Addr
+	boots    int
 }
 
 // Namespace is the name under which `ip netns` knows the host.
@@ -29,6 +37,56 @@ func (h *Host) Path() string { return netnsDir + h.ns }
 
 // Dir is a folder of the host's own.
 func (h *Host) Dir() string { return filepath.Join(h.lab.Dir, h.Name) }
+
+// BootID is the file that stands for /proc/sys/kernel/random/boot_id, which no
+// namespace has of its own.
+func (h *Host) BootID() string { return filepath.Join(h.Dir(), "boot-id") }
+
+// Reboot ends every process of the host and makes its namespace anew, with
+// nothing in it but the wire.
+func (h *Host) Reboot(ctx context.Context) error {
+	h.lab.mu.Lock()
+	procs := slices.Clone(h.lab.procs)
+	h.lab.mu.Unlock()
+	for _, p := range procs {
+		if p.host == h {
+			p.Kill()
+		}
+	}
+	if err := ip(ctx, "netns", "del", h.ns); err != nil {
+		return err
+	}
+	return h.boot(ctx)
+}
+
+// boot makes the namespace and wires it.
+func (h *Host) boot(ctx context.Context) error {
+	if err := h.make(ctx); err != nil {
+		return err
+	}
+	h.boots++
+	if err := os.WriteFile(h.BootID(), fmt.Appendf(nil, "%s-boot-%d\n", h.ns, h.boots), 0o644); err != nil {
+		return err
+	}
+	wire, mtu := h.lab.prefix+switchName, strconv.Itoa(h.mtu)
+	steps := [][]string{
+		{"link", "add", "eth0", "mtu", mtu, "netns", h.ns, "type", "veth", "peer", "name", h.port, "mtu", mtu, "netns", wire},
+		{"-n", wire, "link", "set", h.port, "master", "br0", "up"},
+		{"-n", h.ns, "link", "set", "eth0", "up"},
+	}
+	for _, a := range h.addrs {
+		steps = append(steps, []string{"-n", h.ns, "addr", "add", a.String(), "dev", "eth0"})
+	}
+	for _, g := range h.gateways {
+		steps = append(steps, []string{"-n", h.ns, "route", "add", "default", "via", g.String()})
+	}
+	for _, step := range steps {
+		if err := ip(ctx, step...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // make creates the namespace. Underlay addresses must be usable at once and
 // survive a link that goes down, as they do on machines where a network manager
@@ -81,6 +139,7 @@ type Process struct {
 	Log  string
 
 	cmd   *exec.Cmd
+	host  *Host
 	done  chan struct{}
 	ready chan struct{} // closed at READY=1, for those started so
 	err   error
@@ -89,7 +148,7 @@ type Process struct {
 // Start starts a process that lives until Kill, Stop or the lab's end. Its
 // output is appended to <host's folder>/<name>.log.
 func (h *Host) Start(name string, args ...string) (*Process, error) {
-	p := &Process{Name: name, Log: filepath.Join(h.Dir(), name+".log"), done: make(chan struct{})}
+	p := &Process{Name: name, host: h, Log: filepath.Join(h.Dir(), name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err

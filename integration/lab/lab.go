@@ -77,31 +77,12 @@ func (l *Lab) Close() error {
 // Host makes a namespace with eth0 on the switch. The gateway, if it is valid,
 // becomes the default route of its family.
 func (l *Lab) Host(ctx context.Context, name string, mtu int, addrs []netip.Prefix, gateways []netip.Addr) (*Host, error) {
-	h := &Host{Name: name, lab: l, ns: l.prefix + name}
+	h := &Host{Name: name, lab: l, ns: l.prefix + name, mtu: mtu, addrs: addrs, gateways: gateways}
 	l.mu.Lock()
-	port := fmt.Sprintf("p%d", len(l.hosts))
+	h.port = fmt.Sprintf("p%d", len(l.hosts))
 	l.hosts[name] = h
 	l.mu.Unlock()
-	if err := h.make(ctx); err != nil {
-		return nil, err
-	}
-	steps := [][]string{
-		{"link", "add", "eth0", "mtu", strconv.Itoa(mtu), "netns", h.ns, "type", "veth", "peer", "name", port, "mtu", strconv.Itoa(mtu), "netns", l.prefix + switchName},
-		{"-n", l.prefix + switchName, "link", "set", port, "master", "br0", "up"},
-		{"-n", h.ns, "link", "set", "eth0", "up"},
-	}
-	for _, a := range addrs {
-		steps = append(steps, []string{"-n", h.ns, "addr", "add", a.String(), "dev", "eth0"})
-	}
-	for _, g := range gateways {
-		steps = append(steps, []string{"-n", h.ns, "route", "add", "default", "via", g.String()})
-	}
-	for _, step := range steps {
-		if err := ip(ctx, step...); err != nil {
-			return nil, err
-		}
-	}
-	return h, nil
+	return h, h.boot(ctx)
 }
 
 // Namespace makes a namespace that is wired to nothing, such as a pod's.
