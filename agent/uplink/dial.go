@@ -1,0 +1,162 @@
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Times of reaching a server. A path that comes back must be found within 2 s:
+// the kernel repeats a lost SYN after 1 s (RFC 6298, section 2), so an attempt
+// that lives 1.2 s has two, and a backoff of at most 1 s follows it.
+const (
+	connectTimeout   = 1200 * time.Millisecond
+	handshakeTimeout = 3 * time.Second
+	stagger          = 250 * time.Millisecond // between the starts of attempts (RFC 8305, section 5)
+	maxTargets       = 16
+	defaultPort      = "7443"
+)
+
+// ParseServer reads what --server accepts, https://HOST[:PORT] or HOST[:PORT],
+// and returns HOST:PORT.
+func ParseServer(s string) (string, error) {
+	hint := "write https://HOST:" + defaultPort
+	rest := s
+	if scheme, after, ok := strings.Cut(s, "://"); ok {
+		u, err := url.Parse(s)
+		if err != nil || scheme != "https" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+			return "", fmt.Errorf("uplink: server %q is not https://HOST:PORT; %s", s, hint)
+		}
+		rest = strings.TrimRight(after, "/")
+	}
+	if a, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
+		return net.JoinHostPort(a.String(), defaultPort), nil
+	}
+	host, port, err := net.SplitHostPort(rest)
+	if err != nil {
+		host, port = rest, defaultPort
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || host == "" || strings.ContainsAny(host, "/:@ ") && !strings.Contains(host, ":") {
+		return "", fmt.Errorf("uplink: server %q names no host and port; %s", s, hint)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// target is one address of one server.
+type target struct {
+	server string // HOST:PORT as configured
+	addr   string // ADDRESS:PORT
+}
+
+// targets resolves the servers, in order. Names are resolved at each try.
+func (u *Uplink) targets(ctx context.Context, servers []string) ([]target, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	var out []target
+	var errs []error
+	for _, s := range servers {
+		host, port, err := net.SplitHostPort(s)
+		if err != nil {
+			return nil, fmt.Errorf("uplink: server %q: %w", s, err)
+		}
+		if _, err := netip.ParseAddr(host); err == nil {
+			out = append(out, target{s, s})
+			continue
+		}
+		addrs, err := u.cfg.Resolve(ctx, host)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("uplink: resolve server %s: %w", host, err))
+		}
+		for _, a := range addrs {
+			out = append(out, target{s, net.JoinHostPort(a, port)})
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.Join(errs...)
+	}
+	return out[:min(len(out), maxTargets)], nil
+}
+
+type connected struct {
+	conn   net.Conn
+	target target
+	err    error
+}
+
+// race connects to the first target that answers; each attempt starts a stagger
+// after the one before it, so the order is a preference.
+func (u *Uplink) race(ctx context.Context, ts []target) (connected, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan connected, len(ts))
+	for i, t := range ts {
+		go func() { results <- u.attempt(ctx, time.Duration(i)*stagger, t) }()
+	}
+	var errs []error
+	for i := range ts {
+		r := <-results
+		if r.err != nil {
+			errs = append(errs, r.err)
+			continue
+		}
+		cancel()
+		for range len(ts) - i - 1 { // they end at once, now that ctx has
+			if late := <-results; late.err == nil {
+				late.conn.Close()
+			}
+		}
+		return r, nil
+	}
+	return connected{}, errors.Join(errs...)
+}
+
+func (u *Uplink) attempt(ctx context.Context, after time.Duration, t target) connected {
+	start := time.NewTimer(after)
+	defer start.Stop()
+	select {
+	case <-ctx.Done():
+		return connected{err: ctx.Err()}
+	case <-start.C:
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := u.cfg.Dial(ctx, t.addr)
+	if err != nil {
+		err = fmt.Errorf("uplink: connect to server %s: %w", t.addr, err)
+	}
+	return connected{conn, t, err}
+}
+
+// secure does the TLS handshake as the client. It closes conn if that fails.
+func secure(ctx context.Context, conn net.Conn, cfg *tls.Config) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	c := tls.Client(conn, cfg)
+	if err := c.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("uplink: TLS with server %s: %w", conn.RemoteAddr(), err)
+	}
+	return c, nil
+}
+
+// dialTCP is the Dial of a Config that gives none. Unacknowledged data ends the
+// connection after deadAfter; our heartbeats stand in for TCP's keepalive.
+func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
+		var set error
+		err := c.Control(func(fd uintptr) {
+			set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter.Milliseconds()))
+		})
+		return errors.Join(err, set)
+	}}
+	return d.DialContext(ctx, "tcp", addr)
+}

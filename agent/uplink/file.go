@@ -1,0 +1,90 @@
+package uplink
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/weft-net/weft/proto/intent"
+)
+
+const (
+	intentName   = "intent.json"
+	intentSchema = 1 // of the file; a later one is refused before anything is written
+)
+
+// envelope lets a reader tell a newer schema and a damaged file from a good one
+// before it looks inside.
+type envelope struct {
+	Schema int             `json:"schema"`
+	Sum    string          `json:"sum"` // SHA-256 of Intent as written, hex
+	Intent json.RawMessage `json:"intent"`
+}
+
+// filed is a complete intent as the file holds it.
+type filed struct {
+	Node     string        `json:"node"`
+	Epoch    string        `json:"epoch"`
+	Compile  uint32        `json:"compile"`
+	Revision int64         `json:"revision"`
+	Objects  []filedObject `json:"objects"`
+}
+
+type filedObject struct {
+	Collection string `json:"collection"`
+	Key        string `json:"key"`
+	Revision   int64  `json:"revision"`
+	Value      []byte `json:"value"`
+}
+
+// newerError says that a later release wrote the file.
+type newerError struct{ schema int }
+
+func (e newerError) Error() string {
+	return fmt.Sprintf("schema %d was written by a later release; this one reads up to %d: run that release again, or move the file away to start without it", e.schema, intentSchema)
+}
+
+func encodeFile(n intent.Node, objects []intent.Object) ([]byte, error) {
+	f := filed{Node: n.Name, Epoch: n.Epoch, Compile: n.Compile, Revision: n.Revision, Objects: make([]filedObject, 0, len(objects))}
+	for _, o := range objects {
+		f.Objects = append(f.Objects, filedObject(o))
+	}
+	body, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(body)
+	return json.Marshal(envelope{Schema: intentSchema, Sum: hex.EncodeToString(sum[:]), Intent: body})
+}
+
+// decodeFile reads what encodeFile wrote and refuses everything else. A
+// newerError tells a later release's file from a damaged one.
+func decodeFile(b []byte) (filed, error) {
+	var e envelope
+	if err := json.Unmarshal(b, &e); err != nil {
+		return filed{}, fmt.Errorf("not an intent file: %w", err)
+	}
+	if e.Schema > intentSchema {
+		return filed{}, newerError{e.Schema}
+	}
+	if sum := sha256.Sum256(e.Intent); e.Schema < 1 || hex.EncodeToString(sum[:]) != e.Sum {
+		return filed{}, fmt.Errorf("half written or changed: its checksum does not match")
+	}
+	var f filed
+	if err := json.Unmarshal(e.Intent, &f); err != nil {
+		return filed{}, fmt.Errorf("not an intent: %w", err)
+	}
+	if f.Node == "" || f.Epoch == "" || f.Revision < 0 || len(f.Objects) > maxObjects {
+		return filed{}, fmt.Errorf("incomplete: node %q epoch %q revision %d, %d objects", f.Node, f.Epoch, f.Revision, len(f.Objects))
+	}
+	return f, nil
+}
+
+func (f filed) objects() []intent.Object {
+	out := make([]intent.Object, 0, len(f.Objects))
+	for _, o := range f.Objects {
+		out = append(out, intent.Object(o))
+	}
+	return out
+}

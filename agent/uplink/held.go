@@ -1,0 +1,136 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+)
+
+// diskRetry is how long to wait after a disk refused the intent.
+const diskRetry = 10 * time.Second
+
+// held is a complete intent. It never changes.
+type held struct {
+	node    intent.Node
+	objects []intent.Object
+}
+
+// readIntent returns the intent on disk, or none. damage says why a file that is
+// there cannot be used.
+func readIntent(dir *datadir.Dir, node string) (f filed, damage, err error) {
+	b, err := dir.Read(intentName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return filed{}, nil, nil
+	}
+	if err != nil {
+		return filed{}, nil, fmt.Errorf("uplink: last intent: %w", err)
+	}
+	f, damage = decodeFile(b)
+	if newer := (newerError{}); errors.As(damage, &newer) {
+		return filed{}, nil, fmt.Errorf("uplink: %s: %w", dir.Path(intentName), newer)
+	}
+	if damage == nil && f.Node != node {
+		return filed{}, nil, fmt.Errorf("uplink: %s belongs to node %q, not %q: start with --node-name %s, or give this node a data folder of its own with --data-dir",
+			dir.Path(intentName), f.Node, node, f.Node)
+	}
+	return f, damage, nil
+}
+
+func (u *Uplink) setAside(damage error) {
+	to, err := u.dir.SetAside(intentName)
+	if err != nil {
+		to = u.dir.Path(intentName) + " (" + err.Error() + ")"
+	}
+	u.cfg.Log.Error("intent on disk unreadable", note.Path, to, note.Err, damage)
+	u.out.setProblems("file", []intent.Problem{{
+		Subject: u.dir.Path(intentName),
+		Cause:   "the last intent could not be read: " + damage.Error(),
+		Remedy:  "nothing, once a server has sent a new one; the damaged file is " + to,
+	}})
+}
+
+// adopt makes what is staged the intent, or tells how long to wait for a second
+// word. The caller holds the stage.
+func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
+	objects := s.list()
+	n, bad := intent.Decode(u.cfg.Node, c.GetEpoch(), c.GetCompileVersion(), c.GetRevision(), objects)
+	if s.whole {
+		was, _ := u.Intent()
+		u.mu.Lock()
+		ok, wait := u.guard.admit(time.Now(), was, n)
+		doubt := u.guard
+		u.mu.Unlock()
+		if !ok {
+			u.cfg.Log.Error("full set doubted", note.Rev, n.Revision, "lost", doubt.lost, "of", doubt.of)
+			u.out.setProblems("guard", []intent.Problem{doubt.problem()})
+			return wait
+		}
+	}
+	u.out.setProblems("guard", nil)
+	changed := s.changed
+	s.adopted()
+	u.stand(&held{n, objects}, bad)
+	if changed {
+		wake(u.write)
+	}
+	if u.cfg.OnChange != nil {
+		u.cfg.OnChange()
+	}
+	return 0
+}
+
+// stand makes h the intent.
+func (u *Uplink) stand(h *held, bad []intent.ObjectError) {
+	u.held.Store(h)
+	var ps []intent.Problem
+	for _, e := range bad {
+		ps = append(ps, intent.Problem{Subject: e.Key, Cause: "not understood: " + clip(e.Err.Error()), Remedy: objectRemedy})
+	}
+	u.out.setProblems("objects", ps)
+	u.out.setIntent(h.node, bad)
+}
+
+// keepFile writes the intent to disk after each change, the latest only, and at
+// the end. A marker alone (a revision without changed objects) waits for that.
+func (u *Uplink) keepFile(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return u.toDisk()
+		case <-u.write:
+		}
+		for u.toDisk() != nil && ctx.Err() == nil {
+			pause(ctx, diskRetry)
+		}
+	}
+}
+
+func (u *Uplink) toDisk() error {
+	h := u.held.Load()
+	if h == nil || h == u.filed {
+		return nil
+	}
+	b, err := encodeFile(h.node, h.objects)
+	if err == nil {
+		err = u.dir.Write(intentName, b)
+	}
+	if err != nil {
+		u.cfg.Log.Error("intent not written", note.Err, err)
+		u.out.setProblems("file", []intent.Problem{{
+			Subject: u.dir.Path(intentName),
+			Cause:   "the intent could not be written: " + err.Error(),
+			Remedy:  "free space or make the folder writable; until then a restart without a server comes back to an older intent",
+		}})
+		return fmt.Errorf("uplink: %w", err)
+	}
+	u.filed = h
+	u.out.setProblems("file", nil)
+	return nil
+}

@@ -1,0 +1,247 @@
+package uplink
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/join"
+)
+
+// Files of the identity. The certificate is written last: with it, all is there.
+const (
+	keyName   = "key.pem"
+	rootsName = "roots.pem"
+	certName  = "cert.pem"
+	vtepName  = "vtep-mac"
+
+	pemKey  = "EC PRIVATE KEY" // SEC 1, RFC 5915
+	pemCert = "CERTIFICATE"
+)
+
+// identity is who the node is to the servers. Without a certificate it has not
+// joined yet.
+type identity struct {
+	node  string
+	key   *ecdsa.PrivateKey
+	cert  *x509.Certificate
+	roots []*x509.Certificate
+}
+
+// loadIdentity reads the folder, and makes the key if there is none.
+func loadIdentity(dir *datadir.Dir, node string) (identity, error) {
+	id := identity{node: node}
+	var err error
+	certs, err := readCerts(dir, certName)
+	if err != nil {
+		return identity{}, err
+	}
+	if len(certs) > 0 {
+		id.cert = certs[0]
+	}
+	if err := id.checkName(dir); err != nil {
+		return identity{}, err
+	}
+	if id.roots, err = readCerts(dir, rootsName); err != nil {
+		return identity{}, err
+	}
+	if id.key, err = loadKey(dir, id.cert == nil); err != nil {
+		return identity{}, err
+	}
+	if id.cert != nil && !id.key.PublicKey.Equal(id.cert.PublicKey) {
+		return identity{}, fmt.Errorf("uplink: %s does not belong to %s: put back the key of that certificate, or remove both and join again with a token from: weft token create --node %s --replace",
+			dir.Path(keyName), dir.Path(certName), node)
+	}
+	return id, nil
+}
+
+// checkName refuses a folder that was joined under another name: its lease, its
+// key and its pods' addresses belong to that name.
+func (id identity) checkName(dir *datadir.Dir) error {
+	if id.cert == nil || id.cert.Subject.CommonName == id.node {
+		return nil
+	}
+	return fmt.Errorf("uplink: %s belongs to node %q, not %q: start with --node-name %s; or, to make this machine a new node: weft-agent cleanup --purge --data-dir %s, then start again with --token",
+		dir.Path(certName), id.cert.Subject.CommonName, id.node, id.cert.Subject.CommonName, dir.Path(""))
+}
+
+func loadKey(dir *datadir.Dir, mayMake bool) (*ecdsa.PrivateKey, error) {
+	b, err := dir.Read(keyName)
+	if errors.Is(err, fs.ErrNotExist) && mayMake {
+		return makeKey(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("uplink: the node's key: %w", err)
+	}
+	block, _ := pem.Decode(b)
+	if block == nil || block.Type != pemKey {
+		return nil, fmt.Errorf("uplink: %s holds no %s: put the file back, or remove it with %s and join again with a token made with --replace",
+			dir.Path(keyName), pemKey, certName)
+	}
+	key, err := x509.ParseECPrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("uplink: %s: %w", dir.Path(keyName), err)
+	}
+	return key, nil
+}
+
+func makeKey(dir *datadir.Dir) (*ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("uplink: make key: %w", err)
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("uplink: make key: %w", err)
+	}
+	return key, dir.Write(keyName, pem.EncodeToMemory(&pem.Block{Type: pemKey, Bytes: der}))
+}
+
+func readCerts(dir *datadir.Dir, name string) ([]*x509.Certificate, error) {
+	b, err := dir.Read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("uplink: %w", err)
+	}
+	var out []*x509.Certificate
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("uplink: %s: %w; put the file back, or remove it and join again", dir.Path(name), err)
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("uplink: %s holds no certificate; put the file back, or remove it and join again", dir.Path(name))
+	}
+	return out, nil
+}
+
+// request is a PKCS #10 certificate request, DER: the proof that we hold the key.
+func (id identity) request() ([]byte, error) {
+	tmpl := &x509.CertificateRequest{Subject: pkix.Name{CommonName: id.node}}
+	der, err := x509.CreateCertificateRequest(rand.Reader, tmpl, id.key)
+	if err != nil {
+		return nil, fmt.Errorf("uplink: certificate request: %w", err)
+	}
+	return der, nil
+}
+
+// accept checks what a server signed and returns the identity with it.
+func (id identity) accept(cert []byte, roots [][]byte) (identity, error) {
+	next := identity{node: id.node, key: id.key}
+	var err error
+	if next.cert, err = x509.ParseCertificate(cert); err != nil {
+		return identity{}, fmt.Errorf("uplink: certificate from the server: %w", err)
+	}
+	for _, der := range roots {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return identity{}, fmt.Errorf("uplink: root from the server: %w", err)
+		}
+		next.roots = append(next.roots, c)
+	}
+	if next.cert.Subject.CommonName != id.node || !id.key.PublicKey.Equal(next.cert.PublicKey) {
+		return identity{}, fmt.Errorf("uplink: the server signed a certificate for %q with another key than asked for", next.cert.Subject.CommonName)
+	}
+	opts := x509.VerifyOptions{Roots: next.pool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, CurrentTime: next.cert.NotBefore.Add(time.Second)}
+	if _, err := next.cert.Verify(opts); err != nil {
+		return identity{}, fmt.Errorf("uplink: certificate from the server: %w", err)
+	}
+	return next, nil
+}
+
+func (id identity) save(dir *datadir.Dir) error {
+	var roots []byte
+	for _, c := range id.roots {
+		roots = append(roots, pem.EncodeToMemory(&pem.Block{Type: pemCert, Bytes: c.Raw})...)
+	}
+	if err := dir.Write(rootsName, roots); err != nil {
+		return err
+	}
+	return dir.Write(certName, pem.EncodeToMemory(&pem.Block{Type: pemCert, Bytes: id.cert.Raw}))
+}
+
+func (id identity) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, c := range id.roots {
+		pool.AddCert(c)
+	}
+	return pool
+}
+
+// tls is the client's side of a connection to a server. Without the certificate
+// only Join and Renew answer. As with a token, the address is not compared with
+// the server's certificate: every holder of a server certificate of our CA is a
+// server of the fabric, also behind NAT or under a new name.
+func (id identity) tls(withCert bool) *tls.Config {
+	c := &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		NextProtos:         []string{"h2"},
+		InsecureSkipVerify: true, // VerifyConnection trusts our roots only
+		VerifyConnection:   func(s tls.ConnectionState) error { return id.verify(s.PeerCertificates, time.Now()) },
+	}
+	if withCert {
+		c.Certificates = []tls.Certificate{{Certificate: [][]byte{id.cert.Raw}, PrivateKey: id.key, Leaf: id.cert}}
+	}
+	return c
+}
+
+func (id identity) verify(chain []*x509.Certificate, now time.Time) error {
+	if len(chain) == 0 {
+		return errors.New("the server showed no certificate")
+	}
+	opts := x509.VerifyOptions{
+		Roots: id.pool(), Intermediates: x509.NewCertPool(), CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, c := range chain[1:] {
+		opts.Intermediates.AddCert(c)
+	}
+	if _, err := chain[0].Verify(opts); err != nil {
+		if clock := join.Valid(chain[0], now); clock != nil {
+			err = clock
+		}
+		return fmt.Errorf("the server's certificate is not of the fabric that this node joined: %w", err)
+	}
+	return nil
+}
+
+// renewAt is when two thirds of the certificate's life are over.
+func (id identity) renewAt() time.Time {
+	life := id.cert.NotAfter.Sub(id.cert.NotBefore)
+	return id.cert.NotBefore.Add(life * 2 / 3)
+}
+
+// loadVTEP reads the MAC address of the node's VXLAN devices, and makes it at
+// first: peers keep permanent entries for it, so it must outlive the device.
+func loadVTEP(dir *datadir.Dir) (intent.MAC, error) {
+	b, err := dir.Read(vtepName)
+	if err == nil {
+		mac, err := intent.ParseMAC(string(b))
+		if err == nil && mac != (intent.MAC{}) {
+			return mac, nil
+		}
+		// Peers learn another address as fast as this one: better than no data path.
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return intent.MAC{}, fmt.Errorf("uplink: VTEP MAC: %w", err)
+	}
+	var mac intent.MAC
+	if _, err := rand.Read(mac[:]); err != nil {
+		return intent.MAC{}, fmt.Errorf("uplink: VTEP MAC: %w", err)
+	}
+	mac[0] = mac[0]&^0x01 | 0x02 // unicast, locally administered (IEEE 802, 8.2)
+	return mac, dir.Write(vtepName, []byte(mac.String()))
+}

@@ -1,0 +1,154 @@
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/weft-net/weft/proto/join"
+	"github.com/weft-net/weft/proto/note"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// callTimeout bounds one Join or Renew.
+const callTimeout = 5 * time.Second
+
+// refusedError says that a server understood us and said no: trying again soon,
+// or elsewhere, gives the same.
+type refusedError struct {
+	what   string
+	cause  string
+	remedy string
+}
+
+func (e refusedError) Error() string {
+	return fmt.Sprintf("uplink: %s refused: %s; %s", e.what, e.cause, e.remedy)
+}
+
+// enrol joins or renews, whichever id needs, and saves what comes. It does
+// nothing if somebody else just did that.
+func (u *Uplink) enrol(ctx context.Context, id identity) error {
+	u.enrolling.Lock()
+	defer u.enrolling.Unlock()
+	if u.identity().cert != id.cert {
+		return nil
+	}
+	var cfg *tls.Config
+	var call func(context.Context, weftv1.JoinClient, []byte) (signed, error)
+	switch {
+	case id.cert == nil:
+		token, err := u.token()
+		if err != nil {
+			return err
+		}
+		cfg = join.PinnedTLS(token)
+		call = u.join(token)
+	default:
+		cfg, call = id.tls(false), u.renew
+	}
+	cfg.NextProtos = []string{"h2"}
+	var got signed
+	_, err := u.reach(ctx, cfg, func(ctx context.Context, cc *grpc.ClientConn, _ string) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		csr, err := id.request()
+		if err == nil {
+			got, err = call(ctx, weftv1.NewJoinClient(cc), csr)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	next, err := id.accept(got.cert, got.roots)
+	if err != nil {
+		return err
+	}
+	if err := next.save(u.dir); err != nil {
+		return err
+	}
+	u.setIdentity(next)
+	u.cfg.Log.Info("certificate received", note.Node, id.node, "until", next.cert.NotAfter)
+	return nil
+}
+
+type signed struct {
+	cert  []byte
+	roots [][]byte
+}
+
+func (u *Uplink) token() (join.Token, error) {
+	if u.cfg.Token == nil {
+		return join.Token{}, refusedError{"join", "this node has not joined yet, and there is no token", "give --token-file or --token; a server has one in <data-dir>/agent-token"}
+	}
+	t, err := u.cfg.Token()
+	if err != nil {
+		return join.Token{}, refusedError{"join", err.Error(), "then start the agent again"}
+	}
+	return t, nil
+}
+
+func (u *Uplink) join(t join.Token) func(context.Context, weftv1.JoinClient, []byte) (signed, error) {
+	return func(ctx context.Context, c weftv1.JoinClient, csr []byte) (signed, error) {
+		r, err := c.Join(ctx, &weftv1.JoinRequest{
+			Token: t.Reveal(), Node: u.cfg.Node, CertificateRequest: csr, Machine: u.cfg.Machine, Labels: u.cfg.Labels,
+		})
+		switch status.Code(err) {
+		case codes.OK:
+			return signed{r.GetCertificate(), r.GetRoots()}, nil
+		case codes.AlreadyExists:
+			return signed{}, refusedError{"join", status.Convert(err).Message(),
+				"if this machine was reinstalled, give it a token from: weft token create --node " + u.cfg.Node + " --replace; if the name is another machine's, choose one with --node-name"}
+		case codes.PermissionDenied, codes.InvalidArgument, codes.Unauthenticated, codes.FailedPrecondition:
+			return signed{}, refusedError{"join", status.Convert(err).Message(), "get a token from: weft token create"}
+		}
+		return signed{}, fmt.Errorf("uplink: join: %w", err)
+	}
+}
+
+func (u *Uplink) renew(ctx context.Context, c weftv1.JoinClient, csr []byte) (signed, error) {
+	r, err := c.Renew(ctx, &weftv1.RenewRequest{Node: u.cfg.Node, CertificateRequest: csr})
+	switch status.Code(err) {
+	case codes.OK:
+		return signed{r.GetCertificate(), r.GetRoots()}, nil
+	case codes.PermissionDenied, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Unauthenticated:
+		return signed{}, refusedError{"renewal of the certificate", status.Convert(err).Message(),
+			"if the node was deleted on purpose: weft-agent cleanup; if not, remove " + u.dir.Path(certName) + " and start with a token from: weft token create --node " + u.cfg.Node + " --replace"}
+	}
+	return signed{}, fmt.Errorf("uplink: renew the certificate: %w", err)
+}
+
+// reach connects to a server that is not held back, and runs f on it. The server
+// is returned also when f fails.
+func (u *Uplink) reach(ctx context.Context, cfg *tls.Config, f func(context.Context, *grpc.ClientConn, string) error) (server string, err error) {
+	ts, err := u.targets(ctx, u.order.list(time.Now()))
+	if err != nil {
+		return "", err
+	}
+	c, err := u.race(ctx, ts)
+	if err != nil {
+		return "", err
+	}
+	conn, err := secure(ctx, c.conn, cfg)
+	if err != nil {
+		u.order.failed(c.target.server)
+		return c.target.server, err
+	}
+	host, _, _ := net.SplitHostPort(c.target.server)
+	cc, err := client(conn, host)
+	if err != nil {
+		conn.Close()
+		return c.target.server, fmt.Errorf("uplink: %w", err)
+	}
+	defer cc.Close()
+	if err = f(ctx, cc, c.target.server); err != nil && !errors.Is(err, context.Canceled) {
+		u.order.failed(c.target.server)
+	}
+	return c.target.server, err
+}

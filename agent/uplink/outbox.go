@@ -1,0 +1,237 @@
+package uplink
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+)
+
+// Bounds on what goes up.
+const (
+	deltaSize = 500  // endpoints in one message, of about 300 bytes each
+	maxErrors = 1000 // object errors told; the rest waits for these to be mended
+	maxError  = 500  // bytes of one
+)
+
+// outbox holds the latest of everything that goes up. Streams compare it with
+// what they sent, so it never queues and a reconnect repeats what is needed.
+type outbox struct {
+	node string
+	wake chan struct{} // room for one
+
+	mu        sync.Mutex
+	reported  bool
+	report    Report
+	lease     []netip.Prefix
+	problems  ledger
+	errors    map[objectID]objectError
+	endpoints map[string]Endpoint
+	epoch     string // of the intent that may be acknowledged
+	ceiling   int64  // its revision
+	applied   int64
+}
+
+type objectError struct {
+	revision int64
+	text     string
+}
+
+func newOutbox(node string) *outbox {
+	return &outbox{node: node, wake: make(chan struct{}, 1)}
+}
+
+// wake fills a channel that has room for one.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// clip bounds a text that goes up; protobuf takes valid UTF-8 only.
+func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxError)], "") }
+
+// change runs f under the lock and wakes the sender if f says so.
+func (b *outbox) change(f func() bool) {
+	b.mu.Lock()
+	changed := f()
+	b.mu.Unlock()
+	if changed {
+		wake(b.wake)
+	}
+}
+
+func (b *outbox) setReport(r Report) {
+	b.change(func() bool {
+		changed := !b.reported || !b.report.equal(r)
+		b.report, b.reported = r, true
+		return changed
+	})
+}
+
+func (b *outbox) setProblems(source string, ps []intent.Problem) {
+	b.change(func() bool { return b.problems.set(source, ps, time.Now()) })
+}
+
+func (b *outbox) listProblems() []intent.Problem {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.problems.all()
+}
+
+func (b *outbox) setEndpoints(es []Endpoint) {
+	next := make(map[string]Endpoint, len(es))
+	for _, e := range es {
+		next[e.key(b.node)] = e
+	}
+	b.change(func() bool {
+		changed := !maps.EqualFunc(b.endpoints, next, Endpoint.equal)
+		b.endpoints = next
+		return changed
+	})
+}
+
+func (b *outbox) setApplied(rev int64) {
+	b.change(func() bool {
+		changed := b.applied != rev
+		b.applied = rev
+		return changed
+	})
+}
+
+// setIntent notes what is held: what may be acknowledged, carried and complained of.
+func (b *outbox) setIntent(n intent.Node, bad []intent.ObjectError) {
+	self, _ := n.Self()
+	errs := make(map[objectID]objectError, len(bad))
+	for _, e := range bad[:min(len(bad), maxErrors)] {
+		errs[objectID{e.Collection, e.Key}] = objectError{n.Revision, clip(e.Err.Error())}
+	}
+	b.change(func() bool {
+		if b.epoch != n.Epoch {
+			b.applied = 0
+		}
+		b.epoch, b.ceiling, b.errors = n.Epoch, n.Revision, errs
+		b.lease = self.Lease
+		return true
+	})
+}
+
+// hello returns the first report, and whether there is one yet.
+func (b *outbox) hello(s *sent) (*weftv1.NodeReport, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.reported {
+		return nil, false
+	}
+	s.report, s.lease = b.report, b.lease
+	return b.report.wire(b.lease), true
+}
+
+// sent is what one stream has sent.
+type sent struct {
+	report    Report
+	lease     []netip.Prefix
+	problems  []intent.Problem
+	errors    map[objectID]objectError
+	endpoints map[string]Endpoint // nil before the full set
+	acked     int64
+	epoch     string
+}
+
+// next returns the messages that bring the server from what was sent to what
+// is, and notes them as sent.
+func (b *outbox) next(s *sent) []*weftv1.SyncRequest {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := b.nextErrors(s)
+	if b.epoch != s.epoch {
+		s.epoch, s.acked = b.epoch, 0
+	}
+	if b.applied > s.acked && b.applied <= b.ceiling {
+		s.acked = b.applied
+		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Ack{Ack: &weftv1.Ack{Epoch: b.epoch, Revision: b.applied}}})
+	}
+	if !b.report.equal(s.report) || !slices.Equal(b.lease, s.lease) {
+		s.report, s.lease = b.report, b.lease
+		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Report{Report: b.report.wire(b.lease)}})
+	}
+	if ps := b.problems.all(); !slices.Equal(ps, s.problems) {
+		s.problems = ps
+		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Problems{Problems: wireProblems(b.node, ps)}})
+	}
+	return append(out, b.nextEndpoints(s)...)
+}
+
+// nextErrors goes before the ack: an ack holds as far as no error says otherwise.
+func (b *outbox) nextErrors(s *sent) []*weftv1.SyncRequest {
+	var out []*weftv1.SyncRequest
+	say := func(id objectID, rev int64, text, remedy string) {
+		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_ObjectError{ObjectError: &weftv1.ObjectError{
+			Collection: id.collection, Key: id.key, Revision: rev, Error: text, Remedy: remedy,
+		}}})
+	}
+	for _, id := range sortedIDs(s.errors) {
+		if _, ok := b.errors[id]; !ok {
+			say(id, b.ceiling, "", "")
+		}
+	}
+	for _, id := range sortedIDs(b.errors) {
+		if was, ok := s.errors[id]; !ok || was.text != b.errors[id].text {
+			say(id, b.errors[id].revision, b.errors[id].text, objectRemedy)
+		}
+	}
+	s.errors = b.errors // replaced whole, never changed in place
+	return out
+}
+
+const objectRemedy = "upgrade the agent to the server's release, or correct the object"
+
+func (b *outbox) nextEndpoints(s *sent) []*weftv1.SyncRequest {
+	full := s.endpoints == nil
+	var upsert []*weftv1.EndpointRecord
+	for _, key := range slices.Sorted(maps.Keys(b.endpoints)) {
+		if was, ok := s.endpoints[key]; !ok || !was.equal(b.endpoints[key]) {
+			upsert = append(upsert, b.endpoints[key].wire(b.node))
+		}
+	}
+	var remove []string
+	for _, key := range slices.Sorted(maps.Keys(s.endpoints)) {
+		if _, ok := b.endpoints[key]; !ok {
+			remove = append(remove, key)
+		}
+	}
+	s.endpoints = b.endpoints
+	if s.endpoints == nil {
+		s.endpoints = map[string]Endpoint{}
+	}
+	var out []*weftv1.SyncRequest
+	for full || len(upsert)+len(remove) > 0 {
+		u, r := min(deltaSize, len(upsert)), min(deltaSize, len(remove))
+		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Endpoints{Endpoints: &weftv1.EndpointDelta{Full: full, Upsert: upsert[:u], Remove: remove[:r]}}})
+		upsert, remove, full = upsert[u:], remove[r:], false
+	}
+	return out
+}
+
+func sortedIDs(m map[objectID]objectError) []objectID {
+	return slices.SortedFunc(maps.Keys(m), func(a, b objectID) int {
+		return cmp.Or(cmp.Compare(a.collection, b.collection), cmp.Compare(a.key, b.key))
+	})
+}
+
+func wireProblems(node string, ps []intent.Problem) *weftv1.ProblemReport {
+	m := &weftv1.ProblemReport{}
+	for _, p := range ps {
+		m.Problems = append(m.Problems, &weftv1.Problem{
+			Subject: p.Subject, Cause: p.Cause, Remedy: p.Remedy, SinceUnix: p.SinceUnix, Node: node,
+		})
+	}
+	return m
+}

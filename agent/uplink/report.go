@@ -1,0 +1,85 @@
+package uplink
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+)
+
+// Report is what peers and servers need to know about this node. The lease it
+// carries is added from the intent held.
+type Report struct {
+	Underlay     []intent.Underlay // in the order of preference
+	External     []netip.Addr
+	VTEP         intent.MAC
+	Capabilities []string
+	Labels       map[string]string
+	Kernel       string // release, as uname -r prints it
+}
+
+func (r Report) equal(o Report) bool {
+	return slices.Equal(r.Underlay, o.Underlay) && slices.Equal(r.External, o.External) && r.VTEP == o.VTEP &&
+		slices.Equal(r.Capabilities, o.Capabilities) && maps.Equal(r.Labels, o.Labels) && r.Kernel == o.Kernel
+}
+
+func (r Report) wire(lease []netip.Prefix) *weftv1.NodeReport {
+	m := &weftv1.NodeReport{
+		Addresses:         intent.EncodeUnderlay(r.Underlay),
+		ExternalAddresses: texts(r.External),
+		Capabilities:      r.Capabilities,
+		Lease:             texts(lease),
+		Labels:            r.Labels,
+		Kernel:            r.Kernel,
+	}
+	if r.VTEP != (intent.MAC{}) {
+		m.VtepMac = r.VTEP.String()
+	}
+	return m
+}
+
+// Endpoint is one attachment of a pod.
+type Endpoint struct {
+	ContainerID string
+	IfName      string
+	Namespace   string
+	Pod         string
+	Addresses   []netip.Addr
+	Labels      map[string]string
+	Device      string // the host's end of the veth
+	MAC         intent.MAC
+	Created     time.Time
+}
+
+func (e Endpoint) key(node string) string { return node + "/" + e.ContainerID + "/" + e.IfName }
+
+func (e Endpoint) equal(o Endpoint) bool {
+	return e.ContainerID == o.ContainerID && e.IfName == o.IfName && e.Namespace == o.Namespace && e.Pod == o.Pod &&
+		slices.Equal(e.Addresses, o.Addresses) && maps.Equal(e.Labels, o.Labels) && e.Device == o.Device &&
+		e.MAC == o.MAC && e.Created.Equal(o.Created)
+}
+
+func (e Endpoint) wire(node string) *weftv1.EndpointRecord {
+	m := &weftv1.EndpointRecord{
+		Key: e.key(node), Namespace: e.Namespace, Pod: e.Pod,
+		Addresses: texts(e.Addresses), Labels: e.Labels, Device: e.Device,
+	}
+	if e.MAC != (intent.MAC{}) {
+		m.Mac = e.MAC.String()
+	}
+	if !e.Created.IsZero() {
+		m.CreatedUnix = e.Created.Unix()
+	}
+	return m
+}
+
+func texts[T interface{ String() string }](in []T) []string {
+	var out []string
+	for _, v := range in {
+		out = append(out, v.String())
+	}
+	return out
+}

@@ -1,0 +1,262 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// Times of a stream, and the bound on one message.
+const (
+	heartbeat  = 3 * time.Second
+	deadAfter  = 8 * time.Second
+	maxMessage = 2 * intent.MaxObject // one object with its names
+	maxBackoff = 5 * time.Minute      // that a server can ask for
+)
+
+var errDead = errors.New("nothing heard for 8 s")
+
+// backoffError says that the server asked to be left alone for a while.
+type backoffError struct {
+	wait   time.Duration
+	reason string
+}
+
+func (e backoffError) Error() string {
+	return fmt.Sprintf("the server asks to come back in %v: %s", e.wait, e.reason)
+}
+
+// protocolError says that what the server sent makes no sense on top of what we
+// hold: the next stream asks for a full set.
+type protocolError struct{ err error }
+
+func (e protocolError) Error() string { return "server broke the protocol: " + e.err.Error() }
+func (e protocolError) Unwrap() error { return e.err }
+
+// session is one stream.
+type session struct {
+	u      *Uplink
+	server string
+	stream grpc.BidiStreamingClient[weftv1.SyncRequest, weftv1.SyncResponse]
+	sent   sent
+	beat   int64
+
+	mu      sync.Mutex // stage: the receiver and the guard's timer
+	stage   *stage
+	doubted *weftv1.Complete
+	confirm *time.Timer
+}
+
+// client speaks gRPC over a connection that stands already: who dials, and for
+// how long, is ours to say (its own connect timeout is 20 s).
+func client(conn net.Conn, authority string) (*grpc.ClientConn, error) {
+	once := make(chan net.Conn, 1)
+	once <- conn
+	return grpc.NewClient("passthrough:///"+authority,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // conn is TLS
+		grpc.WithAuthority(authority),
+		grpc.WithIdleTimeout(0),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+			select {
+			case c := <-once:
+				return c, nil
+			default:
+				return nil, errors.New("connection lost")
+			}
+		}),
+	)
+}
+
+// run speaks Sync until the stream ends, and says why it did.
+func (s *session) run(ctx context.Context, cc *grpc.ClientConn) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	g, gctx := errgroup.WithContext(ctx)
+	stream, err := weftv1.NewNodeSyncClient(cc).Sync(gctx)
+	if err != nil {
+		return fmt.Errorf("uplink: open the stream: %w", err)
+	}
+	s.stream = stream
+	defer s.stop()
+	g.Go(func() error { return s.send(gctx, cancel) })
+	g.Go(func() error { return s.receive(cancel) })
+	err = g.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (s *session) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.undoubt()
+}
+
+// send says hello, then what changed, and a heartbeat in each pause.
+func (s *session) send(ctx context.Context, cancel context.CancelCauseFunc) error {
+	hello, err := s.hello(ctx)
+	if err != nil {
+		return err
+	}
+	// A message that the server does not take within deadAfter ends the stream.
+	stuck := time.AfterFunc(deadAfter, func() { cancel(errDead) })
+	defer stuck.Stop()
+	put := func(m *weftv1.SyncRequest) error {
+		stuck.Reset(deadAfter)
+		defer stuck.Stop()
+		if err := s.stream.Send(m); err != nil && !errors.Is(err, io.EOF) { // on EOF, receive has the reason
+			return fmt.Errorf("uplink: send: %w", err)
+		}
+		return nil
+	}
+	if err := put(hello); err != nil {
+		return err
+	}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		for _, m := range s.u.out.next(&s.sent) {
+			if err := put(m); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.u.out.wake:
+		case <-beat.C:
+			s.beat++
+			if err := put(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Heartbeat{Heartbeat: &weftv1.Heartbeat{Sequence: s.beat}}}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// hello waits for the first report: a lease is given only to a node whose
+// addresses are known.
+func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
+	report, ok := s.u.out.hello(&s.sent)
+	for ; !ok; report, ok = s.u.out.hello(&s.sent) {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.u.out.wake:
+		}
+	}
+	h := &weftv1.Hello{
+		Node: s.u.cfg.Node, Machine: s.u.cfg.Machine, Boot: s.u.cfg.Boot, Version: s.u.cfg.Version,
+		Collections: []*weftv1.CollectionVersion{
+			{Collection: intent.CollectionCluster, Schema: intent.SchemaCluster},
+			{Collection: intent.CollectionPeers, Schema: intent.SchemaPeers},
+		},
+		Report: report,
+	}
+	if held := s.u.held.Load(); held != nil && !s.u.distrust.Load() {
+		h.Epoch, h.CompileVersion, h.Revision = held.node.Epoch, held.node.Compile, held.node.Revision
+	}
+	return &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Hello{Hello: h}}, nil
+}
+
+// receive takes what comes until the stream ends or falls silent.
+func (s *session) receive(cancel context.CancelCauseFunc) error {
+	dead := time.AfterFunc(deadAfter, func() { cancel(errDead) })
+	defer dead.Stop()
+	for {
+		m, err := s.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return errors.New("uplink: the server ended the stream")
+		}
+		if err != nil {
+			return fmt.Errorf("uplink: receive: %w", err)
+		}
+		dead.Reset(deadAfter)
+		s.u.heardFrom(s.server)
+		if err := s.take(m); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) take(m *weftv1.SyncResponse) error {
+	if b := m.GetBackoff(); b != nil {
+		wait := min(time.Duration(b.GetSeconds())*time.Second, maxBackoff)
+		return backoffError{wait + rand.N(wait/4+1), b.GetReason()}
+	}
+	if m.GetHeartbeat() != nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.undoubt() // what is staged is no more what was doubted; the next Complete asks again
+	if err := s.stage.apply(m); err != nil {
+		return protocolError{err}
+	}
+	if c := m.GetComplete(); c != nil {
+		return s.complete(c)
+	}
+	return nil
+}
+
+func (s *session) undoubt() {
+	if s.doubted != nil {
+		s.confirm.Stop()
+		s.doubted = nil
+	}
+}
+
+// complete makes what is staged the intent, unless the guard doubts it.
+func (s *session) complete(c *weftv1.Complete) error {
+	if err := s.sane(c); err != nil {
+		return protocolError{err}
+	}
+	if wait := s.u.adopt(s.stage, c); wait > 0 {
+		s.doubted = c
+		s.confirm = time.AfterFunc(wait, s.stands)
+	}
+	return nil
+}
+
+// stands runs when a doubted set has stood long enough.
+func (s *session) stands() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.doubted != nil {
+		s.u.adopt(s.stage, s.doubted)
+		s.doubted = nil
+	}
+}
+
+// sane refuses a revision that differences to what we hold cannot lead to.
+func (s *session) sane(c *weftv1.Complete) error {
+	if c.GetEpoch() == "" || c.GetRevision() < 0 || len(c.GetEpoch()) > maxCollection {
+		return fmt.Errorf("complete with epoch %.64q and revision %d", c.GetEpoch(), c.GetRevision())
+	}
+	held := s.u.held.Load()
+	if s.stage.whole {
+		return nil
+	}
+	if held == nil {
+		return errors.New("complete without a full set, and nothing is held")
+	}
+	n := held.node
+	if n.Epoch != c.GetEpoch() || n.Compile != c.GetCompileVersion() || n.Revision > c.GetRevision() {
+		return fmt.Errorf("complete of epoch %.64q compile %d revision %d without a full set, on top of %q, %d, %d",
+			c.GetEpoch(), c.GetCompileVersion(), c.GetRevision(), n.Epoch, n.Compile, n.Revision)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package uplink
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/join"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// Config says who the node is and where the servers are.
+type Config struct {
+	Node     string
+	Servers  []string                   // HOST:PORT, as ParseServer returns
+	Token    func() (join.Token, error) // asked only while the node has not joined; nil: it must have
+	Labels   map[string]string          // of the node, told when it joins
+	Machine  string                     // content of /etc/machine-id
+	Boot     string                     // boot id
+	Version  string
+	Log      *slog.Logger
+	OnChange func() // called when Intent has changed; must not block
+
+	Dial    func(ctx context.Context, addr string) (net.Conn, error) // nil: TCP
+	Resolve func(ctx context.Context, host string) ([]string, error) // nil: the system's resolver
+}
+
+// Uplink is the line to the servers. Its methods are safe for concurrent use.
+type Uplink struct {
+	cfg   Config
+	dir   *datadir.Dir
+	vtep  intent.MAC
+	out   *outbox
+	order *order
+
+	held     atomic.Pointer[held]
+	distrust atomic.Bool   // the server made no sense: claim to hold nothing
+	write    chan struct{} // room for one: held should go to disk
+	renewed  chan struct{} // room for one: the identity has changed
+
+	enrolling sync.Mutex // one Join or Renew at a time
+
+	mu    sync.Mutex
+	id    identity
+	line  line
+	guard guard
+	filed *held // as on disk; New's, then the writer's
+}
+
+// line is how the stream is.
+type line struct {
+	server string
+	heard  time.Time
+	err    error // why there is none
+}
+
+// Status is the line at a glance.
+type Status struct {
+	Server         string    // in use; empty when none answers
+	Heard          time.Time // last message from any server; zero: never
+	Epoch          string
+	Revision       int64 // of the intent held
+	CertificateEnd time.Time
+	Err            error // why no server answers
+}
+
+// New reads what the data folder holds. It makes the key and the VTEP's MAC
+// address if they are not there. A file of a later release is refused before
+// anything is written; a damaged intent is set aside and reported.
+func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
+	if cfg.Dial == nil {
+		cfg.Dial = dialTCP
+	}
+	if cfg.Resolve == nil {
+		cfg.Resolve = net.DefaultResolver.LookupHost
+	}
+	u := &Uplink{
+		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Servers),
+		write: make(chan struct{}, 1), renewed: make(chan struct{}, 1),
+	}
+	f, damage, err := readIntent(dir, cfg.Node)
+	if err != nil {
+		return nil, err
+	}
+	if u.id, err = loadIdentity(dir, cfg.Node); err != nil {
+		return nil, err
+	}
+	if u.vtep, err = loadVTEP(dir); err != nil {
+		return nil, err
+	}
+	if damage != nil {
+		u.setAside(damage)
+	}
+	if f.Node != "" {
+		n, bad := intent.Decode(f.Node, f.Epoch, f.Compile, f.Revision, f.objects())
+		h := &held{n, f.objects()}
+		u.filed = h
+		u.stand(h, bad)
+	}
+	return u, nil
+}
+
+// VTEP is the MAC address of the node's VXLAN devices.
+func (u *Uplink) VTEP() intent.MAC { return u.vtep }
+
+// Intent returns the last complete intent; false while there is none. Its slices
+// and maps must not be changed.
+func (u *Uplink) Intent() (intent.Node, bool) {
+	h := u.held.Load()
+	if h == nil {
+		return intent.Node{Name: u.cfg.Node}, false
+	}
+	return h.node, true
+}
+
+// Objects returns the last complete intent as it came over the wire.
+func (u *Uplink) Objects() []intent.Object {
+	if h := u.held.Load(); h != nil {
+		return h.objects
+	}
+	return nil
+}
+
+// SetReport says what peers need to know. The stream waits for the first call.
+func (u *Uplink) SetReport(r Report) { u.out.setReport(r) }
+
+// SetProblems replaces what the rest of the agent has to complain of.
+func (u *Uplink) SetProblems(ps []intent.Problem) { u.out.setProblems("agent", ps) }
+
+// Problems lists what is wrong, the uplink's own findings included, with dates.
+func (u *Uplink) Problems() []intent.Problem { return u.out.listProblems() }
+
+// SetEndpoints replaces the list of attachments; what changed is sent.
+func (u *Uplink) SetEndpoints(es []Endpoint) { u.out.setEndpoints(es) }
+
+// Applied says that the kernel is what a revision of the intent asked for.
+func (u *Uplink) Applied(rev int64) { u.out.setApplied(rev) }
+
+// Status returns the line at a glance.
+func (u *Uplink) Status() Status {
+	n, _ := u.Intent()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s := Status{Server: u.line.server, Heard: u.line.heard, Epoch: n.Epoch, Revision: n.Revision, Err: u.line.err}
+	if u.id.cert != nil {
+		s.CertificateEnd = u.id.cert.NotAfter
+	}
+	return s
+}
+
+func (u *Uplink) identity() identity {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.id
+}
+
+func (u *Uplink) setIdentity(id identity) {
+	u.mu.Lock()
+	u.id = id
+	u.mu.Unlock()
+	wake(u.renewed)
+}
+
+func (u *Uplink) heardFrom(server string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.line.heard = time.Now()
+	if u.line.server != server {
+		u.line.server, u.line.err = server, nil
+		u.cfg.Log.Info("server reached", note.Conn, server)
+		u.out.setProblems("server", nil)
+	}
+}
