@@ -1,0 +1,124 @@
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// leaseMetric is the metric of the routes that keep a lease's unused addresses
+// from leaving by the default route. It lies at the far end of the range that
+// is ours, so a pod's route wins even where a lease is one address long.
+const leaseMetric = 8799
+
+// defaultMTU is weft0's while the node knows no uplink.
+const defaultMTU = 1500
+
+// Node is all from which the overlay of one node is planned.
+type Node struct {
+	Intent      intent.Node
+	Underlay    []intent.Underlay // as the kernel has it now; may be newer than what peers know
+	VTEP        datapath.MAC      // of this node's VXLAN devices, kept over restarts
+	ChecksumOff bool              // switch transmit checksum offload of the VXLAN devices off
+	AcceptRA    []string          // links with accept_ra=1 whose default route came from an advertisement
+}
+
+// plan is one call of Objects.
+type plan struct {
+	Node
+	cluster  intent.Cluster
+	self     intent.Peer
+	tunnels  map[bool]bool // families of the underlay that carry VXLAN; true is IPv4
+	objects  []datapath.Object
+	problems []intent.Problem
+}
+
+// Objects plans the node. The objects are in a fixed order: devices, addresses,
+// peers by name, guard.
+func Objects(n Node) ([]datapath.Object, []intent.Problem) {
+	p := &plan{Node: n, cluster: n.Intent.Cluster, tunnels: map[bool]bool{}}
+	self, ok := n.Intent.Self()
+	if !ok || len(self.Lease) == 0 {
+		return nil, nil
+	}
+	self.Underlay, self.VTEP = n.Underlay, n.VTEP
+	p.self = self
+	p.forwarding()
+	p.fabric()
+	if p.cluster.Backend != intent.None {
+		peers := p.peers()
+		p.devices()
+		p.add(peers...)
+		p.guard()
+	}
+	return p.objects, p.problems
+}
+
+func (p *plan) add(objects ...datapath.Object) { p.objects = append(p.objects, objects...) }
+
+func (p *plan) problem(subject, remedy, cause string, args ...any) {
+	p.problems = append(p.problems, intent.Problem{Subject: subject, Cause: fmt.Sprintf(cause, args...), Remedy: remedy})
+}
+
+// uses tells whether the cluster or the node's lease has a family.
+func (p *plan) uses(is4 bool) bool {
+	for _, prefixes := range [][]netip.Prefix{p.cluster.CIDRs, p.self.Lease} {
+		for _, c := range prefixes {
+			if c.Addr().Is4() == is4 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// forwarding is what the kernel needs to forward for pods. Forwarding of IPv6
+// makes it ignore router advertisements unless accept_ra is 2
+// (Documentation/networking/ip-sysctl.rst), so that stands first.
+func (p *plan) forwarding() {
+	if p.uses(true) {
+		p.add(datapath.Sysctl{Path: "net/ipv4/ip_forward", Value: "1"})
+	}
+	if p.uses(false) {
+		for _, link := range p.AcceptRA {
+			p.add(datapath.Sysctl{Path: "net/ipv6/conf/" + link + "/accept_ra", Value: "2"})
+		}
+		p.add(datapath.Sysctl{Path: "net/ipv6/conf/all/forwarding", Value: "1"})
+	}
+}
+
+// fabric is weft0 with the fabric addresses, and the node's own leases.
+func (p *plan) fabric() {
+	mtu := p.cluster.PodMTU(p.self)
+	if mtu == 0 {
+		mtu = defaultMTU
+	}
+	for _, u := range p.Underlay {
+		if fits := u.MTU - p.cluster.Overhead(u.Addr.Addr().Is4()); p.cluster.MTU > fits {
+			p.problem(u.Device, "set mtu in ClusterConfig to at most what fits, or leave it out",
+				"the cluster's MTU %d is more than the %d that fit through %s (%v)", p.cluster.MTU, fits, u.Device, u.Addr)
+		}
+	}
+	p.add(datapath.Link{Name: datapath.FabricLink, Type: datapath.LinkBridge, MTU: mtu})
+	p.settings(datapath.FabricLink, mtu)
+	for _, a := range p.self.Fabric() {
+		p.add(datapath.Addr{Dev: datapath.FabricLink, Prefix: netip.PrefixFrom(a, a.BitLen())})
+	}
+	for _, l := range p.self.Lease {
+		p.add(datapath.Route{Dst: l, Type: datapath.Blackhole, Metric: leaseMetric})
+	}
+}
+
+// settings are those of a device of ours: paths may be asymmetric, and a host
+// may have switched IPv6 off for new devices. A device below 1280 bytes has no
+// IPv6 to set.
+func (p *plan) settings(dev string, mtu int) {
+	if p.uses(true) {
+		p.add(datapath.Sysctl{Path: "net/ipv4/conf/" + dev + "/rp_filter", Value: "2"})
+	}
+	if p.uses(false) && mtu >= intent.MinMTU6 {
+		p.add(datapath.Sysctl{Path: "net/ipv6/conf/" + dev + "/disable_ipv6", Value: "0"})
+	}
+}

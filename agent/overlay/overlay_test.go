@@ -1,0 +1,148 @@
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// TestObjectsAgree holds the invariant that Objects gives no two objects one
+// key and different values, whatever the intent says.
+func TestObjectsAgree(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := anyNode(t)
+		objects, _ := Objects(n)
+		if _, err := datapath.Merge(objects); err != nil {
+			t.Fatal(err)
+		}
+		again, _ := Objects(n)
+		if !slices.Equal(objects, again) {
+			t.Fatal("planned twice, with different results")
+		}
+	})
+}
+
+// anyNode draws from few values, so that collisions are common.
+func anyNode(t *rapid.T) Node {
+	leases := prefixes("10.42.0.0/16", "10.42.1.0/24", "10.42.2.0/24", "10.42.2.128/25", "fd42:0:0:1::/64", "fd42:0:0:2::/64", "fd42::/48")
+	under := prefixes("10.0.0.1/24", "10.0.0.2/24", "10.9.0.1/24", "10.9.0.1/32", "fd00::1/64", "fd00::2/64")
+	underlay := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) intent.Underlay {
+		return intent.Underlay{
+			Addr:   rapid.SampledFrom(under).Draw(t, "addr"),
+			Device: rapid.SampledFrom([]string{"eth0", "eth1"}).Draw(t, "dev"),
+			MTU:    rapid.SampledFrom([]int{0, 100, 1300, 1500, 9000}).Draw(t, "mtu"),
+		}
+	}), 0, 3)
+	mac := rapid.Custom(func(t *rapid.T) intent.MAC {
+		return intent.MAC{5: rapid.ByteRange(0, 3).Draw(t, "mac")}
+	})
+	n := Node{
+		Underlay: underlay.Draw(t, "live"), VTEP: mac.Draw(t, "vtep"),
+		AcceptRA: rapid.SliceOfN(rapid.SampledFrom([]string{"eth0", "eth1"}), 0, 2).Draw(t, "ra"),
+	}
+	n.Intent.Name = "n1"
+	n.Intent.Cluster = intent.Cluster{
+		CIDRs:   rapid.SliceOfN(rapid.SampledFrom(leases), 0, 2).Draw(t, "cidrs"),
+		Backend: rapid.SampledFrom([]intent.Backend{intent.VXLAN, intent.HostGW, intent.None}).Draw(t, "backend"),
+		VNI:     4096, VXLANPort: 8472,
+		DirectRouting: rapid.Bool().Draw(t, "direct"),
+		MTU:           rapid.SampledFrom([]int{0, 1200, 1400, 9000}).Draw(t, "mtu"),
+	}
+	for i := range rapid.IntRange(0, 6).Draw(t, "peers") {
+		n.Intent.Peers = append(n.Intent.Peers, intent.Peer{
+			Name:     fmt.Sprintf("n%d", i),
+			Lease:    rapid.SliceOfN(rapid.SampledFrom(leases), 0, 3).Draw(t, "lease"),
+			Underlay: underlay.Draw(t, "underlay"),
+			VTEP:     mac.Draw(t, "vtep"),
+		})
+	}
+	return n
+}
+
+func prefixes(in ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range in {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+// fleet is a dual-stack cluster of VXLAN nodes, seen by the first.
+func fleet(peers int) Node {
+	n := Node{VTEP: intent.MAC{2, 0x57}}
+	n.Intent = intent.Node{Name: "n0000", Revision: 1, Cluster: intent.Cluster{
+		CIDRs: prefixes("10.0.0.0/8", "fd42::/32"), Backend: intent.VXLAN, VNI: 4096, VXLANPort: 8472,
+	}}
+	for i := range peers + 1 {
+		hi, lo := byte(i>>8), byte(i)
+		n.Intent.Peers = append(n.Intent.Peers, intent.Peer{
+			Name: fmt.Sprintf("n%04d", i),
+			VTEP: intent.MAC{2, 0x57, 0, 0, hi, lo},
+			Lease: []netip.Prefix{
+				netip.PrefixFrom(netip.AddrFrom4([4]byte{10, hi, lo, 0}), 24),
+				netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x42, 6: hi, 7: lo}), 64),
+			},
+			Underlay: []intent.Underlay{{
+				Addr: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, hi, lo}), 16), Device: "eth0", MTU: 1500,
+			}},
+		})
+	}
+	n.Underlay = n.Intent.Peers[0].Underlay
+	return n
+}
+
+func BenchmarkObjects(b *testing.B) {
+	for _, peers := range []int{100, 1000} {
+		n := fleet(peers)
+		b.Run(fmt.Sprintf("peers=%d", peers), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Objects(n)
+			}
+		})
+		b.Run(fmt.Sprintf("cached/peers=%d", peers), func(b *testing.B) {
+			var c Cache
+			for b.Loop() {
+				c.Objects(n)
+			}
+		})
+	}
+}
+
+func BenchmarkMerge(b *testing.B) {
+	for _, peers := range []int{100, 1000} {
+		objects, _ := Objects(fleet(peers))
+		b.Run(fmt.Sprintf("peers=%d/objects=%d", peers, len(objects)), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := datapath.Merge(objects); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestCache(t *testing.T) {
+	var c Cache
+	n := fleet(3)
+	first, _ := c.Objects(n)
+	again, _ := c.Objects(n)
+	if &first[0] != &again[0] {
+		t.Error("planned again although nothing changed")
+	}
+	n.Underlay[0].MTU = 1400
+	if mtu, _ := c.Objects(n); slices.Equal(first, mtu) {
+		t.Error("kept the plan although the uplink changed")
+	}
+	n.Intent.Revision++
+	if next, _ := c.Objects(n); &next[0] == &again[0] {
+		t.Error("kept the plan although the intent changed")
+	}
+}

@@ -1,0 +1,141 @@
+package overlay
+
+import (
+	"net/netip"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// minMTU4 is the least MTU of a link that carries IPv4 (RFC 791, section 3.2).
+const minMTU4 = 68
+
+// peers plans the way to every other node.
+func (p *plan) peers() []datapath.Object {
+	if len(p.Underlay) == 0 && len(p.Intent.Peers) > 1 {
+		p.problem("uplink", "see which address the agent looks for; --node-ip or --iface names one",
+			"this node has no underlay address, so no other node is reached")
+		return nil
+	}
+	lost := p.lost()
+	vteps := p.vteps()
+	out := make([]datapath.Object, 0, 6*len(p.Intent.Peers))
+	for i, peer := range p.Intent.Peers {
+		if peer.Name == p.Intent.Name {
+			continue
+		}
+		w := way{plan: p, peer: peer, path: p.cluster.Path(p.self, peer), vtep: vteps[peer.VTEP] == i}
+		if !w.usable() {
+			continue
+		}
+		for _, prefix := range peer.Lease {
+			if !lost[claim{prefix, i}] {
+				out = w.route(out, prefix)
+			}
+		}
+	}
+	return out
+}
+
+// way is the way to one peer.
+type way struct {
+	*plan
+	peer intent.Peer
+	path intent.Path
+	vtep bool // the peer's VTEP MAC is its alone
+
+	tunnelled map[netip.Addr]bool // fabric addresses that have a neighbour entry
+}
+
+func (w *way) usable() bool {
+	subject := intent.PeerKey(w.peer.Name)
+	switch {
+	case len(w.peer.Lease) == 0:
+		return false
+	case len(w.peer.Underlay) == 0:
+		w.problem(subject, "on "+w.peer.Name+": systemctl status weft-agent", "node %s has reported no address yet", w.peer.Name)
+		return false
+	case w.path.Transport == intent.NoPath:
+		w.problem(subject, "set backend vxlan, or give both nodes an address of one family (and for host-gw of one subnet)",
+			"no path to %s: %s", w.peer.Name, w.path.Why)
+		return false
+	case w.path.MTU < minMTU4:
+		w.problem(subject, "look at the MTU of "+w.path.Local.Device+" here and of "+w.path.Remote.Device+" there",
+			"path to %s would have an MTU of %d", w.peer.Name, w.path.MTU)
+		return false
+	}
+	return true
+}
+
+// route plans one prefix of the peer.
+func (w *way) route(out []datapath.Object, prefix netip.Prefix) []datapath.Object {
+	is4 := prefix.Addr().Is4()
+	if w.path.Transport == intent.Direct {
+		local, remote, ok := w.link(is4)
+		if ok {
+			return w.direct(out, prefix, local, remote)
+		}
+		if w.cluster.Backend != intent.VXLAN {
+			w.problem(intent.PeerKey(w.peer.Name), "give both nodes an address of that family on "+w.path.Local.Device+", or set backend vxlan",
+				"%v of %s is not reached: a direct route needs underlay addresses of the prefix's own family on one link", prefix, w.peer.Name)
+			return w.refuse(out, prefix)
+		}
+	}
+	return w.tunnel(out, prefix)
+}
+
+// link finds the two ends on the pair's link for a family. A route of one
+// family through a next hop of the other exists for IPv4 only (RTA_VIA), so
+// both families ask for an address of their own.
+func (w *way) link(is4 bool) (local, remote intent.Underlay, ok bool) {
+	if w.path.Local.Addr.Addr().Is4() == is4 {
+		return w.path.Local, w.path.Remote, true
+	}
+	for _, l := range w.self.Underlay {
+		if l.Device != w.path.Local.Device || l.Addr.Addr().Is4() != is4 {
+			continue
+		}
+		for _, r := range w.peer.Underlay {
+			if intent.SameLink(l, r) {
+				return l, r, true
+			}
+		}
+	}
+	return intent.Underlay{}, intent.Underlay{}, false
+}
+
+// direct routes a prefix over the shared link.
+func (w *way) direct(out []datapath.Object, prefix netip.Prefix, local, remote intent.Underlay) []datapath.Object {
+	mtu := min(local.MTU, remote.MTU, w.path.MTU)
+	if w.tooNarrow(prefix, mtu) {
+		return w.refuse(out, prefix)
+	}
+	src, _ := w.self.FabricOf(prefix.Addr().Is4())
+	return append(out, datapath.Route{
+		Dst: prefix, Via: remote.Addr.Addr(), Dev: local.Device, Src: src, MTU: below(mtu, local.MTU),
+	})
+}
+
+// below is an MTU where it is smaller than its device's, else none.
+func below(mtu, dev int) int {
+	if mtu < dev {
+		return mtu
+	}
+	return 0
+}
+
+// tooNarrow reports a path that IPv6 cannot take.
+func (w *way) tooNarrow(prefix netip.Prefix, mtu int) bool {
+	if prefix.Addr().Is4() || mtu >= intent.MinMTU6 {
+		return false
+	}
+	w.problem(intent.PeerKey(w.peer.Name), "raise the MTU of the uplink here or on "+w.peer.Name+", or take IPv6 out of the cluster",
+		"%v of %s is refused: the path's MTU is %d and IPv6 needs %d", prefix, w.peer.Name, mtu, intent.MinMTU6)
+	return true
+}
+
+// refuse keeps packets for a peer that cannot be reached from leaving, in the
+// clear, by the default route.
+func (*way) refuse(out []datapath.Object, prefix netip.Prefix) []datapath.Object {
+	return append(out, datapath.Route{Dst: prefix, Type: datapath.Blackhole, Metric: leaseMetric})
+}

@@ -1,0 +1,171 @@
+package overlay
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// guardIndex is the place of this room in chain inpolicy.
+const guardIndex = 100
+
+// device is the VXLAN device over an underlay of a family.
+func device(is4 bool) string {
+	if is4 {
+		return datapath.VXLANLink4
+	}
+	return datapath.VXLANLink6
+}
+
+// vteps finds whose each VTEP MAC is: this node's own stands, then the first
+// by name. A second holder is reported and not reached through the tunnel.
+func (p *plan) vteps() map[datapath.MAC]int {
+	if p.cluster.Backend != intent.VXLAN {
+		return nil
+	}
+	out := make(map[datapath.MAC]int, len(p.Intent.Peers))
+	out[p.VTEP] = -1
+	for i, peer := range p.Intent.Peers {
+		if peer.Name == p.Intent.Name || peer.VTEP == (datapath.MAC{}) {
+			continue
+		}
+		if first, ok := out[peer.VTEP]; ok {
+			holder := p.Intent.Name
+			if first >= 0 {
+				holder = p.Intent.Peers[first].Name
+			}
+			p.problem(intent.PeerKey(peer.Name), "a data folder was cloned: on "+peer.Name+" stop the agent, empty its data folder and join again",
+				"VTEP MAC %v of %s is also that of %s", peer.VTEP, peer.Name, holder)
+			continue
+		}
+		out[peer.VTEP] = i
+	}
+	return out
+}
+
+// tunnel routes a prefix through VXLAN: the peer's fabric address, of the
+// prefix's family, is an on-link next hop whose Ethernet address is the VTEP.
+func (w *way) tunnel(out []datapath.Object, prefix netip.Prefix) []datapath.Object {
+	outer := w.path.Local.Addr.Addr().Is4()
+	mtu := w.tunnelMTU()
+	switch {
+	case w.peer.VTEP == (datapath.MAC{}):
+		w.problem(intent.PeerKey(w.peer.Name), "on "+w.peer.Name+": systemctl status weft-agent", "node %s has reported no VTEP MAC yet", w.peer.Name)
+		return w.refuse(out, prefix)
+	case !w.vtep || w.tooNarrow(prefix, mtu):
+		return w.refuse(out, prefix)
+	}
+	w.tunnels[outer] = true
+	dev := device(outer)
+	is4 := prefix.Addr().Is4()
+	via, _ := w.peer.FabricOf(is4)
+	src, _ := w.self.FabricOf(is4)
+	if !w.tunnelled[via] {
+		if len(w.tunnelled) == 0 {
+			w.tunnelled = make(map[netip.Addr]bool, 2)
+			out = append(out, datapath.FDB{Dev: dev, MAC: w.peer.VTEP, Dst: w.path.Remote.Addr.Addr()})
+		}
+		w.tunnelled[via] = true
+		out = append(out, datapath.Neigh{Dev: dev, IP: via, MAC: w.peer.VTEP})
+	}
+	return append(out, datapath.Route{
+		Dst: prefix, Via: via, Dev: dev, OnLink: true, Src: src,
+		MTU: below(mtu, w.path.Local.MTU-intent.VXLANOverhead(outer)),
+	})
+}
+
+// tunnelMTU is the pair's MTU through VXLAN, also where the pair itself is
+// direct and only this prefix is not.
+func (w *way) tunnelMTU() int {
+	if w.path.Transport == intent.Overlay {
+		return w.path.MTU
+	}
+	outer := w.path.Local.Addr.Addr().Is4()
+	return min(w.path.MTU, min(w.path.Local.MTU, w.path.Remote.MTU)-intent.VXLANOverhead(outer))
+}
+
+// devices plans a VXLAN device for each family of the underlay that some pair
+// uses. It has no lower device, because it would die with it.
+func (p *plan) devices() {
+	for _, is4 := range []bool{true, false} {
+		own, ok := p.self.UnderlayOf(is4)
+		if !p.tunnels[is4] || !ok {
+			continue
+		}
+		mtu := own.MTU - intent.VXLANOverhead(is4)
+		p.add(datapath.Link{
+			Name: device(is4), Type: datapath.LinkVXLAN, MAC: p.VTEP, MTU: mtu,
+			VXLAN: datapath.VXLAN{
+				VNI: p.cluster.VNI, Port: p.cluster.VXLANPort, Local: own.Addr.Addr(), CheckOff: p.ChecksumOff,
+			},
+		})
+		p.settings(device(is4), mtu)
+	}
+}
+
+// guard drops datagrams for our VNI whose underlay source is no peer: VXLAN
+// has no authentication of its own.
+func (p *plan) guard() {
+	if len(p.tunnels) > 0 {
+		p.add(inputChain())
+	}
+	for i, is4 := range []bool{true, false} {
+		if !p.tunnels[is4] {
+			continue
+		}
+		set, typ, saddr := "vtep4", "ipv4_addr", datapath.SAddr4
+		if !is4 {
+			set, typ, saddr = "vtep6", "ipv6_addr", datapath.SAddr6
+		}
+		p.add(datapath.Set{Name: set, Type: typ})
+		p.sources(set, is4)
+		p.add(datapath.Rule{
+			Chain: datapath.ChainInput, Index: guardIndex + i,
+			Match: [6]datapath.Match{
+				{Field: datapath.UDPDPort, Value: strconv.Itoa(int(p.cluster.VXLANPort))},
+				{Field: datapath.VNI, Value: fmt.Sprint(p.cluster.VNI)},
+				{Field: saddr, Not: true, Value: "@" + set},
+			},
+			Do:      [3]datapath.Action{{Verb: datapath.Counter}, {Verb: datapath.Drop}},
+			Comment: "VXLAN from no peer",
+		})
+	}
+}
+
+// sources fills a set with every underlay address of a family that a peer has:
+// which of them it sends from is its own choice.
+func (p *plan) sources(set string, is4 bool) {
+	holder := make(map[netip.Addr]string, len(p.Intent.Peers))
+	for _, peer := range p.Intent.Peers {
+		if peer.Name == p.Intent.Name {
+			continue
+		}
+		for _, u := range peer.Underlay {
+			a := u.Addr.Addr()
+			if a.Is4() != is4 {
+				continue
+			}
+			if first, ok := holder[a]; ok {
+				if first != peer.Name {
+					p.problem(intent.PeerKey(peer.Name), "weft delete node, for the one that is gone",
+						"nodes %s and %s both have underlay address %v", first, peer.Name, a)
+				}
+				continue
+			}
+			holder[a] = peer.Name
+			p.add(datapath.Element{Set: set, Elem: a.String()})
+		}
+	}
+}
+
+func inputChain() datapath.Object {
+	for _, o := range datapath.BaseChains() {
+		if c, ok := o.(datapath.Chain); ok && c.Name == datapath.ChainInput {
+			return c
+		}
+	}
+	panic("overlay: no base chain " + datapath.ChainInput) // the vocabulary lost it: a bug
+}
