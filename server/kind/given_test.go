@@ -1,0 +1,320 @@
+package kind
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestBuild(t *testing.T) {
+	const cc = "{kind: ClusterConfig, metadata: {name: default}, spec: {clusterCIDRs: [10.42.0.0/16, 'fd42:42::/48']%s}}"
+	config := func(more string) string { return fmt.Sprintf(cc, more) }
+	ranges := func(list string) string {
+		return "{kind: cc, metadata: {name: default}, spec: {clusterCIDRs: [" + list + "]}}"
+	}
+	lease := func(prefixes string) string {
+		return "{kind: Lease, metadata: {name: n7}, spec: {prefixes: [" + prefixes + "]}}"
+	}
+	for _, c := range []struct{ in, want string }{
+		// OK: the stored spec.
+		{config(""), `"backend":"vxlan"`},
+		{config(""), `"nodeCIDRMaskSizeIPv4":24,"nodeCIDRMaskSizeIPv6":64`},
+		{config(", vni: 100, vxlanPort: 4789"), `"vni":100,"vxlanPort":4789`},
+		{config(", vni: 1, vxlanPort: 4789"), `"vni":1,`},
+		{config(", mtu: 1400.0"), `"mtu":1400`},
+		{config(", backend: null"), `"backend":"vxlan"`},
+		{config(", serviceCIDRs: [10.43.0.0/16]"), `"serviceCIDRs":["10.43.0.0/16"]`},
+		{config(", nonMasqueradeCIDRs: [10.42.0.0/8, 169.254.0.0/16]"), "spec.nonMasqueradeCIDRs[0]: 10.42.0.0/8 has host bits; did you mean 10.0.0.0/8"},
+		{config(", nonMasqueradeCIDRs: [169.254.0.0/16]"), `"nonMasqueradeCIDRs":["169.254.0.0/16"]`},
+		{ranges("'fd42::/56'"), `"clusterCIDRs":["fd42::/56"]`},
+		{lease("10.42.7.0/24"), `{"node":"n7","prefixes":["10.42.7.0/24"]}`},
+		{"{kind: 'no', metadata: {name: n7, labels: {site: fra}}}", "{}"},
+
+		// Fields.
+		{config(", backnd: vxlan"), "ClusterConfig/default spec.backnd: is not a field; did you mean backend"},
+		{config(", clustercidrs: []"), "spec.clustercidrs: is not a field; did you mean clusterCIDRs"},
+		{config(", wings: 2"), "spec.wings: is not a field; accepted: clusterCIDRs, serviceCIDRs,"},
+		{config(", mtu: big"), `ClusterConfig/default spec.mtu: "big" is not accepted; accepted: a whole number`},
+		{config(", mtu: 1400.5"), "spec.mtu: 1400.5 is not accepted; accepted: a whole number"},
+		{config(", mtu: 1e30"), "spec.mtu: 1e+30 is out of bounds"},
+		{config(", vni: -1"), "spec.vni: -1 is out of bounds"},
+		{config(", vni: 16777216"), "spec.vni: 16777216 is out of bounds; accepted: 1 to 16777215"},
+		{config(", vni: 1"), "spec.vni: 1 on UDP 8472 is Flannel's"},
+		{config(", vxlanPort: 65536"), "spec.vxlanPort: 65536 is out of bounds"},
+		{config(", mtu: 1279"), "spec.mtu: 1279 is out of bounds; accepted: 1280, which IPv6 (RFC 8200) needs, to 65535, or 0"},
+		{config(", directRouting: 'yes'"), `spec.directRouting: "yes" is not accepted; accepted: true or false`},
+		{config(", backend: wireguard"), `spec.backend: "wireguard" is not a backend of this release; accepted: vxlan, host-gw, none`},
+		{config(", masquerade: sometimes"), `spec.masquerade: "sometimes" is not accepted; accepted: auto, always, never`},
+		{config(", nodeCIDRMaskSizeIPv4: 15"), "spec.nodeCIDRMaskSizeIPv4: no /15 fits in 10.42.0.0/16; accepted: 16 to 30"},
+		{config(", nodeCIDRMaskSizeIPv4: 31"), "no /31 fits in 10.42.0.0/16; accepted: 16 to 30"},
+		{config(", nodeCIDRMaskSizeIPv6: 40"), "no /40 fits in fd42:42::/48; accepted: 48 to 126"},
+		{config(", serviceCIDRs: [10.42.128.0/17]"), "spec.serviceCIDRs[0]: 10.42.128.0/17 overlaps spec.clusterCIDRs[0] 10.42.0.0/16"},
+
+		// Ranges.
+		{ranges("10.42.0.1/16"), "ClusterConfig/default spec.clusterCIDRs[0]: 10.42.0.1/16 has host bits; did you mean 10.42.0.0/16"},
+		{ranges("10.42.0.0/16, 10.42.3.0/24"), "spec.clusterCIDRs[1]: 10.42.3.0/24 overlaps spec.clusterCIDRs[0] 10.42.0.0/16"},
+		{ranges("10.42.0.0"), "spec.clusterCIDRs[0]: 10.42.0.0 has no length; write it as 10.42.0.0/32, or with a shorter length"},
+		{ranges("banana"), `spec.clusterCIDRs[0]: "banana" is not a range`},
+		{ranges("10.42.0.0/33"), `"10.42.0.0/33" is not a range`},
+		{ranges("42"), "spec.clusterCIDRs[0]: 42 is not accepted; accepted: a range such as 10.42.0.0/16"},
+		{ranges("null"), "spec.clusterCIDRs[0]: is null; leave it out"},
+		{ranges(""), "spec.clusterCIDRs: is empty"},
+		{ranges("10.42.0.0/31"), "spec.clusterCIDRs: 10.42.0.0/31 is too small"},
+		{ranges("169.254.0.0/16"), "169.254.0.0/16 overlaps 169.254.0.0/16, link-local"},
+		{ranges("'fe80::/16'"), "link-local (RFC 4291"},
+		{ranges("239.0.0.0/8"), "multicast"}, {ranges("127.0.0.0/8"), "loopback"}, {ranges("'ff00::/8'"), "multicast"},
+		{ranges("'::ffff:10.42.0.0/112'"), "IPv4 mapped into IPv6"},
+		{"{kind: cc, metadata: {name: default}, spec: {clusterCIDRs: 10.42.0.0/16}}", `spec.clusterCIDRs: "10.42.0.0/16" is not accepted; accepted: a list`},
+		{"{kind: cc, metadata: {name: default}, spec: 7}", "spec: 7 is not accepted; accepted: a set of fields"},
+
+		// Leases.
+		{lease(""), "Lease/n7 spec.prefixes: is empty"},
+		{lease("10.42.7.1/24"), "Lease/n7 spec.prefixes[0]: 10.42.7.1/24 has host bits; did you mean 10.42.7.0/24"},
+		{lease("10.42.7.0/24, 10.42.7.0/25"), "spec.prefixes[1]: 10.42.7.0/25 overlaps 10.42.7.0/24 of the same lease"},
+		{lease("10.42.7.0/31"), "spec.prefixes[0]: 10.42.7.0/31 is too small for a node"},
+		{"{kind: Lease, metadata: {name: n7}, spec: {node: n8, prefixes: [10.42.7.0/24]}}", `spec.node: "n8" is not the lease's name`},
+
+		// Names and kinds.
+		{"{kind: Nodde, metadata: {name: n1}}", `Nodde/n1 kind: there is no kind "Nodde"; there are clusterconfigs, nodes, leases, endpoints`},
+		{"{metadata: {name: n1}}", "kind: is missing"},
+		{"{kind: Endpoint, metadata: {name: n1}}", "Endpoint is read-only"},
+		{"{kind: Node, metadata: {name: N1}}", `metadata.name: "N1" has capitals; did you mean n1`},
+		{"{kind: Node, metadata: {name: a/b}}", `metadata.name: "a/b" is not a name`},
+		{"{kind: Node}", "metadata.name: is missing"},
+		{"{kind: Node, metadata: {name: n1, namespace: shop}}", "metadata.namespace: Node has no namespace"},
+		{"{kind: Node, metadata: {name: n1, labels: {'a b': c}}}", `metadata.labels: key "a b" is not accepted`},
+		{"{kind: Node, metadata: {name: n1, labels: {a: 'b c'}}}", `metadata.labels[a]: "b c" is not accepted`},
+		{"{kind: Node, metadata: {name: n1}, spec: {site: fra}}", "spec.site: is not a field: spec has none"},
+		{"{kind: cc, metadata: {name: main}}", "the only ClusterConfig is named default"},
+		{"{apiVersion: v1, kind: Node, metadata: {name: n1}}", `apiVersion: "v1" is not known; accepted: weft/v1`},
+	} {
+		given, err := Parse([]byte(c.in))
+		if err != nil || len(given) != 1 {
+			t.Fatalf("%s: %v, %v", c.in, given, err)
+		}
+		o, err := given[0].Build()
+		if err != nil {
+			if _, ok := Fields(err); !ok {
+				t.Errorf("%s: %v names no field", c.in, err)
+			}
+		}
+		if text := fmt.Sprint(string(o.Spec), err); !strings.Contains(text, c.want) {
+			t.Errorf("%s\n got  %s\n want %s", c.in, text, c.want)
+		}
+	}
+}
+
+func TestEveryFindingIsReported(t *testing.T) {
+	given, err := Parse([]byte("{kind: cc, metadata: {name: default}, spec: {clusterCIDRs: [10.42.0.1/16], mtu: 3, vni: 16777216}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = given[0].Build()
+	var fields []string
+	errs, _ := Fields(err)
+	for _, e := range errs {
+		fields = append(fields, e.Field)
+	}
+	if diff := cmp.Diff([]string{"spec.clusterCIDRs[0]", "spec.vni", "spec.mtu"}, fields); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, c := range []struct{ name, in, want string }{
+		{"OK several", "kind: Node\nmetadata: {name: a}\n---\nkind: Node\nmetadata: {name: b}\n", "Node/a Node/b"},
+		{"OK empty documents", "---\n# nothing\n---\nkind: Node\nmetadata: {name: a}\n---\n", "Node/a"},
+		{"OK JSON List", `{"apiVersion":"weft/v1","kind":"List","items":[{"kind":"Node","metadata":{"name":"a"}},{"kind":"Lease","metadata":{"name":"b"}}]}`, "Node/a Lease/b"},
+		{"OK what get answers", "kind: Node\nmetadata: {name: a, revision: 7, createdUnix: 8}\nstatus: {state: Ready}\n", "Node/a"},
+		{"bad YAML", "kind: [", "document 1: yaml: line 1"},
+		{"bad duplicate", "kind: Node\nkind: Lease\n", `key "kind" already set`},
+		{"bad field", "kind: Node\nmetadate: {name: a}\n", "metadate: is not a field; did you mean metadata"},
+		{"bad metadata", "kind: Node\nmetadata: {nam: a}\n", "metadata.nam: is not a field; did you mean name"},
+		{"bad label", "kind: Node\nmetadata: {name: a, labels: {a: 1}}\n", "metadata: is not accepted"},
+		{"bad list", "- kind: Node\n", "is not an object with apiVersion, kind, metadata and spec"},
+		{"bad text", "hello", "is not an object"},
+		{"bad item", "kind: List\nitems: [7]\n", "items[0]: is not an object"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			given, err := Parse([]byte(c.in))
+			var names []string
+			for _, g := range given {
+				names = append(names, g.Kind+"/"+g.Name)
+			}
+			text := strings.Join(names, " ")
+			if err != nil {
+				text = err.Error()
+			}
+			if strings.HasPrefix(c.name, "OK") && text != c.want || !strings.Contains(text, c.want) {
+				t.Errorf("got %s, want %s", text, c.want)
+			}
+		})
+	}
+	if _, err := Parse(make([]byte, maxDocument+1)); err == nil {
+		t.Error("an oversized document is read")
+	}
+}
+
+func TestMerge(t *testing.T) {
+	for _, c := range []struct{ old, patch, want string }{
+		{`{"a":1,"b":2}`, `{"b":3}`, `{"a":1,"b":3}`},
+		{`{"a":1,"b":2}`, `{"b":null}`, `{"a":1}`},
+		{`{"a":[1,2]}`, `{"a":[3]}`, `{"a":[3]}`},
+		{`{"a":{"b":1,"c":2}}`, `{"a":{"c":null,"d":3}}`, `{"a":{"b":1,"d":3}}`},
+		{``, `{"a":{"b":null}}`, `{"a":{}}`},
+		{`{"a":1}`, ``, `{"a":1}`},
+		{`{"a":9007199254740993}`, `{}`, `{"a":9007199254740993}`},
+	} {
+		got, err := Merge(json.RawMessage(c.old), json.RawMessage(c.patch))
+		if err != nil || string(got) != c.want {
+			t.Errorf("merge %s, %s: %s, %v; want %s", c.old, c.patch, got, err, c.want)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	for in, want := range map[string]string{
+		"nodes": Node, "Node": Node, "no": Node, "NODES": Node, "cc": ClusterConfig, "clusterconfigs": ClusterConfig,
+		"ls": Lease, "leases": Lease, "ep": Endpoint, "endpoints": Endpoint,
+	} {
+		if k, err := Find(in); err != nil || k.Name != want {
+			t.Errorf("%s: %v, %v", in, k.Name, err)
+		}
+	}
+}
+
+// TestFieldsAreDocumented: every field of a spec is in the table, and the other
+// way around.
+func TestFieldsAreDocumented(t *testing.T) {
+	specs := map[string]any{ClusterConfig: ClusterConfigSpec{}, Node: NodeSpec{}, Lease: LeaseSpec{}}
+	for _, k := range Kinds() {
+		spec, ok := specs[k.Name]
+		if !ok {
+			continue
+		}
+		var documented, real []string
+		for _, f := range k.Fields {
+			documented = append(documented, f.name())
+		}
+		for i := range reflect.TypeOf(spec).NumField() {
+			name, _, _ := strings.Cut(reflect.TypeOf(spec).Field(i).Tag.Get("json"), ",")
+			real = append(real, name)
+		}
+		if diff := cmp.Diff(real, documented); diff != "" {
+			t.Errorf("%s: %s", k.Name, diff)
+		}
+	}
+}
+
+func TestDefaultsAreDocumented(t *testing.T) {
+	got := fieldsOf(ClusterConfigSpec{}.WithDefaults())
+	for _, f := range clusterConfigFields {
+		if v, ok := got[f.name()]; ok && v != "null" && strings.Trim(v, `"`) != f.Default {
+			t.Errorf("%s: the default is %s, documented is %s", f.Path, v, f.Default)
+		}
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	a := ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}}
+	b := a
+	b.Backend, b.VNI = "host-gw", DefaultVNI
+	want := []Difference{{"spec.backend", `"vxlan"`, `"host-gw"`}}
+	if diff := cmp.Diff(want, a.Differences(b)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMasqueradeCIDRs(t *testing.T) {
+	s := ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{
+		netip.MustParsePrefix("10.42.0.0/16"), netip.MustParsePrefix("fd42::/48"), netip.MustParsePrefix("2001:db8::/48"),
+	}}
+	for mode, want := range map[string]string{
+		"":       "[10.42.0.0/16 fd42::/48]",
+		"always": "[10.42.0.0/16 fd42::/48 2001:db8::/48]",
+		"never":  "[]",
+	} {
+		s.Masquerade = mode
+		if got := fmt.Sprint(s.MasqueradeCIDRs()); got != want {
+			t.Errorf("%q: %s, want %s", mode, got, want)
+		}
+	}
+}
+
+func TestSelector(t *testing.T) {
+	labels := map[string]string{"app": "web", "tier": "b", "weft/site": "fra"}
+	for _, c := range []struct {
+		in   string
+		want string // "true", "false", or part of the error
+	}{
+		{"", "true"}, {"app", "true"}, {"!app", "false"}, {"!old", "true"}, {"app=web", "true"}, {"app==web", "true"},
+		{"app!=web", "false"}, {"gone!=x", "true"}, {"tier in (a, b)", "true"}, {"tier in (a)", "false"},
+		{"tier notin (a)", "true"}, {"gone notin (a)", "true"}, {"app=web,tier in (a,b),!old", "true"},
+		{"weft/site=fra", "true"}, {" app = web ", "true"}, {"app=", "false"},
+		{"app=web,", "is not a term"}, {"tier in a", "is not a term"}, {"=x", "is not a term"}, {"tier of (a)", "is not a term"},
+		{"tier in (a", "is not a term"}, {"a b", "is not a term"}, {"app=we b", "is not a term"}, {strings.Repeat("a,", 3000), "at most 4096"},
+	} {
+		sel, err := ParseSelector(c.in)
+		text := fmt.Sprint(sel.Matches(labels))
+		if err != nil {
+			text = err.Error()
+		}
+		if !strings.Contains(text, c.want) {
+			t.Errorf("%q: %s, want %s", c.in, text, c.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		"kind: Node\nmetadata: {name: a}\n---\nkind: Lease\n", `{"kind":"List","items":[{}]}`, "spec: [",
+		"kind: cc\nmetadata: {name: default}\nspec: {clusterCIDRs: [10.42.0.0/16], mtu: 1e9}\n",
+		"kind: Lease\nmetadata: {name: n7}\nspec: {prefixes: ['fd42::/64', 10.42.7.0/24]}\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		given, err := Parse(in)
+		if err != nil {
+			return
+		}
+		for _, g := range given {
+			o, err := g.Build()
+			if err != nil {
+				continue
+			}
+			again, err := Given{Kind: o.Kind, Name: o.Metadata.Name, Labels: o.Metadata.Labels, Spec: o.Spec}.Build()
+			if err != nil || !reflect.DeepEqual(o.Spec, again.Spec) {
+				t.Errorf("what was built is not accepted again: %s, %v", o.Spec, err)
+			}
+		}
+	})
+}
+
+func FuzzSelector(f *testing.F) {
+	for _, s := range []string{"a=b,c in (d,e)", "!a", "((", "a notin ()"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		if sel, err := ParseSelector(in); err == nil {
+			sel.Matches(map[string]string{"a": "b"})
+		}
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	seed, err := Encode(Lease, Metadata{Name: "n1"}, LeaseSpec{Node: "n1"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		var spec LeaseSpec
+		_, _ = Decode(in, &spec)
+	})
+}
