@@ -1,0 +1,100 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/agent/datapath"
+)
+
+func (k *Kernel) observeAddrs(d *devices, s datapath.State) error {
+	addrs, err := dump(func() ([]netlink.Addr, error) { return k.route.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return fmt.Errorf("kernel: list of addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if !d.own[a.LinkIndex] {
+			continue
+		}
+		if p, ok := prefix(a.IPNet); ok {
+			o := datapath.Addr{Dev: d.name[a.LinkIndex], Prefix: p}
+			s[o.Key()] = o
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) putAddr(o datapath.Addr) error {
+	index, err := k.index(o.Dev)
+	if err != nil {
+		return err
+	}
+	err = addAddr(k.route, index, o.Prefix)
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("IPv6 is switched off on %s; switch it on (sysctl net.ipv6.conf.%s.disable_ipv6=0) or run an IPv4 fabric: %w", o.Dev, o.Dev, err)
+	}
+	return err
+}
+
+// addAddr sets an address at once usable: no duplicate detection, and no route
+// of the kernel's own where the address is a host's.
+func addAddr(h *netlink.Handle, index int, p netip.Prefix) error {
+	a := &netlink.Addr{IPNet: ipNet(p), LinkIndex: index}
+	if p.Addr().Is6() {
+		a.Flags = unix.IFA_F_NODAD
+		if p.IsSingleIP() {
+			a.Flags |= unix.IFA_F_NOPREFIXROUTE
+		}
+	}
+	err := h.AddrAdd(byIndex(index), a)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
+}
+
+func (k *Kernel) removeAddr(o datapath.Addr) error {
+	index, err := k.index(o.Dev)
+	if err != nil {
+		return err
+	}
+	return k.route.AddrDel(byIndex(index), &netlink.Addr{IPNet: ipNet(o.Prefix)})
+}
+
+// index finds a device.
+func (k *Kernel) index(dev string) (int, error) {
+	return indexOf(k.route, dev)
+}
+
+func indexOf(h *netlink.Handle, dev string) (int, error) {
+	l, err := h.LinkByName(dev)
+	if err != nil {
+		return 0, fmt.Errorf("device %s: %w", dev, err)
+	}
+	return l.Attrs().Index, nil
+}
+
+func byIndex(index int) netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func prefix(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	a, ok := netip.AddrFromSlice(n.IP)
+	ones, bits := n.Mask.Size()
+	if bits == 32 {
+		a = a.Unmap()
+	}
+	return netip.PrefixFrom(a, ones), ok
+}
