@@ -198,7 +198,7 @@ func (b *outbox) nextEndpoints(s *sent) []*weftv1.SyncRequest {
 	var upsert []*weftv1.EndpointRecord
 	for _, key := range slices.Sorted(maps.Keys(b.endpoints)) {
 		if was, ok := s.endpoints[key]; !ok || !was.equal(b.endpoints[key]) {
-			upsert = append(upsert, b.endpoints[key].wire(b.node))
+			upsert = append(upsert, b.endpoints[key].Record(b.node))
 		}
 	}
 	var remove []string

@@ -62,7 +62,8 @@ func (e Endpoint) equal(o Endpoint) bool {
 		e.MAC == o.MAC && e.Created.Equal(o.Created)
 }
 
-func (e Endpoint) wire(node string) *weftv1.EndpointRecord {
+// Record is the endpoint as it goes over the wire.
+func (e Endpoint) Record(node string) *weftv1.EndpointRecord {
 	m := &weftv1.EndpointRecord{
 		Key: e.key(node), Namespace: e.Namespace, Pod: e.Pod,
 		Addresses: texts(e.Addresses), Labels: e.Labels, Device: e.Device,
