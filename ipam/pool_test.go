@@ -178,10 +178,19 @@ func resting(freed map[netip.Addr]time.Time, now time.Time) int {
 
 func TestSpecial(t *testing.T) {
 	for _, c := range []struct{ prefix, want string }{
-		{"10.42.0.0/16", ""}, {"100.64.0.0/10", ""}, {"fd42::/48", ""}, {"2001:db8::/32", ""},
-		{"169.254.10.0/24", "link-local"}, {"fe80::/64", "link-local"}, {"fe00::/8", "link-local"},
-		{"224.0.1.0/24", "multicast"}, {"ff02::/16", "multicast"}, {"127.0.0.0/24", "loopback"},
-		{"::/96", "loopback"}, {"0.0.0.0/0", "this network"}, {"250.0.0.0/8", "reserved"},
+		{"10.42.0.0/16", ""},
+		{"100.64.0.0/10", ""},
+		{"fd42::/48", ""},
+		{"2001:db8::/32", ""},
+		{"169.254.10.0/24", "link-local"},
+		{"fe80::/64", "link-local"},
+		{"fe00::/8", "link-local"},
+		{"224.0.1.0/24", "multicast"},
+		{"ff02::/16", "multicast"},
+		{"127.0.0.0/24", "loopback"},
+		{"::/96", "loopback"},
+		{"0.0.0.0/0", "this network"},
+		{"250.0.0.0/8", "reserved"},
 	} {
 		err := Special(netip.MustParsePrefix(c.prefix))
 		if err == nil && c.want != "" || err != nil && (c.want == "" || !strings.Contains(err.Error(), c.want)) {

@@ -89,15 +89,29 @@ func (s *Space) Rest(p netip.Prefix, since time.Time) bool {
 	return true
 }
 
-// Carve takes the lowest free prefix of a length. When only resting ones are
-// left, the longest-rested that make room are given. The error wraps ErrFull.
+// Carve takes the lowest free prefix of a length. What rests is not free. The
+// error wraps ErrFull.
 func (s *Space) Carve(bits int, now time.Time) (netip.Prefix, error) {
-	if bits < s.cidr.Bits() || bits > s.cidr.Addr().BitLen() {
-		return netip.Prefix{}, fmt.Errorf("ipam: no /%d fits in %v; use a length from %d to %d",
-			bits, s.cidr, s.cidr.Bits(), s.cidr.Addr().BitLen())
+	if err := s.fits(bits); err != nil {
+		return netip.Prefix{}, err
 	}
 	for len(s.rest) > 0 && now.Sub(s.rest[0].since) >= RestPrefix {
 		s.Free(s.rest[0].prefix)
+	}
+	p, ok := s.lowest(bits)
+	if !ok {
+		return netip.Prefix{}, fmt.Errorf("ipam: no /%d in %v: %d prefixes are taken, %d of them resting; %w",
+			bits, s.cidr, s.n, len(s.rest), ErrFull)
+	}
+	return p, s.Take(p)
+}
+
+// Squeeze is for when nothing is free anywhere: it takes the longest-rested
+// prefix, or the longest-rested ones that together make room. The error wraps
+// ErrFull.
+func (s *Space) Squeeze(bits int) (netip.Prefix, error) {
+	if err := s.fits(bits); err != nil {
+		return netip.Prefix{}, err
 	}
 	kept := slices.Clone(s.rest)
 	for s.root.largest(s.cidr.Bits()) > bits && len(s.rest) > 0 {
@@ -111,10 +125,26 @@ func (s *Space) Carve(bits int, now time.Time) (netip.Prefix, error) {
 	}
 	s.resume(kept, p)
 	if !ok {
-		return netip.Prefix{}, fmt.Errorf("ipam: no /%d in %v: %d prefixes are taken, %d of them resting; %w",
-			bits, s.cidr, s.n, len(s.rest), ErrFull)
+		return netip.Prefix{}, fmt.Errorf("ipam: no /%d in %v: %d prefixes are taken; %w", bits, s.cidr, s.n, ErrFull)
 	}
 	return p, nil
+}
+
+// LongestRest is when the longest-rested prefix was freed, the zero Time if none
+// rests.
+func (s *Space) LongestRest() time.Time {
+	if len(s.rest) == 0 {
+		return time.Time{}
+	}
+	return s.rest[0].since
+}
+
+func (s *Space) fits(bits int) error {
+	if bits < s.cidr.Bits() || bits > s.cidr.Addr().BitLen() {
+		return fmt.Errorf("ipam: no /%d fits in %v; use a length from %d to %d",
+			bits, s.cidr, s.cidr.Bits(), s.cidr.Addr().BitLen())
+	}
+	return nil
 }
 
 // resume takes the rests back that were ended to make room, but for those whose

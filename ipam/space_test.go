@@ -73,6 +73,9 @@ func TestRest(t *testing.T) {
 	s := NewSpace(netip.MustParsePrefix("10.42.0.0/22"))
 	carve := func(at time.Duration) string {
 		p, err := s.Carve(24, epoch.Add(at))
+		if errors.Is(err, ErrFull) {
+			p, err = s.Squeeze(24)
+		}
 		return fmt.Sprint(p, " ", err)
 	}
 	rest := func(p string, at time.Duration) { s.Rest(netip.MustParsePrefix(p), epoch.Add(at)) }
@@ -92,7 +95,7 @@ func TestRest(t *testing.T) {
 	rest("10.42.3.0/24", 1*time.Minute+30*time.Second)
 	expect(carve(11*time.Minute), "10.42.3.0/24") // nothing else is left: the longest-rested
 	expect(carve(11*time.Minute), "10.42.0.0/24")
-	expect(carve(11*time.Minute), "4 prefixes are taken, 0 of them resting; no prefix is free")
+	expect(carve(11*time.Minute), "4 prefixes are taken; no prefix is free")
 }
 
 func TestRestsGoOnWhereTheyMadeNoRoom(t *testing.T) {
@@ -105,7 +108,13 @@ func TestRestsGoOnWhereTheyMadeNoRoom(t *testing.T) {
 	for i, p := range []string{"10.42.1.0/25", "10.42.0.0/25", "10.42.0.128/25"} {
 		s.Rest(netip.MustParsePrefix(p), epoch.Add(time.Duration(i)*time.Second))
 	}
-	got, err := s.Carve(24, epoch.Add(time.Minute))
+	if _, err := s.Carve(24, epoch.Add(time.Minute)); !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	}
+	if _, err := s.Squeeze(23); !errors.Is(err, ErrFull) || s.Resting() != 3 {
+		t.Fatalf("%v, and %d rest", err, s.Resting())
+	}
+	got, err := s.Squeeze(24)
 	if err != nil || got.String() != "10.42.0.0/24" {
 		t.Fatal(got, err)
 	}
