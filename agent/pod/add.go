@@ -1,0 +1,310 @@
+package pod
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/proto/cniwire"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// undoWait is how long a failed ADD may take to remove what it made.
+const undoWait = 2 * time.Second
+
+// addition is an ADD whose input was checked.
+type addition struct {
+	id   ID
+	conf plugin
+	wish wish
+	prev *types100.Result
+	nsid NSID
+	node Node
+	path string // of the namespace
+}
+
+// Add attaches a pod and returns the CNI result. When it fails the kernel is as
+// before; a record that reached the disk stays, so that a second try gets the
+// same addresses, until DEL, GC or the end of its namespace.
+func (k *Keeper) Add(ctx context.Context, req cniwire.Request) (json.RawMessage, error) {
+	a, err := k.checkAdd(req)
+	if err != nil {
+		return nil, err
+	}
+	done, err := k.turns.take(ctx, a.id)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	cut, err := k.clearWay(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	e, err := k.claim(a, cut)
+	if err != nil {
+		return nil, err
+	}
+	text, err := render(result(e.Record, a.wish.dns, a.prev), a.conf.CNIVersion)
+	if err == nil {
+		err = k.record(e)
+	}
+	if err != nil {
+		k.unclaim(e)
+		return nil, err
+	}
+	if err = k.connect(ctx, e); err != nil {
+		return nil, err
+	}
+	if err = k.finish(e); err != nil {
+		k.disconnect(ctx, e)
+		return nil, err
+	}
+	k.Log.Info("pod attached", note.Pod, e.Who(), note.Dev, e.HostDev, note.Addr, e.Addrs)
+	k.OnChange()
+	return text, nil
+}
+
+// checkAdd refuses what cannot be done before anything is touched.
+func (k *Keeper) checkAdd(req cniwire.Request) (addition, error) {
+	id, err := identify(req)
+	if err != nil {
+		return addition{}, err
+	}
+	a := addition{id: id, path: req.NetNS}
+	if a.conf, err = decodePlugin(req.Config); err != nil {
+		return addition{}, err
+	}
+	if err = a.conf.checkVersion(); err != nil {
+		return addition{}, err
+	}
+	if err = strict(req.Config); err != nil {
+		return addition{}, err
+	}
+	if a.wish, err = a.conf.wish(req.Args); err != nil {
+		return addition{}, err
+	}
+	if a.prev, err = a.conf.previous(); err != nil {
+		return addition{}, err
+	}
+	if made(a.prev, req.NetNS, req.IfName) {
+		return addition{}, cniwire.Errorf(cniwire.CodeConfig,
+			"pod: an earlier plugin has made %s; weft-cni makes the pod's interface: put it first in the chain", req.IfName)
+	}
+	if a.nsid, err = k.target(req.NetNS); err != nil {
+		return addition{}, err
+	}
+	var ok bool
+	if a.node, ok = k.Node(); !ok || len(a.node.Lease) == 0 || a.node.MTU == 0 {
+		return addition{}, cniwire.Errorf(cniwire.CodeTryAgain,
+			"pod: this node has no lease yet; look: weft get nodes, journalctl -u weft-agent")
+	}
+	return a, nil
+}
+
+// target identifies the namespace of an ADD or CHECK. The agent's own is refused:
+// the CNI library would notice only afterwards.
+func (k *Keeper) target(path string) (NSID, error) {
+	if path == "" {
+		return NSID{}, cniwire.Errorf(cniwire.CodeEnvironment, "pod: CNI_NETNS is empty")
+	}
+	id, err := k.Namespaces.Identify(path)
+	if err != nil {
+		return NSID{}, cniwire.Errorf(cniwire.CodeNetNS, "pod: CNI_NETNS: %v", err)
+	}
+	if id.Same(k.Namespaces.Own()) {
+		return NSID{}, cniwire.Errorf(cniwire.CodeNetNS, "pod: CNI_NETNS %s is the node's own namespace; a pod needs one of its own", path)
+	}
+	return id, nil
+}
+
+// clearWay looks at an earlier record of the same attachment. One whose ADD was
+// cut off is returned, so that its addresses are used again; one whose namespace
+// is gone is given back; a live one is an error, as the specification wants it.
+func (k *Keeper) clearWay(ctx context.Context, a addition) (*entry, error) {
+	k.mu.Lock()
+	e, unreadable := k.entries[a.id], k.asides[a.id.HostDev()]
+	k.mu.Unlock()
+	switch {
+	case unreadable.path != "":
+		return nil, cniwire.Errorf(cniwire.CodeTryAgain, "pod: the record of %v is not understood (%s: %s); DEL it first", a.id, unreadable.path, unreadable.cause)
+	case e == nil:
+		return nil, nil
+	case e.phase == adding:
+		if err := k.Kernel.Detach(ctx, e.HostDev); err != nil {
+			return nil, again("remove what an earlier ADD left", e.Record, err)
+		}
+		return e, nil
+	case e.phase == ready && k.alive(e.Record):
+		return nil, cniwire.Errorf(cniwire.CodeEnvironment, "pod: %s is attached already, with %v; DEL it first", e.Who(), e.Addrs)
+	}
+	return nil, k.remove(ctx, a.id)
+}
+
+// claim takes addresses, host ports and a device in memory.
+func (k *Keeper) claim(a addition, cut *entry) (*entry, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if cut != nil {
+		k.forget(cut)
+	}
+	e, err := k.compose(a, cut)
+	if err != nil {
+		if cut != nil {
+			k.hold(cut)
+		}
+		return nil, err
+	}
+	if cut != nil && !slices.Equal(cut.Addrs, e.Addrs) {
+		k.restsSince(cut.Record, k.Now())
+	}
+	k.hold(e)
+	return e, nil
+}
+
+// compose makes the record of an attachment. The caller holds mu.
+func (k *Keeper) compose(a addition, cut *entry) (*entry, error) {
+	dev := a.id.HostDev()
+	if other, ok := k.byDev[dev]; ok {
+		return nil, cniwire.Errorf(cniwire.CodeInternal, "pod: device %s is that of %v; give the container another id", dev, other)
+	}
+	if err := k.portsFree(a.wish.hostPorts); err != nil {
+		return nil, err
+	}
+	want := a.wish.addrs
+	if cut != nil && len(want) == 0 && covers(a.node, cut.Record) {
+		want = cut.Addrs
+	}
+	addrs, err := k.pick(a.node, want)
+	if err != nil {
+		return nil, err
+	}
+	gateway, _ := a.node.fabric(true)
+	r := Record{
+		Schema: schema, ContainerID: a.id.ContainerID, IfName: a.id.IfName, Network: a.conf.Name,
+		Boot: k.Boot, NetNS: a.path, NSID: a.nsid, HostDev: dev, HostMAC: k.NewMAC().String(),
+		MAC: a.wish.mac.String(), MTU: a.node.MTU, Addrs: addrs, Gateway4: gateway,
+		HostPorts: a.wish.hostPorts, Bandwidth: a.wish.bandwidth, Labels: a.wish.labels,
+		Namespace: a.wish.args.namespace, Pod: a.wish.args.pod, UID: a.wish.args.uid, Created: k.Now().UTC(),
+	}
+	if a.wish.mac == (intent.MAC{}) {
+		r.MAC = k.NewMAC().String()
+	}
+	return &entry{Record: r}, nil
+}
+
+// covers tells whether a record's addresses are still what the lease would give.
+func covers(n Node, r Record) bool {
+	families := intent.Families(n.Lease)
+	if len(families) != len(r.Addrs) {
+		return false
+	}
+	for i, is4 := range families {
+		if r.Addrs[i].Is4() != is4 {
+			return false
+		}
+	}
+	return true
+}
+
+// portsFree refuses ports of the node that another pod has. The caller holds mu.
+func (k *Keeper) portsFree(ports []HostPort) error {
+	for _, p := range ports {
+		for _, e := range k.entries {
+			if slices.ContainsFunc(e.HostPorts, p.clashes) {
+				return cniwire.Errorf(cniwire.CodeTryAgain, "pod: host port %v is held by %s", p, e.Who())
+			}
+		}
+	}
+	return nil
+}
+
+// record writes an entry's record and remembers whether that can be done.
+func (k *Keeper) record(e *entry) error {
+	err := k.shelf.write(e.Record)
+	k.mu.Lock()
+	k.writeErr = err
+	k.mu.Unlock()
+	if err != nil {
+		return cniwire.Errorf(cniwire.CodeIO, "%v; nothing was changed, see to the disk of %s", err, k.Dir)
+	}
+	return nil
+}
+
+// unclaim undoes claim. The addresses never reached the kernel, or did so in an
+// earlier try: they rest.
+// A file that cannot be removed keeps them: the next start would find it.
+func (k *Keeper) unclaim(e *entry) {
+	if err := k.shelf.drop(e.HostDev, suffixAdding); err != nil {
+		k.Log.Error("record of a failed ADD not removed", note.Pod, e.Who(), note.Err, err)
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.forget(e)
+	k.restsSince(e.Record, k.Now())
+}
+
+// connect makes the kernel match the record: the veth first, then the host's end
+// through the loop.
+func (k *Keeper) connect(ctx context.Context, e *entry) error {
+	k.mark(e, func() { e.linked = true })
+	_, err := k.Kernel.Attach(ctx, e.attachment())
+	if errors.Is(err, kernel.ErrTaken) {
+		err = cniwire.Errorf(cniwire.CodeEnvironment, "pod: attach %s: %v; the pod has an interface of that name", e.Who(), err)
+	} else if err != nil {
+		err = again("attach", e.Record, err)
+	} else {
+		k.mark(e, func() { e.attached = true })
+		err = k.sync(ctx, e.Record)
+	}
+	if err != nil {
+		k.disconnect(ctx, e)
+	}
+	return err
+}
+
+// sync has the loop program the host's end of an endpoint.
+func (k *Keeper) sync(ctx context.Context, r Record) error {
+	ctx, cancel := context.WithTimeout(ctx, k.SyncWait)
+	defer cancel()
+	if err := k.Loop.Sync(ctx, k.keys(r)); err != nil {
+		return again("program the host's end", r, err)
+	}
+	return nil
+}
+
+// disconnect rolls an ADD back to its record.
+func (k *Keeper) disconnect(ctx context.Context, e *entry) {
+	k.mark(e, func() { e.linked, e.attached = false, false })
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWait)
+	defer cancel()
+	if err := k.Kernel.Detach(ctx, e.HostDev); err != nil {
+		k.Log.Warn("failed ADD not rolled back", note.Pod, e.Who(), note.Dev, e.HostDev, note.Err, err)
+	}
+}
+
+// finish marks an ADD as done.
+func (k *Keeper) finish(e *entry) error {
+	if err := k.shelf.promote(e.HostDev); err != nil {
+		return cniwire.Errorf(cniwire.CodeIO, "%v", err)
+	}
+	k.mark(e, func() { e.phase = ready })
+	return nil
+}
+
+// mark changes an entry.
+func (k *Keeper) mark(e *entry, change func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	change()
+}
+
+// again is an error that the runtime shall meet with another try.
+func again(what string, r Record, err error) error {
+	return cniwire.Errorf(cniwire.CodeTryAgain, "pod: %s %s (%s): %v", what, r.Who(), r.HostDev, err)
+}

@@ -1,0 +1,48 @@
+package pod
+
+import (
+	"context"
+	"crypto/rand"
+	"net/netip"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// Kernel is what this room needs of package kernel.
+type Kernel interface {
+	Attach(ctx context.Context, a kernel.Attachment) (kernel.Attached, error)
+	Detach(ctx context.Context, hostDev string) error
+	CheckAttached(ctx context.Context, a kernel.Attachment) (kernel.Attached, error)
+	Observe(ctx context.Context, kinds datapath.Kinds) (datapath.State, error)
+}
+
+// Loop puts objects into the kernel.
+type Loop interface {
+	// Sync plans again and returns when the objects under these keys are applied,
+	// or removed if they are no longer planned.
+	Sync(ctx context.Context, keys []datapath.Key) error
+}
+
+// attachment is what a record asks of the kernel on the pod's side.
+func (r Record) attachment() kernel.Attachment {
+	a := kernel.Attachment{
+		HostDev: r.HostDev, HostMAC: mac(r.HostMAC), NetNS: r.NetNS, IfName: r.IfName, MAC: mac(r.MAC), MTU: r.MTU,
+	}
+	for _, addr := range r.Addrs {
+		a.Addrs = append(a.Addrs, netip.PrefixFrom(addr, addr.BitLen()))
+		if gw := r.gateway(addr.Is4()); gw.IsValid() {
+			a.Gateways = append(a.Gateways, gw)
+		}
+	}
+	return a
+}
+
+// randomMAC is a locally administered unicast address (IEEE 802, clause 8.4).
+func randomMAC() intent.MAC {
+	var m intent.MAC
+	_, _ = rand.Read(m[:]) // never fails (crypto/rand)
+	m[0] = m[0]&^1 | 2
+	return m
+}

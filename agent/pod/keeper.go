@@ -1,0 +1,319 @@
+package pod
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/proto/cniwire"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// Node is what a node must be told before it can attach pods.
+type Node struct {
+	Name  string
+	Lease []netip.Prefix // masked
+	MTU   int            // of pods' devices, bytes
+	// Degraded says why pods may have limited connectivity; empty if they have not.
+	Degraded string
+}
+
+// NodeOf takes from a node's intent what this room needs.
+func NodeOf(n intent.Node) (Node, bool) {
+	self, ok := n.Self()
+	return Node{Name: n.Name, Lease: self.Lease, MTU: n.Cluster.PodMTU(self)}, ok && len(self.Lease) > 0
+}
+
+// fabric is the node's fabric address of a family.
+func (n Node) fabric(is4 bool) (netip.Addr, bool) { return intent.Peer{Lease: n.Lease}.FabricOf(is4) }
+
+// Config is what a Keeper needs.
+type Config struct {
+	Dir        string // of records
+	Boot       string // boot id of the kernel; empty if it cannot be known
+	Node       func() (Node, bool)
+	Kernel     Kernel
+	Loop       Loop
+	Namespaces Namespaces
+	Log        *slog.Logger
+
+	OnChange func()           // called when Endpoints changed; may be nil
+	Now      func() time.Time // time.Now if nil
+	NewMAC   func() intent.MAC
+	SyncWait time.Duration // 5 s if zero: how long the loop may take for one endpoint
+	Grace    time.Duration // 30 s if zero: how long a namespace must be gone before its record is
+}
+
+// phase is where an attachment stands.
+type phase uint8
+
+const (
+	adding  phase = iota // on disk; the kernel may hold any part of it
+	ready                // ADD succeeded
+	leaving              // DEL has begun
+)
+
+// entry is an attachment in memory.
+type entry struct {
+	Record
+	phase    phase
+	linked   bool      // the veth is there, or about to be: nobody else may remove it
+	attached bool      // the pod's end is done: the host's end can be programmed
+	gone     time.Time // since when its namespace is seen dead; zero if it lives
+}
+
+// suffix is that of the entry's file.
+func (e *entry) suffix() string {
+	if e.phase == adding {
+		return suffixAdding
+	}
+	return suffixReady
+}
+
+// Keeper keeps all attachments of one node. It is safe for concurrent use.
+type Keeper struct {
+	Config
+	shelf *shelf
+	turns turns
+	kicks chan struct{}
+
+	mu       sync.Mutex
+	entries  map[ID]*entry
+	byDev    map[string]ID
+	used     map[netip.Addr]ID        // of entries
+	doubt    map[netip.Addr]string    // device whose unreadable record may hold it
+	freed    map[netip.Addr]time.Time // rests since
+	resting  map[string]time.Time     // devices with a .resting file, and since when
+	last     map[bool]netip.Addr      // given last, by family: true is IPv4
+	asides   map[string]aside         // by device
+	writeErr error                    // of the last record that was to be written
+}
+
+// Open reads the records. Those of an earlier boot are given back at once: the
+// kernel that held them is gone.
+func Open(c Config) (*Keeper, error) {
+	c = c.withDefaults()
+	s, err := openShelf(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keeper{
+		Config: c, shelf: s, kicks: make(chan struct{}, 1),
+		entries: map[ID]*entry{}, byDev: map[string]ID{}, used: map[netip.Addr]ID{},
+		doubt: map[netip.Addr]string{}, freed: map[netip.Addr]time.Time{}, resting: map[string]time.Time{},
+		last: map[bool]netip.Addr{}, asides: map[string]aside{},
+	}
+	records, asides, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range records {
+		k.adopt(f)
+	}
+	for _, a := range asides {
+		k.quarantine(a)
+	}
+	return k, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.NewMAC == nil {
+		c.NewMAC = randomMAC
+	}
+	if c.SyncWait == 0 {
+		c.SyncWait = 5 * time.Second
+	}
+	if c.Grace == 0 {
+		c.Grace = 30 * time.Second
+	}
+	if c.OnChange == nil {
+		c.OnChange = func() {}
+	}
+	return c
+}
+
+// adopt takes over one record that was found on disk.
+func (k *Keeper) adopt(f found) {
+	now := k.Now()
+	r := f.record
+	if f.suffix == suffixResting {
+		k.restsSince(r, minTime(f.time, now))
+		return
+	}
+	if k.Boot != "" && r.Boot != "" && r.Boot != k.Boot {
+		k.restsSince(r, now)
+		if err := k.shelf.rest(r.HostDev, f.suffix, now); err != nil {
+			k.Log.Warn("record of an earlier boot not given back", note.Pod, r.Who(), note.Err, err)
+		}
+		return
+	}
+	e := &entry{Record: r, phase: adding}
+	if f.suffix == suffixReady {
+		e.phase, e.linked, e.attached = ready, true, true
+	}
+	k.hold(e)
+}
+
+func minTime(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// quarantine keeps a file that cannot be read, with the addresses it may hold.
+func (k *Keeper) quarantine(a aside) {
+	k.asides[a.hostDev] = a
+	addrs := salvage(a.bytes)
+	for _, addr := range addrs {
+		k.doubt[addr] = a.hostDev
+	}
+	k.Log.Error("record not understood", note.Path, a.path, note.Err, a.cause, note.Addr, addrs,
+		note.Do, "delete the pod that has the device, or the file when no pod has it")
+}
+
+// hold enters an attachment. The caller holds mu, or is Open.
+func (k *Keeper) hold(e *entry) {
+	k.entries[e.ID()] = e
+	k.byDev[e.HostDev] = e.ID()
+	for _, a := range e.Addrs {
+		k.used[a] = e.ID()
+		delete(k.freed, a)
+	}
+}
+
+// forget takes an attachment out. The caller holds mu.
+func (k *Keeper) forget(e *entry) {
+	delete(k.entries, e.ID())
+	delete(k.byDev, e.HostDev)
+	for _, a := range e.Addrs {
+		if k.used[a] == e.ID() {
+			delete(k.used, a)
+		}
+	}
+}
+
+// restsSince notes that a record's addresses rest. The caller holds mu, or is Open.
+func (k *Keeper) restsSince(r Record, since time.Time) {
+	k.resting[r.HostDev] = since
+	for _, a := range r.Addrs {
+		if _, held := k.used[a]; !held {
+			k.freed[a] = since
+		}
+	}
+}
+
+// pick chooses a pod's addresses: those asked for by name, and one of every other
+// family of the lease. The caller holds mu.
+func (k *Keeper) pick(n Node, want []netip.Addr) ([]netip.Addr, error) {
+	pool := ipam.Pool{Prefixes: n.Lease}
+	var out []netip.Addr
+	for _, a := range want {
+		if err := pool.Check(a, k.taken); err != nil {
+			code := cniwire.CodeConfig
+			if k.taken(a) {
+				code = cniwire.CodeTryAgain
+			}
+			return nil, cniwire.Errorf(code, "pod: address %v: %v", a, err)
+		}
+	}
+	for _, is4 := range pool.Families() {
+		if i := slices.IndexFunc(want, func(a netip.Addr) bool { return a.Is4() == is4 }); i >= 0 {
+			out = append(out, want[i])
+			continue
+		}
+		a, err := pool.Pick(ipam.Request{
+			Is4: is4, After: k.last[is4], Now: k.Now(), Used: k.taken,
+			Freed: func(a netip.Addr) time.Time { return k.freed[a] },
+		})
+		if err != nil {
+			return nil, cniwire.Errorf(cniwire.CodeTryAgain, "pod: no address: %v", err)
+		}
+		k.last[is4] = a
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// taken tells whether an address may be a pod's. The caller holds mu.
+func (k *Keeper) taken(a netip.Addr) bool {
+	_, held := k.used[a]
+	_, doubted := k.doubt[a]
+	return held || doubted
+}
+
+// entry returns an attachment's state, nil if there is none.
+func (k *Keeper) entry(id ID) *entry {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.entries[id]
+}
+
+// all returns a copy of every attachment, in order.
+func (k *Keeper) all() []entry {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := make([]entry, 0, len(k.entries))
+	for _, e := range k.entries {
+		out = append(out, *e)
+	}
+	slices.SortFunc(out, func(a, b entry) int { return order(a.Record, b.Record) })
+	return out
+}
+
+// turns lets one verb at a time work on an attachment.
+type turns struct {
+	mu   sync.Mutex
+	busy map[ID]chan struct{}
+}
+
+// try takes the attachment if no verb works on it; else it returns nil.
+func (t *turns) try(id ID) func() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, busy := t.busy[id]; busy {
+		return nil
+	}
+	return t.grab(id)
+}
+
+// grab marks the attachment as busy. The caller holds mu.
+func (t *turns) grab(id ID) func() {
+	if t.busy == nil {
+		t.busy = map[ID]chan struct{}{}
+	}
+	done := make(chan struct{})
+	t.busy[id] = done
+	return func() {
+		t.mu.Lock()
+		delete(t.busy, id)
+		t.mu.Unlock()
+		close(done)
+	}
+}
+
+// take waits for the attachment and returns what gives it back.
+func (t *turns) take(ctx context.Context, id ID) (func(), error) {
+	for {
+		t.mu.Lock()
+		wait, busy := t.busy[id]
+		if !busy {
+			defer t.mu.Unlock()
+			return t.grab(id), nil
+		}
+		t.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, cniwire.Errorf(cniwire.CodeTryAgain, "pod: another command for %v still runs", id)
+		}
+	}
+}

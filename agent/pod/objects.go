@@ -1,0 +1,112 @@
+package pod
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// Objects lists the host's ends of all attachments, as the kernel should have
+// them. It is pure from records and the node's facts.
+func (k *Keeper) Objects() []datapath.Object {
+	n, _ := k.Node()
+	var out []datapath.Object
+	for _, e := range k.all() {
+		switch {
+		case e.attached:
+			out = append(out, e.objects(n)...)
+		case e.linked:
+			out = append(out, e.link())
+		}
+	}
+	return out
+}
+
+// link is the host's end itself. As long as it is wanted nobody prunes it.
+func (r Record) link() datapath.Object {
+	return datapath.Link{Name: r.HostDev, Type: datapath.LinkVeth, MTU: r.MTU, MAC: mac(r.HostMAC)}
+}
+
+// objects is the host's end of one attachment.
+func (r Record) objects(n Node) []datapath.Object {
+	out := []datapath.Object{
+		r.link(),
+		// A pod's packets come in here and its answers may leave elsewhere; strict
+		// filtering also breaks the fabric address, which lives on another device.
+		datapath.Sysctl{Path: "net/ipv4/conf/" + r.HostDev + "/rp_filter", Value: "2"},
+	}
+	if r.has(false) {
+		out = append(out,
+			datapath.Sysctl{Path: "net/ipv6/conf/" + r.HostDev + "/accept_ra", Value: "0"},
+			datapath.Addr{Dev: r.HostDev, Prefix: netip.PrefixFrom(gateway6, 64)})
+	}
+	for _, a := range r.Addrs {
+		route := datapath.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Dev: r.HostDev}
+		route.Src, _ = n.fabric(a.Is4())
+		out = append(out, route)
+	}
+	return out
+}
+
+// keys are the kernel objects that an endpoint needs before it works.
+func (k *Keeper) keys(r Record) []datapath.Key {
+	n, _ := k.Node()
+	var out []datapath.Key
+	for _, o := range r.objects(n) {
+		out = append(out, o.Key())
+	}
+	return out
+}
+
+// Endpoint is an attachment as others know it.
+type Endpoint struct {
+	ContainerID string
+	IfName      string
+	Namespace   string
+	Pod         string
+	Addresses   []netip.Addr
+	Labels      map[string]string
+	Device      string // the host's end of the veth
+	MAC         intent.MAC
+	Created     time.Time
+}
+
+// Endpoints lists the attachments whose ADD succeeded, in order.
+func (k *Keeper) Endpoints() []Endpoint {
+	var out []Endpoint
+	for _, e := range k.all() {
+		if e.phase != ready {
+			continue
+		}
+		out = append(out, Endpoint{
+			ContainerID: e.ContainerID, IfName: e.IfName, Namespace: e.Namespace, Pod: e.Pod,
+			Addresses: slices.Clone(e.Addrs), Labels: maps.Clone(e.Labels),
+			Device: e.HostDev, MAC: mac(e.MAC), Created: e.Created,
+		})
+	}
+	return out
+}
+
+// Problems lists what is wrong with records, in order.
+func (k *Keeper) Problems() []intent.Problem {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []intent.Problem
+	for _, dev := range slices.Sorted(maps.Keys(k.asides)) {
+		a := k.asides[dev]
+		out = append(out, intent.Problem{
+			Subject: a.path,
+			Cause:   fmt.Sprintf("the record of device %s is not understood: %s; addresses that it may hold are not given to pods", dev, a.cause),
+			Remedy:  "delete the pod that has the device; if none has: rm " + a.path + " and restart weft-agent",
+		})
+	}
+	if k.writeErr != nil {
+		out = append(out, intent.Problem{Subject: k.Dir, Cause: k.writeErr.Error(), Remedy: "make room on its disk; no pod can be added until then"})
+	}
+	return out
+}

@@ -1,0 +1,137 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// sweepEvery is how often the namespaces of all records are looked at.
+const sweepEvery = time.Minute
+
+// alive tells whether a record's namespace is there. When that cannot be told, it
+// is: nothing is given back on a guess.
+func (k *Keeper) alive(r Record) bool {
+	id, err := k.Namespaces.Identify(r.NetNS)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	return err != nil || id.Same(r.NSID)
+}
+
+// Sweep gives back the attachments whose namespace has been gone for Grace, ends
+// rests that are over, and tries again what could not be removed. Container
+// runtimes do not call GC, so the agent looks by itself.
+func (k *Keeper) Sweep(ctx context.Context) {
+	for _, e := range k.all() {
+		if ctx.Err() != nil {
+			return
+		}
+		if k.overdue(e) {
+			k.reap(ctx, e.ID())
+		}
+	}
+	k.endRests()
+}
+
+// overdue notes whether an attachment's namespace is gone, and tells whether it
+// has been for long enough.
+func (k *Keeper) overdue(e entry) bool {
+	dead := e.phase == leaving || !k.alive(e.Record)
+	now := k.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	live := k.entries[e.ID()]
+	switch {
+	case live == nil:
+		return false
+	case !dead:
+		live.gone = time.Time{}
+		return false
+	case live.gone.IsZero():
+		live.gone = now
+	}
+	return now.Sub(live.gone) >= k.Grace
+}
+
+// reap gives one attachment back, unless a verb works on it.
+func (k *Keeper) reap(ctx context.Context, id ID) {
+	done := k.turns.try(id)
+	if done == nil {
+		return
+	}
+	defer done()
+	e := k.entry(id)
+	if e == nil || (e.phase != leaving && k.alive(e.Record)) {
+		return
+	}
+	if err := k.remove(ctx, id); err != nil {
+		k.Log.Warn("dead attachment not given back", note.Pod, e.Who(), note.Err, err, note.Retry, sweepEvery)
+		return
+	}
+	k.Log.Info("dead attachment given back", note.Pod, e.Who(), note.Path, e.NetNS)
+}
+
+// endRests forgets the addresses that have rested.
+func (k *Keeper) endRests() {
+	now := k.Now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for a, since := range k.freed {
+		if now.Sub(since) >= ipam.RestAddr {
+			delete(k.freed, a)
+		}
+	}
+	for dev, since := range k.resting {
+		if now.Sub(since) < ipam.RestAddr {
+			continue
+		}
+		if err := k.shelf.drop(dev, suffixResting); err != nil {
+			k.Log.Warn("rested record not removed", note.Dev, dev, note.Err, err)
+			continue
+		}
+		delete(k.resting, dev)
+	}
+}
+
+// Heal makes veths anew that somebody deleted while their pod lives.
+func (k *Keeper) Heal(ctx context.Context) error {
+	links, err := k.Kernel.Observe(ctx, datapath.Of(datapath.KindLink))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range k.all() {
+		if e.phase != ready || links[e.link().Key()] != nil {
+			continue
+		}
+		errs = append(errs, k.remake(ctx, e.ID()))
+	}
+	return errors.Join(errs...)
+}
+
+// remake attaches a pod again from its record, unless a verb works on it.
+func (k *Keeper) remake(ctx context.Context, id ID) error {
+	done := k.turns.try(id)
+	if done == nil {
+		return nil
+	}
+	defer done()
+	e := k.entry(id)
+	if e == nil || e.phase != ready || !k.alive(e.Record) {
+		return nil
+	}
+	if _, err := k.Kernel.Attach(ctx, e.attachment()); err != nil {
+		return again("attach anew", e.Record, err)
+	}
+	if err := k.sync(ctx, e.Record); err != nil {
+		return err
+	}
+	k.Log.Info("pod attached anew", note.Pod, e.Who(), note.Dev, e.HostDev)
+	return nil
+}
