@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,10 +47,17 @@ func ParseServer(s string) (string, error) {
 	if err != nil {
 		host, port = rest, defaultPort
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil || host == "" || strings.ContainsAny(host, "/:@ ") && !strings.Contains(host, ":") {
+	number, err := strconv.ParseUint(port, 10, 16)
+	if _, ip := netip.ParseAddr(host); err != nil || number == 0 || ip != nil && !isName(host) {
 		return "", fmt.Errorf("uplink: server %q names no host and port; %s", s, hint)
 	}
 	return net.JoinHostPort(host, port), nil
+}
+
+func isName(host string) bool {
+	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
+	})
 }
 
 // target is one address of one server.

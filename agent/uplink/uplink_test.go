@@ -1,0 +1,488 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// in runs a test in a bubble of virtual time, with a fabric that serves.
+func in(t *testing.T, f func(t *testing.T, ctx context.Context, fab *fabric)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		fab := newFabric(t)
+		fab.serve(ctx)
+		f(t, ctx, fab)
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func peersOf(n *node) string {
+	in, ok := n.Intent()
+	if !ok {
+		return "none"
+	}
+	var names []string
+	for _, p := range in.Peers {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestJoinSyncAndStartFromDisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "agent")
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(dir)
+		stop := n.start(ctx, t)
+		s := <-f.streams
+		if s.hello.GetNode() != "n1" || s.hello.GetEpoch() != "" || s.hello.GetReport().GetAddresses()[0].GetAddress() != "10.0.0.11/24" {
+			t.Errorf("hello: %v", s.hello)
+		}
+		if e := (<-s.up).GetEndpoints(); e == nil || !e.GetFull() {
+			t.Errorf("the first delta of endpoints is not full: %v", e)
+		}
+		s.tell(t, "e1", 7, "n1", "n2")
+		<-n.changed
+		if got := peersOf(n); got != "n1 n2" {
+			t.Errorf("peers %q", got)
+		}
+		n.Applied(7)
+		if a := (<-s.up).GetAck(); a.GetEpoch() != "e1" || a.GetRevision() != 7 {
+			t.Errorf("ack: %v", a)
+		}
+		s.say(t, msgPeer("n3"), msgDelete(intent.CollectionPeers, intent.PeerKey("n2")), msgComplete("e1", 8))
+		<-n.changed
+		stop()
+
+		again := f.node(dir)
+		if got := peersOf(again); got != "n1 n3" {
+			t.Errorf("from disk: peers %q", got)
+		}
+		defer again.start(ctx, t)()
+		s = <-f.streams
+		if joins, _ := f.counts(); s.hello.GetEpoch() != "e1" || s.hello.GetRevision() != 8 || joins != 1 {
+			t.Errorf("second start: hello %v after %d joins", s.hello, joins)
+		}
+	})
+}
+
+func TestHeartbeats(t *testing.T) {
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(filepath.Join(t.TempDir(), "agent"))
+		defer n.start(ctx, t)()
+		s := <-f.streams
+		s.tell(t, "e1", 1, "n1")
+		<-n.changed
+		go s.beat(ctx)
+		began := time.Now()
+		for range 10 {
+			<-s.beats
+		}
+		if took := time.Since(began); took > 31*time.Second {
+			t.Errorf("10 heartbeats took %v", took)
+		}
+		if got := n.Status().Server; got != "192.0.2.1:7443" {
+			t.Errorf("server in use: %q", got)
+		}
+	})
+}
+
+// A server that falls silent is given up within 10 s; when the path is back, the
+// stream is there within 2 s, however long it was away.
+func TestSilenceAndReturn(t *testing.T) {
+	for _, away := range []time.Duration{30 * time.Second, 30*time.Second + 333*time.Millisecond, 10 * time.Minute} {
+		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+			n := f.node(filepath.Join(t.TempDir(), "agent"))
+			defer n.start(ctx, t)()
+			s := <-f.streams
+			s.tell(t, "e1", 1, "n1")
+			<-n.changed
+			f.setCut(true)
+			silent := time.Now()
+			<-s.Context().Done()
+			if took := time.Since(silent); took > 10*time.Second {
+				t.Errorf("silence found after %v", took)
+			}
+			time.Sleep(away)
+			f.setCut(false)
+			back := time.Now()
+			<-f.streams
+			if took := time.Since(back); took > 2200*time.Millisecond {
+				t.Errorf("in step %v after the path was back", took)
+			}
+			if got := peersOf(n); got != "n1" {
+				t.Errorf("silence changed the intent: %q", got)
+			}
+		})
+	}
+}
+
+func TestRenewsAtTwoThirds(t *testing.T) {
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(filepath.Join(t.TempDir(), "agent"))
+		defer n.start(ctx, t)()
+		s := <-f.streams
+		go s.beat(ctx)
+		end := n.Status().CertificateEnd
+		time.Sleep(15 * time.Hour)
+		synctest.Wait()
+		if _, renews := f.counts(); renews != 0 {
+			t.Fatalf("renewed after 15 of 24 h")
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if _, renews := f.counts(); renews != 1 || !n.Status().CertificateEnd.After(end) {
+			t.Fatalf("%d renewals, certificate until %v", renews, n.Status().CertificateEnd)
+		}
+	})
+}
+
+func TestRenewsAfterExpiry(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "agent")
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(dir)
+		stop := n.start(ctx, t)
+		(<-f.streams).tell(t, "e1", 1, "n1")
+		<-n.changed
+		stop()
+		time.Sleep(48 * time.Hour)
+		n = f.node(dir)
+		defer n.start(ctx, t)()
+		<-f.streams
+		if joins, renews := f.counts(); joins != 1 || renews != 1 {
+			t.Errorf("%d joins, %d renewals", joins, renews)
+		}
+	})
+}
+
+func TestJoinRefusedEndsRun(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{status.Error(codes.PermissionDenied, "token abc expired"), "weft token create"},
+		{status.Error(codes.AlreadyExists, "n1 is recorded with another key"), "weft token create --node n1 --replace"},
+	} {
+		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+			f.refuse = c.err
+			n := f.node(filepath.Join(t.TempDir(), "agent"))
+			defer n.dir.Close()
+			err := n.Run(ctx)
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), status.Convert(c.err).Message()) {
+				t.Errorf("Run: %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestBackoffOfTheServer(t *testing.T) {
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(filepath.Join(t.TempDir(), "agent"))
+		defer n.start(ctx, t)()
+		s := <-f.streams
+		s.say(t, &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Backoff{Backoff: &weftv1.Backoff{Seconds: 40, Reason: "too many"}}})
+		asked := time.Now()
+		<-f.streams
+		if d := time.Since(asked); d < 40*time.Second || d > 52*time.Second {
+			t.Errorf("back after %v, asked for 40 s", d)
+		}
+	})
+}
+
+func TestBackoffHasJitterAndBounds(t *testing.T) {
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(filepath.Join(t.TempDir(), "agent"))
+		f.l = nil
+		defer n.start(ctx, t)()
+		time.Sleep(time.Minute)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		seen := map[time.Duration]bool{}
+		for i := 1; i < len(f.dials); i++ {
+			d := f.dials[i].Sub(f.dials[i-1])
+			if d < backoffMin || d > backoffMax {
+				t.Errorf("pause of %v", d)
+			}
+			seen[d] = true
+		}
+		if len(seen) < 10 {
+			t.Errorf("%d tries in a minute with %d different pauses", len(f.dials), len(seen))
+		}
+	})
+}
+
+func TestOldSetStandsUntilConfirmed(t *testing.T) {
+	nine := []string{"n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9"}
+	start := func(t *testing.T, ctx context.Context, f *fabric) (*node, *stream, func()) {
+		n := f.node(filepath.Join(t.TempDir(), "agent"))
+		stop := n.start(ctx, t)
+		s := <-f.streams
+		go s.beat(ctx)
+		s.tell(t, "e1", 10, nine...)
+		<-n.changed
+		s.tell(t, "e2", 3, "n1", "n2")
+		synctest.Wait()
+		if got := peersOf(n); got != strings.Join(nine, " ") {
+			t.Fatalf("taken at once: %q", got)
+		}
+		return n, s, stop
+	}
+	t.Run("by a second revision", func(t *testing.T) {
+		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+			n, s, stop := start(t, ctx, f)
+			defer stop()
+			s.say(t, msgPeer("n3"), msgComplete("e2", 4))
+			<-n.changed
+			if got := peersOf(n); got != "n1 n2 n3" {
+				t.Errorf("peers %q", got)
+			}
+		})
+	})
+	t.Run("by 60 s", func(t *testing.T) {
+		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+			n, _, stop := start(t, ctx, f)
+			defer stop()
+			began := time.Now()
+			<-n.changed
+			if took := time.Since(began); took < 59*time.Second || peersOf(n) != "n1 n2" {
+				t.Errorf("after %v: %q", took, peersOf(n))
+			}
+		})
+	})
+	t.Run("not at all when the peers come back", func(t *testing.T) {
+		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+			n, s, stop := start(t, ctx, f)
+			defer stop()
+			s.tell(t, "e2", 5, nine...)
+			<-n.changed
+			if got := peersOf(n); got != strings.Join(nine, " ") || len(n.Problems()) != 0 {
+				t.Errorf("peers %q, problems %v", got, n.Problems())
+			}
+		})
+	})
+}
+
+func TestNonsenseAsksForAFullSet(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		msgs []*weftv1.SyncResponse
+	}{
+		{"complete within brackets", []*weftv1.SyncResponse{msgBegin(), msgComplete("e1", 9)}},
+		{"end without begin", []*weftv1.SyncResponse{msgEnd()}},
+		{"another epoch without a full set", []*weftv1.SyncResponse{msgComplete("e2", 9)}},
+		{"a revision going back", []*weftv1.SyncResponse{msgComplete("e1", 3)}},
+		{"an object without a key", []*weftv1.SyncResponse{msgSet("peers", "", nil)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+				n := f.node(filepath.Join(t.TempDir(), "agent"))
+				defer n.start(ctx, t)()
+				s := <-f.streams
+				s.tell(t, "e1", 7, "n1", "n2")
+				<-n.changed
+				for _, m := range c.msgs {
+					_ = s.Send(m)
+				}
+				s = <-f.streams
+				if s.hello.GetEpoch() != "" || s.hello.GetRevision() != 0 {
+					t.Errorf("hello holds %q %d", s.hello.GetEpoch(), s.hello.GetRevision())
+				}
+				if got := peersOf(n); got != "n1 n2" {
+					t.Errorf("peers %q", got)
+				}
+			})
+		})
+	}
+}
+
+func TestObjectsNotUnderstoodAreReported(t *testing.T) {
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(filepath.Join(t.TempDir(), "agent"))
+		defer n.start(ctx, t)()
+		s := <-f.streams
+		<-s.up // endpoints
+		s.say(t, msgBegin(), msgPeer("n1"), msgSet("peers", "Node//n2", []byte("\xff")), msgEnd(), msgComplete("e1", 1))
+		<-n.changed
+		e := (<-s.up).GetObjectError()
+		if e.GetKey() != "Node//n2" || e.GetError() == "" || e.GetRemedy() == "" {
+			t.Errorf("error: %v", e)
+		}
+		<-s.up // problems
+		s.say(t, msgPeer("n2"), msgComplete("e1", 2))
+		<-n.changed
+		if e := (<-s.up).GetObjectError(); e == nil || e.GetKey() != "Node//n2" || e.GetError() != "" {
+			t.Errorf("not taken back: %v", e)
+		}
+	})
+}
+
+func TestReportsAreLevels(t *testing.T) {
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(filepath.Join(t.TempDir(), "agent"))
+		defer n.start(ctx, t)()
+		s := <-f.streams
+		<-s.up
+		n.SetEndpoints([]Endpoint{{ContainerID: "c1", IfName: "eth0"}, {ContainerID: "c2", IfName: "eth0"}})
+		if e := (<-s.up).GetEndpoints(); e.GetFull() || len(e.GetUpsert()) != 2 {
+			t.Errorf("two new: %v", e)
+		}
+		n.SetEndpoints([]Endpoint{{ContainerID: "c2", IfName: "eth0"}})
+		if e := (<-s.up).GetEndpoints(); len(e.GetRemove()) != 1 || e.GetRemove()[0] != "n1/c1/eth0" || len(e.GetUpsert()) != 0 {
+			t.Errorf("one gone: %v", e)
+		}
+		n.SetProblems([]intent.Problem{{Subject: "weft-vx", Cause: "x"}})
+		if p := (<-s.up).GetProblems().GetProblems(); len(p) != 1 || p[0].GetSinceUnix() == 0 || p[0].GetNode() != "n1" {
+			t.Errorf("problems: %v", p)
+		}
+		s.end <- nil
+		s = <-f.streams
+		n.SetReport(Report{Underlay: []intent.Underlay{{Addr: netip.MustParsePrefix("10.0.0.12/24"), Device: "eth0", MTU: 1500}}})
+		var full, report bool
+		for range 4 {
+			m := <-s.up
+			full = full || m.GetEndpoints().GetFull() && len(m.GetEndpoints().GetUpsert()) == 1
+			if a := m.GetReport().GetAddresses(); len(a) == 1 && a[0].GetAddress() == "10.0.0.12/24" {
+				report = true
+			}
+			if full && report {
+				return
+			}
+		}
+		t.Errorf("after a reconnect: full endpoints %v, report %v", full, report)
+	})
+}
+
+func TestDataFolder(t *testing.T) {
+	good, err := encodeFile(intent.Node{Name: "n1", Epoch: "e", Revision: 4}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, content string
+		want          string // of the error; empty: starts
+		problem       string
+	}{
+		{"good", string(good), "", ""},
+		{"half written", string(good[:len(good)/2]), "", "could not be read"},
+		{"empty", "", "", "could not be read"},
+		{"changed", strings.Replace(string(good), `"revision":4`, `"revision":5`, 1), "", "checksum"},
+		{"a later release's", `{"schema":9,"sum":"","intent":{}}`, "schema 9 was written by a later release", ""},
+		{"another node's", strings.ReplaceAll(string(mustEncode(t, intent.Node{Name: "n2", Epoch: "e"})), "\n", ""), "--node-name n2", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, intentName), []byte(c.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d, err := datadir.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			f := newFabric(t)
+			u, err := New(d, f.config("n1", nil))
+			if c.want != "" {
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Fatalf("New: %v, want %q", err, c.want)
+				}
+				if _, err := os.Stat(filepath.Join(dir, keyName)); !errors.Is(err, os.ErrNotExist) {
+					t.Fatal("wrote a key before it refused")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, ok := u.Intent()
+			if ok != (c.problem == "") {
+				t.Errorf("holds an intent: %v", ok)
+			}
+			if c.problem != "" && (len(u.Problems()) != 1 || !strings.Contains(u.Problems()[0].Cause, c.problem)) {
+				t.Errorf("problems %v, want %q", u.Problems(), c.problem)
+			}
+		})
+	}
+}
+
+func mustEncode(t *testing.T, n intent.Node) []byte {
+	t.Helper()
+	b, err := encodeFile(n, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestNodeNameChanged(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "agent")
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(dir)
+		stop := n.start(ctx, t)
+		<-f.streams
+		stop()
+		d, err := datadir.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if _, err := New(d, f.config("n2", nil)); err == nil || !strings.Contains(err.Error(), "start with --node-name n1") {
+			t.Errorf("New: %v", err)
+		}
+	})
+}
+
+func TestVTEPIsKept(t *testing.T) {
+	d, err := datadir.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	first, err := loadVTEP(d)
+	if err != nil || first[0]&3 != 2 {
+		t.Fatalf("%v, %v: not locally administered", first, err)
+	}
+	if again, err := loadVTEP(d); err != nil || again != first {
+		t.Fatalf("%v, then %v, %v", first, again, err)
+	}
+}
+
+func TestParseServer(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"https://198.51.100.10:7443", "198.51.100.10:7443"},
+		{"https://198.51.100.10", "198.51.100.10:7443"},
+		{"https://s1.example.org/", "s1.example.org:7443"},
+		{"https://[2001:db8::1]:9", "[2001:db8::1]:9"},
+		{"https://[2001:db8::1]", "[2001:db8::1]:7443"},
+		{"2001:db8::1", "[2001:db8::1]:7443"},
+		{"s1:9000", "s1:9000"},
+		{"http://s1", ""},
+		{"https://s1/path", ""},
+		{"https://user@s1", ""},
+		{"s1:port:x", ""},
+		{"", ""},
+	} {
+		got, err := ParseServer(c.in)
+		if err != nil {
+			got = ""
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%q: %s (%v)", c.in, diff, err)
+		}
+	}
+}
