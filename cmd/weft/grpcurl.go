@@ -1,0 +1,59 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/weft-net/weft/proto/join"
+)
+
+func (c *cli) grpcurlCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "grpcurl-flags",
+		Short: "Print the flags with which grpcurl asks a server",
+		Long: "Print the flags with which grpcurl asks a server, on one line. Certificate and key are\n" +
+			"written below $XDG_CACHE_HOME/weft (~/.cache/weft), readable by you alone.",
+		Example: "  grpcurl $(weft grpcurl-flags) 198.51.100.10:7443 list",
+		GroupID: groupTool,
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			creds, err := c.credentials()
+			if err != nil {
+				return err
+			}
+			dir, err := c.cacheDir(creds)
+			if err != nil {
+				return err
+			}
+			for name, content := range map[string][]byte{"ca.pem": creds.CA, "cert.pem": creds.Cert, "key.pem": []byte(creds.Key.Reveal())} {
+				if err := join.WriteFile(filepath.Join(dir, name), content); err != nil {
+					return err
+				}
+			}
+			return c.printf("-cacert %[1]s/ca.pem -cert %[1]s/cert.pem -key %[1]s/key.pem\n", dir)
+		},
+	}
+}
+
+// cacheDir is a folder of its own for each user of each fabric, named by the
+// certificate.
+func (c *cli) cacheDir(creds join.Credentials) (string, error) {
+	base := c.env("XDG_CACHE_HOME")
+	if home := c.env("HOME"); base == "" && home != "" {
+		base = filepath.Join(home, ".cache")
+	}
+	if !filepath.IsAbs(base) {
+		return "", errors.New("where to write the key? set HOME or XDG_CACHE_HOME to a folder")
+	}
+	sum := sha256.Sum256(creds.Cert)
+	dir := filepath.Join(base, "weft", hex.EncodeToString(sum[:6]))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("folder for the key: %w", err)
+	}
+	return dir, nil
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/overlay"
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+)
+
+// kernelOf is the kernel that an intent asks of a node, by the agent's own
+// planner, and the problems that it would report.
+func kernelOf(n *weftv1.NodePlan, told *weftv1.NodeIntent) (datapath.State, []string, error) {
+	if told == nil {
+		return datapath.State{}, nil, nil
+	}
+	underlay, err := intent.DecodeUnderlay(n.GetReport().GetAddresses())
+	if err != nil {
+		return nil, nil, err
+	}
+	mac, err := intent.ParseMAC(n.GetReport().GetVtepMac())
+	if err != nil {
+		return nil, nil, err
+	}
+	var objects []intent.Object
+	for _, s := range told.GetObjects() {
+		objects = append(objects, intent.Object{Collection: s.GetCollection(), Key: s.GetKey(), Revision: s.GetRevision(), Value: s.GetValue()})
+	}
+	node, bad := intent.Decode(n.GetNode(), told.GetEpoch(), told.GetCompileVersion(), told.GetRevision(), objects)
+	var problems []string
+	for _, b := range bad {
+		problems = append(problems, b.Error())
+	}
+	made, found := overlay.Objects(overlay.Node{Intent: node, Underlay: underlay, VTEP: mac})
+	for _, p := range found {
+		problems = append(problems, fmt.Sprintf("%s: %s", p.Subject, p.Cause))
+	}
+	state, err := datapath.Merge(made)
+	return state, problems, err
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/weft-net/weft/cmd/weft/internal/table"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+)
+
+// Exit status of weft status.
+const (
+	exitProblems  = 1
+	exitCannotAsk = 2
+)
+
+func (c *cli) statusCommand() *cobra.Command {
+	var o output
+	var local bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "How the fabric is; exit status 1 with problems, 2 when it could not be asked",
+		Long: "How the fabric is: servers, store, nodes in step, paths, what is wrong and what to do.\n" +
+			"On a node, when no server can be asked, this node's agent answers instead.\n\n" +
+			"Exit status: 0 all is well, 1 there are problems, 2 nobody could be asked.",
+		GroupID: groupFabric,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if local {
+				return c.nodeStatus(cmd.Context(), &o, nil)
+			}
+			err := c.fabricStatus(cmd.Context(), &o)
+			var done *exit
+			if err == nil || errors.As(err, &done) || cmd.Context().Err() != nil {
+				return err
+			}
+			return c.nodeStatus(cmd.Context(), &o, err)
+		},
+	}
+	o.flags(cmd)
+	cmd.Flags().BoolVar(&local, "local", false, "ask this node's agent only")
+	return cmd
+}
+
+// report is all that status asks a server.
+type report struct {
+	*weftv1.StatusGetResponse
+	nodes []*weftv1.NodeStatus
+	pairs []*weftv1.PairPath // with -o wide
+}
+
+func (c *cli) fabricStatus(ctx context.Context, o *output) error {
+	conn, err := c.dial()
+	if err != nil {
+		return err
+	}
+	answer, err := weftv1.NewStatusClient(conn).Get(ctx, &weftv1.StatusGetRequest{})
+	if err != nil {
+		return err
+	}
+	if o.isData() {
+		err = c.printMessage(o, answer)
+	} else {
+		r := report{StatusGetResponse: answer}
+		if err = r.more(ctx, conn, o); err == nil {
+			err = c.printf("%s", c.fabricText(o, &r))
+		}
+	}
+	if err != nil {
+		return &exit{exitCannotAsk, err}
+	}
+	if len(answer.GetProblems()) > 0 {
+		return &exit{code: exitProblems}
+	}
+	return nil
+}
+
+func (c *cli) fabricText(o *output, r *report) string {
+	var b strings.Builder
+	inStep := fmt.Sprintf("%d of %d nodes in step", r.GetNodesInStep(), r.GetNodes())
+	title(&b, "fabric", "%s  epoch %s  revision %d  %s  %s", orDash(r.GetFabric()), orDash(r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
+	var servers []string
+	for _, s := range r.GetServers() {
+		words := []string{s.GetName(), s.GetAddress()}
+		if s.GetLeader() {
+			words = append(words, "leader")
+		}
+		servers = append(servers, strings.Join(append(words, s.GetVersion()), " "))
+	}
+	title(&b, "servers", "%s", orDash(strings.Join(servers, "   ")))
+	title(&b, "etcd", "%s", etcdText(r.GetEtcd()))
+	title(&b, "certs", "CA until %s", day(r.GetCaEndsUnix()))
+	title(&b, "paths", "%s", pathText(r.GetPaths()))
+	if behind := c.behindText(r); behind != "" {
+		title(&b, "behind", "%s", behind)
+	}
+	if len(r.GetProblems()) > 0 {
+		b.WriteString(c.problemTable(r.GetProblems(), true))
+	}
+	if o.format == asWide {
+		b.WriteString("\n" + c.nodesText(o, r))
+		if len(r.pairs) > 0 {
+			b.WriteString("\n" + pairTable(r.pairs).Text(o.noHeaders))
+		}
+	}
+	return b.String()
+}
+
+func title(b *strings.Builder, name, format string, args ...any) {
+	fmt.Fprintf(b, "%-9s%s\n", name, fmt.Sprintf(format, args...))
+}
+
+func (c *cli) problemCount(n int) string {
+	switch n {
+	case 0:
+		return c.paint(green, "no problems")
+	case 1:
+		return c.paint(red, "1 PROBLEM")
+	}
+	return c.paint(red, fmt.Sprintf("%d PROBLEMS", n))
+}
+
+func etcdText(e *weftv1.EtcdStatus) string {
+	if e == nil {
+		return "-"
+	}
+	members := "1 member"
+	if e.GetMembers() != 1 {
+		members = fmt.Sprintf("%d members", e.GetMembers())
+	}
+	size := bytesText(e.GetSizeBytes())
+	if e.GetQuotaBytes() > 0 {
+		size += " of " + bytesText(e.GetQuotaBytes())
+	}
+	return fmt.Sprintf("%s, %s, %s", orDash(e.GetMode()), members, size)
+}
+
+// bytesText is a size in binary units, rounded down: 38 MiB.
+func bytesText(n int64) string {
+	for _, unit := range []string{"B", "KiB", "MiB"} {
+		if n < 1<<10 {
+			return fmt.Sprintf("%d %s", n, unit)
+		}
+		n >>= 10
+	}
+	return fmt.Sprintf("%d GiB", n)
+}
+
+func day(unix int64) string {
+	if unix == 0 {
+		return "-"
+	}
+	return time.Unix(unix, 0).UTC().Format(time.DateOnly)
+}
+
+func pathText(paths []*weftv1.PathCount) string {
+	var total uint32
+	var words []string
+	for _, p := range paths {
+		total += p.GetPairs()
+		if p.GetPairs() > 0 {
+			words = append(words, fmt.Sprintf("%d %s", p.GetPairs(), p.GetTransport()))
+		}
+	}
+	if total == 0 {
+		return "none: there are no two nodes"
+	}
+	noun := "pairs"
+	if total == 1 {
+		noun = "pair"
+	}
+	return fmt.Sprintf("%d %s: %s", total, noun, strings.Join(words, ", "))
+}
+
+// problemTable is what is wrong and what to do. Its titles are those of the
+// fabric, with the node, or of one node.
+func (c *cli) problemTable(problems []*weftv1.Problem, node bool) string {
+	t := table.Table{Titles: []string{"SINCE", "PROBLEM", "DO"}}
+	if node {
+		t.Titles = append([]string{"NODE"}, t.Titles...)
+	}
+	for _, p := range problems {
+		cause := p.GetCause()
+		if s := p.GetSubject(); s != "" && !strings.Contains(cause, s) {
+			cause = s + ": " + cause
+		}
+		row := []string{c.moment(p.GetSinceUnix()), table.Wrap(cause, c.wrapAt(56)), table.Wrap(p.GetRemedy(), c.wrapAt(56))}
+		if node {
+			row = append([]string{p.GetNode()}, row...)
+		}
+		t.Add(row...)
+	}
+	return t.Text(false)
+}
+
+// moment is an age, or of today the time of day, which finds the line in a log.
+func (c *cli) moment(unix int64) string {
+	at, now := time.Unix(unix, 0).In(c.now().Location()), c.now()
+	if unix != 0 && now.Sub(at) >= 10*time.Minute && now.Sub(at) < 24*time.Hour {
+		return at.Format(time.TimeOnly)
+	}
+	return table.Since(unix, now)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
