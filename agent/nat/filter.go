@@ -1,0 +1,76 @@
+package nat
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/weft-net/weft/agent/datapath"
+)
+
+// antispoof drops what a pod sends with a source that is not routed back to its
+// own device. Link-local and unspecified sources are those of neighbour
+// discovery and duplicate address detection (RFC 4861, RFC 4862); the kernel
+// forwards neither.
+func (p *plan) antispoof() {
+	pod := is(datapath.IIfName, podLinks)
+	p.rules(
+		datapath.ChainSpoof, ruleIndex,
+		rule("loopback is the node's own", do(datapath.Counter, datapath.Drop), pod, is(datapath.DAddr4, "127.0.0.0/8")),
+		rule("", do(datapath.Return), pod, is(datapath.SAddr6, "fe80::/10")),
+		rule("", do(datapath.Return), pod, is(datapath.SAddr6, "::")),
+		rule("spoofed source", do(datapath.Counter, datapath.Drop), pod, is(datapath.FibSAddrIf, "missing")),
+	)
+}
+
+// clamp lowers the MSS of connections of pods, and of whatever else crosses our
+// devices, to what the narrower way of both directions carries. Only a SYN
+// passes more than one rule.
+func (p *plan) clamp() {
+	const chain = "clampmss"
+	p.add(datapath.Chain{Name: chain})
+	p.rules(datapath.ChainClamp, ruleIndex,
+		rule("", with(datapath.Jump, chain), is(datapath.TCPFlags, "syn")))
+	var rules []datapath.Rule
+	for _, links := range []string{podLinks, "weft-*"} {
+		for _, field := range []datapath.Field{datapath.IIfName, datapath.OIfName} {
+			rules = append(rules, rule("", do(datapath.ClampMSS, datapath.Return), is(field, links)))
+		}
+	}
+	p.rules(chain, 0, rules...)
+}
+
+// guard keeps the host from becoming a router where forwarding is our doing.
+// What somebody translated (a hostPort, a Service) was meant to be forwarded.
+func (p *plan) guard() {
+	if len(p.Guard) == 0 {
+		return
+	}
+	const chain = "notrouter"
+	p.add(datapath.Chain{Name: chain})
+	p.rules(datapath.ChainForward, guardIndex, rule("", with(datapath.Jump, chain), is(datapath.CTState, "new")))
+	rules := []datapath.Rule{rule("", do(datapath.Return), is(datapath.CTStatus, "dnat"))}
+	for _, f := range families {
+		if !slices.Contains(p.Guard, f.is4) {
+			rules = append(rules, rule("", do(datapath.Return), is(datapath.NFProto, f.nfproto)))
+			continue
+		}
+		for _, c := range p.fabric(f) {
+			rules = append(rules,
+				rule("", do(datapath.Return), is(f.saddr, c.String())),
+				rule("", do(datapath.Return), is(f.daddr, c.String())))
+		}
+	}
+	rules = append(rules, rule("this host is no router", do(datapath.Counter, datapath.Drop)))
+	p.rules(chain, 0, rules...)
+}
+
+// fabric is what this host forwards for: the cluster and the node's own lease.
+func (p *plan) fabric(f family) []netip.Prefix {
+	var out []netip.Prefix
+	for _, c := range slices.Concat(p.Cluster.CIDRs, p.Lease) {
+		if f.has(c) {
+			out = append(out, c)
+		}
+	}
+	return distinct(out)
+}
