@@ -16,6 +16,7 @@ import (
 
 const (
 	namePrefix = "weft-"
+	dirPrefix  = "weft-lab-"
 	netnsDir   = "/var/run/netns/"
 	switchName = "sw" // the namespace of the bridge that stands for the wire
 
@@ -45,11 +46,11 @@ func New(ctx context.Context, bin string) (*Lab, error) {
 	if err := sweep(ctx); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "weft-lab-")
+	dir, err := os.MkdirTemp("", dirPrefix)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Bin: bin, Dir: dir, prefix: namePrefix + strconv.Itoa(os.Getpid()) + "-", hosts: map[string]*Host{}}
+	l := &Lab{Bin: bin, Dir: dir, prefix: fmt.Sprintf("%s%d-%s-", namePrefix, os.Getpid(), strings.TrimPrefix(filepath.Base(dir), dirPrefix)), hosts: map[string]*Host{}}
 	for _, step := range [][]string{
 		{"netns", "add", l.prefix + switchName},
 		{"-n", l.prefix + switchName, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"},

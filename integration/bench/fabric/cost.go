@@ -131,41 +131,69 @@ func stream(ctx context.Context, from, to *lab.Host, addr netip.Addr, seconds in
 	return report.End.Received.Rate, spent / (report.End.Received.Bytes / 1e9), nil
 }
 
-// throughput: TCP between pods as a share of the bare wire, interleaved.
+// ways is what one stream is measured over: weft's pods, Flannel's pods, and the
+// bare wire.
+type ways struct {
+	name     string
+	from, to *lab.Host
+	addr     netip.Addr
+
+	rate, cost []float64
+}
+
+// throughput: TCP between pods as a share of the bare wire, and Flannel's,
+// interleaved in one run.
 func throughput(ctx context.Context, b *bench) error {
-	for _, args := range [][]string{{"--backend", "vxlan"}, {"--backend", "host-gw"}} {
-		if err := throughputOver(ctx, b, args); err != nil {
+	for _, backend := range []string{"vxlan", "host-gw"} {
+		if err := throughputOver(ctx, b, backend); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func throughputOver(ctx context.Context, b *bench, args []string) error {
+func throughputOver(ctx context.Context, b *bench, backend string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	f, from, to, err := pair(ctx, b, lab.Layout{}, args...)
+	f, from, to, err := pair(ctx, b, lab.Layout{}, "--backend", backend)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	under := netip.MustParseAddr(f.NodeIPs(f.Nodes[1])[0])
-	var share, dearer, pods, wires []float64
-	for range b.runs {
-		pod, podCost, err := stream(ctx, from.Host, to.Host, to.Addrs[0], 3)
-		if err != nil {
-			return err
-		}
-		wire, wireCost, err := stream(ctx, f.Nodes[0], f.Nodes[1], under, 3)
-		if err != nil {
-			return err
-		}
-		share, dearer = append(share, pod/wire), append(dearer, podCost/wireCost)
-		pods, wires = append(pods, pod/1e9), append(wires, wire/1e9)
+	fl, pods, flTo, err := flannelPair(ctx, b, backend)
+	if err != nil {
+		return err
 	}
-	fmt.Printf("   %s: pod Gbit/s %s\n", args[1], spread(pods))
-	fmt.Printf("   %s: wire Gbit/s %s\n", args[1], spread(wires))
-	fmt.Printf("   %s: share of the wire %s\n", args[1], spread(share))
-	fmt.Printf("   %s: CPU per GB, times the wire's %s\n", args[1], spread(dearer))
+	defer fl.Close()
+	wire := &ways{name: "wire", from: f.Nodes[0], to: f.Nodes[1], addr: netip.MustParseAddr(f.NodeIPs(f.Nodes[1])[0])}
+	all := []*ways{
+		wire,
+		{name: "weft", from: from.Host, to: to.Host, addr: to.Addrs[0]},
+		{name: "flannel", from: pods[0], to: pods[1], addr: flTo},
+	}
+	for range b.runs {
+		for _, w := range all {
+			rate, cost, err := stream(ctx, w.from, w.to, w.addr, 3)
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			w.rate, w.cost = append(w.rate, rate/1e9), append(w.cost, cost)
+		}
+	}
+	for _, w := range all {
+		fmt.Printf("   %-8s %-8s Gbit/s: %s\n", backend, w.name, spread(w.rate))
+		if w != wire {
+			fmt.Printf("   %-8s %-8s share of the wire: %s\n", backend, w.name, spread(ratios(w.rate, wire.rate)))
+			fmt.Printf("   %-8s %-8s CPU per GB, times the wire's: %s\n", backend, w.name, spread(ratios(w.cost, wire.cost)))
+		}
+	}
 	return nil
+}
+
+func ratios(a, b []float64) []float64 {
+	out := make([]float64, len(a))
+	for i := range a {
+		out[i] = a[i] / b[i]
+	}
+	return out
 }
