@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Cache mirrors a prefix over one watch and tells subscribers what changes.
@@ -43,8 +44,9 @@ func NewCache(s Store, prefix string) *Cache {
 
 // Run mirrors until ctx ends or the store fails, and returns that error. The
 // mirror stays as it was: whoever calls Run again, after a pause, goes on from
-// there. ErrCompacted never comes out: Run lists again and tells the difference,
-// so that nobody sees a deletion of what is merely not listed yet.
+// there. ErrCompacted never comes out: Run lists again, for as long as that takes,
+// and tells the difference, so that nobody sees a deletion of what is merely not
+// listed yet.
 func (c *Cache) Run(ctx context.Context) error {
 	if c.Revision() == 0 {
 		if err := c.list(ctx); err != nil {
@@ -56,8 +58,26 @@ func (c *Cache) Run(ctx context.Context) error {
 		if !errors.Is(err, ErrCompacted) {
 			return fmt.Errorf("store: mirror of %s: %w", c.prefix, err)
 		}
-		if err := c.list(ctx); err != nil {
+		if err := c.relist(ctx); err != nil {
 			return err
+		}
+	}
+}
+
+// relistPause lies between two tries to list again.
+const relistPause = time.Second
+
+// relist lists until it succeeds: the store was there before, and will be again.
+func (c *Cache) relist(ctx context.Context) error {
+	for {
+		err := c.list(ctx)
+		if err == nil || errors.Is(err, ErrWentBack) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w (%w)", ctx.Err(), err)
+		case <-time.After(relistPause):
 		}
 	}
 }

@@ -253,10 +253,12 @@ func (c conform) ended() {
 	if _, _, err := c.s.List(ctx, c.prefix); !errors.Is(err, context.Canceled) {
 		c.Errorf("List: want context.Canceled, got %v", err)
 	}
-	if _, err := c.s.Commit(ctx, store.Txn{}); !errors.Is(err, context.Canceled) {
+	txn := store.Txn{Then: []store.Write{{Key: c.prefix + "a", Value: []byte("x")}}}
+	if _, err := c.s.Commit(ctx, txn); !errors.Is(err, context.Canceled) {
 		c.Errorf("Commit: want context.Canceled, got %v", err)
 	}
 	if err := c.s.Watch(ctx, c.prefix, 1, func(store.Batch) error { return nil }); !errors.Is(err, context.Canceled) {
 		c.Errorf("Watch: want context.Canceled, got %v", err)
 	}
+	c.wantList("")
 }

@@ -1,0 +1,53 @@
+package etcd
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+)
+
+// Config says which etcd to use. Without Endpoints it is one in this process.
+type Config struct {
+	DataDir string // of the server; an embedded etcd lives in its folder "etcd"
+
+	Endpoints []string    // https://host:port, http://host:port or unix:///path
+	CAFile    string      // trusts this CA instead of the system's
+	CertFile  string      // with KeyFile: a client certificate
+	KeyFile   string      //
+	User      string      // with Password: etcd's own authentication
+	Password  note.Secret //
+
+	Timeout time.Duration // of one request; default 5 s
+	Log     *slog.Logger  // default: silence
+}
+
+// Defaults and settings of an embedded server.
+const (
+	defaultTimeout   = 5 * time.Second
+	startTimeout     = 60 * time.Second // a large history is read from a slow disk
+	closeTimeout     = 10 * time.Second
+	quotaBytes       = 2 << 30
+	defragMegabytes  = 100 // free space that is given back at start
+	compactRetention = "1h"
+	progressInterval = 5 * time.Second // how far a quiet watch lags behind at most
+)
+
+// Open embeds or dials, as the configuration says.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if len(c.Endpoints) > 0 {
+		return Dial(ctx, c)
+	}
+	return Embed(ctx, c)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

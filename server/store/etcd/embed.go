@@ -1,0 +1,179 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/weft-net/weft/server/store"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"golang.org/x/sys/unix"
+)
+
+// maxSocketPath is the room for a path in sockaddr_un, without its final zero
+// (unix(7)).
+const maxSocketPath = 107
+
+// server is an etcd in this process.
+type server struct {
+	etcd    *embed.Etcd
+	lock    *os.File
+	closing *atomic.Bool
+}
+
+// Embed starts etcd below <DataDir>/etcd and returns when it takes requests.
+func Embed(ctx context.Context, c Config) (*Store, error) {
+	c = c.withDefaults()
+	dir := filepath.Join(c.DataDir, "etcd")
+	lock, err := hold(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{lock: lock, closing: &atomic.Bool{}}
+	config, err := s.settings(dir, c)
+	if err == nil {
+		err = s.start(ctx, config)
+	}
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("etcd: start in %s: %w", dir, err)
+	}
+	opened := &Store{config: c, client: v3client.New(s.etcd.Server), server: s}
+	if err := opened.forgetElections(ctx); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	return opened, nil
+}
+
+// hold takes the folder for this process. etcd itself would wait for ever for
+// another one to let go of its database.
+func hold(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("etcd: %w; the server must be able to write to its data folder (--data-dir)", err)
+	}
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("etcd: %w; the server must be able to write to its data folder (--data-dir)", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("etcd: %s is in use by another weft-server; stop it, or give this one a folder of its own with --data-dir", dir)
+		}
+		return nil, fmt.Errorf("etcd: lock %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// settings are those of production. Nobody reaches the peer socket; it is there
+// because etcd must have one.
+func (s *server) settings(dir string, c Config) (*embed.Config, error) {
+	client, err := socket(dir, "client.sock")
+	if err != nil {
+		return nil, err
+	}
+	peer, err := socket(dir, "peer.sock")
+	if err != nil {
+		return nil, err
+	}
+	config := embed.NewConfig()
+	config.Name = "weft"
+	config.Dir = dir
+	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
+	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
+	config.InitialCluster = config.InitialClusterFromName(config.Name)
+	config.EnableGRPCGateway = false
+	config.AutoCompactionMode = embed.CompactorModePeriodic
+	config.AutoCompactionRetention = compactRetention
+	config.QuotaBackendBytes = quotaBytes
+	config.BootstrapDefragThresholdMegabytes = defragMegabytes
+	config.MaxTxnOps = store.MaxOps
+	config.MaxRequestBytes = embed.DefaultMaxRequestBytes
+	config.WatchProgressNotifyInterval = progressInterval
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(c.Log, s.closing))
+	return config, nil
+}
+
+func socket(dir, name string) (url.URL, error) {
+	path, err := filepath.Abs(filepath.Join(dir, name))
+	if err != nil {
+		return url.URL{}, err
+	}
+	if len(path) > maxSocketPath {
+		return url.URL{}, fmt.Errorf("the path of its socket, %s, has %d bytes, and the kernel takes %d; choose a shorter --data-dir", path, len(path), maxSocketPath)
+	}
+	return url.URL{Scheme: "unix", Path: path}, nil
+}
+
+// start returns when etcd is ready. Where etcd gives up on its files by a panic,
+// that is an error like any other.
+func (s *server) start(ctx context.Context, config *embed.Config) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it gave up: %v; its files may be damaged: restore them from a backup, or move them away to start empty", p)
+		}
+	}()
+	if s.etcd, err = embed.StartEtcd(config); err != nil {
+		return err
+	}
+	select {
+	case <-s.etcd.Server.ReadyNotify():
+		return nil
+	case err := <-s.etcd.Err():
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(startTimeout):
+		return fmt.Errorf("not ready after %v", startTimeout)
+	}
+}
+
+// close stops etcd, and returns after closeTimeout at the latest.
+func (s *server) close() error {
+	s.closing.Store(true)
+	if s.etcd == nil {
+		return s.lock.Close()
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.etcd.Close()
+	}()
+	select {
+	case <-done:
+		return s.lock.Close()
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("etcd: not stopped after %v; it goes on until this process ends", closeTimeout)
+	}
+}
+
+// Failed delivers the error of an embedded etcd that gave up while it ran. For
+// one elsewhere it never delivers.
+func (s *Store) Failed() <-chan error {
+	if s.server == nil {
+		return nil
+	}
+	return s.server.etcd.Err()
+}
+
+// Close ends all requests and watches, and an embedded etcd.
+func (s *Store) Close() error {
+	if s.server != nil {
+		s.server.closing.Store(true)
+	}
+	err := s.client.Close()
+	if errors.Is(err, context.Canceled) { // what the client always answers
+		err = nil
+	}
+	if s.server == nil {
+		return err
+	}
+	return errors.Join(err, s.server.close())
+}

@@ -1,0 +1,70 @@
+package etcd
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// bridge is a zapcore.Core that writes to slog. etcd's Info is about itself and
+// becomes Debug. While etcd is closed everything does: it logs four errors then
+// that are none.
+type bridge struct {
+	log     *slog.Logger
+	closing *atomic.Bool
+}
+
+// newLogger is the logger that etcd gets. Where etcd would exit the process it
+// panics instead, so that Embed can make an error of it.
+func newLogger(log *slog.Logger, closing *atomic.Bool) *zap.Logger {
+	return zap.New(bridge{log: log.With("room", "etcd"), closing: closing}, zap.WithFatalHook(zapcore.WriteThenPanic))
+}
+
+func (b bridge) level(l zapcore.Level) slog.Level {
+	switch {
+	case b.closing.Load() || l <= zapcore.InfoLevel:
+		return slog.LevelDebug
+	case l == zapcore.WarnLevel:
+		return slog.LevelWarn
+	}
+	return slog.LevelError
+}
+
+// Enabled implements zapcore.LevelEnabler.
+func (b bridge) Enabled(l zapcore.Level) bool { return b.log.Enabled(context.Background(), b.level(l)) }
+
+// With implements zapcore.Core.
+func (b bridge) With(fields []zapcore.Field) zapcore.Core {
+	b.log = b.log.With(attributes(fields)...)
+	return b
+}
+
+// Check implements zapcore.Core.
+func (b bridge) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if b.Enabled(e.Level) {
+		return checked.AddCore(e, b)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core.
+func (b bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	b.log.Log(context.Background(), b.level(e.Level), e.Message, attributes(fields)...)
+	return nil
+}
+
+// Sync implements zapcore.Core.
+func (bridge) Sync() error { return nil }
+
+func attributes(fields []zapcore.Field) []any {
+	encoder := zapcore.NewMapObjectEncoder()
+	list := make([]any, 0, len(fields))
+	for _, f := range fields {
+		f.AddTo(encoder)
+		list = append(list, slog.Any(f.Key, encoder.Fields[f.Key]))
+	}
+	return list
+}
