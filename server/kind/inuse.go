@@ -1,0 +1,90 @@
+package kind
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weft-net/weft/ipam"
+)
+
+// maxNamed bounds how many leases a LeftOut names.
+const maxNamed = 12
+
+// InUseError says that a change would take away what is in use.
+type InUseError struct {
+	Object  string // "Lease/n7"
+	Field   string // may be empty
+	Problem string
+}
+
+// Error implements error.
+func (e InUseError) Error() string { return FieldError(e).Error() }
+
+// LeftOut says that a range of the ClusterConfig leaves out leases.
+type LeftOut struct {
+	Field  string       // "spec.clusterCIDRs[0]"
+	Range  netip.Prefix // the zero Prefix if the family has no range any more
+	Leases []InUse      // at least one, of one family
+}
+
+// InUse is a lease in the way of a change.
+type InUse struct {
+	Node   string
+	Prefix netip.Prefix
+	Note   string // such as "41 pods"; may be empty
+}
+
+// Error implements error: what is wrong, the leases by name, what is accepted.
+func (e LeftOut) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s/%s %s: ", ClusterConfig, DefaultName, e.Field)
+	if e.Range.IsValid() {
+		fmt.Fprintf(&b, "%v is too small: it leaves out %s in use\n ", e.Range, leases(len(e.Leases)))
+	} else {
+		fmt.Fprintf(&b, "has no %s range: that leaves out %s in use\n ", ipam.Family(e.Leases[0].Prefix.Addr().Is4()), leases(len(e.Leases)))
+	}
+	holding := []netip.Prefix{e.Leases[0].Prefix}
+	if e.Range.IsValid() {
+		holding[0] = e.Range
+	}
+	var nodes []string
+	for i, l := range e.Leases {
+		holding = append(holding, l.Prefix)
+		if i >= maxNamed {
+			continue
+		}
+		fmt.Fprintf(&b, " %s %v", l.Node, l.Prefix)
+		if l.Note != "" {
+			fmt.Fprintf(&b, " (%s)", l.Note)
+		}
+		b.WriteString("  ")
+		if !slices.Contains(nodes, l.Node) {
+			nodes = append(nodes, l.Node)
+		}
+	}
+	if more := len(e.Leases) - maxNamed; more > 0 {
+		fmt.Fprintf(&b, " and %d more", more)
+		nodes = append(nodes, "…")
+	}
+	text := strings.TrimRight(b.String(), " ")
+	return fmt.Sprintf("%s\naccepted: any prefix that holds %v; or free them first: weft delete node %s",
+		text, ipam.Covering(holding), strings.Join(nodes, " "))
+}
+
+func leases(n int) string {
+	if n == 1 {
+		return "1 lease"
+	}
+	return fmt.Sprintf("%d leases", n)
+}
+
+// ReadSpec reads the spec of an object that was built or decoded.
+func (o Object) ReadSpec(spec any) error {
+	if err := json.Unmarshal(o.Spec, spec); err != nil {
+		return fmt.Errorf("kind: %s/%s: spec: %w", o.Kind, o.Metadata.Name, err)
+	}
+	return nil
+}

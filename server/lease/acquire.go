@@ -1,0 +1,179 @@
+package lease
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
+)
+
+// acquire answers each request, in the book and in the request, and gives the
+// transaction that makes it true; an empty one if everybody has a lease already.
+func (b *book) acquire(batch []*request, now time.Time) store.Txn {
+	b.ripen(now)
+	txn := b.txn()
+	frame := len(txn.Then)
+	var changed []string
+	for _, r := range batch {
+		was := b.held[r.node]
+		r.given, r.err = b.give(r, now)
+		if r.err == nil && !slices.Equal(was.prefixes, r.given) && !slices.Contains(changed, r.node) {
+			changed = append(changed, r.node)
+		}
+	}
+	for _, node := range changed {
+		h := b.held[node]
+		key := kind.Key(kind.Lease, "", node)
+		value, err := kind.Encode(kind.Lease, h.meta, kind.LeaseSpec{Node: node, Prefixes: h.prefixes})
+		if err != nil {
+			panic(err) // our own values: a bug
+		}
+		txn.If = append(txn.If, store.Cond{Key: key, Revision: h.revision})
+		txn.Then = append(txn.Then, store.Write{Key: key, Value: value})
+	}
+	if len(txn.Then) == frame {
+		return store.Txn{}
+	}
+	return b.sweep(txn)
+}
+
+// give enters in the book what one node gets. On an error the book is as before.
+func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
+	h, there := b.held[r.node]
+	if !there {
+		h.meta = kind.Metadata{Name: r.node, CreatedUnix: now.Unix()}
+	}
+	prefixes := slices.Clone(h.prefixes)
+	var fresh []netip.Prefix
+	for _, is4 := range b.families() {
+		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() == is4 }) {
+			continue
+		}
+		p, err := b.one(r, is4, now)
+		if err != nil {
+			for _, q := range fresh {
+				if space, ok := b.space(q); ok {
+					space.Free(q)
+				}
+			}
+			return nil, err
+		}
+		fresh = append(fresh, p)
+	}
+	h.prefixes = b.ordered(append(prefixes, fresh...))
+	b.held[r.node] = h
+	return h.prefixes, nil
+}
+
+// one takes a prefix of a family for a node.
+func (b *book) one(r *request, is4 bool, now time.Time) (netip.Prefix, error) {
+	if err := b.clear(r); err != nil {
+		return netip.Prefix{}, err
+	}
+	for _, p := range r.carried {
+		if p.Addr().Is4() == is4 && b.honour(r.node, p) {
+			return p, nil
+		}
+	}
+	p, err := b.carve(is4, now)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("lease: node %s: %w; add a range to ClusterConfig/default spec.clusterCIDRs, or delete nodes that are gone", r.node, err)
+	}
+	return p, nil
+}
+
+// clear refuses a node whose own address lies in the cluster's ranges: pods and
+// nodes would answer for each other.
+func (b *book) clear(r *request) error {
+	for _, a := range r.address {
+		for _, cidr := range slices.Concat(b.spec.ClusterCIDRs, b.spec.ServiceCIDRs) {
+			if cidr.Contains(a.Addr()) {
+				return fmt.Errorf("lease: node %s: its address %v lies in %v, which belongs to pods or services; give the node another --node-ip, or the cluster another range",
+					r.node, a.Addr(), cidr)
+			}
+		}
+	}
+	return nil
+}
+
+// honour takes a prefix that a node says it holds, if it is as one would be given
+// and nobody else has it.
+func (b *book) honour(node string, p netip.Prefix) bool {
+	space, ok := b.space(p)
+	if !ok || p != p.Masked() || p.Bits() != b.spec.MaskSize(p.Addr().Is4()) || b.isLoose(p) {
+		return false
+	}
+	if r, resting := b.rests[p]; resting && r.Node == node {
+		b.wake(p)
+	}
+	return space.Take(p) == nil
+}
+
+// carve takes the lowest free prefix of a family, of the first range with room;
+// if there is none, the longest-rested.
+func (b *book) carve(is4 bool, now time.Time) (netip.Prefix, error) {
+	bits := b.spec.MaskSize(is4)
+	var mine []*ipam.Space
+	for _, s := range b.spaces {
+		if s.CIDR().Addr().Is4() == is4 {
+			mine = append(mine, s)
+		}
+	}
+	p, err := b.first(mine, func(s *ipam.Space) (netip.Prefix, error) { return s.Carve(bits, now) })
+	if !errors.Is(err, ipam.ErrFull) {
+		return p, err
+	}
+	slices.SortStableFunc(mine, func(a, b *ipam.Space) int { return a.LongestRest().Compare(b.LongestRest()) })
+	p, squeezed := b.first(mine, func(s *ipam.Space) (netip.Prefix, error) { return s.Squeeze(bits) })
+	if squeezed != nil {
+		return netip.Prefix{}, err
+	}
+	for q := range b.rests {
+		if q.Overlaps(p) {
+			delete(b.rests, q)
+			b.garbage = append(b.garbage, restKey(q))
+		}
+	}
+	return p, nil
+}
+
+// first asks each range in turn. What overlaps a loose prefix is set aside while
+// it looks on.
+func (b *book) first(spaces []*ipam.Space, carve func(*ipam.Space) (netip.Prefix, error)) (p netip.Prefix, err error) {
+	for _, s := range spaces {
+		var aside []netip.Prefix
+		for {
+			if p, err = carve(s); err != nil || !b.isLoose(p) {
+				break
+			}
+			aside = append(aside, p)
+		}
+		for _, q := range aside {
+			s.Free(q)
+		}
+		if err == nil {
+			return p, nil
+		}
+	}
+	return netip.Prefix{}, err
+}
+
+func (b *book) isLoose(p netip.Prefix) bool { return slices.ContainsFunc(b.loose, p.Overlaps) }
+
+// ordered sorts prefixes by the cluster's order of families.
+func (b *book) ordered(prefixes []netip.Prefix) []netip.Prefix {
+	families := b.families()
+	rank := func(p netip.Prefix) int {
+		if i := slices.Index(families, p.Addr().Is4()); i >= 0 {
+			return i
+		}
+		return len(families)
+	}
+	slices.SortStableFunc(prefixes, func(p, q netip.Prefix) int { return rank(p) - rank(q) })
+	return prefixes
+}

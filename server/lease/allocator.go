@@ -1,0 +1,234 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
+)
+
+// Store is what the allocator needs of store.Store.
+type Store interface {
+	Get(ctx context.Context, key string) (store.Entry, error)
+	List(ctx context.Context, prefix string) ([]store.Entry, int64, error)
+	Commit(ctx context.Context, txn store.Txn) (int64, error)
+}
+
+// ErrNoConfig is what everything answers while there is no ClusterConfig.
+var ErrNoConfig = errors.New("there is no ClusterConfig yet; a server writes it at its first start")
+
+const (
+	maxBatch    = 64              // Acquires in one transaction
+	maxTries    = 30              // transactions lost to races in a row
+	commitLimit = 5 * time.Second // of one turn, whoever asked may leave meanwhile
+)
+
+// Config is what an Allocator works with. Now and Log have defaults.
+type Config struct {
+	Store Store
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+// Allocator gives prefixes to nodes. Several over one store, in one process or
+// many, agree.
+type Allocator struct {
+	store Store
+	now   func() time.Time
+	log   *slog.Logger
+
+	asked chan *request // who waits for the next shared transaction
+	turn  chan *book    // holds one book, nil if it must be read: having it is the lock
+}
+
+// request is one Acquire on its way.
+type request struct {
+	node    string
+	carried []netip.Prefix
+	address []netip.Prefix // of the node's report
+	done    chan struct{}  // closed when given and err are set
+	given   []netip.Prefix
+	err     error
+}
+
+// New returns an Allocator. It reads the store at the first question.
+func New(c Config) *Allocator {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Allocator{store: c.Store, now: c.Now, log: c.Log, asked: make(chan *request, maxBatch), turn: make(chan *book, 1)}
+	a.turn <- nil
+	return a
+}
+
+// Acquire gives a node its prefixes, one a family in the order of the cluster's
+// ranges, and the same again whenever it asks. A reservation is honoured, and
+// completed where it lacks a family. carried is what the node holds on its disk:
+// honoured where it is valid and free, for a store that was lost.
+//
+// After an error it is not known whether a lease was written; asking again is
+// safe. The error wraps ipam.ErrFull when the ranges are used up.
+func (a *Allocator) Acquire(ctx context.Context, node string, carried []netip.Prefix) ([]netip.Prefix, error) {
+	if err := kind.ValidName(node); err != nil {
+		return nil, fmt.Errorf("lease: node name %w", err)
+	}
+	address, err := a.addresses(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	r := &request{node: node, carried: carried, address: address, done: make(chan struct{})}
+	for asked := a.asked; ; {
+		select {
+		case asked <- r:
+			asked = nil
+		case <-r.done:
+			return r.given, r.err
+		case <-ctx.Done():
+			return nil, fmt.Errorf("lease: node %s: %w", node, ctx.Err())
+		case b := <-a.turn:
+			a.serve(ctx, b)
+		}
+	}
+}
+
+// serve answers everybody who has asked by now, in one transaction. It holds the
+// turn, and gives it back.
+func (a *Allocator) serve(ctx context.Context, b *book) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitLimit)
+	defer cancel()
+	defer func() { a.turn <- b }()
+	var batch []*request
+	for len(batch) < maxBatch && len(a.asked) > 0 {
+		batch = append(batch, <-a.asked)
+	}
+	if len(batch) == 0 {
+		return
+	}
+	b, err := a.retry(ctx, b, func(b *book) (store.Txn, error) {
+		if b.config == 0 {
+			return store.Txn{}, ErrNoConfig
+		}
+		return b.acquire(batch, a.now()), nil
+	})
+	for _, r := range batch {
+		if err != nil {
+			r.given, r.err = nil, fmt.Errorf("lease: node %s: %w", r.node, err)
+		}
+		if r.err == nil {
+			a.log.Debug("lease was acquired", note.Node, r.node, note.Lease, r.given)
+		}
+		close(r.done)
+	}
+}
+
+// retry decides from the book and commits, again and again while others write
+// meanwhile. An empty transaction is not committed. The book that it answers is
+// nil when it has to be read again: after an error nobody knows what is stored.
+func (a *Allocator) retry(ctx context.Context, b *book, decide func(*book) (store.Txn, error)) (*book, error) {
+	for try := 1; ; try++ {
+		var err error
+		if b, err = a.current(ctx, b); err != nil {
+			return nil, err
+		}
+		txn, err := decide(b)
+		if err != nil {
+			return nil, err
+		}
+		if len(txn.Then) == 0 {
+			return b, nil
+		}
+		rev, err := a.store.Commit(ctx, txn)
+		if err == nil {
+			b.committed(txn, rev)
+			return b, nil
+		}
+		if !errors.Is(err, store.ErrConflict) || try == maxTries {
+			return nil, fmt.Errorf("lease: transaction %d: %w", try, err)
+		}
+		a.log.Debug("lease transaction lost its race", note.Retry, try)
+		b = nil
+		if err := pause(ctx, try); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// current is the book if it still stands, else it is read. The guard and the
+// configuration moved if anybody changed anything that it holds.
+func (a *Allocator) current(ctx context.Context, b *book) (*book, error) {
+	if b != nil {
+		guard, err := revision(ctx, a.store, guardKey)
+		if err != nil {
+			return nil, err
+		}
+		config, err := revision(ctx, a.store, configKey)
+		if err != nil {
+			return nil, err
+		}
+		if guard == b.guard && config == b.config {
+			return b, nil
+		}
+	}
+	return read(ctx, a.store, a.now(), a.log)
+}
+
+func revision(ctx context.Context, s Store, key string) (int64, error) {
+	e, err := s.Get(ctx, key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return 0, fmt.Errorf("lease: %w", err)
+	}
+	return e.Revision, nil
+}
+
+// addresses are those that a node last reported: a node is given no lease while
+// one of them lies in the cluster's ranges.
+func (a *Allocator) addresses(ctx context.Context, node string) ([]netip.Prefix, error) {
+	e, err := a.store.Get(ctx, kind.Key(kind.Report, "", node))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("lease: report of node %s: %w", node, err)
+	}
+	var spec kind.ReportSpec
+	if _, err := kind.Decode(e.Value, &spec); err != nil {
+		return nil, fmt.Errorf("lease: report of node %s: %w", node, err)
+	}
+	var out []netip.Prefix
+	for _, r := range spec.Addresses {
+		out = append(out, r.Address)
+	}
+	return slices.Clip(out), nil
+}
+
+// pause keeps two servers from losing to each other for ever.
+func pause(ctx context.Context, try int) error {
+	t := time.NewTimer(rand.N(time.Duration(try) * time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// take waits for the turn.
+func (a *Allocator) take(ctx context.Context) (*book, error) {
+	select {
+	case b := <-a.turn:
+		return b, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("lease: %w", ctx.Err())
+	}
+}

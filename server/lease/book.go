@@ -1,0 +1,243 @@
+package lease
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
+)
+
+// Where the room keeps what is not an operator's.
+const (
+	root     = store.Fabric + "leases/"
+	guardKey = root + "guard" // the number of transactions so far
+	restRoot = root + "rest/" // what was freed: <prefix>, with _ for /
+)
+
+var configKey = kind.Key(kind.ClusterConfig, "", kind.DefaultName)
+
+// book is all that a decision needs, as of one revision of the guard. Decisions
+// change it; when their transaction fails it is thrown away.
+type book struct {
+	guard      int64 // revision of the guard key
+	generation uint64
+	config     int64 // revision of the ClusterConfig; 0 if there is none
+	spec       kind.ClusterConfigSpec
+	spaces     []*ipam.Space // one a cluster CIDR, in their order
+	held       map[string]holding
+	loose      []netip.Prefix // held, but in no space: of ranges that are gone
+	rests      map[netip.Prefix]rested
+	garbage    []string // keys of rests that are over
+}
+
+// holding is one node's lease as stored.
+type holding struct {
+	revision int64 // 0 while it is not stored
+	meta     kind.Metadata
+	prefixes []netip.Prefix
+}
+
+// rested is the record of one freed prefix.
+type rested struct {
+	Node      string `json:"node"` // that had it
+	SinceUnix int64  `json:"sinceUnix"`
+}
+
+func (r rested) since() time.Time { return time.Unix(r.SinceUnix, 0) }
+
+// read makes the book. The guard is read first: what is newer than it in the rest
+// makes the transaction lose, so nothing torn is ever decided from.
+func read(ctx context.Context, s Store, now time.Time, log *slog.Logger) (*book, error) {
+	mine, _, err := s.List(ctx, root)
+	if err != nil {
+		return nil, fmt.Errorf("lease: %w", err)
+	}
+	config, err := s.Get(ctx, configKey)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("lease: %w", err)
+	}
+	leases, _, err := s.List(ctx, kind.Key(kind.Lease, "", ""))
+	if err != nil {
+		return nil, fmt.Errorf("lease: %w", err)
+	}
+	b := &book{config: config.Revision, held: map[string]holding{}, rests: map[netip.Prefix]rested{}}
+	if config.Revision > 0 {
+		if _, err := kind.Decode(config.Value, &b.spec); err != nil {
+			return nil, fmt.Errorf("lease: %w", err)
+		}
+	}
+	b.spec = b.spec.WithDefaults()
+	for _, cidr := range b.spec.ClusterCIDRs {
+		b.spaces = append(b.spaces, ipam.NewSpace(cidr))
+	}
+	for _, e := range leases {
+		if err := b.hold(e, log); err != nil {
+			return nil, err
+		}
+	}
+	return b, b.readMine(mine, now, log)
+}
+
+// hold enters a stored lease.
+func (b *book) hold(e store.Entry, log *slog.Logger) error {
+	var spec kind.LeaseSpec
+	o, err := kind.Decode(e.Value, &spec)
+	if err != nil {
+		return fmt.Errorf("lease: %w", err)
+	}
+	b.held[o.Metadata.Name] = holding{revision: e.Revision, meta: o.Metadata, prefixes: spec.Prefixes}
+	for _, p := range spec.Prefixes {
+		space, ok := b.space(p)
+		if !ok {
+			b.loose = append(b.loose, p)
+			continue
+		}
+		if err := space.Take(p); err != nil { // cannot be, but then it is not given a third time
+			b.loose = append(b.loose, p)
+			log.Error("lease overlaps another", note.Node, o.Metadata.Name, note.Lease, p, note.Do, "delete one of the two nodes")
+		}
+	}
+	return nil
+}
+
+// readMine enters the guard and what rests.
+func (b *book) readMine(entries []store.Entry, now time.Time, log *slog.Logger) error {
+	for _, e := range entries {
+		if e.Key == guardKey {
+			b.guard = e.Revision
+			n, err := strconv.ParseUint(string(e.Value), 10, 64)
+			if err != nil {
+				return fmt.Errorf("lease: %s holds %.40q, not a number; delete the key", e.Key, e.Value)
+			}
+			b.generation = n
+			continue
+		}
+		p, r, err := parseRest(e)
+		if err != nil {
+			log.Warn("record of a freed prefix was not readable", note.Err, err)
+			b.garbage = append(b.garbage, e.Key)
+			continue
+		}
+		if r.since().After(now) { // written by a clock ahead of ours: it rests from now
+			r.SinceUnix = now.Unix()
+		}
+		b.rest(p, r)
+	}
+	b.ripen(now)
+	return nil
+}
+
+func parseRest(e store.Entry) (netip.Prefix, rested, error) {
+	var r rested
+	p, err := netip.ParsePrefix(strings.ReplaceAll(strings.TrimPrefix(e.Key, restRoot), "_", "/"))
+	if err == nil {
+		err = json.Unmarshal(e.Value, &r)
+	}
+	if err != nil {
+		return netip.Prefix{}, rested{}, fmt.Errorf("%s: %w", e.Key, err)
+	}
+	return p, r, nil
+}
+
+func restKey(p netip.Prefix) string {
+	return restRoot + strings.ReplaceAll(p.String(), "/", "_")
+}
+
+// rest holds back a freed prefix. What lies in no range cannot be given anyway.
+func (b *book) rest(p netip.Prefix, r rested) {
+	if space, ok := b.space(p); ok && (space.Take(p) == nil) {
+		space.Rest(p, r.since())
+		b.rests[p] = r
+		return
+	}
+	b.garbage = append(b.garbage, restKey(p))
+}
+
+// ripen ends the rests that have lasted.
+func (b *book) ripen(now time.Time) {
+	for p, r := range b.rests {
+		if now.Sub(r.since()) >= ipam.RestPrefix {
+			b.wake(p)
+		}
+	}
+}
+
+// wake ends one rest.
+func (b *book) wake(p netip.Prefix) {
+	if space, ok := b.space(p); ok {
+		space.Free(p)
+	}
+	delete(b.rests, p)
+	b.garbage = append(b.garbage, restKey(p))
+}
+
+// space is the one that a prefix lies in.
+func (b *book) space(p netip.Prefix) (*ipam.Space, bool) {
+	i := slices.IndexFunc(b.spaces, func(s *ipam.Space) bool { return ipam.Contains(s.CIDR(), p) })
+	if i < 0 {
+		return nil, false
+	}
+	return b.spaces[i], true
+}
+
+// families of the cluster, in its order.
+func (b *book) families() []bool { return intent.Families(b.spec.ClusterCIDRs) }
+
+// owner is who holds any of a prefix, but for one node.
+func (b *book) owner(p netip.Prefix, but string) (string, netip.Prefix, bool) {
+	for node, h := range b.held {
+		for _, q := range h.prefixes {
+			if node != but && p.Overlaps(q) {
+				return node, q, true
+			}
+		}
+	}
+	return "", netip.Prefix{}, false
+}
+
+// txn is the frame of every transaction: only from the state that this book was
+// read from, and never twice from the same.
+func (b *book) txn() store.Txn {
+	return store.Txn{
+		If: []store.Cond{{Key: guardKey, Revision: b.guard}, {Key: configKey, Revision: b.config}},
+		Then: []store.Write{
+			{Key: guardKey, Value: strconv.AppendUint(nil, b.generation+1, 10)},
+		},
+	}
+}
+
+// sweep adds the deletion of rests that are over, as many as fit.
+func (b *book) sweep(txn store.Txn) store.Txn {
+	n := min(len(b.garbage), store.MaxOps-len(txn.Then))
+	for _, key := range b.garbage[:n] {
+		if !slices.ContainsFunc(txn.Then, func(w store.Write) bool { return w.Key == key }) {
+			txn.Then = append(txn.Then, store.Write{Key: key})
+		}
+	}
+	b.garbage = b.garbage[n:]
+	return txn
+}
+
+// committed brings the revisions up to what a transaction of this book wrote.
+func (b *book) committed(txn store.Txn, rev int64) {
+	b.guard, b.generation = rev, b.generation+1
+	for _, w := range txn.Then {
+		k, _, name, ok := kind.ParseKey(w.Key)
+		if h, held := b.held[name]; ok && k == kind.Lease && held {
+			h.revision = rev
+			b.held[name] = h
+		}
+	}
+}

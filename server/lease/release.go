@@ -1,0 +1,73 @@
+package lease
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
+)
+
+// Release takes a node's lease back. Its prefixes rest before they are given
+// again. A node without a lease is no error.
+func (a *Allocator) Release(ctx context.Context, node string) error {
+	b, err := a.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { a.turn <- b }()
+	var freed []netip.Prefix
+	b, err = a.retry(ctx, b, func(b *book) (store.Txn, error) {
+		var txn store.Txn
+		txn, freed = b.release(node, a.now())
+		return txn, nil
+	})
+	if err != nil {
+		return fmt.Errorf("lease: release of node %s: %w", node, err)
+	}
+	if len(freed) > 0 {
+		a.log.Info("lease was released", note.Node, node, note.Lease, freed)
+	}
+	return nil
+}
+
+// release enters in the book that a node's prefixes rest, and gives the
+// transaction that makes it true.
+func (b *book) release(node string, now time.Time) (store.Txn, []netip.Prefix) {
+	h, ok := b.held[node]
+	if !ok {
+		return store.Txn{}, nil
+	}
+	delete(b.held, node)
+	key := kind.Key(kind.Lease, "", node)
+	txn := b.txn()
+	txn.If = append(txn.If, store.Cond{Key: key, Revision: h.revision})
+	txn.Then = append(txn.Then, store.Write{Key: key})
+	txn.Then = append(txn.Then, restWrites(node, h.prefixes, now)...)
+	for _, p := range h.prefixes {
+		b.loose = slices.DeleteFunc(b.loose, func(q netip.Prefix) bool { return p == q })
+		if space, ok := b.space(p); ok && space.Rest(p, now) {
+			b.rests[p] = rested{Node: node, SinceUnix: now.Unix()}
+			b.garbage = slices.DeleteFunc(b.garbage, func(key string) bool { return key == restKey(p) })
+		}
+	}
+	return b.sweep(txn), h.prefixes
+}
+
+// restWrites record that prefixes were freed.
+func restWrites(node string, prefixes []netip.Prefix, now time.Time) []store.Write {
+	var out []store.Write
+	for _, p := range prefixes {
+		value, err := json.Marshal(rested{Node: node, SinceUnix: now.Unix()})
+		if err != nil {
+			panic(err) // our own values: a bug
+		}
+		out = append(out, store.Write{Key: restKey(p), Value: value})
+	}
+	return out
+}
