@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -183,6 +184,11 @@ func (k *Keeper) compose(a addition, cut *entry) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, p := range a.wish.hostPorts {
+		if !slices.ContainsFunc(addrs, func(b netip.Addr) bool { return !p.HostIP.IsValid() || p.HostIP.Is4() == b.Is4() }) {
+			return nil, cniwire.Errorf(cniwire.CodeConfig, "pod: host port %v leads nowhere: the pod has %v", p, addrs)
+		}
+	}
 	gateway, _ := a.node.fabric(true)
 	r := Record{
 		Schema: schema, ContainerID: a.id.ContainerID, IfName: a.id.IfName, Network: a.conf.Name,
@@ -273,7 +279,7 @@ func (k *Keeper) sync(ctx context.Context, r Record) error {
 	ctx, cancel := context.WithTimeout(ctx, k.SyncWait)
 	defer cancel()
 	if err := k.Loop.Sync(ctx, k.keys(r)); err != nil {
-		return again("program the host's end", r, err)
+		return again("program the host's end of", r, err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/nat"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -59,6 +60,38 @@ func (k *Keeper) keys(r Record) []datapath.Key {
 	var out []datapath.Key
 	for _, o := range r.objects(n) {
 		out = append(out, o.Key())
+	}
+	for _, h := range r.hostPorts() {
+		for _, o := range h.Objects() {
+			out = append(out, o.Key())
+		}
+	}
+	return out
+}
+
+// HostPorts lists the ports of the node that lead to pods, for package nat.
+func (k *Keeper) HostPorts() []nat.HostPort {
+	var out []nat.HostPort
+	for _, e := range k.all() {
+		if e.attached {
+			out = append(out, e.hostPorts()...)
+		}
+	}
+	return out
+}
+
+// hostPorts is one port of the node for every address of the pod that it can
+// lead to.
+func (r Record) hostPorts() []nat.HostPort {
+	var out []nat.HostPort
+	for _, h := range r.HostPorts {
+		for _, a := range r.Addrs {
+			if !h.HostIP.IsValid() || h.HostIP.Is4() == a.Is4() {
+				out = append(out, nat.HostPort{
+					HostIP: h.HostIP, Proto: h.Protocol, HostPort: h.HostPort, Pod: a, PodPort: h.ContainerPort, Dev: r.HostDev,
+				})
+			}
+		}
 	}
 	return out
 }

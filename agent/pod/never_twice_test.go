@@ -1,0 +1,151 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/proto/cniwire"
+	"pgregory.net/rapid"
+)
+
+// TestNeverTwice walks through adds, deletes, deaths of namespaces, failures,
+// crashes at every step and reboots, many at once, and asks an independent model
+// after each whether an address is with two pods.
+func TestNeverTwice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		dir, err := os.MkdirTemp("", "weft-pod-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		m := &model{w: newWorld(), t: t, dir: dir, told: map[string][]netip.Addr{}}
+		m.k = m.w.open(t, dir)
+		t.Repeat(map[string]func(*rapid.T){
+			"several": m.several,
+			"kill":    func(t *rapid.T) { m.kill(m.container(t)) },
+			"crash":   m.crash,
+			"reboot":  m.reboot,
+			"fail":    m.fail,
+			"pass": func(t *rapid.T) {
+				m.w.pass(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
+				m.k.Sweep(context.Background())
+			},
+			"heal": func(*rapid.T) { _ = m.k.Heal(context.Background()) },
+			"":     m.invariants,
+		})
+	})
+}
+
+// model is what pods were told: an independent account of who has which address.
+type model struct {
+	t    *rapid.T
+	w    *world
+	k    *Keeper
+	dir  string
+	mu   sync.Mutex
+	told map[string][]netip.Addr // container -> addresses, from ADD's success to DEL's or the namespace's end
+}
+
+func (m *model) container(t *rapid.T) string {
+	return fmt.Sprint("c", rapid.IntRange(1, 8).Draw(t, "container"))
+}
+
+// several runs a few verbs on different containers side by side.
+func (m *model) several(t *rapid.T) {
+	n := rapid.IntRange(1, 5).Draw(t, "commands")
+	first := rapid.IntRange(1, 8).Draw(t, "first")
+	var wg sync.WaitGroup
+	for i := range n {
+		container, del := fmt.Sprint("c", (first+i)%8+1), rapid.Bool().Draw(t, "del")
+		wg.Go(func() { m.verb(container, del) })
+	}
+	wg.Wait()
+}
+
+func (m *model) verb(container string, del bool) {
+	defer func() {
+		if p := recover(); p != nil && p != (crashed{}) {
+			panic(p)
+		}
+	}()
+	netns := "/ns/" + container
+	if del {
+		m.mu.Lock()
+		delete(m.told, container) // the runtime gave it up; its veth may still be there
+		m.mu.Unlock()
+		m.k.Serve(context.Background(), request(cniwire.Del, container, netns, plainConfig))
+		return
+	}
+	if _, err := m.w.Identify(netns); err != nil {
+		m.w.netns(netns)
+	}
+	resp := m.k.Serve(context.Background(), request(cniwire.Add, container, netns, plainConfig))
+	if resp.Error == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.told[container] = addrsOf(resp.Result)
+	}
+}
+
+func (m *model) kill(container string) {
+	m.w.kill("/ns/" + container)
+	delete(m.told, container)
+}
+
+// crash lets the agent die, perhaps in the middle of a verb, and start again.
+func (m *model) crash(t *rapid.T) {
+	m.w.crash = rapid.SampledFrom([]string{"", "before attach", "after attach", "before detach", "after detach", "sync"}).Draw(t, "at")
+	container := m.container(t)
+	m.verb(container, rapid.Bool().Draw(t, "del"))
+	m.w.crash = ""
+	m.k = m.w.open(t, m.dir)
+}
+
+func (m *model) reboot(t *rapid.T) {
+	m.w.reboot()
+	clear(m.told)
+	m.k = m.w.open(t, m.dir)
+}
+
+// fail lets one verb meet a kernel or a loop that refuses.
+func (m *model) fail(t *rapid.T) {
+	broken := errors.New("broken")
+	switch rapid.IntRange(0, 2).Draw(t, "what") {
+	case 0:
+		m.w.attachErr = broken
+	case 1:
+		m.w.detachErr = broken
+	case 2:
+		m.w.syncErr = broken
+	}
+	m.verb(m.container(t), rapid.Bool().Draw(t, "del"))
+	m.w.attachErr, m.w.detachErr, m.w.syncErr = nil, nil, nil
+}
+
+func (m *model) invariants(t *rapid.T) {
+	if len(m.w.broken) > 0 {
+		t.Fatalf("in the kernel: %v", m.w.broken)
+	}
+	owner := map[netip.Addr]string{}
+	for container, addrs := range m.told {
+		if e := m.k.entry(ID{container, "eth0"}); e == nil || !slices.Equal(e.Addrs, addrs) {
+			t.Fatalf("%s was told %v, the records have %+v", container, addrs, e)
+		}
+		for _, a := range addrs {
+			if other, ok := owner[a]; ok {
+				t.Fatalf("%v was told to %s and %s", a, other, container)
+			}
+			owner[a] = container
+			if a == netip.MustParseAddr("10.42.1.0") || a == netip.MustParseAddr("fd42:42:0:1::") {
+				t.Fatalf("the fabric address %v was given to %s", a, container)
+			}
+		}
+	}
+}
