@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -118,47 +119,41 @@ func (c *cli) printResults(o *output, results []*weftv1.Result, dry bool) error 
 	return nil
 }
 
-// askedAgain is how often a wait asks who is still behind.
-const askedAgain = 2 * time.Second
+// How long one question of a wait takes at most, and the pause before the next.
+const (
+	askFor   = 2 * time.Second
+	askPause = 200 * time.Millisecond
+)
 
 // await returns when every live node has made a revision so.
 func (c *cli) await(ctx context.Context, client weftv1.ResourcesClient, revision int64, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	defer c.tell("")
 	for {
-		behind, err := c.behind(ctx, client, revision)
-		if err != nil {
+		behind, err := behind(ctx, client, revision)
+		if err != nil || len(behind) == 0 {
 			return err
 		}
-		if len(behind) == 0 {
-			c.tell("")
-			return nil
-		}
-		if ctx.Err() != nil {
-			c.tell("")
-			return &exit{1, errors.New("written at revision " + number(revision) + ", but after " + limit.String() +
-				" not made so on " + strings.Join(behind, ", ") + "; look: weft status")}
-		}
 		c.tell("waiting for %s", strings.Join(behind, ", "))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-limited.Done():
+			return fmt.Errorf("written at revision %d, but after %v not made so on %s; look: weft status",
+				revision, limit, strings.Join(behind, ", "))
+		case <-time.After(askPause):
+		}
 	}
 }
 
-// behind asks for at most askedAgain. A server that still waits then has not
-// said for whom.
-func (c *cli) behind(ctx context.Context, client weftv1.ResourcesClient, revision int64) ([]string, error) {
-	ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), askedAgain)
+// behind asks who is. A server that waits itself has not said for whom.
+func behind(ctx context.Context, client weftv1.ResourcesClient, revision int64) ([]string, error) {
+	ask, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	stop := context.AfterFunc(ctx, cancel)
-	defer stop()
 	answer, err := client.WaitForRevision(ask, &weftv1.WaitForRevisionRequest{Revision: revision})
-	switch status.Code(err) {
-	case codes.OK:
-		return answer.GetBehind(), nil
-	case codes.DeadlineExceeded, codes.Canceled:
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, ctx.Err()
-		}
+	if status.Code(err) == codes.DeadlineExceeded && ctx.Err() == nil {
 		return []string{"nodes that are not in step yet"}, nil
 	}
-	return nil, err
+	return answer.GetBehind(), err
 }

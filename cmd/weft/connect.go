@@ -42,8 +42,8 @@ func (c *cli) credentialsPath() (string, error) {
 		}
 		tried = append(tried, p)
 	}
-	return "", fmt.Errorf("no credentials: none of %s is there; give --config FILE or WEFT_CONFIG (a server writes <data-dir>/admin.yaml at its first start): %w",
-		strings.Join(tried, ", "), fs.ErrNotExist)
+	return "", fmt.Errorf("no credentials: none of %s is there; give --config FILE or WEFT_CONFIG (a server writes <data-dir>/admin.yaml at its first start)",
+		strings.Join(tried, ", "))
 }
 
 func (c *cli) credentialsPlaces() []string {

@@ -84,19 +84,19 @@ func applied(st *weftv1.GetStatusResponse) string {
 
 // peerText counts peers by transport, in the order of their first appearance.
 func peerText(peers []*weftv1.PeerStatus) string {
-	count := map[string]int{}
+	seen := map[string]int{}
 	var order []string
 	for _, p := range peers {
-		if count[p.GetTransport()]++; count[p.GetTransport()] == 1 {
+		if seen[p.GetTransport()]++; seen[p.GetTransport()] == 1 {
 			order = append(order, p.GetTransport())
 		}
 	}
 	var words []string
 	for _, t := range order {
-		words = append(words, fmt.Sprintf("%d %s", count[t], t))
+		words = append(words, fmt.Sprintf("%d %s", seen[t], t))
 	}
 	if len(words) == 0 {
 		return "no peers"
 	}
-	return fmt.Sprintf("%d peers: %s", len(peers), strings.Join(words, ", "))
+	return fmt.Sprintf("%s: %s", count(len(peers), "peer"), strings.Join(words, ", "))
 }

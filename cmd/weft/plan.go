@@ -139,11 +139,7 @@ func planText(plans []nodePlan) string {
 			untouched++
 			continue
 		}
-		noun := "steps"
-		if len(p.Steps) == 1 {
-			noun = "step"
-		}
-		fmt.Fprintf(&b, "%s  %d %s\n", p.Node, len(p.Steps), noun)
+		fmt.Fprintf(&b, "%s  %s\n", p.Node, count(len(p.Steps), "step"))
 		for _, s := range p.Steps {
 			fmt.Fprintf(&b, "  %s\n", s)
 		}
@@ -152,11 +148,7 @@ func planText(plans []nodePlan) string {
 		}
 	}
 	if untouched > 0 {
-		noun := "nodes"
-		if untouched == 1 {
-			noun = "node"
-		}
-		fmt.Fprintf(&b, "%d %s: nothing changes in the kernel\n", untouched, noun)
+		fmt.Fprintf(&b, "%s: nothing changes in the kernel\n", count(untouched, "node"))
 	}
 	if len(plans) == 0 {
 		b.WriteString("there are no nodes yet\n")

@@ -16,3 +16,11 @@ func (c *cli) tell(format string, args ...any) {
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
+
+// count is a number with its noun: 1 node, 2 nodes.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}

@@ -115,28 +115,21 @@ func title(b *strings.Builder, name, format string, args ...any) {
 }
 
 func (c *cli) problemCount(n int) string {
-	switch n {
-	case 0:
+	if n == 0 {
 		return c.paint(green, "no problems")
-	case 1:
-		return c.paint(red, "1 PROBLEM")
 	}
-	return c.paint(red, fmt.Sprintf("%d PROBLEMS", n))
+	return c.paint(red, strings.ToUpper(count(n, "problem")))
 }
 
 func etcdText(e *weftv1.EtcdStatus) string {
 	if e == nil {
 		return "-"
 	}
-	members := "1 member"
-	if e.GetMembers() != 1 {
-		members = fmt.Sprintf("%d members", e.GetMembers())
-	}
 	size := bytesText(e.GetSizeBytes())
 	if e.GetQuotaBytes() > 0 {
 		size += " of " + bytesText(e.GetQuotaBytes())
 	}
-	return fmt.Sprintf("%s, %s, %s", orDash(e.GetMode()), members, size)
+	return fmt.Sprintf("%s, %s, %s", orDash(e.GetMode()), count(int(e.GetMembers()), "member"), size)
 }
 
 // bytesText is a size in binary units, rounded down: 38 MiB.
@@ -169,11 +162,7 @@ func pathText(paths []*weftv1.PathCount) string {
 	if total == 0 {
 		return "none: there are no two nodes"
 	}
-	noun := "pairs"
-	if total == 1 {
-		noun = "pair"
-	}
-	return fmt.Sprintf("%d %s: %s", total, noun, strings.Join(words, ", "))
+	return fmt.Sprintf("%s: %s", count(int(total), "pair"), strings.Join(words, ", "))
 }
 
 // problemTable is what is wrong and what to do. Its titles are those of the
