@@ -44,7 +44,8 @@ func (c *cli) labelCommand() *cobra.Command {
 	return cmd
 }
 
-// splitLabels parts objects from KEY=VALUE and KEY-.
+// splitLabels parts objects from KEY=VALUE and KEY-. No name ends in a dash
+// (RFC 1123, section 2.1).
 func splitLabels(args []string) (objects []string, set map[string]string, gone []string, err error) {
 	set = map[string]string{}
 	for i, a := range args {
@@ -52,7 +53,7 @@ func splitLabels(args []string) (objects []string, set map[string]string, gone [
 		switch {
 		case isSet && key != "":
 			set[key] = value
-		case i > 0 && strings.HasSuffix(a, "-") && (len(set)+len(gone) > 0 || !strings.Contains(a, "/") && i > 1 || strings.Contains(args[0], "/")):
+		case i > 0 && strings.HasSuffix(a, "-"):
 			gone = append(gone, strings.TrimSuffix(a, "-"))
 		case len(set)+len(gone) > 0:
 			return nil, nil, nil, fmt.Errorf("%q: labels are KEY=VALUE or KEY-, after the names", a)
