@@ -259,7 +259,7 @@ func (k *Keeper) unclaim(e *entry) {
 // through the loop.
 func (k *Keeper) connect(ctx context.Context, e *entry) error {
 	k.mark(e, func() { e.linked = true })
-	_, err := k.Kernel.Attach(ctx, e.attachment())
+	err := k.attach(ctx, e.Record)
 	if errors.Is(err, kernel.ErrTaken) {
 		err = cniwire.Errorf(cniwire.CodeEnvironment, "pod: attach %s: %v; the pod has an interface of that name", e.Who(), err)
 	} else if err != nil {

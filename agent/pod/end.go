@@ -13,6 +13,7 @@ import (
 // Kernel is what this room needs of package kernel.
 type Kernel interface {
 	Attach(ctx context.Context, a kernel.Attachment) (kernel.Attached, error)
+	Shape(ctx context.Context, hostDev string, b kernel.Bandwidth) error
 	Detach(ctx context.Context, hostDev string) error
 	CheckAttached(ctx context.Context, a kernel.Attachment) (kernel.Attached, error)
 	Observe(ctx context.Context, kinds datapath.Kinds) (datapath.State, error)
@@ -37,6 +38,14 @@ func (r Record) attachment() kernel.Attachment {
 		}
 	}
 	return a
+}
+
+// attach makes the veth of a record, with its pod's end and its limits.
+func (k *Keeper) attach(ctx context.Context, r Record) error {
+	if _, err := k.Kernel.Attach(ctx, r.attachment()); err != nil || r.Bandwidth == (Bandwidth{}) {
+		return err
+	}
+	return k.Kernel.Shape(ctx, r.HostDev, kernel.Bandwidth(r.Bandwidth))
 }
 
 // randomMAC is a locally administered unicast address (IEEE 802, clause 8.4).

@@ -126,7 +126,7 @@ func (k *Keeper) remake(ctx context.Context, id ID) error {
 	if e == nil || e.phase != ready || !k.alive(e.Record) {
 		return nil
 	}
-	if _, err := k.Kernel.Attach(ctx, e.attachment()); err != nil {
+	if err := k.attach(ctx, e.Record); err != nil {
 		return again("attach anew", e.Record, err)
 	}
 	if err := k.sync(ctx, e.Record); err != nil {

@@ -367,6 +367,17 @@ func TestResultOfEveryVersion(t *testing.T) {
 	}
 }
 
+func TestBandwidth(t *testing.T) {
+	w := newWorld()
+	k := w.open(t, t.TempDir())
+	limits := conf(`"runtimeConfig":{"bandwidth":{"ingressRate":1000000,"ingressBurst":80000,"egressRate":2000000,"egressBurst":80000}}`)
+	say(k, request(cniwire.Add, "a", w.netns("/ns/a"), limits))
+	say(k, request(cniwire.Add, "b", w.netns("/ns/b"), plainConfig))
+	if diff := cmp.Diff([]string{"wf49075c1f237 1000000/2000000"}, w.shaped); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestPrevResultIsKept(t *testing.T) {
 	w := newWorld()
 	k := w.open(t, t.TempDir())

@@ -30,6 +30,7 @@ type world struct {
 	ns     map[string]NSID
 	veths  map[string]kernel.Attachment
 	synced [][]datapath.Key
+	shaped []string
 	broken []string // what must never be
 
 	attachErr, detachErr, syncErr error
@@ -118,6 +119,13 @@ func (w *world) Attach(_ context.Context, a kernel.Attachment) (kernel.Attached,
 	w.veths[a.HostDev] = a
 	w.at("after attach")
 	return kernel.Attached{}, nil
+}
+
+func (w *world) Shape(_ context.Context, dev string, b kernel.Bandwidth) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shaped = append(w.shaped, fmt.Sprintf("%s %d/%d", dev, b.IngressRate, b.EgressRate))
+	return nil
 }
 
 func (w *world) Detach(_ context.Context, dev string) error {
