@@ -1,0 +1,215 @@
+package push
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// Times of letting an agent in.
+const (
+	letInWait  = 2 * time.Second // for its turn
+	letInWork  = 5 * time.Second // lease and report
+	comeAround = time.Second     // what was written, by way of the store's watch
+	// backoffOverload and backoffLease are how long an agent is sent away, seconds.
+	backoffOverload = 2
+	backoffLease    = 5
+)
+
+// maxText bounds each text of a hello, in bytes.
+const maxText = 256
+
+// open lets an agent in: it is who it says, it has a lease, its report is
+// stored, and from now on it is sent what changes.
+func (s *stream) open(hello *weftv1.Hello) error {
+	if err := s.identify(hello); err != nil {
+		return err
+	}
+	s.knows = understood(hello.GetCollections())
+	s.version = versionFor(s.knows)
+	if err := s.turn(); err != nil {
+		return err
+	}
+	err := s.settle(hello)
+	<-s.hub.hellos
+	if err != nil {
+		return err
+	}
+	return s.hub.enter(s, hello)
+}
+
+func (s *stream) identify(hello *weftv1.Hello) error {
+	name, err := s.hub.cfg.Identify(s.grpc.Context())
+	if err != nil {
+		if _, ok := status.FromError(err); ok {
+			return err
+		}
+		return refuse(codes.Unauthenticated, "no node's certificate: %v", err)
+	}
+	if name != hello.GetNode() {
+		return refuse(codes.PermissionDenied, "the certificate is node %s's, and it may not speak for %q", name, hello.GetNode())
+	}
+	for _, t := range []string{hello.GetMachine(), hello.GetBoot(), hello.GetVersion(), hello.GetEpoch()} {
+		if len(t) > maxText {
+			return refuse(codes.InvalidArgument, "hello has a text of %d bytes; at most %d are taken", len(t), maxText)
+		}
+	}
+	s.name, s.machine, s.boot = name, hello.GetMachine(), hello.GetBoot()
+	return nil
+}
+
+// turn waits until few enough others are being let in.
+func (s *stream) turn() error {
+	late := time.NewTimer(letInWait)
+	defer late.Stop()
+	select {
+	case s.hub.hellos <- struct{}{}:
+		return nil
+	case <-s.ctx.Done():
+		return s.reason()
+	case <-late.C:
+		return s.sendAway(backoffOverload, codes.ResourceExhausted, "too many agents come at once")
+	}
+}
+
+// sendAway asks the agent to come back later, and says why.
+func (s *stream) sendAway(seconds uint32, code codes.Code, why string) error {
+	told := make(chan struct{})
+	late := time.NewTimer(letInWait) // for an agent that does not read
+	defer late.Stop()
+	if s.hub.start(func() { _ = s.grpc.Send(backoff(seconds, why)); close(told) }) {
+		select {
+		case <-told:
+		case <-late.C:
+		}
+	}
+	return status.Error(code, why)
+}
+
+// settle gets the node its lease and stores its report. While the store is away,
+// a node that is known already is let in all the same: it only follows then.
+func (s *stream) settle(hello *weftv1.Hello) error {
+	spec, err := readReport(hello.GetReport())
+	if err != nil {
+		return refuse(codes.InvalidArgument, "hello's report: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, letInWork)
+	defer cancel()
+	s.node = s.hub.nodeOf(s.name)
+	err = s.storeReport(ctx, spec) // first: a lease depends on the node's addresses
+	if err == nil {
+		_, err = s.hub.cfg.Leases.Acquire(ctx, s.name, carried(hello.GetReport()))
+	}
+	if err == nil {
+		s.hub.awaitPeer(s.ctx, s.name)
+		return nil
+	}
+	if s.ctx.Err() != nil {
+		return s.reason()
+	}
+	if s.hub.isPeer(s.name) {
+		s.hub.cfg.Log.Warn("agent let in with what is known", "node", s.name, "err", err)
+		s.later(spec)
+		return nil
+	}
+	s.hub.cfg.Log.Warn("agent not let in", "node", s.name, "err", err, "retry", backoffLease*time.Second)
+	return s.sendAway(backoffLease, codes.ResourceExhausted, "no lease for node "+s.name+": "+err.Error())
+}
+
+// awaitPeer gives what was just written the time to come around, so that the
+// agent's first set is whole: it names the node itself.
+func (h *Hub) awaitPeer(ctx context.Context, name string) {
+	late := time.NewTimer(comeAround)
+	defer late.Stop()
+	for {
+		moved := h.progress.next()
+		if h.isPeer(name) {
+			return
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return
+		case <-late.C:
+			return
+		}
+	}
+}
+
+// carried reads the prefixes that a node says it was leased; allocation checks
+// whether it may have them.
+func carried(r *weftv1.NodeReport) []netip.Prefix {
+	var out []netip.Prefix
+	for _, t := range r.GetLease() {
+		if p, err := netip.ParsePrefix(t); err == nil && p == p.Masked() && len(out) < maxCarried {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// maxCarried bounds the prefixes that a node can carry along.
+const maxCarried = 64
+
+func (h *Hub) isPeer(name string) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	_, ok := h.objects[ref{intent.CollectionPeers, intent.PeerKey(name)}]
+	return ok
+}
+
+// enter makes a stream the one of its node, and marks what it has to be sent.
+func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || h.revision == 0 {
+		return errStopping
+	}
+	if old := h.streams[s.name]; old != nil {
+		s.node.replaced(old, s)
+		old.cut(refuse(codes.Aborted, "another stream of node %s came, from machine %s; the newest holds", s.name, s.machine))
+	}
+	h.streams[s.name] = s
+	missed, ok := h.missed(s, hello)
+	s.whole = !ok
+	for _, r := range missed {
+		s.dirty[r] = struct{}{}
+	}
+	remote := ""
+	if p, ok := peer.FromContext(s.grpc.Context()); ok && p.Addr != nil {
+		remote = p.Addr.String()
+	}
+	h.nodes[s.name] = s.node // Cut may have forgotten it
+	s.node.came(hello, remote)
+	h.observed.node(s.node)
+	h.progress.send()
+	h.cfg.Log.Info("agent came", "node", s.name, "conn", remote, "rev", hello.GetRevision(), "whole", s.whole)
+	return nil
+}
+
+// missed lists what changed since the agent was last told. It answers false if
+// only a full set will do. h.mu is held.
+func (h *Hub) missed(s *stream, hello *weftv1.Hello) ([]ref, bool) {
+	if hello.GetEpoch() != h.cfg.Epoch || hello.GetCompileVersion() != s.version || hello.GetRevision() > h.revision {
+		return nil, false
+	}
+	return h.history.since(hello.GetRevision())
+}
+
+// nodeOf answers with what is known of a node since the start.
+func (h *Hub) nodeOf(name string) *node {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.nodes[name]
+	if n == nil {
+		n = newNode(name)
+		h.nodes[name] = n
+	}
+	return n
+}

@@ -1,0 +1,254 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/compile"
+	"github.com/weft-net/weft/server/store"
+)
+
+// Mirror is the store's intent over one watch: store.Cache.
+type Mirror interface {
+	Subscribe(fn func(store.Batch)) (entries []store.Entry, revision int64, cancel func())
+	Get(key string) (store.Entry, bool)
+	Revision() int64
+}
+
+// Store is where reports and observations are written.
+type Store interface {
+	List(ctx context.Context, prefix string) ([]store.Entry, int64, error)
+	Commit(ctx context.Context, txn store.Txn) (int64, error)
+}
+
+// Leases gives a node its subnets.
+type Leases interface {
+	Acquire(ctx context.Context, node string, carried []netip.Prefix) ([]netip.Prefix, error)
+}
+
+// Config is what a Hub works with. Times of 0 are those of the contract.
+type Config struct {
+	Epoch  string // of the store: random, new after each restore
+	Mirror Mirror
+	Store  Store
+	Leases Leases
+	// Identify answers with the node that a stream's certificate names.
+	Identify func(ctx context.Context) (string, error)
+	Log      *slog.Logger
+
+	Heartbeat time.Duration // 3 s
+	Dead      time.Duration // 8 s without a message, or with one that is not taken
+	Refresh   time.Duration // 60 s between writes of a node that has nothing new to say
+	History   int           // changes that a returning agent may have missed: 16384
+	Hellos    int           // agents that are let in at one time: 64
+}
+
+func (c Config) withDefaults() Config {
+	fill(&c.Heartbeat, 3*time.Second)
+	fill(&c.Dead, 8*time.Second)
+	fill(&c.Refresh, time.Minute)
+	fill(&c.History, 1<<14)
+	fill(&c.Hellos, 64)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Hub holds all streams. It is safe for concurrent use.
+type Hub struct {
+	weftv1.UnimplementedNodeSyncServer
+	cfg Config
+
+	// compiling is held from an event's arrival until it is fanned out.
+	compiling sync.Mutex
+	compiler  *compile.Compiler
+
+	mu       sync.RWMutex // what follows; taken before a stream's or a node's
+	objects  map[ref]object
+	order    []ref // of objects, sorted
+	history  history
+	revision int64 // 0 until the first list
+	closed   bool
+	streams  map[string]*stream
+	nodes    map[string]*node // all that were seen since the start
+	problems []compile.Problem
+
+	progress signal // of the revision, and of what nodes have applied
+	hellos   chan struct{}
+	observed observer
+	work     sync.WaitGroup // the streams' goroutines
+}
+
+// New returns a Hub that knows nothing yet.
+func New(cfg Config) *Hub {
+	cfg = cfg.withDefaults()
+	return &Hub{
+		cfg:      cfg,
+		compiler: compile.New(),
+		objects:  map[ref]object{},
+		history:  history{limit: cfg.History},
+		streams:  map[string]*stream{},
+		nodes:    map[string]*node{},
+		progress: newSignal(),
+		hellos:   make(chan struct{}, cfg.Hellos),
+		observed: newObserver(),
+	}
+}
+
+// Run follows the store and writes observations until ctx ends. Streams are
+// served only while it runs; it cuts those that are left, and waits for them.
+func (h *Hub) Run(ctx context.Context) error {
+	cancel, err := h.follow()
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	h.observe(ctx)
+	h.mu.Lock()
+	h.closed = true
+	for _, s := range h.streams {
+		s.cut(errStopping)
+	}
+	h.mu.Unlock()
+	h.work.Wait()
+	final, done := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
+	defer done()
+	h.flush(final)
+	return ctx.Err()
+}
+
+// lastWrite bounds the writing of last observations when the server stops.
+const lastWrite = 2 * time.Second
+
+func (h *Hub) follow() (cancel func(), err error) {
+	h.compiling.Lock()
+	defer h.compiling.Unlock()
+	entries, revision, cancel := h.cfg.Mirror.Subscribe(h.take)
+	if revision == 0 {
+		cancel()
+		return nil, errors.New("push: the store is not mirrored yet")
+	}
+	events := make([]store.Event, 0, len(entries))
+	for _, e := range entries {
+		events = append(events, store.Event{Entry: e})
+	}
+	h.mu.Lock()
+	h.history.floor = revision // what was deleted before is unknown
+	h.mu.Unlock()
+	if err := h.fan(h.compiler.Apply(events), revision); err != nil {
+		cancel()
+		return nil, err
+	}
+	return cancel, nil
+}
+
+// take is called by the mirror with what changed.
+func (h *Hub) take(b store.Batch) {
+	h.compiling.Lock()
+	defer h.compiling.Unlock()
+	var revision int64
+	for _, e := range b.Events {
+		revision = max(revision, e.Revision)
+	}
+	if err := h.fan(h.compiler.Apply(b.Events), revision); err != nil {
+		h.cfg.Log.Error("intent not encoded", "err", err)
+	}
+}
+
+// fan brings changes to all streams: each object is encoded here, once.
+func (h *Hub) fan(changes []compile.Change, revision int64) error {
+	encoded := make([]object, len(changes))
+	for i, c := range changes {
+		if c.Gone {
+			continue
+		}
+		var err error
+		if encoded[i], err = newObject(c.Object); err != nil {
+			return fmt.Errorf("%w (object %s)", err, c.Key)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, c := range changes {
+		r := ref{c.Collection, c.Key}
+		old, had := h.objects[r]
+		h.put(r, encoded[i], c.Gone)
+		if c.Revision > h.history.floor {
+			h.history.add(revision, r)
+		}
+		for name, s := range h.streams {
+			if c.Audience.Has(name) || had && old.Audience.Has(name) {
+				s.mark(r)
+			}
+		}
+	}
+	h.revision = max(h.revision, revision)
+	h.problems = h.compiler.Problems()
+	for _, s := range h.streams {
+		s.kick()
+	}
+	h.progress.send()
+	return nil
+}
+
+// put keeps objects and their order. h.mu is held.
+func (h *Hub) put(r ref, o object, gone bool) {
+	i, found := slices.BinarySearchFunc(h.order, r, ref.compare)
+	switch {
+	case gone && found:
+		delete(h.objects, r)
+		h.order = slices.Delete(h.order, i, i+1)
+	case !gone && !found:
+		h.order = slices.Insert(h.order, i, r)
+	}
+	if !gone {
+		h.objects[r] = o
+	}
+}
+
+// next is what a stream sends now: everything dirty, as of one revision, and
+// then Complete; nothing if there is nothing new. It says whether objects are
+// among it.
+func (h *Hub) next(s *stream) (messages []*weftv1.SyncResponse, revision int64, objects bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	whole, dirty := s.dirtied()
+	switch {
+	case whole:
+		messages = append(messages, bracket(weftv1.ReplaceAll_PHASE_BEGIN))
+		for _, r := range h.order {
+			if o := h.objects[r]; s.wants(o) {
+				messages = append(messages, o.frame)
+			}
+		}
+		messages = append(messages, bracket(weftv1.ReplaceAll_PHASE_END))
+	default:
+		for _, r := range dirty {
+			if o, ok := h.objects[r]; ok && s.wants(o) {
+				messages = append(messages, o.frame)
+			} else if s.understands(r.collection) {
+				messages = append(messages, deletion(r, h.revision))
+			}
+		}
+	}
+	if len(messages) == 0 && h.revision == s.sent() {
+		return nil, h.revision, false
+	}
+	objects = len(messages) > 0
+	return append(messages, complete(h.cfg.Epoch, h.revision, s.version)), h.revision, objects
+}

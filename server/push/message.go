@@ -1,0 +1,106 @@
+package push
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/compile"
+	"google.golang.org/protobuf/proto"
+)
+
+// schemas is what this release sends: of each collection, the schema.
+var schemas = []struct {
+	collection string
+	schema     uint32
+}{
+	{intent.CollectionCluster, intent.SchemaCluster},
+	{intent.CollectionPeers, intent.SchemaPeers},
+}
+
+// object is one object, encoded.
+type object struct {
+	compile.Object
+	frame *weftv1.SyncResponse
+}
+
+func newObject(o compile.Object) (object, error) {
+	f, err := frame(&weftv1.SyncResponse{Message: &weftv1.SyncResponse_Set{Set: toSet(o.Object)}})
+	return object{Object: o, frame: f}, err
+}
+
+func toSet(o intent.Object) *weftv1.Set {
+	return &weftv1.Set{Collection: o.Collection, Key: o.Key, Revision: o.Revision, Value: o.Value}
+}
+
+// frame encodes a message once for many streams: it answers one whose only
+// content is those bytes, as unknown fields, which marshalling copies as they
+// are (protobuf: "unknown fields are preserved"). Marshalling a message that
+// nobody changes is safe from many goroutines.
+func frame(m *weftv1.SyncResponse) (*weftv1.SyncResponse, error) {
+	b, err := proto.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("push: encode: %w", err)
+	}
+	out := &weftv1.SyncResponse{}
+	out.ProtoReflect().SetUnknown(b)
+	return out, nil
+}
+
+func deletion(r ref, rev int64) *weftv1.SyncResponse {
+	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Delete{Delete: &weftv1.Delete{Collection: r.collection, Key: r.key, Revision: rev}}}
+}
+
+func bracket(p weftv1.ReplaceAll_Phase) *weftv1.SyncResponse {
+	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_ReplaceAll{ReplaceAll: &weftv1.ReplaceAll{Phase: p}}}
+}
+
+func complete(epoch string, rev int64, version uint32) *weftv1.SyncResponse {
+	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Complete{Complete: &weftv1.Complete{Epoch: epoch, Revision: rev, CompileVersion: version}}}
+}
+
+func beat(sequence int64) *weftv1.SyncResponse {
+	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Heartbeat{Heartbeat: &weftv1.Heartbeat{Sequence: sequence}}}
+}
+
+func backoff(seconds uint32, reason string) *weftv1.SyncResponse {
+	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Backoff{Backoff: &weftv1.Backoff{Seconds: seconds, Reason: reason}}}
+}
+
+// understood lists the collections that an agent can be sent.
+func understood(cs []*weftv1.CollectionVersion) []string {
+	var out []string
+	for _, s := range schemas {
+		if slices.ContainsFunc(cs, func(c *weftv1.CollectionVersion) bool {
+			return c.GetCollection() == s.collection && c.GetSchema() >= s.schema
+		}) {
+			out = append(out, s.collection)
+		}
+	}
+	return out
+}
+
+func allCollections() []string {
+	var out []string
+	for _, s := range schemas {
+		out = append(out, s.collection)
+	}
+	return out
+}
+
+// versionFor is the compile version of what an agent is sent. One that does not
+// understand everything gets a version of its own, so that it asks for a full
+// set once it has been upgraded and does: its revision alone would not tell what
+// it was never sent. Agents compare versions and do not interpret them.
+func versionFor(collections []string) uint32 {
+	if len(collections) == len(schemas) {
+		return intent.CompileVersion
+	}
+	h := fnv.New32a()
+	for _, c := range collections {
+		h.Write([]byte(c + "\n"))
+	}
+	return 1<<31 | h.Sum32()<<8>>1 | intent.CompileVersion&0x7f
+}

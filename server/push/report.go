@@ -1,0 +1,144 @@
+package push
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
+)
+
+// Bounds on a report.
+const (
+	maxAddresses  = 64
+	maxReport     = 96 << 10 // bytes as stored, below what compile takes of one piece
+	reportSubject = "report" // of problems
+)
+
+// readReport is the only validation of what a node says of itself.
+func readReport(r *weftv1.NodeReport) (kind.ReportSpec, error) {
+	if r == nil {
+		return kind.ReportSpec{}, errors.New("is missing")
+	}
+	if len(r.GetAddresses()) == 0 || len(r.GetAddresses()) > maxAddresses {
+		return kind.ReportSpec{}, fmt.Errorf("%d addresses: want 1 to %d", len(r.GetAddresses()), maxAddresses)
+	}
+	underlay, err := intent.DecodeUnderlay(r.GetAddresses())
+	if err != nil {
+		return kind.ReportSpec{}, err
+	}
+	mac, err := intent.ParseMAC(r.GetVtepMac())
+	if err != nil {
+		return kind.ReportSpec{}, err
+	}
+	spec := kind.ReportSpec{Labels: r.GetLabels()}
+	if mac != (intent.MAC{}) {
+		spec.VTEP = mac.String()
+	}
+	for _, u := range underlay {
+		if a := u.Addr.Addr(); a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+			return kind.ReportSpec{}, fmt.Errorf("addresses: %v is no address that a peer can send to", a)
+		}
+		spec.Addresses = append(spec.Addresses, kind.ReportAddress{Address: u.Addr, Device: u.Device, MTU: u.MTU})
+	}
+	if len(r.GetExternalAddresses()) > maxAddresses {
+		return kind.ReportSpec{}, fmt.Errorf("%d external addresses: at most %d", len(r.GetExternalAddresses()), maxAddresses)
+	}
+	for _, t := range r.GetExternalAddresses() {
+		a, err := netip.ParseAddr(t)
+		if err != nil || a.Is4In6() {
+			return kind.ReportSpec{}, fmt.Errorf("external_addresses: %q is not an address", t)
+		}
+		spec.External = append(spec.External, a)
+	}
+	return spec, nil
+}
+
+// report takes a later report in. A bad one is a problem of the node, and the
+// last good one stands.
+func (s *stream) report(r *weftv1.NodeReport) {
+	spec, err := readReport(r)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(s.ctx, letInWork)
+		defer cancel()
+		if err := s.storeReport(ctx, spec); err != nil {
+			s.hub.cfg.Log.Warn("report not stored", "node", s.name, "err", err, "retry", writeEvery)
+			s.later(spec)
+		}
+	}
+	if s.node.note(reportSubject, err, "peers keep what the last good report said; are agent and server of fitting versions?") {
+		s.hub.observed.node(s.node)
+	}
+}
+
+// storeReport writes the report if it is another than is stored: each write
+// wakes every agent.
+func (s *stream) storeReport(ctx context.Context, spec kind.ReportSpec) error {
+	return s.hub.storeReport(ctx, s.node, spec)
+}
+
+func (h *Hub) storeReport(ctx context.Context, n *node, spec kind.ReportSpec) error {
+	b, err := kind.Encode(kind.Report, kind.Metadata{Name: n.name}, spec)
+	if err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	if len(b) > maxReport {
+		return fmt.Errorf("push: report of %d bytes; at most %d are taken: use fewer or shorter labels", len(b), maxReport)
+	}
+	n.storing.Lock() // one writer a node: the last report must be the last write
+	defer n.storing.Unlock()
+	n.pending = nil
+	key := kind.Key(kind.Report, "", n.name)
+	last := n.stored
+	if h.cfg.Mirror.Revision() >= n.storedRev { // it has seen our last write
+		e, _ := h.cfg.Mirror.Get(key)
+		last = e.Value
+	}
+	if bytes.Equal(last, b) {
+		return nil
+	}
+	rev, err := h.cfg.Store.Commit(ctx, store.Txn{Then: []store.Write{{Key: key, Value: b}}})
+	if err != nil {
+		return fmt.Errorf("push: store the report of node %s: %w", n.name, err)
+	}
+	n.stored, n.storedRev = b, rev
+	return nil
+}
+
+// later keeps a report that the store did not take, for the observer to try.
+func (s *stream) later(spec kind.ReportSpec) {
+	s.node.storing.Lock()
+	s.node.pending = &spec
+	s.node.storing.Unlock()
+	s.hub.observed.node(s.node)
+}
+
+// retry stores a report that was kept. It answers false while it still is.
+func (h *Hub) retry(ctx context.Context, n *node) bool {
+	n.storing.Lock()
+	spec := n.pending
+	n.storing.Unlock()
+	if spec == nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, letInWork)
+	defer cancel()
+	if err := h.storeReport(ctx, n, *spec); err != nil {
+		n.storing.Lock()
+		if n.pending == nil {
+			n.pending = spec
+		}
+		n.storing.Unlock()
+		return false
+	}
+	return true
+}
+
+// writeEvery is the least time between two writes of a node's observation.
+const writeEvery = time.Second
