@@ -146,7 +146,9 @@ func TestEndpoints(t *testing.T) {
 			{"one more", func() { a.endpoints(false, nil, "n1/c3/eth0") }, "n1/c1/eth0 n1/c2/eth0 n1/c3/eth0 n10/other/eth0"},
 			{"one less", func() { a.endpoints(false, []string{"n1/c1/eth0", "n1/unknown/eth0"}) }, "n1/c2/eth0 n1/c3/eth0 n10/other/eth0"},
 			{"another's", func() { a.endpoints(false, []string{"n10/other/eth0"}, "n10/mine/eth0", "n1/c4/eth0") }, "n1/c2/eth0 n1/c3/eth0 n1/c4/eth0 n10/other/eth0"},
-			{"odd keys", func() { a.endpoints(false, nil, "", "n1", "n1/", "n1//eth0", "n1/c9/", "n1/a/b/c", "n1/"+strings.Repeat("x", 600)+"/eth0") }, "n1/c2/eth0 n1/c3/eth0 n1/c4/eth0 n10/other/eth0"},
+			{"odd keys", func() {
+				a.endpoints(false, nil, "", "n1", "n1/", "n1//eth0", "n1/c9/", "n1/a/b/c", "n1/"+strings.Repeat("x", 600)+"/eth0")
+			}, "n1/c2/eth0 n1/c3/eth0 n1/c4/eth0 n10/other/eth0"},
 			{"moved in one delta", func() { a.endpoints(false, []string{"n1/c2/eth0"}, "n1/c2/eth0") }, "n1/c2/eth0 n1/c3/eth0 n1/c4/eth0 n10/other/eth0"},
 			{"none left", func() { a.endpoints(true, nil) }, "n10/other/eth0"},
 		} {
