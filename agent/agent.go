@@ -1,0 +1,141 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/agent/local"
+	"github.com/weft-net/weft/agent/overlay"
+	"github.com/weft-net/weft/agent/pod"
+	"github.com/weft-net/weft/agent/reconcile"
+	"github.com/weft-net/weft/agent/uplink"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+	"golang.org/x/sync/errgroup"
+)
+
+// patience is how long systemd waits for a fabric that no server describes: what
+// starts after the agent must not wait for ever.
+const patience = 10 * time.Second
+
+// agent is all rooms of one node.
+type agent struct {
+	cfg      Config
+	log      *slog.Logger
+	release  string // of the kernel
+	dir      *datadir.Dir
+	kernel   *kernel.Kernel
+	settings *settings
+	uplink   *uplink.Uplink
+	host     *host
+	pods     *pod.Keeper
+	loop     *reconcile.Loop
+	overlay  overlay.Cache // the loop's goroutine has it
+
+	dirty     chan struct{} // room for one: something to show
+	readyOnce sync.Once
+
+	mu    sync.Mutex
+	found map[string][]intent.Problem // by the part of the root that found them
+}
+
+// Run keeps the node until ctx ends. It leaves everything in the kernel in place.
+func Run(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.normalize()
+	if err != nil {
+		return err
+	}
+	a := &agent{cfg: cfg, log: cfg.Log, release: kernelRelease(), dirty: make(chan struct{}, 1), found: map[string][]intent.Problem{}}
+	if a.dir, err = datadir.Open(cfg.DataDir); err != nil {
+		return err
+	}
+	defer a.dir.Close()
+	if a.kernel, err = kernel.Open(a.log); err != nil {
+		return err
+	}
+	defer a.kernel.Close()
+	if err := a.open(); err != nil {
+		return err
+	}
+	return a.serve(ctx)
+}
+
+// open makes the rooms. Each may ask the others from its first goroutine on, so
+// none runs before all are there.
+func (a *agent) open() (err error) {
+	boot, err := a.cfg.boot()
+	if err != nil {
+		return err
+	}
+	if a.settings, err = openSettings(a.dir, a.log); err != nil {
+		return err
+	}
+	if a.uplink, err = uplink.New(a.dir, uplink.Config{
+		Node: a.cfg.NodeName, Servers: a.cfg.Servers, Token: a.cfg.token(), Labels: a.cfg.NodeLabels,
+		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged,
+	}); err != nil {
+		return err
+	}
+	n, _ := a.uplink.Intent()
+	self, _ := n.Self()
+	a.host = &host{
+		cfg: a.cfg, kernel: a.kernel, settings: a.settings, log: a.log, kicks: make(chan struct{}, 1),
+		changed: a.underlayChanged, seen: view{underlay: self.Underlay},
+	}
+	a.loop = reconcile.New(reconcile.Config{Kernel: careful{a.kernel, a.settings}, Plan: a.plan, Log: a.log, OnTurn: a.touch})
+	namespaces, err := pod.HostNamespaces()
+	if err != nil {
+		return err
+	}
+	a.pods, err = pod.Open(pod.Config{
+		Dir: a.dir.Path("pods"), Boot: boot, Node: a.podNode, Kernel: a.kernel, Loop: a.loop,
+		Namespaces: namespaces, Log: a.log, OnChange: a.touch,
+	})
+	return err
+}
+
+// serve runs all rooms until one fails or ctx ends.
+func (a *agent) serve(ctx context.Context) error {
+	agentSocket, err := local.Listen(filepath.Join(a.cfg.RunDir, "agent.sock"), local.AgentMode)
+	if err != nil {
+		return err
+	}
+	cniSocket, err := local.Listen(a.cniSocket(), local.CNIMode)
+	if err != nil {
+		agentSocket.Close()
+		return err
+	}
+	if a.cfg.CNIBinDir != "" {
+		if err := installPlugin(a.cfg.CNIBinDir); err != nil {
+			return err
+		}
+	}
+	if _, err := a.host.look(ctx, time.Now()); err != nil {
+		return err
+	}
+	a.report()
+	a.log.Info("agent started", note.Node, a.cfg.NodeName, "version", a.cfg.Version)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.kernel.Watch(ctx, a.kernelChanged) })
+	g.Go(func() error { return a.host.run(ctx) })
+	g.Go(func() error { return a.uplink.Run(ctx) })
+	g.Go(func() error { return a.loop.Run(ctx) })
+	g.Go(func() error { return a.pods.Run(ctx) })
+	g.Go(func() error { return a.answers().Serve(ctx, agentSocket) })
+	g.Go(func() error { return local.CNI{Handler: a.pods, Log: a.log}.Serve(ctx, cniSocket) })
+	g.Go(func() error { return a.show(ctx) })
+	g.Go(func() error { return a.serveMetrics(ctx) })
+	g.Go(func() error { return a.watchdog(ctx) })
+	g.Go(func() error {
+		if pause(ctx, patience) {
+			a.ready("no intent yet; the agent goes on trying")
+		}
+		return nil
+	})
+	return g.Wait()
+}

@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/weft-net/weft/agent/uplink"
+	"github.com/weft-net/weft/proto/join"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// Defaults of folders and files.
+const (
+	DefaultDataDir = "/var/lib/weft/agent"
+	DefaultRunDir  = "/run/weft"
+	DefaultBootID  = "/proc/sys/kernel/random/boot_id"
+	DefaultMetrics = "localhost:7447"
+
+	// Auto lets the agent find a folder or decide a setting; None switches it off.
+	Auto = "auto"
+	None = "none"
+	on   = "on"
+	off  = "off"
+
+	maxNodeName = 63 // bytes of a DNS label (RFC 1035, section 2.3.4)
+)
+
+// Config is what an operator says about one node.
+type Config struct {
+	Servers   []string // https://HOST:PORT
+	Token     note.Secret
+	TokenFile string
+
+	NodeName    string
+	NodeIPs     []netip.Addr
+	ExternalIPs []netip.Addr
+	NodeLabels  map[string]string
+	Iface       string
+	IfaceRegex  string
+	CanReach    netip.Addr
+
+	DataDir       string
+	RunDir        string
+	BootIDFile    string
+	CNIConfDir    string // Auto, None or a folder
+	CNIBinDir     string // weft-cni is copied there if given
+	MetricsListen string // empty: no metrics
+	ChecksumOff   string // Auto, on or off: transmit checksum offload of VXLAN devices
+
+	Version string
+	Log     *slog.Logger
+}
+
+var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+
+// normalize fills defaults and refuses what cannot work, all of it at once being
+// less useful here than the first thing with its remedy.
+func (c Config) normalize() (Config, error) {
+	c.DataDir, c.RunDir = or(c.DataDir, DefaultDataDir), or(c.RunDir, DefaultRunDir)
+	c.BootIDFile = or(c.BootIDFile, DefaultBootID)
+	c.CNIConfDir, c.ChecksumOff = or(c.CNIConfDir, Auto), or(c.ChecksumOff, Auto)
+	var err error
+	if c.RunDir, err = filepath.Abs(c.RunDir); err != nil { // the conflist names the socket by it
+		return c, fmt.Errorf("agent: --run-dir: %w", err)
+	}
+	if c.NodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return c, fmt.Errorf("agent: this host has no name: %w; give one with --node-name", err)
+		}
+		c.NodeName = strings.ToLower(host)
+	}
+	if !nodeName.MatchString(c.NodeName) || len(c.NodeName) > maxNodeName {
+		return c, fmt.Errorf("agent: node name %q: lower case letters, digits, '-' and '.', at most %d; give one with --node-name", c.NodeName, maxNodeName)
+	}
+	if len(c.Servers) == 0 {
+		return c, fmt.Errorf("agent: no server is given; use --server https://HOST:7443")
+	}
+	for i, s := range c.Servers {
+		if c.Servers[i], err = uplink.ParseServer(s); err != nil {
+			return c, err
+		}
+	}
+	if _, err := regexp.Compile(c.IfaceRegex); err != nil {
+		return c, fmt.Errorf("agent: --iface-regex: %w", err)
+	}
+	switch c.ChecksumOff {
+	case Auto, on, off:
+	default:
+		return c, fmt.Errorf("agent: --vxlan-checksum-offload %q: auto, on or off", c.ChecksumOff)
+	}
+	if c.Token != "" && c.TokenFile != "" {
+		return c, fmt.Errorf("agent: --token and --token-file are both given; keep the file")
+	}
+	if c.Token != "" {
+		if _, err := join.ParseToken(c.Token.Reveal()); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// token returns what the node joins with, read anew at each try, or nil.
+func (c Config) token() func() (join.Token, error) {
+	switch {
+	case c.TokenFile != "":
+		return func() (join.Token, error) { return join.LoadToken(c.TokenFile) }
+	case c.Token != "":
+		return func() (join.Token, error) { return join.ParseToken(c.Token.Reveal()) }
+	}
+	return nil
+}
+
+// boot is the kernel's boot id; empty if it cannot be known.
+func (c Config) boot() (string, error) {
+	b, err := os.ReadFile(c.BootIDFile)
+	if err != nil {
+		return "", fmt.Errorf("agent: boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// machine is the content of /etc/machine-id (machine-id(5)); empty if there is none.
+func machine() string {
+	b, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b[:min(len(b), 64)]))
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,122 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/proto/intent"
+)
+
+const (
+	conflistName = "05-weft.conflist"
+	pluginName   = "weft-cni"
+)
+
+// confDirs are where container runtimes look, the first that exists is taken.
+// K3s has its own below its data folder; RKE2 and containerd share the usual one.
+var confDirs = []string{"/var/lib/rancher/k3s/agent/etc/cni/net.d", "/etc/cni/net.d"}
+
+// findConfDir resolves --cni-conf-dir; empty means that there is none.
+func findConfDir(flag string) string {
+	switch flag {
+	case None:
+		return ""
+	case Auto:
+		i := slices.IndexFunc(confDirs, func(d string) bool { fi, err := os.Stat(d); return err == nil && fi.IsDir() })
+		if i < 0 {
+			return ""
+		}
+		return confDirs[i]
+	}
+	return flag
+}
+
+// conflist is the network configuration list of the node. Runtimes before CNI
+// 1.1 know no cniVersions and read cniVersion, which 1.0 runtimes must accept.
+func conflist(socket string) ([]byte, error) {
+	type plugin struct {
+		Type         string          `json:"type"`
+		Socket       string          `json:"socket"`
+		Capabilities map[string]bool `json:"capabilities"`
+	}
+	list := struct {
+		CNIVersion  string   `json:"cniVersion"`
+		CNIVersions []string `json:"cniVersions"`
+		Name        string   `json:"name"`
+		Plugins     []plugin `json:"plugins"`
+	}{
+		"1.0.0", []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"}, "weft",
+		[]plugin{{pluginName, socket, map[string]bool{"portMappings": true, "bandwidth": true, "ips": true, "mac": true, "dns": true}}},
+	}
+	b, err := json.MarshalIndent(list, "", "  ")
+	return append(b, '\n'), err
+}
+
+// writeConflist keeps the configuration as it should be. The folder is made if
+// it was named.
+func writeConflist(dir, socket string) error {
+	want, err := conflist(socket)
+	if err != nil {
+		return fmt.Errorf("agent: CNI configuration: %w", err)
+	}
+	path := filepath.Join(dir, conflistName)
+	if have, err := os.ReadFile(path); err == nil && string(have) == string(want) {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("agent: CNI configuration: %w; choose a folder with --cni-conf-dir, or none", err)
+	}
+	return datadir.WriteFile(path, want, 0o644)
+}
+
+// shadowed names the first configuration that a runtime would take before ours:
+// runtimes take the first file by name (libcni, ConfFiles).
+func shadowed(dir string) []intent.Problem {
+	entries, err := os.ReadDir(dir) // sorted by name
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		if e.Name() >= conflistName || e.IsDir() || !slices.Contains([]string{".conf", ".conflist", ".json"}, ext) {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		return []intent.Problem{{
+			Subject: path,
+			Cause:   "it sorts before " + conflistName + ": the container runtime uses it and not weft",
+			Remedy:  "if pods should be weft's: mv " + path + " " + path + ".off",
+		}}
+	}
+	return nil
+}
+
+// installPlugin copies weft-cni from beside the agent into the runtime's folder.
+func installPlugin(dir string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("agent: --cni-bin-dir: %w", err)
+	}
+	from, to := filepath.Join(filepath.Dir(self), pluginName), filepath.Join(dir, pluginName)
+	want, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("agent: --cni-bin-dir: %w; it must lie beside the agent", err)
+	}
+	have, err := os.ReadFile(to)
+	if err == nil && string(have) == string(want) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("agent: --cni-bin-dir: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("agent: --cni-bin-dir: %w", err)
+	}
+	return datadir.WriteFile(to, want, 0o755)
+}

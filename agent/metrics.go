@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+)
+
+// gauge is one line of Prometheus' text format, version 0.0.4. Writing it by hand
+// spares the agent a library, its registry and its megabytes.
+type gauge struct {
+	name, help string
+	value      float64
+}
+
+func (a *agent) gauges() []gauge {
+	n, _ := a.uplink.Intent()
+	line := a.uplink.Status()
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	connected := 0.0
+	if line.Server != "" {
+		connected = 1
+	}
+	return []gauge{
+		{"weft_agent_revision", "Revision of the intent held.", float64(line.Revision)},
+		{"weft_agent_applied_revision", "Revision that the kernel is at.", float64(a.loop.Applied())},
+		{"weft_agent_server_connected", "1 while a server is in use.", connected},
+		{"weft_agent_server_heard_timestamp_seconds", "When a server was last heard, Unix time.", seconds(line.Heard)},
+		{"weft_agent_certificate_end_timestamp_seconds", "When the node's certificate ends, Unix time.", seconds(line.CertificateEnd)},
+		{"weft_agent_peers", "Nodes of the fabric, this one among them.", float64(len(n.Peers))},
+		{"weft_agent_endpoints", "Pods attached.", float64(len(a.pods.Endpoints()))},
+		{"weft_agent_problems", "Problems that status lists.", float64(len(a.uplink.Problems()))},
+		{"weft_agent_heals_recent", "Repairs remembered.", float64(len(a.loop.Heals()))},
+		{"weft_agent_heap_bytes", "Bytes of live heap objects.", float64(mem.HeapAlloc)},
+		{"weft_agent_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},
+	}
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+func expose(w io.Writer, version string, gauges []gauge) {
+	fmt.Fprintf(w, "# HELP weft_agent_info The release.\n# TYPE weft_agent_info gauge\nweft_agent_info{version=%q} 1\n", version)
+	for _, g := range gauges {
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s gauge\n%s %g\n", g.name, g.help, g.name, g.name, g.value)
+	}
+}
+
+func (a *agent) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		expose(w, a.cfg.Version, a.gauges())
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		a.problems() // every room answers
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !a.inPlace() {
+			http.Error(w, "no intent with a lease has been applied yet", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	return mux
+}
+
+// serveMetrics answers until ctx ends. That the port is taken is no reason to
+// leave the node alone.
+func (a *agent) serveMetrics(ctx context.Context) error {
+	if a.cfg.MetricsListen == "" {
+		return nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", a.cfg.MetricsListen)
+	if err != nil {
+		a.log.Error("metrics not served", note.Err, err, note.Do, "free the port, or choose another with --metrics-listen")
+		return nil
+	}
+	s := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("agent: metrics: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/weft-net/weft/agent/uplink"
+	"github.com/weft-net/weft/proto/cniwire"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// show tells the world how the node is, after every change: servers, node.env,
+// the container runtime, systemd.
+func (a *agent) show(ctx context.Context) error {
+	for {
+		a.showOnce()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.dirty:
+		}
+	}
+}
+
+func (a *agent) showOnce() {
+	a.uplink.Applied(a.loop.Applied())
+	a.uplink.SetEndpoints(a.endpoints())
+	n, _ := a.withUnderlay()
+	var problems []intent.Problem
+	if err := writeEnv(a.cfg.RunDir, nodeEnv(n, a.host.view().underlay)); err != nil {
+		problems = append(problems, intent.Problem{Subject: filepath.Join(a.cfg.RunDir, envName), Cause: err.Error(), Remedy: "make the run folder writable"})
+	}
+	problems = append(problems, a.configureRuntime()...)
+	a.setProblems("show", problems)
+	a.uplink.SetProblems(a.problems())
+	if a.inPlace() {
+		a.ready("the fabric is up")
+	}
+}
+
+// inPlace tells whether some intent with a lease has been applied.
+func (a *agent) inPlace() bool {
+	n, _ := a.uplink.Intent()
+	self, _ := n.Self()
+	return len(self.Lease) > 0 && a.loop.Applied() > 0
+}
+
+// ready tells systemd once.
+func (a *agent) ready(why string) {
+	a.readyOnce.Do(func() {
+		a.log.Info("agent ready", "why", why)
+		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+			a.log.Warn("systemd not notified", note.Err, err)
+		}
+	})
+}
+
+// configureRuntime writes the CNI configuration once an ADD would succeed, and
+// leaves it from then on: a runtime without configuration evicts its node.
+func (a *agent) configureRuntime() []intent.Problem {
+	dir := findConfDir(a.cfg.CNIConfDir)
+	if dir == "" {
+		return nil
+	}
+	if err := a.pods.Status(cniwire.Request{Verb: cniwire.Status}); err == nil {
+		if err := writeConflist(dir, a.cniSocket()); err != nil {
+			return []intent.Problem{{Subject: filepath.Join(dir, conflistName), Cause: err.Error(), Remedy: "make the folder writable, or choose another with --cni-conf-dir"}}
+		}
+	}
+	return shadowed(dir)
+}
+
+func (a *agent) endpoints() []uplink.Endpoint {
+	var out []uplink.Endpoint
+	for _, e := range a.pods.Endpoints() {
+		out = append(out, uplink.Endpoint(e))
+	}
+	return out
+}
+
+// setProblems replaces what one part of the root found.
+func (a *agent) setProblems(source string, ps []intent.Problem) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.found[source] = ps
+}
+
+// problems gathers what every room has to complain of.
+func (a *agent) problems() []intent.Problem {
+	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, source := range []string{"plan", "show"} {
+		out = append(out, a.found[source]...)
+	}
+	return out
+}
+
+// report tells peers how to reach this node.
+func (a *agent) report() {
+	v := a.host.view()
+	a.uplink.SetReport(uplink.Report{
+		Underlay: v.underlay, External: a.cfg.ExternalIPs, VTEP: a.uplink.VTEP(),
+		Capabilities: []string{"vxlan", "nftables"}, Labels: a.cfg.NodeLabels, Kernel: a.release,
+	})
+}
+
+// watchdog tells systemd that the agent is alive, which it proves by asking the
+// loop, the pods and the uplink: each answers under its own lock.
+func (a *agent) watchdog(ctx context.Context) error {
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || every == 0 {
+		return err
+	}
+	for pause(ctx, every/3) {
+		a.problems()
+		a.uplink.Status()
+		if _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); err != nil {
+			return errors.Join(errors.New("agent: systemd's watchdog"), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/local"
+	"github.com/weft-net/weft/agent/pod"
+	"github.com/weft-net/weft/proto/intent"
+)
+
+func (a *agent) cniSocket() string { return filepath.Join(a.cfg.RunDir, "cni.sock") }
+
+// touch says that there may be something to show.
+func (a *agent) touch() {
+	select {
+	case a.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// links are the kinds whose events may concern the uplink or pods' devices.
+var links = datapath.Of(datapath.KindLink, datapath.KindAddr)
+
+func (a *agent) kernelChanged(kinds datapath.Kinds) {
+	a.loop.Kick(kinds)
+	if kinds&links != 0 {
+		a.host.kick()
+		a.pods.Kick()
+	}
+}
+
+// intentChanged runs when the uplink holds another intent.
+func (a *agent) intentChanged() {
+	a.loop.Kick(0) // plan again; the kernel is as it was
+	a.touch()
+}
+
+// underlayChanged runs when the node's addresses or their MTU are others.
+func (a *agent) underlayChanged() {
+	a.report()
+	a.loop.Kick(0)
+	a.touch()
+}
+
+// podNode is what attaching a pod needs of the intent.
+func (a *agent) podNode() (pod.Node, bool) {
+	n, _ := a.withUnderlay()
+	return pod.NodeOf(n)
+}
+
+// answers is what agent.sock tells.
+func (a *agent) answers() *local.Agent {
+	return &local.Agent{
+		Version: a.cfg.Version, Line: a.uplink, Loop: a.loop, Intent: a.withUnderlay,
+		Underlay: func() []intent.Underlay { return a.host.view().underlay }, Endpoints: a.endpoints, Heals: a.heals,
+		Kernel: func(ctx context.Context) (datapath.State, error) { return a.kernel.Observe(ctx, datapath.AllKinds) },
+	}
+}
+
+func (a *agent) heals() []local.Heal {
+	var out []local.Heal
+	for _, h := range a.loop.Heals() {
+		out = append(out, local.Heal{At: h.At, Step: h.Step, Took: h.Took})
+	}
+	slices.Reverse(out) // newest first
+	return out
+}
+
+// pause waits for d and tells whether ctx still stands.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,7 @@
+// Weft-agent keeps one node's share of the fabric: flags, environment and file
+// become an agent.Config, and agent.Run does the rest.
+//
+//	weft-agent           runs the agent
+//	weft-agent cleanup   removes from the host all that is weft's
+//	weft-agent version   prints the release
+package main

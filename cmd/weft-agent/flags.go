@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"github.com/weft-net/weft/agent"
+	"github.com/weft-net/weft/cmd/internal/config"
+)
+
+const usage = `weft-agent keeps this node's share of the fabric.
+
+  weft-agent --server https://HOST:7443 --token-file FILE
+  weft-agent cleanup [--purge]   remove from this host all that is weft's
+  weft-agent version
+
+Every flag is also a key of /etc/weft/agent.yaml and, as WEFT_NODE_NAME for
+--node-name, a variable of the environment. Flags beat environment beat file.
+
+%s`
+
+// spellings are K3s's names for flags of ours.
+var spellings = map[string]string{
+	"flannel-iface": "iface",
+}
+
+// options are flags on their way to a Config.
+type options struct {
+	set     *pflag.FlagSet
+	cfg     agent.Config
+	version bool
+	debug   bool
+
+	nodeIPs, externalIPs, labels []string
+	canReach                     string
+	used                         map[string]bool // K3s spellings
+}
+
+func newOptions() *options {
+	o := &options{set: pflag.NewFlagSet("weft-agent", pflag.ContinueOnError), used: map[string]bool{}}
+	f := o.set
+	f.SetOutput(io.Discard)
+	f.SortFlags = false
+	f.StringSliceVar(&o.cfg.Servers, "server", nil, "a control server, as https://`HOST:7443`; several are tried in turn")
+	config.SecretVar(f, &o.cfg.Token, "token", "what the node joins with; better in a file")
+	f.StringVar(&o.cfg.TokenFile, "token-file", "", "`file` with the token; it is needed until the node has joined")
+	f.StringVar(&o.cfg.NodeName, "node-name", "", "`name` of the node (default: the host's, in lower case)")
+	f.StringSliceVar(&o.nodeIPs, "node-ip", nil, "`address` on the network below, one a family, the preferred first")
+	f.StringSliceVar(&o.externalIPs, "node-external-ip", nil, "`address` by which others reach the node from outside")
+	f.StringSliceVar(&o.labels, "node-label", nil, "`key=value` told to the servers")
+	f.StringVar(&o.cfg.Iface, "iface", "", "`device` or address of the network below")
+	f.StringVar(&o.cfg.IfaceRegex, "iface-regex", "", "`expression` that its device or address matches (RE2)")
+	f.StringVar(&o.canReach, "iface-can-reach", "", "`address` towards which its device leads")
+	f.StringVar(&o.cfg.DataDir, "data-dir", agent.DefaultDataDir, "`folder` of the node's key, last intent and pod records")
+	f.StringVar(&o.cfg.RunDir, "run-dir", agent.DefaultRunDir, "`folder` of agent.sock, cni.sock and node.env")
+	f.StringVar(&o.cfg.CNIConfDir, "cni-conf-dir", agent.Auto, "`folder` of the container runtime's configuration; auto finds it, none leaves it alone")
+	f.StringVar(&o.cfg.CNIBinDir, "cni-bin-dir", "", "`folder` into which to copy weft-cni; it is not copied if none is given")
+	f.StringVar(&o.cfg.MetricsListen, "metrics-listen", agent.DefaultMetrics, "`address` of metrics and health; empty for none")
+	f.StringVar(&o.cfg.ChecksumOff, "vxlan-checksum-offload", agent.Auto, "checksum offload of VXLAN devices: `auto`, on or off; auto is off where it is known to lose packets")
+	f.StringVar(&o.cfg.BootIDFile, "boot-id-file", agent.DefaultBootID, "`file` whose content changes with each boot")
+	f.BoolVar(&o.debug, "debug", false, "log what was decided and why")
+	f.BoolVar(&o.version, "version", false, "print the release")
+	config.ArgsOnly(f, "version")
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if ours, ok := spellings[name]; ok {
+			o.used[name] = true
+			name = ours
+		}
+		return pflag.NormalizedName(name)
+	})
+	return o
+}
+
+// parse reads flags, environment and file.
+func parse(args []string) (*options, error) {
+	o := newOptions()
+	if err := config.Load(o.set, args, config.Options{Name: "agent", File: "/etc/weft/agent.yaml"}); err != nil {
+		return o, err
+	}
+	var err error
+	if o.cfg.NodeIPs, err = addresses("--node-ip", o.nodeIPs); err != nil {
+		return o, err
+	}
+	if o.cfg.ExternalIPs, err = addresses("--node-external-ip", o.externalIPs); err != nil {
+		return o, err
+	}
+	if o.canReach != "" {
+		one, err := addresses("--iface-can-reach", []string{o.canReach})
+		if err != nil {
+			return o, err
+		}
+		o.cfg.CanReach = one[0]
+	}
+	o.cfg.NodeLabels, err = labels(o.labels)
+	return o, err
+}
+
+// aliases lists the K3s spellings in use, sorted.
+func (o *options) aliases() []string {
+	var out []string
+	for name := range o.used {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func addresses(flag string, in []string) ([]netip.Addr, error) {
+	var out []netip.Addr
+	for _, s := range in {
+		a, err := netip.ParseAddr(strings.TrimSpace(s))
+		if err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.Is4In6() {
+			return nil, fmt.Errorf("%s %q: not an address of this node, such as 10.0.0.11 or 2001:db8::11", flag, s)
+		}
+		if slices.Contains(out, a) {
+			return nil, fmt.Errorf("%s: %v is there twice", flag, a)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+func labels(in []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, s := range in {
+		k, v, ok := strings.Cut(s, "=")
+		if !ok || k == "" {
+			return nil, fmt.Errorf("--node-label %q: write key=value", s)
+		}
+		out[k] = v
+	}
+	return out, nil
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	"github.com/weft-net/weft/agent"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// Memory of the Go runtime: the agent's live heap is a few MB, and between
+// garbage and a second collection a collection is the cheaper one.
+const (
+	gcPercent   = 50
+	memoryLimit = 28 << 20 // bytes; soft: the runtime collects more often near it
+)
+
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "weft-agent:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	verb := ""
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		verb, args = args[0], args[1:]
+	}
+	switch verb {
+	case "":
+		return runAgent(ctx, args, stdout, stderr)
+	case "cleanup":
+		return runCleanup(ctx, args, stdout, stderr)
+	case "version":
+		_, err := fmt.Fprintln(stdout, "weft-agent", note.Version)
+		return err
+	case "help":
+		return runAgent(ctx, []string{"--help"}, stdout, stderr)
+	}
+	return fmt.Errorf("unknown command %q: there are cleanup, version, and none to run the agent", verb)
+}
+
+func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprintf(stdout, usage, o.set.FlagUsages())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if o.version {
+		_, err := fmt.Fprintln(stdout, "weft-agent", note.Version)
+		return err
+	}
+	o.cfg.Version, o.cfg.Log = note.Version, logger(stderr, o.debug)
+	for _, alias := range o.aliases() {
+		o.cfg.Log.Info("K3s flag taken", "flag", alias, note.Do, "write --"+spellings[alias])
+	}
+	return agent.Run(ctx, o.cfg)
+}
+
+func runCleanup(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	c := agent.Cleaning{Log: logger(stderr, false)}
+	fs := pflag.NewFlagSet("weft-agent cleanup", pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&c.DataDir, "data-dir", agent.DefaultDataDir, "the agent's data `folder`")
+	fs.StringVar(&c.RunDir, "run-dir", agent.DefaultRunDir, "the agent's run `folder`")
+	fs.StringVar(&c.CNIConfDir, "cni-conf-dir", agent.Auto, "where the CNI configuration is: a `folder`, auto or none")
+	fs.BoolVar(&c.Purge, "purge", false, "remove the data folder too: the node must join anew, with a token made with --replace")
+	err := fs.Parse(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprintf(stdout, "Removes from this host all that is weft's.\n\n%s", fs.FlagUsages())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	return agent.Cleanup(ctx, c, stdout)
+}
+
+func logger(w io.Writer, debug bool) *slog.Logger {
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
