@@ -24,6 +24,7 @@ type Kernel struct {
 	log   *slog.Logger
 	ns    netns.NsHandle
 	route *netlink.Handle
+	table *netlink.Handle          // lists routes: the kernel leaves out what was not asked for
 	raw   map[int]*nl.SocketHandle // for what the handle has no call for
 	nft   *nft
 	ioctl int // a datagram socket, for ethtool
@@ -52,7 +53,10 @@ func (k *Kernel) open() (err error) {
 	if err := k.route.SetSocketReceiveBufferSize(rcvbuf, true); err != nil {
 		return fmt.Errorf("kernel: rtnetlink receive buffer; the agent needs CAP_NET_ADMIN: %w", err)
 	}
-	if err := k.route.SetStrictCheck(true); err != nil {
+	if k.table, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("kernel: rtnetlink socket: %w", err)
+	}
+	if err := k.table.SetStrictCheck(true); err != nil {
 		return fmt.Errorf("kernel: rtnetlink strict checking needs Linux 4.20: %w", err)
 	}
 	sock, err := nl.GetNetlinkSocketAt(k.ns, netns.None(), unix.NETLINK_ROUTE)
@@ -73,6 +77,9 @@ func (k *Kernel) open() (err error) {
 func (k *Kernel) Close() error {
 	if k.route != nil {
 		k.route.Close()
+	}
+	if k.table != nil {
+		k.table.Close()
 	}
 	for _, s := range k.raw {
 		s.Close()

@@ -20,7 +20,7 @@ func (k *Kernel) observeRoutes(d *devices, s datapath.State) error {
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: datapath.RouteProto}
 	const mask = netlink.RT_FILTER_TABLE | netlink.RT_FILTER_PROTOCOL
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := dump(func() ([]netlink.Route, error) { return k.route.RouteListFiltered(family, filter, mask) })
+		routes, err := dump(func() ([]netlink.Route, error) { return k.table.RouteListFiltered(family, filter, mask) })
 		if err != nil {
 			return fmt.Errorf("kernel: list of routes: %w", err)
 		}
@@ -88,7 +88,7 @@ func (k *Kernel) refuseForeign(o datapath.Route) error {
 	}
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Dst: ipNet(o.Dst)}
 	routes, err := dump(func() ([]netlink.Route, error) {
-		return k.route.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		return k.table.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil {
 		return fmt.Errorf("who stands in the way: %w", err)
