@@ -21,6 +21,7 @@ import (
 const (
 	heartbeat  = 3 * time.Second
 	deadAfter  = 8 * time.Second
+	helloWait  = 10 * time.Second // for the first answer: the server may have to find a lease first
 	maxMessage = 2 * intent.MaxObject // one object with its names
 	maxBackoff = 5 * time.Minute      // that a server can ask for
 )
@@ -174,7 +175,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 
 // receive takes what comes until the stream ends or falls silent.
 func (s *session) receive(cancel context.CancelCauseFunc) error {
-	dead := time.AfterFunc(deadAfter, func() { cancel(errDead) })
+	dead := time.AfterFunc(helloWait, func() { cancel(errDead) })
 	defer dead.Stop()
 	for {
 		m, err := s.stream.Recv()
