@@ -258,7 +258,6 @@ func (k *Keeper) unclaim(e *entry) {
 // connect makes the kernel match the record: the veth first, then the host's end
 // through the loop.
 func (k *Keeper) connect(ctx context.Context, e *entry) error {
-	k.mark(e, func() { e.linked = true })
 	err := k.attach(ctx, e.Record)
 	if errors.Is(err, kernel.ErrTaken) {
 		err = cniwire.Errorf(cniwire.CodeEnvironment, "pod: attach %s: %v; the pod has an interface of that name", e.Who(), err)
@@ -286,7 +285,7 @@ func (k *Keeper) sync(ctx context.Context, r Record) error {
 
 // disconnect rolls an ADD back to its record.
 func (k *Keeper) disconnect(ctx context.Context, e *entry) {
-	k.mark(e, func() { e.linked, e.attached = false, false })
+	k.mark(e, func() { e.attached = false })
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWait)
 	defer cancel()
 	if err := k.Kernel.Detach(ctx, e.HostDev); err != nil {

@@ -60,7 +60,7 @@ func (k *Keeper) remove(ctx context.Context, id ID) error {
 	var from string
 	if e != nil {
 		from = e.suffix()
-		e.linked, e.attached = false, false
+		e.attached = false
 		if e.phase == ready {
 			e.phase = leaving
 		}

@@ -62,8 +62,7 @@ const (
 type entry struct {
 	Record
 	phase    phase
-	linked   bool      // the veth is there, or about to be: nobody else may remove it
-	attached bool      // the pod's end is done: the host's end can be programmed
+	attached bool      // the veth is there: the host's end can be programmed
 	gone     time.Time // since when its namespace is seen dead; zero if it lives
 }
 
@@ -91,6 +90,7 @@ type Keeper struct {
 	resting  map[string]time.Time     // devices with a .resting file, and since when
 	last     map[bool]netip.Addr      // given last, by family: true is IPv4
 	asides   map[string]aside         // by device
+	planned  map[string]bool          // devices among the last Objects
 	writeErr error                    // of the last record that was to be written
 }
 
@@ -157,7 +157,7 @@ func (k *Keeper) adopt(f found) {
 	}
 	e := &entry{Record: r, phase: adding}
 	if f.suffix == suffixReady {
-		e.phase, e.linked, e.attached = ready, true, true
+		e.phase, e.attached = ready, true
 	}
 	k.hold(e)
 }

@@ -13,22 +13,39 @@ import (
 )
 
 // Objects lists the host's ends of all attachments, as the kernel should have
-// them. It is pure from records and the node's facts.
+// them. It is pure from records and the node's facts. It is for the loop's plan:
+// Screen goes by the last call.
 func (k *Keeper) Objects() []datapath.Object {
 	n, _ := k.Node()
 	var out []datapath.Object
+	planned := map[string]bool{}
 	for _, e := range k.all() {
-		switch {
-		case e.attached:
+		if e.attached {
 			out = append(out, e.objects(n)...)
-		case e.linked:
-			out = append(out, e.link())
+			planned[e.HostDev] = true
 		}
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.planned = planned
 	return out
 }
 
-// link is the host's end itself. As long as it is wanted nobody prunes it.
+// Screen takes out of what the loop saw in the kernel the host's ends that were
+// not among the last Objects. Their ADD or DEL is under way: a loop that planned
+// before an ADD and looked after it would remove the new device. What belongs to
+// no attachment, Heal removes.
+func (k *Keeper) Screen(seen datapath.State) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for key, o := range seen {
+		if l, ok := o.(datapath.Link); ok && l.Type == datapath.LinkVeth && !k.planned[l.Name] {
+			delete(seen, key)
+		}
+	}
+}
+
+// link is the host's end itself.
 func (r Record) link() datapath.Object {
 	return datapath.Link{Name: r.HostDev, Type: datapath.LinkVeth, MTU: r.MTU, MAC: mac(r.HostMAC)}
 }

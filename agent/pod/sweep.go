@@ -8,6 +8,7 @@ import (
 
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/note"
 )
 
@@ -99,7 +100,8 @@ func (k *Keeper) endRests() {
 	}
 }
 
-// Heal makes veths anew that somebody deleted while their pod lives.
+// Heal makes veths anew that somebody deleted while their pod lives, and removes
+// those that belong to no attachment.
 func (k *Keeper) Heal(ctx context.Context) error {
 	links, err := k.Kernel.Observe(ctx, datapath.Of(datapath.KindLink))
 	if err != nil {
@@ -107,15 +109,20 @@ func (k *Keeper) Heal(ctx context.Context) error {
 	}
 	var errs []error
 	for _, e := range k.all() {
-		if e.phase != ready || links[e.link().Key()] != nil {
-			continue
+		if e.phase == ready && links[e.link().Key()] == nil {
+			errs = append(errs, k.remake(ctx, e.ID()))
 		}
-		errs = append(errs, k.remake(ctx, e.ID()))
+	}
+	for _, o := range links {
+		if l, ok := o.(datapath.Link); ok && l.Type == datapath.LinkVeth {
+			errs = append(errs, k.removeOrphan(ctx, l.Name))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// remake attaches a pod again from its record, unless a verb works on it.
+// remake attaches a pod again from its record, unless a verb works on it. That of
+// a namespace that is gone is no longer asked of the loop.
 func (k *Keeper) remake(ctx context.Context, id ID) error {
 	done := k.turns.try(id)
 	if done == nil {
@@ -123,15 +130,49 @@ func (k *Keeper) remake(ctx context.Context, id ID) error {
 	}
 	defer done()
 	e := k.entry(id)
-	if e == nil || e.phase != ready || !k.alive(e.Record) {
+	if e == nil || e.phase != ready {
+		return nil
+	}
+	if !k.alive(e.Record) {
+		k.mark(e, func() { e.attached = false })
 		return nil
 	}
 	if err := k.attach(ctx, e.Record); err != nil {
 		return again("attach anew", e.Record, err)
 	}
+	k.mark(e, func() { e.attached = true })
 	if err := k.sync(ctx, e.Record); err != nil {
 		return err
 	}
 	k.Log.Info("pod attached anew", note.Pod, e.Who(), note.Dev, e.HostDev)
+	return nil
+}
+
+// removeOrphan removes a device of no attachment, or of one whose ADD was cut off.
+// An attachment is entered before its device is made, so a device that was seen
+// without one has none. The device of an unreadable record stays for a person.
+func (k *Keeper) removeOrphan(ctx context.Context, dev string) error {
+	k.mu.Lock()
+	id, known := k.byDev[dev]
+	_, unreadable := k.asides[dev]
+	live := known && k.entries[id].phase != adding
+	k.mu.Unlock()
+	if live || unreadable {
+		return nil
+	}
+	if known {
+		done := k.turns.try(id)
+		if done == nil {
+			return nil
+		}
+		defer done()
+		if e := k.entry(id); e != nil && e.phase != adding {
+			return nil
+		}
+	}
+	if err := k.Kernel.Detach(ctx, dev); err != nil {
+		return cniwire.Errorf(cniwire.CodeTryAgain, "pod: remove %s, which is no pod's: %v", dev, err)
+	}
+	k.Log.Warn("device of no pod removed", note.Dev, dev)
 	return nil
 }
