@@ -43,10 +43,14 @@ func (c *cli) paintSteps(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		bare := strings.TrimSuffix(line, "\n")
-		sign := strings.TrimLeft(bare, " ")
-		as := map[bool]colour{true: ""}[sign == ""]
-		if sign != "" {
-			as = map[byte]colour{'+': green, '-': red, '~': yellow}[sign[0]]
+		var as colour
+		switch sign := strings.TrimLeft(bare, " "); {
+		case strings.HasPrefix(sign, "+"):
+			as = green
+		case strings.HasPrefix(sign, "-"):
+			as = red
+		case strings.HasPrefix(sign, "~"):
+			as = yellow
 		}
 		b.WriteString(c.paint(as, bare) + line[len(bare):])
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/nat"
 	"github.com/weft-net/weft/agent/overlay"
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -36,6 +37,14 @@ func kernelOf(n *weftv1.NodePlan, told *weftv1.NodeIntent) (datapath.State, []st
 	for _, p := range found {
 		problems = append(problems, fmt.Sprintf("%s: %s", p.Subject, p.Cause))
 	}
-	state, err := datapath.Merge(made)
+	self, ok := node.Self()
+	if !ok || len(self.Lease) == 0 {
+		return datapath.State{}, problems, nil // an agent without a lease leaves its kernel alone
+	}
+	translation, err := nat.Objects(nat.Node{Cluster: node.Cluster, Lease: self.Lease})
+	if err != nil {
+		problems = append(problems, err.Error())
+	}
+	state, err := datapath.Merge(made, translation)
 	return state, problems, err
 }

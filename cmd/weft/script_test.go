@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/weft-net/weft/cmd/weft/internal/fabrictest"
+	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -99,6 +100,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 //	fabric lag NODE REVISION       the node has applied no more
 //	fabric behind NODE…            whom WaitForRevision names
 //	fabric refuse METHOD CODE MESSAGE
+//	fabric plan FROM TO            what Plan answers: the backend changes
 //	fabric ends                    watches end after what exists
 //	fabric agent                   n1's agent answers on its socket
 //	fabric stop                    no server answers
@@ -138,6 +140,8 @@ func fabric(ts *testscript.TestScript, _ bool, args []string) {
 		var code codes.Code
 		ts.Check(code.UnmarshalJSON([]byte(strconv.Quote(args[2]))))
 		f.Refuse[args[1]] = status.Error(code, args[3])
+	case "plan":
+		f.PlanBackend(intent.Backend(args[1]), intent.Backend(args[2]))
 	case "ends":
 		f.Ends = true
 	default:

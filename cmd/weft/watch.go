@@ -130,7 +130,7 @@ func (f *follower) rows(items []*weftv1.Resource, bare bool) error {
 		return err
 	}
 	if f.widths == nil {
-		f.widths = t.Widths()
+		f.widths = t.Widths(f.o.noHeaders)
 	}
 	t.Paint = f.paintCell
 	return f.printf("%s", t.TextAs(f.widths, bare))

@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxInteger is the largest integer that a JSON number holds exactly
+// maxInteger is the largest integer up to which a JSON number holds all exactly
 // (RFC 8259, section 6).
 const maxInteger = 1<<53 - 1
 
@@ -91,8 +91,8 @@ func (r *reader) number(n *yaml.Node, path string) (any, error) {
 	if err := n.Decode(&f); err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
 		return nil, r.fail(n, path, "%s is not a number that JSON can say", strconv.Quote(n.Value))
 	}
-	if n.ShortTag() == "!!int" && math.Abs(f) > maxInteger {
-		return nil, r.fail(n, path, "%s is larger than %d", n.Value, int64(maxInteger))
+	if math.Trunc(f) == f && math.Abs(f) > maxInteger {
+		return nil, r.fail(n, path, "%s is no number up to %d, beyond which JSON rounds", n.Value, int64(maxInteger))
 	}
 	return f, nil
 }

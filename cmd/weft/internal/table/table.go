@@ -18,11 +18,13 @@ type Table struct {
 // Add appends a row. An empty cell is shown as a dash.
 func (t *Table) Add(cells ...string) { t.Rows = append(t.Rows, cells) }
 
-// Widths are the columns' widths in runes.
-func (t *Table) Widths() []int {
+// Widths are the columns' widths in runes, without the titles if bare.
+func (t *Table) Widths(bare bool) []int {
 	w := make([]int, len(t.Titles))
 	for i, title := range t.Titles {
-		w[i] = utf8.RuneCountInString(title)
+		if !bare {
+			w[i] = utf8.RuneCountInString(title)
+		}
 	}
 	for _, row := range t.Rows {
 		for i, cell := range row {
@@ -35,7 +37,7 @@ func (t *Table) Widths() []int {
 }
 
 // Text prints titles, unless bare, and rows.
-func (t *Table) Text(bare bool) string { return t.TextAs(t.Widths(), bare) }
+func (t *Table) Text(bare bool) string { return t.TextAs(t.Widths(bare), bare) }
 
 // TextAs prints with widths given, so that rows which come later line up.
 func (t *Table) TextAs(widths []int, bare bool) string {
