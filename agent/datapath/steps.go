@@ -144,6 +144,9 @@ func (p *plan) step(when phase, k Key, op Op) {
 	if when == remove || when == firewallDelete {
 		s.rank = -s.rank
 	}
+	if when == firewallDelete && k.Kind == KindChain {
+		s.rank = 0 // last: a map of verdicts that goes may still lead to it
+	}
 	p.steps = append(p.steps, s)
 }
 

@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -166,7 +167,8 @@ func (a Action) text() string {
 	case SetMark, SetCTMark:
 		field := strings.TrimSuffix(string(a.Verb), " set")
 		if v, mask, ok := strings.Cut(a.Arg, "/"); ok {
-			return fmt.Sprintf("%s %s & ~%s | %s", a.Verb, field, mask, v)
+			keep, _ := strconv.ParseUint(mask, 0, 32)
+			return fmt.Sprintf("%s %s & %#x | %s", a.Verb, field, ^uint32(keep), v)
 		}
 	}
 	if a.Arg == "" {

@@ -11,10 +11,12 @@ import (
 	"github.com/weft-net/weft/agent/kernel/kerneltest"
 )
 
+var discard = slog.New(slog.DiscardHandler)
+
 func open(t testing.TB) *kernel.Kernel {
 	t.Helper()
 	kerneltest.Netns(t)
-	k, err := kernel.Open(slog.New(slog.DiscardHandler))
+	k, err := kernel.Open(discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -341,7 +341,7 @@ func (p *program) fib(m datapath.Match) {
 		p.compare(m.Not, native32(unix.RTN_LOCAL))
 	case m.Field == datapath.FibSAddrIf && m.Value == "missing":
 		p.add(&expr.Fib{Register: reg1, ResultOIF: true, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true})
-		p.compare(m.Not, []byte{0})
+		p.compare(m.Not, native32(0))
 	default:
 		p.fail("%s %q is not programmed", m.Field, m.Value)
 	}

@@ -107,7 +107,8 @@ func (t *transaction) lookAtRules() error {
 // referred to, then adds the other way round. It needs no order of the steps.
 func (t *transaction) build() {
 	t.put(-1, unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, inTable())
-	for _, kind := range []datapath.Kind{datapath.KindRule, datapath.KindElement, datapath.KindChain, datapath.KindSet} {
+	t.flushChains()
+	for _, kind := range []datapath.Kind{datapath.KindElement, datapath.KindSet, datapath.KindChain} {
 		for i, op := range t.ops {
 			if t.pending(i) && op.Key().Kind == kind && (op.Old != nil || t.replace[i]) {
 				t.delete(i, op)
@@ -124,6 +125,26 @@ func (t *transaction) build() {
 	t.addRules()
 	if len(t.msgs) == 1 && !t.adds() {
 		t.msgs, t.owner = nil, nil // nothing to delete: make no table for it
+	}
+}
+
+// flushChains deletes rules: those named, and all of a chain that goes, also what
+// came into it since somebody looked.
+func (t *transaction) flushChains() {
+	for i, op := range t.ops {
+		c, ok := op.Old.(datapath.Chain)
+		if !ok || !t.pending(i) || !t.chains[c.Name] {
+			continue
+		}
+		body := inTable()
+		body.text(unix.NFTA_RULE_CHAIN, c.Name)
+		t.put(i, unix.NFT_MSG_DELRULE, 0, body)
+		delete(t.places, c.Name)
+	}
+	for i, op := range t.ops {
+		if t.pending(i) && op.Key().Kind == datapath.KindRule && op.Old != nil {
+			t.delete(i, op)
+		}
 	}
 }
 
@@ -149,9 +170,6 @@ func (t *transaction) delete(i int, op datapath.Op) {
 		}
 	case datapath.Chain:
 		if t.chains[o.Name] {
-			flush := inTable()
-			flush.text(unix.NFTA_RULE_CHAIN, o.Name)
-			t.put(i, unix.NFT_MSG_DELRULE, 0, flush)
 			body := inTable()
 			body.text(unix.NFTA_CHAIN_NAME, o.Name)
 			t.put(i, unix.NFT_MSG_DELCHAIN, 0, body)
