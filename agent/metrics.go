@@ -86,8 +86,10 @@ func (a *agent) serveMetrics(ctx context.Context) error {
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", a.cfg.MetricsListen)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		a.log.Error("metrics not served", note.Err, err, note.Do, "free the port, or choose another with --metrics-listen")
+	}
+	if err != nil {
 		return nil
 	}
 	s := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -85,6 +87,9 @@ func (u *Uplink) targets(ctx context.Context, servers []string) ([]target, error
 		if err != nil {
 			errs = append(errs, fmt.Errorf("uplink: resolve server %s: %w", host, err))
 		}
+		// One that answers but is broken must not hide the others for ever.
+		addrs = slices.Clone(addrs)
+		rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 		for _, a := range addrs {
 			out = append(out, target{s, net.JoinHostPort(a, port)})
 		}

@@ -21,7 +21,7 @@ import (
 const (
 	heartbeat  = 3 * time.Second
 	deadAfter  = 8 * time.Second
-	helloWait  = 10 * time.Second // for the first answer: the server may have to find a lease first
+	helloWait  = 10 * time.Second     // for the first answer: the server may have to find a lease first
 	maxMessage = 2 * intent.MaxObject // one object with its names
 	maxBackoff = 5 * time.Minute      // that a server can ask for
 )

@@ -16,19 +16,14 @@ import (
 	"github.com/weft-net/weft/proto/note"
 )
 
-// Memory of the Go runtime: the agent's live heap is a few MB, and between
-// garbage and a second collection a collection is the cheaper one.
-const (
-	gcPercent   = 50
-	memoryLimit = 28 << 20 // bytes; soft: the runtime collects more often near it
-)
+// gcPercent makes the Go runtime collect at half as much garbage as live heap:
+// the agent's heap is a few MB and grows with the fabric, so memory is dearer than
+// the collector's time. A limit would make it collect without end on a large one.
+const gcPercent = 50
 
 func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

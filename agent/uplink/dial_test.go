@@ -1,0 +1,91 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTriesAllServers(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		dead    func(ctx context.Context) error
+		servers []string
+		within  time.Duration
+	}{
+		{"the first refuses", func(context.Context) error { return errors.New("refused") }, []string{"192.0.2.1:7443", "192.0.2.9:7443"}, 300 * time.Millisecond},
+		{"the first is silent", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, []string{"192.0.2.1:7443", "192.0.2.9:7443"}, 300 * time.Millisecond},
+		{"a name with one dead address", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, []string{"servers.example:7443"}, 300 * time.Millisecond},
+		{"three are silent", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, []string{"192.0.2.1:7443", "192.0.2.2:7443", "192.0.2.3:7443", "192.0.2.9:7443"}, 800 * time.Millisecond},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+				n := f.node(filepath.Join(t.TempDir(), "agent"))
+				n.order = newOrder(c.servers)
+				n.cfg.Resolve = func(context.Context, string) ([]string, error) { return []string{"192.0.2.1", "192.0.2.9"}, nil }
+				n.cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+					if addr != "192.0.2.9:7443" {
+						return nil, c.dead(ctx)
+					}
+					return f.dial(ctx, addr)
+				}
+				began := time.Now()
+				defer n.start(ctx, t)()
+				<-f.streams
+				if took := time.Since(began); took > 2*c.within { // once to join, once for the stream
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}
+
+func TestNamesAreResolvedAtEachTry(t *testing.T) {
+	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		n := f.node(filepath.Join(t.TempDir(), "agent"))
+		n.order = newOrder([]string{"servers.example:7443"})
+		asked := 0
+		n.cfg.Resolve = func(context.Context, string) ([]string, error) {
+			if asked++; asked < 3 {
+				return nil, errors.New("no such host")
+			}
+			return []string{"192.0.2.9"}, nil
+		}
+		defer n.start(ctx, t)()
+		<-f.streams
+	})
+}
+
+func TestOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrder([]string{"a", "b", "c"})
+		now := time.Now()
+		expect := func(want ...string) {
+			t.Helper()
+			if diff := cmp.Diff(want, o.list(now)); diff != "" {
+				t.Error(diff)
+			}
+		}
+		expect("a", "b", "c")
+		o.failed("a")
+		expect("b", "c", "a")
+		o.hold("c", now.Add(time.Second))
+		expect("b", "a")
+		if w := o.wait(now); w != 0 {
+			t.Errorf("waits %v although b and a are free", w)
+		}
+		o.hold("a", now.Add(3*time.Second))
+		o.hold("b", now.Add(2*time.Second))
+		if w := o.wait(now); w != time.Second {
+			t.Errorf("waits %v, want 1s", w)
+		}
+		now = now.Add(time.Second)
+		expect("c")
+	})
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+)
+
+func TestFlagsOfTheIssue(t *testing.T) {
+	t.Setenv("WEFT_AGENT_CONFIG", "")
+	o, err := parse(strings.Fields("--server https://10.0.0.1:7443,https://10.0.0.2 --server https://s3 --token-file D/agent-token --node-name n1 --node-ip 10.0.0.11,fd00::11 --data-dir A --run-dir R --node-label a=b,c=d --flannel-iface eth1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := o.cfg
+	if len(c.Servers) != 3 || c.TokenFile != "D/agent-token" || c.NodeName != "n1" || len(c.NodeIPs) != 2 || c.NodeIPs[1].String() != "fd00::11" ||
+		c.DataDir != "A" || c.RunDir != "R" || c.NodeLabels["c"] != "d" || c.Iface != "eth1" {
+		t.Errorf("%+v", c)
+	}
+	if got := o.aliases(); len(got) != 1 || got[0] != "flannel-iface" {
+		t.Errorf("aliases %v", got)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--node-ip 10.0.0", "--node-ip"},
+		{"--node-ip 127.0.0.1", "--node-ip"},
+		{"--node-ip 10.0.0.1,10.0.0.1", "twice"},
+		{"--node-ip fe80::1%eth0", "--node-ip"},
+		{"--node-label x", "key=value"},
+		{"--iface-can-reach host", "--iface-can-reach"},
+		{"--no-such-flag", "no-such-flag"},
+		{"stray", "unknown command"},
+		{"cleanup stray", "stray"},
+		{"--server https://s --node-name N1", "--node-name"},
+	} {
+		var out bytes.Buffer
+		err := run(context.Background(), strings.Fields(c.args), &out, &out)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.args, err, c.want)
+		}
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for args, want := range map[string]string{"--help": "--token-file", "version": "weft-agent", "--version": "weft-agent", "cleanup --help": "--purge"} {
+		var out bytes.Buffer
+		if err := run(context.Background(), strings.Fields(args), &out, &out); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %v, %q", args, err, out.String())
+		}
+	}
+}
