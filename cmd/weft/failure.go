@@ -117,7 +117,10 @@ func (c *cli) describeError(err error) string {
 	}
 	switch st.Code() {
 	case codes.Unavailable:
-		return fmt.Sprintf("no answer from %s: %s", c.asked(), unavailable(st.Message()))
+		if why, ok := unreachable(st.Message()); ok {
+			return fmt.Sprintf("no answer from %s: %s", c.asked(), why)
+		}
+		return fmt.Sprintf("%s cannot answer now: %s", c.asked(), st.Message())
 	case codes.DeadlineExceeded:
 		return fmt.Sprintf("no answer from %s within %v (--timeout)", c.asked(), c.timeout)
 	case codes.Unauthenticated:
@@ -130,18 +133,17 @@ func (c *cli) describeError(err error) string {
 	return st.Message()
 }
 
-// unavailable takes gRPC's own prefixes off a connection error.
-func unavailable(message string) string {
-	for _, prefix := range []string{
-		"connection error: desc = ", "last connection error: connection error: desc = ",
-		"last resolver error: ", "name resolver error: ",
-	} {
+// unreachable tells gRPC's own errors of a connection from a server's answer, and
+// takes its prefixes off.
+func unreachable(message string) (string, bool) {
+	ours := false
+	for _, prefix := range []string{"name resolver error: ", "connection error: desc = ", "closing transport due to: ", "error reading from server: "} {
 		if _, rest, ok := strings.Cut(message, prefix); ok {
-			message = rest
+			message, ours = rest, true
 		}
 	}
 	message = strings.Trim(message, `"`)
 	message = strings.TrimPrefix(message, "transport: ")
 	message = strings.TrimPrefix(message, "Error while dialing: ")
-	return strings.TrimPrefix(message, "authentication handshake failed: ")
+	return strings.TrimPrefix(message, "authentication handshake failed: "), ours
 }
