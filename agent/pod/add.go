@@ -311,5 +311,9 @@ func (k *Keeper) mark(e *entry, change func()) {
 
 // again is an error that the runtime shall meet with another try.
 func again(what string, r Record, err error) error {
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) && len(many.Unwrap()) > 0 {
+		err = many.Unwrap()[0] // one for each object, often the same
+	}
 	return cniwire.Errorf(cniwire.CodeTryAgain, "pod: %s %s (%s): %v", what, r.Who(), r.HostDev, err)
 }
