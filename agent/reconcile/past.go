@@ -47,7 +47,8 @@ func (p *past) take(now time.Time) bool {
 	if !p.denied {
 		p.denied, p.since = true, now
 	}
-	p.next = now.Add(time.Duration((1 - p.tokens) / perSecond * float64(time.Second)))
+	wait := time.Duration((1 - p.tokens) / perSecond * float64(time.Second))
+	p.next = now.Add(wait + time.Millisecond) // never a whisker too early
 	return false
 }
 

@@ -138,22 +138,13 @@ func (l *Loop) ready(ctx context.Context) error {
 
 // applyKeys takes the steps for what was asked for, and gives the errors.
 func (l *Loop) applyKeys(ctx context.Context, asked []request) map[datapath.Key]error {
-	want, have := datapath.State{}, datapath.State{}
+	c := cut{loop: l, want: datapath.State{}, have: datapath.State{}}
 	for _, r := range asked {
 		for _, k := range r.keys {
-			k = l.want.canonical(k)
-			w, wanted := l.want.state[k]
-			h, had := l.have[k]
-			if wanted {
-				want[k] = w
-			}
-			// nftables says when its objects go; the rest may go unseen.
-			if had && !(wanted && k.Kind < datapath.KindSet) {
-				have[k] = h
-			}
+			c.add(l.want.canonical(k))
 		}
 	}
-	ops := datapath.Diff(want, have)
+	ops := datapath.Diff(c.want, c.have)
 	failed := map[datapath.Key]error{}
 	if len(ops) == 0 {
 		return failed
@@ -165,6 +156,47 @@ func (l *Loop) applyKeys(ctx context.Context, asked []request) map[datapath.Key]
 		}
 	}
 	return failed
+}
+
+// cut is the part of want and have that some keys are about.
+type cut struct {
+	loop       *Loop
+	want, have datapath.State
+}
+
+func (c cut) add(k datapath.Key) {
+	w, wanted := c.loop.want.state[k]
+	h, had := c.loop.have[k]
+	if wanted {
+		c.want[k] = w
+		c.holder(w)
+	}
+	// nftables says when its objects go; all else may go unseen with a device,
+	// so it is made again.
+	if had && (!wanted || k.Kind >= datapath.KindSet) {
+		c.have[k] = h
+		c.holder(h)
+	}
+}
+
+// holder adds the set or chain that an object lies in: Diff takes what lies in
+// one that nobody wants to go with it.
+func (c cut) holder(o datapath.Object) {
+	var k datapath.Key
+	switch o := o.(type) {
+	case datapath.Element:
+		k = datapath.Key{Kind: datapath.KindSet, ID: o.Set}
+	case datapath.Rule:
+		k = datapath.Key{Kind: datapath.KindChain, ID: o.Chain}
+	default:
+		return
+	}
+	if w, ok := c.loop.want.state[k]; ok {
+		c.want[k] = w
+	}
+	if h, ok := c.loop.have[k]; ok {
+		c.have[k] = h
+	}
 }
 
 // errorOf is what became of a step just taken.
