@@ -72,3 +72,14 @@ func validLabelValue(v string) error {
 	}
 	return nil
 }
+
+// ValidLabels refuses labels that no object may have.
+func ValidLabels(labels map[string]string) error {
+	f := &findings{}
+	checkLabels(f, labels)
+	if len(f.errs) > 0 {
+		e := f.errs[0]
+		return errors.New(strings.TrimPrefix(strings.TrimPrefix(e.Error(), "metadata."), "labels: "))
+	}
+	return nil
+}

@@ -43,7 +43,9 @@ func (a *Allocator) Guard(ctx context.Context, set []kind.Object, gone []string)
 	}
 	txn := b.txn()
 	for _, name := range c.touched() {
-		txn.If = append(txn.If, store.Cond{Key: kind.Key(kind.Node, "", name), Revision: nodes[name].revision})
+		if !nodes[name].joined { // nor may it join meanwhile
+			txn.If = append(txn.If, store.Cond{Key: kind.Key(kind.Node, "", name)}, store.Cond{Key: kind.Key(kind.Report, "", name)})
+		}
 		after := c.leases[name].Prefixes
 		freed := slices.DeleteFunc(slices.Clone(b.held[name].prefixes), func(p netip.Prefix) bool { return slices.Contains(after, p) })
 		txn.Then = append(txn.Then, restWrites(name, freed, a.now())...)
@@ -88,7 +90,7 @@ func (c change) touched() []string {
 
 // member is a node as far as leases care.
 type member struct {
-	revision  int64 // of its Node object, 0 if it has not joined
+	joined    bool
 	addresses []netip.Addr
 }
 
@@ -103,9 +105,8 @@ func (a *Allocator) joined(ctx context.Context) (map[string]member, error) {
 		for _, e := range entries {
 			_, _, name, _ := kind.ParseKey(e.Key)
 			m := out[name]
-			if k == kind.Node {
-				m.revision = e.Revision
-			} else {
+			m.joined = true
+			if k == kind.Report {
 				var spec kind.ReportSpec
 				if _, err := kind.Decode(e.Value, &spec); err != nil {
 					return nil, fmt.Errorf("lease: report of node %s: %w", name, err)
@@ -129,14 +130,14 @@ func (b *book) check(c change, nodes map[string]member) error {
 	}
 	after := maps.Clone(b.held)
 	for _, name := range c.gone {
-		if nodes[name].revision > 0 {
+		if nodes[name].joined {
 			return stillUsed(name, after[name].prefixes, "")
 		}
 		delete(after, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.leases)) {
 		lost := slices.DeleteFunc(slices.Clone(after[name].prefixes), func(p netip.Prefix) bool { return slices.Contains(c.leases[name].Prefixes, p) })
-		if nodes[name].revision > 0 && len(lost) > 0 {
+		if nodes[name].joined && len(lost) > 0 {
 			return stillUsed(name, lost, "spec.prefixes")
 		}
 		after[name] = holding{prefixes: c.leases[name].Prefixes}

@@ -1,0 +1,49 @@
+package admin
+
+import (
+	"context"
+
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
+)
+
+// List implements weftv1.NodesServer.
+func (s *nodes) List(ctx context.Context, _ *weftv1.NodesListRequest) (*weftv1.NodesListResponse, error) {
+	v, _, err := s.read(ctx, parts[kind.Node])
+	if err != nil {
+		return nil, answer(err)
+	}
+	out := &weftv1.NodesListResponse{}
+	for _, n := range v.members() {
+		h := s.health(n)
+		w := &weftv1.NodeStatus{
+			Name: n.name, State: h.state, Version: h.push.Version, Addresses: n.addresses(),
+			AppliedRevision: h.applied, HeardUnix: h.push.HeardUnix, JoinedUnix: n.created(),
+			Problems: s.nodeProblems(n), Endpoints: uint32(n.endpoints),
+		}
+		for _, p := range n.prefixes {
+			w.Lease = append(w.Lease, p.String())
+		}
+		for _, a := range n.fabric() {
+			w.FabricAddresses = append(w.FabricAddresses, a.String())
+		}
+		out.Nodes = append(out.Nodes, w)
+	}
+	return out, nil
+}
+
+// GetIntent implements weftv1.NodesServer.
+func (s *nodes) GetIntent(ctx context.Context, r *weftv1.NodesGetIntentRequest) (*weftv1.NodesGetIntentResponse, error) {
+	if err := kind.ValidName(r.GetNode()); err != nil {
+		return nil, badField("node", "%v", err)
+	}
+	v, _, err := s.read(ctx, parts[kind.Node])
+	if err != nil {
+		return nil, answer(err)
+	}
+	if n := v.nodes[r.GetNode()]; n == nil || !n.is() {
+		return nil, missing(ref{kind.Node, "", r.GetNode()})
+	}
+	w := s.Hub.Intent(r.GetNode())
+	return &weftv1.NodesGetIntentResponse{Intent: w, Text: text(told(w, r.GetNode()))}, nil
+}

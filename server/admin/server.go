@@ -1,0 +1,111 @@
+package admin
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/compile"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/push"
+	"github.com/weft-net/weft/server/store"
+	"google.golang.org/grpc"
+)
+
+// Hub is what the streams of this server's agents know: push.Hub.
+type Hub interface {
+	Epoch() string
+	Revision() int64
+	Status(node string) (push.Status, bool)
+	Intent(node string) *weftv1.NodeIntent
+	WaitApplied(ctx context.Context, revision int64) (behind []string)
+	Cut(node, why string) bool
+	Problems() []compile.Problem
+}
+
+// Leases decides about prefixes: lease.Allocator.
+type Leases interface {
+	// Guard answers what must go into a transaction that writes objects and
+	// deletes the leases of nodes.
+	Guard(ctx context.Context, set []kind.Object, gone []string) (store.Txn, error)
+	Release(ctx context.Context, node string) error
+}
+
+// Tokens makes and ends join tokens.
+type Tokens interface {
+	CreateToken(ctx context.Context, r *weftv1.TokensCreateRequest) (*weftv1.TokensCreateResponse, error)
+	ListTokens(ctx context.Context) ([]*weftv1.TokenStatus, error)
+	RevokeToken(ctx context.Context, id string) error
+}
+
+// Config is what the services work with.
+type Config struct {
+	Store  store.Store
+	Hub    Hub
+	Leases Leases
+	Tokens Tokens
+	// Revoke ends a node's identity: its certificates are refused from now on.
+	Revoke func(ctx context.Context, node string) error
+	// Servers and Etcd answer for Status.
+	Servers func(ctx context.Context) ([]*weftv1.ServerStatus, error)
+	Etcd    func(ctx context.Context) (*weftv1.EtcdStatus, error)
+	CAEnds  func() time.Time
+	Fabric  string // its name
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Server is all services over one state.
+type Server struct {
+	Config
+}
+
+// New returns a Server.
+func New(c Config) *Server {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{c}
+}
+
+// Register hangs the services into a gRPC server.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	weftv1.RegisterResourcesServer(r, &resources{Server: s})
+	weftv1.RegisterStatusServer(r, &fabric{Server: s})
+	weftv1.RegisterNodesServer(r, &nodes{Server: s})
+	weftv1.RegisterLeasesServer(r, &leases{Server: s})
+	weftv1.RegisterMeshServer(r, &mesh{Server: s})
+	weftv1.RegisterTokensServer(r, &tokens{Server: s})
+}
+
+type (
+	resources struct {
+		weftv1.UnimplementedResourcesServer
+		*Server
+	}
+	fabric struct {
+		weftv1.UnimplementedStatusServer
+		*Server
+	}
+	nodes struct {
+		weftv1.UnimplementedNodesServer
+		*Server
+	}
+	leases struct {
+		weftv1.UnimplementedLeasesServer
+		*Server
+	}
+	mesh struct {
+		weftv1.UnimplementedMeshServer
+		*Server
+	}
+	tokens struct {
+		weftv1.UnimplementedTokensServer
+		*Server
+	}
+)

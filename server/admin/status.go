@@ -1,0 +1,114 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
+)
+
+// Get implements weftv1.StatusServer.
+func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.StatusGetResponse, error) {
+	v, _, err := s.read(ctx, parts[kind.Node])
+	if err != nil {
+		return nil, answer(err)
+	}
+	out := &weftv1.StatusGetResponse{Fabric: s.Fabric, Epoch: s.Hub.Epoch(), Revision: s.Hub.Revision()}
+	if out.Servers, err = s.Servers(ctx); err != nil {
+		return nil, answer(err)
+	}
+	if out.Etcd, err = s.Etcd(ctx); err != nil {
+		return nil, answer(err)
+	}
+	if ends := s.CAEnds(); !ends.IsZero() {
+		out.CaEndsUnix = ends.Unix()
+	}
+	for _, n := range v.members() {
+		out.Nodes++
+		if s.health(n).inStep {
+			out.NodesInStep++
+		}
+	}
+	everybody := told(s.Hub.Intent(""), "")
+	counts := countPaths(everybody.Cluster, everybody.Peers)
+	for _, t := range []intent.Transport{intent.Direct, intent.Overlay, intent.NoPath} {
+		if counts[t] > 0 {
+			out.Paths = append(out.Paths, &weftv1.PathCount{Transport: string(t), Pairs: uint32(counts[t])})
+		}
+	}
+	out.Problems = s.problems(v, out.Etcd)
+	return out, nil
+}
+
+// ListProblems implements weftv1.StatusServer.
+func (s *fabric) ListProblems(ctx context.Context, _ *weftv1.ListProblemsRequest) (*weftv1.ListProblemsResponse, error) {
+	v, _, err := s.read(ctx, parts[kind.Node])
+	if err != nil {
+		return nil, answer(err)
+	}
+	etcd, err := s.Etcd(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return &weftv1.ListProblemsResponse{Problems: s.problems(v, etcd)}, nil
+}
+
+// soon is how long before its end a certificate is a problem.
+const soon = 30 * 24 * time.Hour
+
+// problems is everything that a person should know: of the fabric, then by node.
+func (s *Server) problems(v *view, etcd *weftv1.EtcdStatus) []*weftv1.Problem {
+	var out []*weftv1.Problem
+	for _, p := range s.Hub.Problems() {
+		out = append(out, &weftv1.Problem{Subject: strings.TrimPrefix(p.Key, "/"), Cause: p.Cause, Remedy: p.Do})
+	}
+	if quota := etcd.GetQuotaBytes(); quota > 0 && etcd.GetSizeBytes() > quota/5*4 {
+		out = append(out, &weftv1.Problem{
+			Subject: "etcd", Cause: fmt.Sprintf("etcd holds %d MiB of %d MiB; at the quota nothing can be written any more", etcd.GetSizeBytes()>>20, quota>>20),
+			Remedy: "compact and defragment etcd, or raise its quota",
+		})
+	}
+	if ends := s.CAEnds(); !ends.IsZero() && ends.Sub(s.Now()) < soon {
+		out = append(out, &weftv1.Problem{Subject: "CA", Cause: "the CA's certificate ends on " + ends.UTC().Format(time.DateOnly), Remedy: "make a new fabric CA before that day: no node can join or renew after it"})
+	}
+	for _, n := range v.members() {
+		out = append(out, s.nodeProblems(n)...)
+	}
+	return out
+}
+
+func (s *Server) nodeProblems(n *node) []*weftv1.Problem {
+	h := s.health(n)
+	var out []*weftv1.Problem
+	switch {
+	case h.state == away && h.push.HeardUnix > 0:
+		heard := time.Unix(h.push.HeardUnix, 0)
+		out = append(out, &weftv1.Problem{
+			Node: n.name, Subject: "agent", SinceUnix: h.push.HeardUnix,
+			Cause:  fmt.Sprintf("agent last heard %s ago; its data path goes on as it was", age(s.Now().Sub(heard))),
+			Remedy: "on " + n.name + ": systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
+		})
+	case h.state == away:
+		out = append(out, &weftv1.Problem{
+			Node: n.name, Subject: "agent", SinceUnix: n.created(), Cause: "its agent joined and never connected",
+			Remedy: "on " + n.name + ": systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
+		})
+	case len(n.prefixes) == 0:
+		out = append(out, &weftv1.Problem{
+			Node: n.name, Subject: "lease", SinceUnix: n.created(), Cause: "the node has no lease: its pods get no addresses",
+			Remedy: "see whether the ranges are used up (weft get leases), and add one to ClusterConfig/default spec.clusterCIDRs",
+		})
+	}
+	for _, p := range h.push.Problems {
+		out = append(out, &weftv1.Problem{Node: n.name, Subject: p.Subject, Cause: p.Cause, Remedy: p.Remedy, SinceUnix: p.SinceUnix})
+	}
+	for _, e := range h.push.ObjectErrors {
+		out = append(out, &weftv1.Problem{Node: n.name, Subject: e.Collection + " " + e.Key, Cause: e.Error, Remedy: e.Remedy})
+	}
+	return slices.Clip(out)
+}

@@ -1,0 +1,76 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
+)
+
+// Bounds on a token.
+const (
+	maxTokenNodes       = 1000
+	maxTokenDescription = 1024
+	maxTokenTTL         = 10 * 365 * 24 * 3600 // seconds
+)
+
+// Create implements weftv1.TokensServer.
+func (s *tokens) Create(ctx context.Context, r *weftv1.TokensCreateRequest) (*weftv1.TokensCreateResponse, error) {
+	if err := checkToken(r); err != nil {
+		return nil, answer(err)
+	}
+	out, err := s.Tokens.CreateToken(ctx, r)
+	return out, answer(err)
+}
+
+func checkToken(r *weftv1.TokensCreateRequest) error {
+	var bad kind.FieldErrors
+	add := func(field, format string, args ...any) {
+		bad = append(bad, kind.FieldError{Field: field, Problem: fmt.Sprintf(format, args...)})
+	}
+	if ttl := r.GetTtlSeconds(); ttl < -1 || ttl > maxTokenTTL {
+		add("ttl_seconds", "%d is out of bounds; accepted: 1 to %d, 0 for 24 h, -1 for a token that does not expire", ttl, maxTokenTTL)
+	}
+	if n := len(r.GetNodes()); n > maxTokenNodes {
+		add("nodes", "has %d names; at most %d are accepted", n, maxTokenNodes)
+	}
+	for i, name := range r.GetNodes()[:min(len(r.GetNodes()), maxTokenNodes)] {
+		if err := kind.ValidName(name); err != nil {
+			add(fmt.Sprintf("nodes[%d]", i), "%v", err)
+		}
+	}
+	if n := len(r.GetDescription()); n > maxTokenDescription {
+		add("description", "has %d bytes; at most %d are accepted", n, maxTokenDescription)
+	}
+	if err := kind.ValidLabels(r.GetLabels()); err != nil {
+		add("labels", "%v", err)
+	}
+	if r.GetReplace() && len(r.GetNodes()) == 0 {
+		add("nodes", "is empty; a token that replaces names the nodes whose names it may take over")
+	}
+	if len(bad) > 0 {
+		return bad
+	}
+	return nil
+}
+
+// List implements weftv1.TokensServer.
+func (s *tokens) List(ctx context.Context, _ *weftv1.TokensListRequest) (*weftv1.TokensListResponse, error) {
+	list, err := s.Tokens.ListTokens(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return &weftv1.TokensListResponse{Tokens: list}, nil
+}
+
+// Revoke implements weftv1.TokensServer.
+func (s *tokens) Revoke(ctx context.Context, r *weftv1.TokensRevokeRequest) (*weftv1.TokensRevokeResponse, error) {
+	if r.GetId() == "" || len(r.GetId()) > 64 {
+		return nil, badField("id", "%.60q is not the id of a token; weft token list shows them", r.GetId())
+	}
+	if err := s.Tokens.RevokeToken(ctx, r.GetId()); err != nil {
+		return nil, answer(err)
+	}
+	return &weftv1.TokensRevokeResponse{}, nil
+}
