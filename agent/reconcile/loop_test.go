@@ -15,10 +15,10 @@ import (
 
 // plan is what a test wants at the moment.
 type plan struct {
-	mu    sync.Mutex
-	want  Want
-	err   error
-	gate  chan struct{} // Plan waits until it is closed
+	mu   sync.Mutex
+	want Want
+	err  error
+	gate chan struct{} // Plan waits until it is closed
 }
 
 func (p *plan) Plan(context.Context) (Want, error) {
