@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/weft-net/weft/agent/uplink/uplinktest"
 )
 
 func TestTriesAllServers(t *testing.T) {
@@ -25,19 +26,19 @@ func TestTriesAllServers(t *testing.T) {
 		{"three are silent", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, []string{"192.0.2.1:7443", "192.0.2.2:7443", "192.0.2.3:7443", "192.0.2.9:7443"}, 800 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-				n := f.node(filepath.Join(t.TempDir(), "agent"))
+			in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+				n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 				n.order = newOrder(c.servers)
 				n.cfg.Resolve = func(context.Context, string) ([]string, error) { return []string{"192.0.2.1", "192.0.2.9"}, nil }
 				n.cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 					if addr != "192.0.2.9:7443" {
 						return nil, c.dead(ctx)
 					}
-					return f.dial(ctx, addr)
+					return f.Dial(ctx, addr)
 				}
 				began := time.Now()
 				defer n.start(ctx, t)()
-				<-f.streams
+				<-f.Streams
 				if took := time.Since(began); took > 2*c.within { // once to join, once for the stream
 					t.Errorf("took %v", took)
 				}
@@ -47,8 +48,8 @@ func TestTriesAllServers(t *testing.T) {
 }
 
 func TestNamesAreResolvedAtEachTry(t *testing.T) {
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(filepath.Join(t.TempDir(), "agent"))
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 		n.order = newOrder([]string{"servers.example:7443"})
 		asked := 0
 		n.cfg.Resolve = func(context.Context, string) ([]string, error) {
@@ -58,7 +59,7 @@ func TestNamesAreResolvedAtEachTry(t *testing.T) {
 			return []string{"192.0.2.9"}, nil
 		}
 		defer n.start(ctx, t)()
-		<-f.streams
+		<-f.Streams
 	})
 }
 

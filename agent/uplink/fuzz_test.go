@@ -3,6 +3,7 @@ package uplink
 import (
 	"testing"
 
+	"github.com/weft-net/weft/agent/uplink/uplinktest"
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/protobuf/proto"
@@ -51,10 +52,10 @@ func FuzzStage(f *testing.F) {
 		}
 		return out
 	}
-	f.Add(script(msgBegin(), msgPeer("n1"), msgPeer("n2"), msgEnd(), msgComplete("e", 1)))
-	f.Add(script(msgPeer("n1"), msgDelete("peers", "Node//n1"), msgComplete("e", 1)))
-	f.Add(script(msgBegin(), msgBegin(), msgComplete("e", 1)))
-	f.Add(script(msgEnd()))
+	f.Add(script(uplinktest.Begin(), uplinktest.Peer("n1"), uplinktest.Peer("n2"), uplinktest.End(), uplinktest.Complete("e", 1)))
+	f.Add(script(uplinktest.Peer("n1"), uplinktest.Delete("peers", "Node//n1"), uplinktest.Complete("e", 1)))
+	f.Add(script(uplinktest.Begin(), uplinktest.Begin(), uplinktest.Complete("e", 1)))
+	f.Add(script(uplinktest.End()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := newStage(nil)
 		for len(b) > 0 {
@@ -80,7 +81,7 @@ func TestStageIsBounded(t *testing.T) {
 	s := newStage(nil)
 	value := make([]byte, intent.MaxObject)
 	for i := range 1000 {
-		if err := s.apply(msgSet("peers", string(rune('a'+i%26))+string(rune('a'+i/26%26))+string(rune('a'+i/676)), value)); err != nil {
+		if err := s.apply(uplinktest.Set("peers", string(rune('a'+i%26))+string(rune('a'+i/26%26))+string(rune('a'+i/676)), value)); err != nil {
 			if s.bytes > maxBytes+len(value)+maxKey {
 				t.Fatalf("%d bytes before it refused", s.bytes)
 			}

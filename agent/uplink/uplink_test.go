@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/agent/uplink/uplinktest"
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc/codes"
@@ -20,13 +21,13 @@ import (
 )
 
 // in runs a test in a bubble of virtual time, with a fabric that serves.
-func in(t *testing.T, f func(t *testing.T, ctx context.Context, fab *fabric)) {
+func in(t *testing.T, f func(t *testing.T, ctx context.Context, fab *uplinktest.Fabric)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		fab := newFabric(t)
-		fab.serve(ctx)
+		fab := uplinktest.New(t)
+		fab.Serve(ctx)
 		f(t, ctx, fab)
 		cancel()
 		synctest.Wait()
@@ -47,52 +48,52 @@ func peersOf(n *node) string {
 
 func TestJoinSyncAndStartFromDisk(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "agent")
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(dir)
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, dir)
 		stop := n.start(ctx, t)
-		s := <-f.streams
-		if s.hello.GetNode() != "n1" || s.hello.GetEpoch() != "" || s.hello.GetReport().GetAddresses()[0].GetAddress() != "10.0.0.11/24" {
-			t.Errorf("hello: %v", s.hello)
+		s := <-f.Streams
+		if s.Hello.GetNode() != "n1" || s.Hello.GetEpoch() != "" || s.Hello.GetReport().GetAddresses()[0].GetAddress() != "10.0.0.11/24" {
+			t.Errorf("hello: %v", s.Hello)
 		}
-		if e := (<-s.up).GetEndpoints(); e == nil || !e.GetFull() {
+		if e := (<-s.Up).GetEndpoints(); e == nil || !e.GetFull() {
 			t.Errorf("the first delta of endpoints is not full: %v", e)
 		}
-		s.tell(t, "e1", 7, "n1", "n2")
+		s.Tell(t, "e1", 7, "n1", "n2")
 		<-n.changed
 		if got := peersOf(n); got != "n1 n2" {
 			t.Errorf("peers %q", got)
 		}
 		n.Applied(7)
-		if a := (<-s.up).GetAck(); a.GetEpoch() != "e1" || a.GetRevision() != 7 {
+		if a := (<-s.Up).GetAck(); a.GetEpoch() != "e1" || a.GetRevision() != 7 {
 			t.Errorf("ack: %v", a)
 		}
-		s.say(t, msgPeer("n3"), msgDelete(intent.CollectionPeers, intent.PeerKey("n2")), msgComplete("e1", 8))
+		s.Say(t, uplinktest.Peer("n3"), uplinktest.Delete(intent.CollectionPeers, intent.PeerKey("n2")), uplinktest.Complete("e1", 8))
 		<-n.changed
 		stop()
 
-		again := f.node(dir)
+		again := newNode(t, f, dir)
 		if got := peersOf(again); got != "n1 n3" {
 			t.Errorf("from disk: peers %q", got)
 		}
 		defer again.start(ctx, t)()
-		s = <-f.streams
-		if joins, _ := f.counts(); s.hello.GetEpoch() != "e1" || s.hello.GetRevision() != 8 || joins != 1 {
-			t.Errorf("second start: hello %v after %d joins", s.hello, joins)
+		s = <-f.Streams
+		if joins, _ := f.Counts(); s.Hello.GetEpoch() != "e1" || s.Hello.GetRevision() != 8 || joins != 1 {
+			t.Errorf("second start: hello %v after %d joins", s.Hello, joins)
 		}
 	})
 }
 
 func TestHeartbeats(t *testing.T) {
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(filepath.Join(t.TempDir(), "agent"))
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 		defer n.start(ctx, t)()
-		s := <-f.streams
-		s.tell(t, "e1", 1, "n1")
+		s := <-f.Streams
+		s.Tell(t, "e1", 1, "n1")
 		<-n.changed
-		go s.beat(ctx)
+		go s.Beat(ctx)
 		began := time.Now()
 		for range 10 {
-			<-s.beats
+			<-s.Beats
 		}
 		if took := time.Since(began); took > 31*time.Second {
 			t.Errorf("10 heartbeats took %v", took)
@@ -107,22 +108,22 @@ func TestHeartbeats(t *testing.T) {
 // stream is there within 2 s, however long it was away.
 func TestSilenceAndReturn(t *testing.T) {
 	for _, away := range []time.Duration{30 * time.Second, 30*time.Second + 333*time.Millisecond, 10 * time.Minute} {
-		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-			n := f.node(filepath.Join(t.TempDir(), "agent"))
+		in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+			n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 			defer n.start(ctx, t)()
-			s := <-f.streams
-			s.tell(t, "e1", 1, "n1")
+			s := <-f.Streams
+			s.Tell(t, "e1", 1, "n1")
 			<-n.changed
-			f.setCut(true)
+			f.Cut(true)
 			silent := time.Now()
 			<-s.Context().Done()
 			if took := time.Since(silent); took > 10*time.Second {
 				t.Errorf("silence found after %v", took)
 			}
 			time.Sleep(away)
-			f.setCut(false)
+			f.Cut(false)
 			back := time.Now()
-			<-f.streams
+			<-f.Streams
 			if took := time.Since(back); took > 2200*time.Millisecond {
 				t.Errorf("in step %v after the path was back", took)
 			}
@@ -134,20 +135,20 @@ func TestSilenceAndReturn(t *testing.T) {
 }
 
 func TestRenewsAtTwoThirds(t *testing.T) {
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(filepath.Join(t.TempDir(), "agent"))
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 		defer n.start(ctx, t)()
-		s := <-f.streams
-		go s.beat(ctx)
+		s := <-f.Streams
+		go s.Beat(ctx)
 		end := n.Status().CertificateEnd
 		time.Sleep(15 * time.Hour)
 		synctest.Wait()
-		if _, renews := f.counts(); renews != 0 {
+		if _, renews := f.Counts(); renews != 0 {
 			t.Fatalf("renewed after 15 of 24 h")
 		}
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
-		if _, renews := f.counts(); renews != 1 || !n.Status().CertificateEnd.After(end) {
+		if _, renews := f.Counts(); renews != 1 || !n.Status().CertificateEnd.After(end) {
 			t.Fatalf("%d renewals, certificate until %v", renews, n.Status().CertificateEnd)
 		}
 	})
@@ -155,17 +156,17 @@ func TestRenewsAtTwoThirds(t *testing.T) {
 
 func TestRenewsAfterExpiry(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "agent")
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(dir)
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, dir)
 		stop := n.start(ctx, t)
-		(<-f.streams).tell(t, "e1", 1, "n1")
+		(<-f.Streams).Tell(t, "e1", 1, "n1")
 		<-n.changed
 		stop()
 		time.Sleep(48 * time.Hour)
-		n = f.node(dir)
+		n = newNode(t, f, dir)
 		defer n.start(ctx, t)()
-		<-f.streams
-		if joins, renews := f.counts(); joins != 1 || renews != 1 {
+		<-f.Streams
+		if joins, renews := f.Counts(); joins != 1 || renews != 1 {
 			t.Errorf("%d joins, %d renewals", joins, renews)
 		}
 	})
@@ -179,9 +180,9 @@ func TestJoinRefusedEndsRun(t *testing.T) {
 		{status.Error(codes.PermissionDenied, "token abc expired"), "weft token create"},
 		{status.Error(codes.AlreadyExists, "n1 is recorded with another key"), "weft token create --node n1 --replace"},
 	} {
-		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-			f.refuse = c.err
-			n := f.node(filepath.Join(t.TempDir(), "agent"))
+		in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+			f.Refuse = c.err
+			n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 			defer n.dir.Close()
 			err := n.Run(ctx)
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), status.Convert(c.err).Message()) {
@@ -192,13 +193,13 @@ func TestJoinRefusedEndsRun(t *testing.T) {
 }
 
 func TestBackoffOfTheServer(t *testing.T) {
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(filepath.Join(t.TempDir(), "agent"))
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 		defer n.start(ctx, t)()
-		s := <-f.streams
-		s.say(t, &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Backoff{Backoff: &weftv1.Backoff{Seconds: 40, Reason: "too many"}}})
+		s := <-f.Streams
+		s.Say(t, &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Backoff{Backoff: &weftv1.Backoff{Seconds: 40, Reason: "too many"}}})
 		asked := time.Now()
-		<-f.streams
+		<-f.Streams
 		if d := time.Since(asked); d < 40*time.Second || d > 52*time.Second {
 			t.Errorf("back after %v, asked for 40 s", d)
 		}
@@ -206,37 +207,36 @@ func TestBackoffOfTheServer(t *testing.T) {
 }
 
 func TestBackoffHasJitterAndBounds(t *testing.T) {
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(filepath.Join(t.TempDir(), "agent"))
-		f.l = nil
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
+		f.Down()
 		defer n.start(ctx, t)()
 		time.Sleep(time.Minute)
-		f.mu.Lock()
-		defer f.mu.Unlock()
+		dials := f.Dials()
 		seen := map[time.Duration]bool{}
-		for i := 1; i < len(f.dials); i++ {
-			d := f.dials[i].Sub(f.dials[i-1])
+		for i := 1; i < len(dials); i++ {
+			d := dials[i].Sub(dials[i-1])
 			if d < backoffMin || d > backoffMax {
 				t.Errorf("pause of %v", d)
 			}
 			seen[d] = true
 		}
 		if len(seen) < 10 {
-			t.Errorf("%d tries in a minute with %d different pauses", len(f.dials), len(seen))
+			t.Errorf("%d tries in a minute with %d different pauses", len(dials), len(seen))
 		}
 	})
 }
 
 func TestOldSetStandsUntilConfirmed(t *testing.T) {
 	nine := []string{"n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9"}
-	start := func(t *testing.T, ctx context.Context, f *fabric) (*node, *stream, func()) {
-		n := f.node(filepath.Join(t.TempDir(), "agent"))
+	start := func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) (*node, *uplinktest.Stream, func()) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 		stop := n.start(ctx, t)
-		s := <-f.streams
-		go s.beat(ctx)
-		s.tell(t, "e1", 10, nine...)
+		s := <-f.Streams
+		go s.Beat(ctx)
+		s.Tell(t, "e1", 10, nine...)
 		<-n.changed
-		s.tell(t, "e2", 3, "n1", "n2")
+		s.Tell(t, "e2", 3, "n1", "n2")
 		synctest.Wait()
 		if got := peersOf(n); got != strings.Join(nine, " ") {
 			t.Fatalf("taken at once: %q", got)
@@ -244,10 +244,10 @@ func TestOldSetStandsUntilConfirmed(t *testing.T) {
 		return n, s, stop
 	}
 	t.Run("by a second revision", func(t *testing.T) {
-		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
 			n, s, stop := start(t, ctx, f)
 			defer stop()
-			s.say(t, msgPeer("n3"), msgComplete("e2", 4))
+			s.Say(t, uplinktest.Peer("n3"), uplinktest.Complete("e2", 4))
 			<-n.changed
 			if got := peersOf(n); got != "n1 n2 n3" {
 				t.Errorf("peers %q", got)
@@ -255,7 +255,7 @@ func TestOldSetStandsUntilConfirmed(t *testing.T) {
 		})
 	})
 	t.Run("by 60 s", func(t *testing.T) {
-		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
 			n, _, stop := start(t, ctx, f)
 			defer stop()
 			began := time.Now()
@@ -266,10 +266,10 @@ func TestOldSetStandsUntilConfirmed(t *testing.T) {
 		})
 	})
 	t.Run("not at all when the peers come back", func(t *testing.T) {
-		in(t, func(t *testing.T, ctx context.Context, f *fabric) {
+		in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
 			n, s, stop := start(t, ctx, f)
 			defer stop()
-			s.tell(t, "e2", 5, nine...)
+			s.Tell(t, "e2", 5, nine...)
 			<-n.changed
 			if got := peersOf(n); got != strings.Join(nine, " ") || len(n.Problems()) != 0 {
 				t.Errorf("peers %q, problems %v", got, n.Problems())
@@ -283,25 +283,25 @@ func TestNonsenseAsksForAFullSet(t *testing.T) {
 		name string
 		msgs []*weftv1.SyncResponse
 	}{
-		{"complete within brackets", []*weftv1.SyncResponse{msgBegin(), msgComplete("e1", 9)}},
-		{"end without begin", []*weftv1.SyncResponse{msgEnd()}},
-		{"another epoch without a full set", []*weftv1.SyncResponse{msgComplete("e2", 9)}},
-		{"a revision going back", []*weftv1.SyncResponse{msgComplete("e1", 3)}},
-		{"an object without a key", []*weftv1.SyncResponse{msgSet("peers", "", nil)}},
+		{"complete within brackets", []*weftv1.SyncResponse{uplinktest.Begin(), uplinktest.Complete("e1", 9)}},
+		{"end without begin", []*weftv1.SyncResponse{uplinktest.End()}},
+		{"another epoch without a full set", []*weftv1.SyncResponse{uplinktest.Complete("e2", 9)}},
+		{"a revision going back", []*weftv1.SyncResponse{uplinktest.Complete("e1", 3)}},
+		{"an object without a key", []*weftv1.SyncResponse{uplinktest.Set("peers", "", nil)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-				n := f.node(filepath.Join(t.TempDir(), "agent"))
+			in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+				n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 				defer n.start(ctx, t)()
-				s := <-f.streams
-				s.tell(t, "e1", 7, "n1", "n2")
+				s := <-f.Streams
+				s.Tell(t, "e1", 7, "n1", "n2")
 				<-n.changed
 				for _, m := range c.msgs {
 					_ = s.Send(m)
 				}
-				s = <-f.streams
-				if s.hello.GetEpoch() != "" || s.hello.GetRevision() != 0 {
-					t.Errorf("hello holds %q %d", s.hello.GetEpoch(), s.hello.GetRevision())
+				s = <-f.Streams
+				if s.Hello.GetEpoch() != "" || s.Hello.GetRevision() != 0 {
+					t.Errorf("hello holds %q %d", s.Hello.GetEpoch(), s.Hello.GetRevision())
 				}
 				if got := peersOf(n); got != "n1 n2" {
 					t.Errorf("peers %q", got)
@@ -312,50 +312,50 @@ func TestNonsenseAsksForAFullSet(t *testing.T) {
 }
 
 func TestObjectsNotUnderstoodAreReported(t *testing.T) {
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(filepath.Join(t.TempDir(), "agent"))
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 		defer n.start(ctx, t)()
-		s := <-f.streams
-		<-s.up // endpoints
-		s.say(t, msgBegin(), msgPeer("n1"), msgSet("peers", "Node//n2", []byte("\xff")), msgEnd(), msgComplete("e1", 1))
+		s := <-f.Streams
+		<-s.Up // endpoints
+		s.Say(t, uplinktest.Begin(), uplinktest.Peer("n1"), uplinktest.Set("peers", "Node//n2", []byte("\xff")), uplinktest.End(), uplinktest.Complete("e1", 1))
 		<-n.changed
-		e := (<-s.up).GetObjectError()
+		e := (<-s.Up).GetObjectError()
 		if e.GetKey() != "Node//n2" || e.GetError() == "" || e.GetRemedy() == "" {
 			t.Errorf("error: %v", e)
 		}
-		<-s.up // problems
-		s.say(t, msgPeer("n2"), msgComplete("e1", 2))
+		<-s.Up // problems
+		s.Say(t, uplinktest.Peer("n2"), uplinktest.Complete("e1", 2))
 		<-n.changed
-		if e := (<-s.up).GetObjectError(); e == nil || e.GetKey() != "Node//n2" || e.GetError() != "" {
+		if e := (<-s.Up).GetObjectError(); e == nil || e.GetKey() != "Node//n2" || e.GetError() != "" {
 			t.Errorf("not taken back: %v", e)
 		}
 	})
 }
 
 func TestReportsAreLevels(t *testing.T) {
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(filepath.Join(t.TempDir(), "agent"))
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
 		defer n.start(ctx, t)()
-		s := <-f.streams
-		<-s.up
+		s := <-f.Streams
+		<-s.Up
 		n.SetEndpoints([]Endpoint{{ContainerID: "c1", IfName: "eth0"}, {ContainerID: "c2", IfName: "eth0"}})
-		if e := (<-s.up).GetEndpoints(); e.GetFull() || len(e.GetUpsert()) != 2 {
+		if e := (<-s.Up).GetEndpoints(); e.GetFull() || len(e.GetUpsert()) != 2 {
 			t.Errorf("two new: %v", e)
 		}
 		n.SetEndpoints([]Endpoint{{ContainerID: "c2", IfName: "eth0"}})
-		if e := (<-s.up).GetEndpoints(); len(e.GetRemove()) != 1 || e.GetRemove()[0] != "n1/c1/eth0" || len(e.GetUpsert()) != 0 {
+		if e := (<-s.Up).GetEndpoints(); len(e.GetRemove()) != 1 || e.GetRemove()[0] != "n1/c1/eth0" || len(e.GetUpsert()) != 0 {
 			t.Errorf("one gone: %v", e)
 		}
 		n.SetProblems([]intent.Problem{{Subject: "weft-vx", Cause: "x"}})
-		if p := (<-s.up).GetProblems().GetProblems(); len(p) != 1 || p[0].GetSinceUnix() == 0 || p[0].GetNode() != "n1" {
+		if p := (<-s.Up).GetProblems().GetProblems(); len(p) != 1 || p[0].GetSinceUnix() == 0 || p[0].GetNode() != "n1" {
 			t.Errorf("problems: %v", p)
 		}
-		s.end <- nil
-		s = <-f.streams
+		s.End <- nil
+		s = <-f.Streams
 		n.SetReport(Report{Underlay: []intent.Underlay{{Addr: netip.MustParsePrefix("10.0.0.12/24"), Device: "eth0", MTU: 1500}}})
 		var full, report bool
 		for range 4 {
-			m := <-s.up
+			m := <-s.Up
 			full = full || m.GetEndpoints().GetFull() && len(m.GetEndpoints().GetUpsert()) == 1
 			if a := m.GetReport().GetAddresses(); len(a) == 1 && a[0].GetAddress() == "10.0.0.12/24" {
 				report = true
@@ -395,8 +395,8 @@ func TestDataFolder(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer d.Close()
-			f := newFabric(t)
-			u, err := New(d, f.config("n1", nil))
+			f := uplinktest.New(t)
+			u, err := New(d, config(f, "n1", nil))
 			if c.want != "" {
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Fatalf("New: %v, want %q", err, c.want)
@@ -431,17 +431,17 @@ func mustEncode(t *testing.T, n intent.Node) []byte {
 
 func TestNodeNameChanged(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "agent")
-	in(t, func(t *testing.T, ctx context.Context, f *fabric) {
-		n := f.node(dir)
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, dir)
 		stop := n.start(ctx, t)
-		<-f.streams
+		<-f.Streams
 		stop()
 		d, err := datadir.Open(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer d.Close()
-		if _, err := New(d, f.config("n2", nil)); err == nil || !strings.Contains(err.Error(), "start with --node-name n1") {
+		if _, err := New(d, config(f, "n2", nil)); err == nil || !strings.Contains(err.Error(), "start with --node-name n1") {
 			t.Errorf("New: %v", err)
 		}
 	})
