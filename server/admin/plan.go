@@ -156,18 +156,18 @@ func told(w *weftv1.NodeIntent, name string) intent.Node {
 func text(n intent.Node) []string {
 	c := n.Cluster
 	out := []string{fmt.Sprintf("cluster %s services %s backend %s directRouting %t vni %d port %d mtu %d masquerade %s",
-		join(c.CIDRs), join(c.ServiceCIDRs), c.Backend, c.DirectRouting, c.VNI, c.VXLANPort, c.MTU, join(c.Masquerade))}
+		listed(c.CIDRs), listed(c.ServiceCIDRs), c.Backend, c.DirectRouting, c.VNI, c.VXLANPort, c.MTU, listed(c.Masquerade))}
 	for _, p := range n.Peers {
 		var underlay []string
 		for _, u := range p.Underlay {
 			underlay = append(underlay, fmt.Sprintf("%v@%s/%d", u.Addr, u.Device, u.MTU))
 		}
-		out = append(out, fmt.Sprintf("peer %s lease %s underlay %s vtep %v", p.Name, join(p.Lease), join(underlay), p.VTEP))
+		out = append(out, fmt.Sprintf("peer %s lease %s underlay %s vtep %v", p.Name, listed(p.Lease), listed(underlay), p.VTEP))
 	}
 	return out
 }
 
-func join[T any](list []T) string {
+func listed[T any](list []T) string {
 	if len(list) == 0 {
 		return "-"
 	}
