@@ -107,7 +107,7 @@ func (s *Server) remove(ctx context.Context, r ref) (int64, error) {
 // the node counts as there until the last step but one.
 func (s *Server) removeNode(ctx context.Context, name string) (int64, error) {
 	const why = "the node was deleted from the fabric; on the node: weft-agent cleanup, then join again with a token"
-	if err := s.Identity.Revoke(ctx, name); err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err := s.Revoke(ctx, name); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return 0, fmt.Errorf("admin: revoke node %s: %w", name, err)
 	}
 	s.Hub.Cut(name, why)

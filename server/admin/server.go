@@ -5,10 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/weft-net/weft/proto/join"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/compile"
-	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/push"
 	"github.com/weft-net/weft/server/store"
@@ -34,26 +32,25 @@ type Leases interface {
 	Release(ctx context.Context, node string) error
 }
 
-// Identity makes and ends join tokens and identities: identity.Authority.
-type Identity interface {
-	CreateToken(ctx context.Context, s identity.TokenSpec) (join.Token, identity.Token, error)
-	Tokens(ctx context.Context) ([]identity.Token, error)
+// Tokens makes and ends join tokens.
+type Tokens interface {
+	CreateToken(ctx context.Context, r *weftv1.TokensCreateRequest) (*weftv1.TokensCreateResponse, error)
+	ListTokens(ctx context.Context) ([]*weftv1.TokenStatus, error)
 	RevokeToken(ctx context.Context, id string) error
-	// Revoke ends a node's identity: its certificates are refused from now on.
-	Revoke(ctx context.Context, node string) error
-	// Ends is when the CA's certificate ends.
-	Ends() time.Time
 }
 
 // Config is what the services work with.
 type Config struct {
-	Store    store.Store
-	Hub      Hub
-	Leases   Leases
-	Identity Identity
+	Store  store.Store
+	Hub    Hub
+	Leases Leases
+	Tokens Tokens
+	// Revoke ends a node's identity: its certificates are refused from now on.
+	Revoke func(ctx context.Context, node string) error
 	// Servers and Etcd answer for Status.
 	Servers func(ctx context.Context) ([]*weftv1.ServerStatus, error)
 	Etcd    func(ctx context.Context) (*weftv1.EtcdStatus, error)
+	CAEnds  func() time.Time
 	Fabric  string // its name
 
 	Now func() time.Time

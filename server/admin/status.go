@@ -25,7 +25,7 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 	if out.Etcd, err = s.Etcd(ctx); err != nil {
 		return nil, answer(err)
 	}
-	if ends := s.Identity.Ends(); !ends.IsZero() {
+	if ends := s.CAEnds(); !ends.IsZero() {
 		out.CaEndsUnix = ends.Unix()
 	}
 	for _, n := range v.members() {
@@ -73,7 +73,7 @@ func (s *Server) problems(v *view, etcd *weftv1.EtcdStatus) []*weftv1.Problem {
 			Remedy: "compact and defragment etcd, or raise its quota",
 		})
 	}
-	if ends := s.Identity.Ends(); !ends.IsZero() && ends.Sub(s.Now()) < soon {
+	if ends := s.CAEnds(); !ends.IsZero() && ends.Sub(s.Now()) < soon {
 		out = append(out, &weftv1.Problem{Subject: "CA", Cause: "the CA's certificate ends on " + ends.UTC().Format(time.DateOnly), Remedy: "make a new fabric CA before that day: no node can join or renew after it"})
 	}
 	for _, n := range v.members() {

@@ -3,10 +3,8 @@ package admin
 import (
 	"context"
 	"fmt"
-	"time"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
-	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/kind"
 )
 
@@ -22,22 +20,8 @@ func (s *tokens) Create(ctx context.Context, r *weftv1.TokensCreateRequest) (*we
 	if err := checkToken(r); err != nil {
 		return nil, answer(err)
 	}
-	spec := identity.TokenSpec{
-		TTL: time.Duration(r.GetTtlSeconds()) * time.Second, Uses: r.GetUses(), Nodes: r.GetNodes(),
-		Labels: r.GetLabels(), Description: r.GetDescription(), Replace: r.GetReplace(),
-	}
-	secret, t, err := s.Identity.CreateToken(ctx, spec)
-	if err != nil {
-		return nil, answer(err)
-	}
-	return &weftv1.TokensCreateResponse{Token: secret.Reveal(), Status: tokenStatus(t)}, nil
-}
-
-func tokenStatus(t identity.Token) *weftv1.TokenStatus {
-	return &weftv1.TokenStatus{
-		Id: t.ID, Description: t.Description, CreatedUnix: t.CreatedUnix, ExpiresUnix: t.ExpiresUnix,
-		Uses: t.Uses, Used: t.Used, Nodes: t.Nodes, Labels: t.Labels, Replace: t.Replace,
-	}
+	out, err := s.Tokens.CreateToken(ctx, r)
+	return out, answer(err)
 }
 
 func checkToken(r *weftv1.TokensCreateRequest) error {
@@ -73,15 +57,11 @@ func checkToken(r *weftv1.TokensCreateRequest) error {
 
 // List implements weftv1.TokensServer.
 func (s *tokens) List(ctx context.Context, _ *weftv1.TokensListRequest) (*weftv1.TokensListResponse, error) {
-	list, err := s.Identity.Tokens(ctx)
+	list, err := s.Tokens.ListTokens(ctx)
 	if err != nil {
 		return nil, answer(err)
 	}
-	out := &weftv1.TokensListResponse{}
-	for _, t := range list {
-		out.Tokens = append(out.Tokens, tokenStatus(t))
-	}
-	return out, nil
+	return &weftv1.TokensListResponse{Tokens: list}, nil
 }
 
 // Revoke implements weftv1.TokensServer.
@@ -89,7 +69,7 @@ func (s *tokens) Revoke(ctx context.Context, r *weftv1.TokensRevokeRequest) (*we
 	if r.GetId() == "" || len(r.GetId()) > 64 {
 		return nil, badField("id", "%.60q is not the id of a token; weft token list shows them", r.GetId())
 	}
-	if err := s.Identity.RevokeToken(ctx, r.GetId()); err != nil {
+	if err := s.Tokens.RevokeToken(ctx, r.GetId()); err != nil {
 		return nil, answer(err)
 	}
 	return &weftv1.TokensRevokeResponse{}, nil
