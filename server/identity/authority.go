@@ -1,0 +1,156 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/store"
+	"golang.org/x/sync/errgroup"
+)
+
+// Files below the data folder, all 0600.
+const (
+	serverKeyFile  = "server.key"
+	adminFile      = "admin.yaml"
+	agentTokenFile = "agent-token"
+)
+
+// Lives of certificates. The CA's is long, because nothing renews it yet.
+const (
+	caLife       = 10 * 365 * 24 * time.Hour
+	operatorLife = 365 * 24 * time.Hour
+	serverLife   = 90 * 24 * time.Hour
+	renewBefore  = 30 * 24 * time.Hour // an operator's or a server's certificate
+	maxBackdate  = time.Hour           // for clocks that are behind
+)
+
+// Config is what an Authority works with.
+type Config struct {
+	DataDir string
+	// Server is the URL that the first operator's credentials name.
+	Server string
+	// Names and addresses that clients dial this server by. localhost, 127.0.0.1,
+	// ::1 and the host's name are always in its certificate.
+	Names []string
+
+	NodeLife time.Duration // of a node's certificate; default 24 h
+	Grace    time.Duration // in which an ended certificate is renewed; default 30 d
+	Log      *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.NodeLife == 0 {
+		c.NodeLife = 24 * time.Hour
+	}
+	if c.Grace == 0 {
+		c.Grace = 30 * 24 * time.Hour
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Authority is a fabric's CA and its book of who is who. It is safe for
+// concurrent use.
+type Authority struct {
+	weftv1.UnimplementedJoinServer
+	config Config
+	store  store.Store
+	ca     ca
+	book   *store.Cache // of everything below store.Identity
+	server serverCert
+	live   live
+}
+
+// Open opens the fabric's CA, or makes one in an empty store, and writes the
+// files that are not there: server.key, admin.yaml, agent-token.
+func Open(ctx context.Context, s store.Store, c Config) (*Authority, error) {
+	c = c.withDefaults()
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("identity: %w; the server must be able to write to its data folder (--data-dir)", err)
+	}
+	opened, err := openCA(ctx, s, filepath.Join(c.DataDir, serverKeyFile))
+	if err != nil {
+		return nil, err
+	}
+	a := &Authority{config: c, store: s, ca: opened, book: store.NewCache(s, store.Identity)}
+	if err := a.server.setNames(c.Names); err != nil {
+		return nil, err
+	}
+	if _, err := a.serverCertificate(nil); err != nil {
+		return nil, err
+	}
+	if err := a.keepAdmin(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.keepAgentToken(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// adminCheck is how often Run looks whether admin.yaml is to be renewed.
+const adminCheck = 12 * time.Hour
+
+// Run follows the book, until ctx ends or the store fails. Without it every call
+// that needs a certificate is refused.
+func (a *Authority) Run(ctx context.Context) error {
+	_, _, cancel := a.book.Subscribe(a.follow)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.book.Run(ctx) })
+	g.Go(func() error {
+		tick := time.NewTicker(adminCheck)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-tick.C:
+			}
+			if err := a.keepAdmin(ctx); err != nil {
+				a.config.Log.Error("admin credentials not renewed", note.Err, err)
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// WaitReady returns when Run has read the book.
+func (a *Authority) WaitReady(ctx context.Context) error { return a.book.WaitRevision(ctx, 1) }
+
+// Ends is when the CA's certificate ends.
+func (a *Authority) Ends() time.Time { return a.ca.cert.NotAfter }
+
+// CertificatePEM is the CA's certificate.
+func (a *Authority) CertificatePEM() []byte { return a.ca.pem() }
+
+// backdate is how far before now a certificate of some life begins: never more
+// than its life, so that whoever renews at two thirds does not do so at once.
+func backdate(life time.Duration) time.Duration { return min(maxBackdate, life) }
+
+// retries bounds compare-and-swap loops: a loser has met that many winners.
+const retries = 64
+
+// swap runs decide until its transaction is written. decide reads, and answers
+// what to write from what it read; an empty transaction writes nothing.
+func (a *Authority) swap(ctx context.Context, decide func() (store.Txn, error)) error {
+	for range retries {
+		txn, err := decide()
+		if err != nil || len(txn.Then) == 0 {
+			return err
+		}
+		if _, err = a.store.Commit(ctx, txn); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("identity: %w, %d times; try again", store.ErrConflict, retries)
+}

@@ -1,0 +1,119 @@
+package identity
+
+import (
+	"context"
+	"crypto/x509"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/server/store"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// live are the streams that are open, and who wants to know of revocations.
+type live struct {
+	mu      sync.Mutex
+	streams map[*liveStream]struct{}
+	hooks   []func(node string)
+}
+
+// liveStream is a stream that is cut when its certificate stops counting.
+type liveStream struct {
+	grpc.ServerStream
+	ctx  context.Context
+	cert *x509.Certificate
+	cut  context.CancelCauseFunc
+}
+
+// Context implements grpc.ServerStream.
+func (s *liveStream) Context() context.Context { return s.ctx }
+
+// Stream is the interceptor that authorises streams. It ends a stream's context,
+// with a gRPC status as its cause, when the certificate ends or is revoked; the
+// handler must return then.
+func (a *Authority) Stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	p, cert, err := a.authorise(stream.Context(), info.FullMethod)
+	if err != nil {
+		return err
+	}
+	if cert == nil {
+		return handler(server, stream)
+	}
+	ctx, cut := context.WithCancelCause(context.WithValue(stream.Context(), peerKey{}, p))
+	defer cut(nil)
+	end := time.AfterFunc(time.Until(cert.NotAfter), func() {
+		cut(status.Errorf(codes.Unauthenticated, "the certificate of %s %s ended at %s; come back with the next", p.Role, p.Name, utc(cert.NotAfter.Unix())))
+	})
+	defer end.Stop()
+	s := &liveStream{ServerStream: stream, ctx: ctx, cert: cert, cut: cut}
+	a.live.add(s)
+	defer a.live.remove(s)
+	if _, err := a.Identify(cert); err != nil { // revoked between the first look and add
+		return err
+	}
+	err = handler(server, s)
+	if cause := context.Cause(ctx); cause != nil && stream.Context().Err() == nil {
+		return cause
+	}
+	return err
+}
+
+func (l *live) add(s *liveStream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.streams == nil {
+		l.streams = map[*liveStream]struct{}{}
+	}
+	l.streams[s] = struct{}{}
+}
+
+func (l *live) remove(s *liveStream) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.streams, s)
+}
+
+// OnRevoke calls fn with the name of each node that Run finds revoked, now or at
+// its start. Streams are cut without it. fn runs in a goroutine of Run and must be
+// quick.
+func (a *Authority) OnRevoke(fn func(node string)) {
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	a.live.hooks = append(a.live.hooks, fn)
+}
+
+// follow looks at the live streams again when the book changes under them.
+func (a *Authority) follow(b store.Batch) {
+	changed := slices.ContainsFunc(b.Events, func(e store.Event) bool {
+		return strings.HasPrefix(e.Key, nodeKey("")) || strings.HasPrefix(e.Key, operatorKey(""))
+	})
+	if !changed {
+		return
+	}
+	hooks := a.recheck()
+	for _, e := range b.Events {
+		name, ok := strings.CutPrefix(e.Key, nodeKey(""))
+		if n, known := a.Node(name); !ok || known && n.RevokedUnix == 0 {
+			continue
+		}
+		for _, hook := range hooks {
+			hook(name)
+		}
+	}
+}
+
+// recheck cuts the streams whose certificate counts no more.
+func (a *Authority) recheck() (hooks []func(string)) {
+	a.live.mu.Lock()
+	defer a.live.mu.Unlock()
+	for s := range a.live.streams {
+		if _, err := a.Identify(s.cert); status.Code(err) == codes.PermissionDenied {
+			s.cut(err)
+		}
+	}
+	return slices.Clone(a.live.hooks)
+}

@@ -1,0 +1,72 @@
+package identity
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/store"
+)
+
+// Nodes lists what is recorded of nodes, by name, the revoked among them, as Run
+// last read it.
+func (a *Authority) Nodes() []Node {
+	entries, _ := a.book.Snapshot()
+	var list []Node
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Key, nodeKey("")) {
+			continue
+		}
+		if n, err := decode[Node](e); err == nil {
+			list = append(list, n)
+		}
+	}
+	slices.SortFunc(list, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	return list
+}
+
+// Node is what is recorded of one node, as Run last read it.
+func (a *Authority) Node(name string) (Node, bool) {
+	entry, ok := a.book.Get(nodeKey(name))
+	if !ok {
+		return Node{}, false
+	}
+	n, err := decode[Node](entry)
+	return n, err == nil
+}
+
+// Revocation is the part of a transaction that revokes a node, for whoever
+// deletes more of it at once: after store.ErrConflict it must be asked for again.
+// It is empty for a node that is not recorded or is revoked already.
+func (a *Authority) Revocation(ctx context.Context, node string) (store.Txn, error) {
+	var txn store.Txn
+	n, revision, err := read[Node](ctx, a.store, nodeKey(node))
+	if err != nil || revision == 0 || n.RevokedUnix != 0 {
+		return txn, err
+	}
+	n.RevokedUnix = time.Now().Unix()
+	return txn, put(&txn, nodeKey(node), revision, n)
+}
+
+// Revoke ends a node's right to speak, on every server: its calls are refused and
+// its streams cut. The name may then be given to another key by any token; the
+// revoked key comes back only with one made with replace.
+func (a *Authority) Revoke(ctx context.Context, node string) error {
+	revoked := false
+	err := a.swap(ctx, func() (store.Txn, error) {
+		txn, err := a.Revocation(ctx, node)
+		revoked = len(txn.Then) > 0
+		return txn, err
+	})
+	if err != nil {
+		return fmt.Errorf("identity: revoke node %s: %w", node, err)
+	}
+	if revoked {
+		a.config.Log.Info("node revoked", note.Node, node)
+	}
+	return nil
+}

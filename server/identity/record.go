@@ -1,0 +1,100 @@
+package identity
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/weft-net/weft/server/store"
+)
+
+// schema of the records below store.Identity.
+const schema = 1
+
+// Keys of records.
+func nodeKey(name string) string     { return store.Identity + "node/" + name }
+func operatorKey(name string) string { return store.Identity + "operator/" + name }
+func tokenKey(id string) string      { return store.Identity + "token/" + id }
+
+// Key is one public key that may speak for a name.
+type Key struct {
+	Hash        string `json:"sha256"`   // hex, of the SubjectPublicKeyInfo
+	EndsUnix    int64  `json:"endsUnix"` // of the last certificate for it
+	CreatedUnix int64  `json:"createdUnix"`
+}
+
+// Node is what is recorded of a node.
+type Node struct {
+	Schema      int    `json:"schema"`
+	Name        string `json:"name"`
+	Key         Key    `json:"key"`
+	Machine     string `json:"machine,omitempty"` // as it said when it joined
+	Token       string `json:"token"`             // id of the token that it joined with
+	JoinedUnix  int64  `json:"joinedUnix"`
+	RevokedUnix int64  `json:"revokedUnix,omitempty"` // 0: it is not
+}
+
+// operator is what is recorded of an operator: several keys, because a further
+// server writes credentials of its own.
+type operator struct {
+	Schema      int    `json:"schema"`
+	Name        string `json:"name"`
+	Keys        []Key  `json:"keys"`
+	RevokedUnix int64  `json:"revokedUnix,omitempty"`
+}
+
+// keyHash names a public key.
+func keyHash(subjectPublicKeyInfo []byte) string {
+	sum := sha256.Sum256(subjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
+}
+
+// versioned are the records that carry a schema.
+type versioned interface{ version() int }
+
+func (n Node) version() int     { return n.Schema }
+func (o operator) version() int { return o.Schema }
+func (t token) version() int    { return t.Schema }
+
+// read gets a record from the store itself. revision is 0 if there is none.
+func read[T versioned](ctx context.Context, s store.Store, key string) (record T, revision int64, err error) {
+	entry, err := s.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return record, 0, nil
+	}
+	if err != nil {
+		return record, 0, err
+	}
+	record, err = decode[T](entry)
+	return record, entry.Revision, err
+}
+
+func decode[T versioned](entry store.Entry) (T, error) {
+	var record T
+	if err := json.Unmarshal(entry.Value, &record); err != nil {
+		return record, fmt.Errorf("identity: record %s: %w", entry.Key, err)
+	}
+	if record.version() != schema {
+		return record, newerSchema(entry.Key, record.version())
+	}
+	return record, nil
+}
+
+func newerSchema(key string, got int) error {
+	return fmt.Errorf("identity: %s has schema %d, this release reads %d; run a newer weft-server", key, got, schema)
+}
+
+// put is the transaction's part that writes a record over the revision it was
+// read at.
+func put(txn *store.Txn, key string, revision int64, record any) error {
+	value, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("identity: record %s: %w", key, err)
+	}
+	txn.If = append(txn.If, store.Cond{Key: key, Revision: revision})
+	txn.Then = append(txn.Then, store.Write{Key: key, Value: value})
+	return nil
+}

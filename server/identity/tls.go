@@ -1,0 +1,103 @@
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/server/kind"
+)
+
+// serverCert is this server's certificate. It lives in memory: it is made at
+// each start, for the names of that start, and again before it ends.
+type serverCert struct {
+	names     []string
+	addresses []net.IP
+
+	mu   sync.Mutex
+	cert *tls.Certificate
+}
+
+func (s *serverCert) setNames(names []string) error {
+	names = append([]string{"localhost", "127.0.0.1", "::1"}, names...)
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	for i, name := range names {
+		if addr, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+			if !addr.IsUnspecified() && !slices.ContainsFunc(s.addresses, net.IP(addr.WithZone("").AsSlice()).Equal) {
+				s.addresses = append(s.addresses, addr.WithZone("").AsSlice())
+			}
+			continue
+		}
+		name = strings.ToLower(strings.TrimSuffix(name, "."))
+		if err := kind.ValidName(strings.TrimPrefix(name, "*.")); err != nil {
+			if i == len(names)-1 {
+				continue // the host's own name: nobody can dial it
+			}
+			return fmt.Errorf("identity: the server's name %w, or an address (--tls-san)", err)
+		}
+		if !slices.Contains(s.names, name) {
+			s.names = append(s.names, name)
+		}
+	}
+	return nil
+}
+
+// serverCertificate is what a tls.Config asks for at each handshake.
+func (a *Authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	s := &a.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cert != nil && time.Until(s.cert.Leaf.NotAfter) > renewBefore {
+		return s.cert, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("identity: the server's key: %w", err)
+	}
+	leaf, err := a.ca.sign(x509.Certificate{
+		Subject:     pkix.Name{CommonName: "weft-server", Organization: []string{organizationPrefix + "server"}},
+		DNSNames:    s.names,
+		IPAddresses: s.addresses,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, key.Public(), serverLife)
+	if err != nil {
+		return nil, err
+	}
+	// The CA goes along: a machine that joins knows only its hash.
+	s.cert = &tls.Certificate{Certificate: [][]byte{leaf.Raw, a.ca.cert.Raw}, PrivateKey: key, Leaf: leaf}
+	return s.cert, nil
+}
+
+// TLS is how this server serves. A client may show no certificate, or one of our
+// CA; what it is worth, now, Identify says. Whether it has ended is left to that
+// too: a handshake can only fail, not explain.
+func (a *Authority) TLS(protocols ...string) *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		NextProtos:             protocols,
+		ClientAuth:             tls.RequestClientCert,
+		ClientCAs:              a.ca.pool(),
+		GetCertificate:         a.serverCertificate,
+		SessionTicketsDisabled: true, // each connection shows its certificate
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if len(s.PeerCertificates) == 0 {
+				return nil
+			}
+			_, err := a.named(s.PeerCertificates[0], s.PeerCertificates[0].NotBefore)
+			return err
+		},
+	}
+}
