@@ -76,7 +76,8 @@ func (c *cli) root() *cobra.Command {
 	root.SetCompletionCommandGroupID(groupTool)
 	root.AddCommand(
 		c.getCommand(), c.describeCommand(), c.applyCommand(), c.replaceCommand(), c.deleteCommand(),
-		c.diffCommand(), c.planCommand(), c.watchCommand(), c.labelCommand(), c.kindsCommand(), c.explainCommand(),
+		c.diffCommand(), c.planCommand(), c.editCommand(), c.labelCommand(), c.watchCommand(), c.waitCommand(),
+		c.kindsCommand(), c.explainCommand(),
 		c.statusCommand(), c.meshCommand(), c.tokenCommand(), c.whoOwnsCommand(), c.reserveCommand(),
 		c.portsCommand(), c.grpcurlCommand(), c.versionCommand(),
 	)

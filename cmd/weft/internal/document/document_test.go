@@ -139,6 +139,8 @@ spec:
 		"Lease/n2":                  "f:6",
 		"Lease/n1 spec.node":        "f:1",
 		"Lease/n3 spec":             "",
+		"items[1] metadata.name":    "f:9",
+		"items[2]":                  "",
 		"":                          "",
 	} {
 		got := ""

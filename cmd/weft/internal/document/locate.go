@@ -8,15 +8,15 @@ import (
 )
 
 // Locate finds where a field stands that a server complains about: the field is
-// "ClusterConfig/default spec.clusterCIDRs[0]". A field that is missing is found
+// "ClusterConfig/default spec.clusterCIDRs[0]", or of an object without a name
+// "items[2] kind", by its place in the request. A field that is missing is found
 // where it should be: its nearest parent that is there.
 func Locate(docs []Document, field string) (file string, line int, ok bool) {
 	name, path, _ := strings.Cut(field, " ")
-	for _, d := range docs {
-		if d.Name() != name || d.node == nil {
-			continue
+	for i, d := range docs {
+		if strings.EqualFold(d.Name(), name) || name == fmt.Sprintf("items[%d]", i) {
+			return d.File, lineOf(d.node, path), true
 		}
-		return d.File, lineOf(d.node, path), true
 	}
 	return "", 0, false
 }
