@@ -144,7 +144,7 @@ func TestTheLastGoodValueStands(t *testing.T) {
 		{"no MAC", event(9, kind.Report, "n1", encode(kind.Report, "n1", nil, kind.ReportSpec{VTEP: "x"})), "not a MAC address"},
 		{"MTU below 0", event(9, kind.Report, "n1", encode(kind.Report, "n1", nil, kind.ReportSpec{Addresses: []kind.ReportAddress{{Address: prefixes("192.0.2.1/24")[0], MTU: -1}}})), "MTU -1"},
 		{"too many labels", event(9, kind.Node, "n1", encode(kind.Node, "n1", many, kind.NodeSpec{})), "513 labels: at most 512"},
-		{"masquerade", event(9, kind.ClusterConfig, "default", encode(kind.ClusterConfig, "default", nil, kind.ClusterConfigSpec{ClusterCIDRs: prefixes("10.0.0.0/8"), Masquerade: "maybe"})), "want auto, always or never"},
+		{"MTU of the cluster below 0", event(9, kind.ClusterConfig, "default", encode(kind.ClusterConfig, "default", nil, kind.ClusterConfigSpec{ClusterCIDRs: prefixes("10.0.0.0/8"), MTU: -1})), "mtu -1"},
 		{"backend", event(9, kind.ClusterConfig, "default", encode(kind.ClusterConfig, "default", nil, kind.ClusterConfigSpec{Backend: "ipsec"})), `backend "ipsec"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

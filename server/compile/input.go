@@ -19,15 +19,14 @@ const (
 	maxLabels = 512
 )
 
-// Defaults of ClusterConfig.
-const (
-	defaultVNI       = 4096 // never 1, which is Flannel's
-	defaultVXLANPort = 8472 // the Linux kernel's own
-)
-
 // Cluster is what a ClusterConfig tells every node.
 func Cluster(spec kind.ClusterConfigSpec) (intent.Cluster, error) {
-	c := intent.Cluster{
+	spec = spec.WithDefaults()
+	if spec.MTU < 0 {
+		return intent.Cluster{}, fmt.Errorf("mtu %d: at least 0", spec.MTU)
+	}
+	// The agent's own reading is the only validation there is.
+	return intent.DecodeCluster(intent.EncodeCluster(intent.Cluster{
 		CIDRs:         spec.ClusterCIDRs,
 		ServiceCIDRs:  spec.ServiceCIDRs,
 		Backend:       intent.Backend(spec.Backend),
@@ -35,46 +34,9 @@ func Cluster(spec kind.ClusterConfigSpec) (intent.Cluster, error) {
 		VNI:           spec.VNI,
 		VXLANPort:     spec.VXLANPort,
 		MTU:           spec.MTU,
+		Masquerade:    spec.MasqueradeCIDRs(),
 		NonMasquerade: spec.NonMasqueradeCIDRs,
-	}
-	if c.Backend == "" {
-		c.Backend = intent.VXLAN
-	}
-	if c.VNI == 0 {
-		c.VNI = defaultVNI
-	}
-	if c.VXLANPort == 0 {
-		c.VXLANPort = defaultVXLANPort
-	}
-	if c.MTU < 0 {
-		return intent.Cluster{}, fmt.Errorf("mtu %d: at least 0", c.MTU)
-	}
-	for _, p := range c.CIDRs {
-		yes, err := masqueraded(spec.Masquerade, p)
-		if err != nil {
-			return intent.Cluster{}, err
-		}
-		if yes {
-			c.Masquerade = append(c.Masquerade, p)
-		}
-	}
-	// The agent's own reading is the only validation there is.
-	return intent.DecodeCluster(intent.EncodeCluster(c))
-}
-
-// masqueraded says whether pods of a cluster CIDR leave the cluster with their
-// node's address. By default those that the world has no route to: all of IPv4,
-// and of IPv6 the unique local ones (fc00::/7, RFC 4193).
-func masqueraded(mode string, p netip.Prefix) (bool, error) {
-	switch mode {
-	case "", "auto":
-		return p.Addr().Is4() || p.Addr().IsPrivate(), nil
-	case "always":
-		return true, nil
-	case "never":
-		return false, nil
-	}
-	return false, fmt.Errorf("masquerade %q: want auto, always or never", mode)
+	}))
 }
 
 // lease reads a stored Lease.

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/server"
+	"github.com/weft-net/weft/server/kind"
+)
+
+// flags are the command line as it was given.
+type flags struct {
+	set    *pflag.FlagSet
+	groups []group
+
+	server                    server.Config
+	nodeIPs, sans             []string
+	advertise                 string
+	clusterCIDRs, serviceCIDR []string
+	nonMasquerade             []string
+	spec                      kind.ClusterConfigSpec
+	flannelBackend            string
+	flannelMasq6              bool
+	passwordFile              string
+	levelName                 string
+	level                     slog.Level
+	version                   bool
+
+	aliases []alias
+}
+
+// alias is a flag of K3s that was given, with ours.
+type alias struct{ old, now string }
+
+// group is flags under one heading of the help.
+type group struct {
+	title string
+	set   *pflag.FlagSet
+}
+
+func newFlags() *flags {
+	f := &flags{set: pflag.NewFlagSet("weft-server", pflag.ContinueOnError)}
+	f.set.Usage = func() {}
+	f.set.SortFlags = false
+	f.serverFlags(f.group("This server"))
+	f.clusterFlags(f.group("The cluster (these count at its first start only; later: weft apply)"))
+	f.etcdFlags(f.group("An etcd elsewhere (default: embedded, in <data-dir>/etcd)"))
+	f.otherFlags(f.group("Observing, and more"))
+	for _, g := range f.groups {
+		f.set.AddFlagSet(g.set)
+	}
+	config.ArgsOnly(f.set, "version")
+	return f
+}
+
+func (f *flags) group(title string) *pflag.FlagSet {
+	fs := pflag.NewFlagSet(title, pflag.ContinueOnError)
+	fs.SortFlags = false
+	f.groups = append(f.groups, group{title, fs})
+	return fs
+}
+
+func (f *flags) serverFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&f.server.DataDir, "data-dir", "/var/lib/weft/server", "`folder` of everything that the server keeps; admin.yaml and agent-token are written there")
+	fs.StringVar(&f.server.Listen, "listen", "0.0.0.0:7443", "`address` of the one TLS port, for agents and operators")
+	fs.StringSliceVar(&f.nodeIPs, "node-ip", nil, "`addresses` of this machine, one a family (default: those of its interfaces)")
+	fs.StringVar(&f.advertise, "advertise-address", "", "`address` that agents and operators are told (default: the first --node-ip)")
+	fs.StringSliceVar(&f.sans, "tls-san", nil, "further `names` or addresses in the server's certificate")
+	fs.StringVar(&f.server.Fabric, "fabric-name", "weft", "`name` of the fabric, in weft status")
+}
+
+func (f *flags) clusterFlags(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&f.clusterCIDRs, "cluster-cidr", []string{"10.42.0.0/16"}, "`ranges` of pods' addresses, one a family; the first family is preferred everywhere")
+	fs.StringSliceVar(&f.serviceCIDR, "service-cidr", nil, "`ranges` of services, never masqueraded and never leased")
+	fs.IntVar(&f.spec.NodeCIDRMaskSize4, "node-cidr-mask-size-ipv4", kind.DefaultMaskSize4, "`length` of each node's IPv4 prefix")
+	fs.IntVar(&f.spec.NodeCIDRMaskSize6, "node-cidr-mask-size-ipv6", kind.DefaultMaskSize6, "`length` of each node's IPv6 prefix")
+	fs.StringVar(&f.spec.Backend, "backend", kind.DefaultBackend, "`transport` between nodes: vxlan, host-gw or none")
+	fs.BoolVar(&f.spec.DirectRouting, "direct-routing", false, "with vxlan: route between nodes on one L2 without it")
+	fs.Uint32Var(&f.spec.VNI, "vni", kind.DefaultVNI, "VXLAN network `identifier`")
+	fs.Uint16Var(&f.spec.VXLANPort, "vxlan-port", kind.DefaultVXLANPort, "VXLAN's UDP `port`")
+	fs.IntVar(&f.spec.MTU, "mtu", 0, "`bytes` that pods' packets may have (default: what the uplink leaves)")
+	fs.StringVar(&f.spec.Masquerade, "masquerade", kind.DefaultMasquerade, "pods' traffic that leaves the cluster: `auto` (IPv4, and IPv6 of ULA ranges), always or never")
+	fs.StringSliceVar(&f.nonMasquerade, "non-masquerade-cidrs", nil, "further destination `ranges` that pods reach with their own address")
+	fs.StringVar(&f.flannelBackend, "flannel-backend", "", "K3s's `name` for --backend")
+	fs.BoolVar(&f.flannelMasq6, "flannel-ipv6-masq", false, "K3s's name for --masquerade always")
+}
+
+func (f *flags) etcdFlags(fs *pflag.FlagSet) {
+	e := &f.server.Etcd
+	fs.StringSliceVar(&e.Endpoints, "etcd-endpoints", nil, "`URLs` of its members, such as https://10.0.0.5:2379")
+	fs.StringVar(&e.CAFile, "etcd-cafile", "", "`file` of the CA that signed its certificates")
+	fs.StringVar(&e.CertFile, "etcd-certfile", "", "`file` of our certificate for it")
+	fs.StringVar(&e.KeyFile, "etcd-keyfile", "", "`file` of our key for it")
+	fs.StringVar(&e.User, "etcd-user", "", "our `name` for etcd's own authentication")
+	fs.StringVar(&f.passwordFile, "etcd-password-file", "", "`file` with the password of --etcd-user")
+}
+
+func (f *flags) otherFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&f.server.Metrics, "metrics-listen", "localhost:7446", "`address` of /metrics, /livez and /readyz over HTTP; empty: none")
+	fs.StringVar(&f.server.Debug, "debug-listen", "", "`address` of pprof over HTTP (default: none)")
+	fs.StringVar(&f.levelName, "log-level", "info", "debug, info, warn or error")
+	config.AddFlag(fs, config.Options{Name: "server", File: "/etc/weft/server.yaml"})
+	fs.BoolVar(&f.version, "version", false, "print the release and end")
+	fs.BoolP("help", "h", false, "print this and end")
+}
+
+const about = `weft-server is the control server of a weft fabric: it leases subnets to nodes,
+keeps what should be in etcd, and pushes it to the agents.
+
+  weft-server --node-ip 192.0.2.10 --cluster-cidr 10.42.0.0/16,fd42:42::/48
+
+Every flag is also a variable (--cluster-cidr: WEFT_CLUSTER_CIDR) and a key of
+the configuration file (cluster-cidr: …). Flags beat variables, variables beat
+the file.
+`
+
+func (f *flags) help(w io.Writer) {
+	fmt.Fprint(w, about)
+	for _, g := range f.groups {
+		fmt.Fprintf(w, "\n%s:\n%s", g.title, g.set.FlagUsagesWrapped(100))
+	}
+}
+
+// given maps the cluster's flags that were set to where.
+func (f *flags) given() map[string]string {
+	out := map[string]string{}
+	for _, g := range f.groups[1:2] {
+		g.set.VisitAll(func(p *pflag.Flag) {
+			if f.set.Changed(p.Name) && !strings.HasPrefix(p.Name, "flannel-") {
+				out[p.Name] = config.Origin(f.set, p.Name)
+			}
+		})
+	}
+	return out
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func run(args []string, out, errs io.Writer) int {
+	f := newFlags()
+	err := config.Load(f.set, args, config.Options{Name: "server", File: "/etc/weft/server.yaml"})
+	if errors.Is(err, pflag.ErrHelp) {
+		f.help(out)
+		return exitOK
+	}
+	if err == nil && f.version {
+		fmt.Fprintln(out, "weft-server", note.Version)
+		return exitOK
+	}
+	var c server.Config
+	if err == nil {
+		c, err = f.config()
+	}
+	if err != nil {
+		fmt.Fprintf(errs, "weft-server: %s\n", strings.TrimPrefix(err.Error(), "config: "))
+		return exitUsage
+	}
+	c.Log = slog.New(slog.NewTextHandler(errs, &slog.HandlerOptions{Level: f.level}))
+	for _, alias := range f.aliases {
+		c.Log.Info("flag of K3s taken", "flag", alias.old, "use", alias.now)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := server.Run(ctx, c); err != nil {
+		fmt.Fprintf(errs, "weft-server: %s\n", strings.TrimPrefix(err.Error(), "server: "))
+		return exitFailed
+	}
+	return exitOK
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server"
+)
+
+// config reads the flags' values. Errors name where a value was written.
+func (f *flags) config() (server.Config, error) {
+	c := f.server
+	var errs []error
+	keep := func(err error) { errs = append(errs, err) }
+	var err error
+	c.NodeIPs, err = f.addrs("node-ip", f.nodeIPs)
+	keep(err)
+	if f.advertise != "" {
+		as, err := f.addrs("advertise-address", []string{f.advertise})
+		keep(err)
+		if err == nil {
+			c.Advertise = as[0]
+		}
+	}
+	c.TLSSANs = f.sans
+	keep(f.level.UnmarshalText([]byte(f.levelName)))
+	c.Seed, err = f.seed()
+	keep(err)
+	c.Etcd.Password, err = f.password()
+	keep(err)
+	return c, errors.Join(errs...)
+}
+
+func (f *flags) seed() (server.Seed, error) {
+	given := f.given()
+	errs := []error{f.k3s(given)}
+	seed := server.Seed{Spec: f.spec, Given: given}
+	for _, l := range []struct {
+		flag string
+		in   []string
+		out  *[]netip.Prefix
+	}{
+		{"cluster-cidr", f.clusterCIDRs, &seed.Spec.ClusterCIDRs},
+		{"service-cidr", f.serviceCIDR, &seed.Spec.ServiceCIDRs},
+		{"non-masquerade-cidrs", f.nonMasquerade, &seed.Spec.NonMasqueradeCIDRs},
+	} {
+		ps, err := f.prefixes(l.flag, l.in)
+		errs = append(errs, err)
+		*l.out = ps
+	}
+	return seed, errors.Join(errs...)
+}
+
+// k3s takes K3s's spellings, and says what there is instead of what there is not.
+func (f *flags) k3s(given map[string]string) error {
+	if f.set.Changed("flannel-backend") {
+		origin := config.Origin(f.set, "flannel-backend")
+		if _, both := given["backend"]; both && f.spec.Backend != f.flannelBackend {
+			return fmt.Errorf("%s says %q and %s says %q; give one of them", origin, f.flannelBackend, given["backend"], f.spec.Backend)
+		}
+		f.spec.Backend, given["backend"] = f.flannelBackend, origin
+		f.aliases = append(f.aliases, alias{"--flannel-backend", "--backend"})
+	}
+	if f.flannelMasq6 {
+		f.spec.Masquerade, given["masquerade"] = "always", config.Origin(f.set, "flannel-ipv6-masq")
+		f.aliases = append(f.aliases, alias{"--flannel-ipv6-masq", "--masquerade always"})
+	}
+	const there = "this release has vxlan, host-gw and none"
+	switch f.spec.Backend {
+	case "ipsec":
+		return fmt.Errorf("%s: backend ipsec is not offered, in K3s neither: %s; until weft encrypts by itself, encrypt below it", given["backend"], there)
+	case "wireguard", "wireguard-native":
+		return fmt.Errorf("%s: backend %s is not in this release: %s; vxlan is the one that works wherever UDP does", given["backend"], f.spec.Backend, there)
+	}
+	return nil
+}
+
+func (f *flags) addrs(flag string, in []string) ([]netip.Addr, error) {
+	var out []netip.Addr
+	for _, s := range in {
+		a, err := netip.ParseAddr(strings.TrimSpace(s))
+		if err != nil || a.IsUnspecified() || a.Is4In6() {
+			return nil, fmt.Errorf("%s: %q is no address of a machine; give addresses such as 192.0.2.10,2001:db8::10", config.Origin(f.set, flag), s)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+func (f *flags) prefixes(flag string, in []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range in {
+		p, err := netip.ParsePrefix(strings.TrimSpace(s))
+		origin := config.Origin(f.set, flag)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %q is no range; give one such as 10.42.0.0/16 or fd42:42::/48", origin, s)
+		}
+		if p != p.Masked() {
+			return nil, fmt.Errorf("%s: %v has bits below its length; did you mean %v?", origin, p, p.Masked())
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// maxPassword bounds the password's file, in bytes.
+const maxPassword = 4096
+
+func (f *flags) password() (note.Secret, error) {
+	if f.passwordFile == "" {
+		return "", nil
+	}
+	origin := config.Origin(f.set, "etcd-password-file")
+	file, err := os.Open(f.passwordFile)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", origin, err)
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, maxPassword+1))
+	if err != nil || len(b) > maxPassword {
+		return "", fmt.Errorf("%s: %s holds no password of at most %d bytes", origin, f.passwordFile, maxPassword)
+	}
+	return note.Secret(strings.TrimRight(string(b), "\r\n")), nil
+}

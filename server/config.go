@@ -1,0 +1,118 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/weft-net/weft/proto/note"
+)
+
+// Config is what a server is started with. Flags of cmd/weft-server say the same
+// in operators' words.
+type Config struct {
+	DataDir string
+	Listen  string // host:port of the TLS port
+	Fabric  string // name, of a store that is empty
+
+	NodeIPs   []netip.Addr // of this machine
+	Advertise netip.Addr   // where clients reach it; the zero Addr takes the first of NodeIPs
+	TLSSANs   []string     // further names and addresses in the certificate
+
+	Seed Seed
+	Etcd Etcd
+
+	Metrics string // host:port of metrics and health; none: not served
+	Debug   string // host:port of pprof; none: not served
+	Log     *slog.Logger
+}
+
+// Etcd is an etcd elsewhere. Without Endpoints it is embedded.
+type Etcd struct {
+	Endpoints                 []string
+	CAFile, CertFile, KeyFile string
+	User                      string
+	Password                  note.Secret
+}
+
+func (c Config) validate() error {
+	if c.DataDir == "" {
+		return errors.New("server: no data folder; give one with --data-dir")
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("server: --listen %q is no address with a port, such as 0.0.0.0:7443", c.Listen)
+	}
+	if (c.Etcd.CertFile == "") != (c.Etcd.KeyFile == "") {
+		return errors.New("server: --etcd-certfile and --etcd-keyfile go together; give both or none")
+	}
+	for _, f := range []string{c.Etcd.CAFile, c.Etcd.CertFile, c.Etcd.KeyFile} {
+		if f == "" {
+			continue
+		}
+		if len(c.Etcd.Endpoints) == 0 {
+			return fmt.Errorf("server: %s is for an etcd elsewhere; name it with --etcd-endpoints", f)
+		}
+		if _, err := os.Stat(f); err != nil {
+			return fmt.Errorf("server: file for etcd: %w", err)
+		}
+	}
+	return nil
+}
+
+// names are what clients may dial, for the certificate, the one to advertise
+// first.
+func (c Config) names(listening netip.Addr) []string {
+	var out []string
+	add := func(a netip.Addr) {
+		if a.IsValid() && !a.IsUnspecified() {
+			out = append(out, a.Unmap().WithZone("").String())
+		}
+	}
+	add(c.Advertise)
+	for _, a := range c.NodeIPs {
+		add(a)
+	}
+	add(listening)
+	if len(out) == 0 {
+		for _, a := range interfaceAddrs() {
+			add(a)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, "127.0.0.1")
+	}
+	return compact(append(out, c.TLSSANs...))
+}
+
+func compact(in []string) []string {
+	var out []string
+	for _, s := range in {
+		if s = strings.TrimSpace(s); s != "" && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// interfaceAddrs are the machine's own addresses that others may reach, IPv4
+// first.
+func interfaceAddrs() []netip.Addr {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var out []netip.Addr
+	for _, a := range all {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && p.Addr().IsGlobalUnicast() {
+			out = append(out, p.Addr())
+		}
+	}
+	slices.SortStableFunc(out, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
+	return out
+}

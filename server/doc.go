@@ -1,0 +1,10 @@
+// Package server is weft-server: it puts the rooms together and runs them.
+//
+// What is its own is what lies between them: the data folder's lock, the epoch
+// and schema of the store, the first ClusterConfig, and the one TLS port, whose
+// connections it hands by ALPN to gRPC (h2) and to net/http (http/1.1).
+//
+// Invariants: one server a data folder. Nothing is served before the store is
+// mirrored, and the store closes after everything else has ended. Run returns at
+// most stopWithin after its context ends, but for the store's own closing.
+package server

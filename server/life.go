@@ -1,0 +1,78 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/store"
+)
+
+// ready returns when everything that is served has been read.
+func (r *rooms) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("server: the store was not read within %v; is etcd well?", startWithin))
+	defer cancel()
+	for _, wait := range []func(context.Context) error{
+		func(ctx context.Context) error { return r.mirror.WaitRevision(ctx, 1) },
+		r.auth.WaitReady,
+	} {
+		if err := wait(ctx); err != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// failed returns when an embedded etcd gave up.
+func (r *rooms) failed(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-r.store.Failed():
+		return fmt.Errorf("server: the embedded etcd gave up: %w", err)
+	}
+}
+
+// retryAfter is the pause before the store is followed again.
+const retryAfter = time.Second
+
+// keepTrying follows the store until ctx ends: a store that is away comes back,
+// one that went back does not.
+func keepTrying(ctx context.Context, log *slog.Logger, what string, run func(context.Context) error) error {
+	for {
+		err := run(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, store.ErrWentBack) {
+			return fmt.Errorf("server: %s: %w; start the server again", what, err)
+		}
+		log.Warn("store not followed", "what", what, note.Err, err, note.Retry, retryAfter)
+		if !pause(ctx, retryAfter) {
+			return nil
+		}
+	}
+}
+
+// self answers with this server alone: there are no others yet.
+func self(address string) func(context.Context) ([]*weftv1.ServerStatus, error) {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "server"
+	}
+	s := &weftv1.ServerStatus{Name: name, Address: address, Leader: true, Version: note.Version}
+	return func(context.Context) ([]*weftv1.ServerStatus, error) { return []*weftv1.ServerStatus{s}, nil }
+}
+
+func (r *rooms) etcd(ctx context.Context) (*weftv1.EtcdStatus, error) {
+	s, err := r.store.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &weftv1.EtcdStatus{Mode: s.Mode, Members: uint32(s.Members), SizeBytes: s.Size, QuotaBytes: s.Quota}, nil
+}

@@ -1,0 +1,119 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
+)
+
+// Seed is the cluster-wide settings of the command line. They make the
+// ClusterConfig of an empty store; later they must agree with it.
+type Seed struct {
+	Spec  kind.ClusterConfigSpec
+	Given map[string]string // flags that were given, to where: "--backend", "WEFT_BACKEND", …
+}
+
+// settings ties flags to fields.
+var settings = []struct {
+	flag  string
+	field string
+	text  func(kind.ClusterConfigSpec) string // as in YAML
+}{
+	{"cluster-cidr", "clusterCIDRs", func(s kind.ClusterConfigSpec) string { return list(s.ClusterCIDRs) }},
+	{"service-cidr", "serviceCIDRs", func(s kind.ClusterConfigSpec) string { return list(s.ServiceCIDRs) }},
+	{"node-cidr-mask-size-ipv4", "nodeCIDRMaskSizeIPv4", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.NodeCIDRMaskSize4) }},
+	{"node-cidr-mask-size-ipv6", "nodeCIDRMaskSizeIPv6", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.NodeCIDRMaskSize6) }},
+	{"backend", "backend", func(s kind.ClusterConfigSpec) string { return s.Backend }},
+	{"direct-routing", "directRouting", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.DirectRouting) }},
+	{"vni", "vni", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.VNI) }},
+	{"vxlan-port", "vxlanPort", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.VXLANPort) }},
+	{"mtu", "mtu", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.MTU) }},
+	{"masquerade", "masquerade", func(s kind.ClusterConfigSpec) string { return s.Masquerade }},
+	{"non-masquerade-cidrs", "nonMasqueradeCIDRs", func(s kind.ClusterConfigSpec) string { return list(s.NonMasqueradeCIDRs) }},
+}
+
+func list(ps []netip.Prefix) string {
+	var out []string
+	for _, p := range ps {
+		out = append(out, p.String())
+	}
+	return "[" + strings.Join(out, ", ") + "]"
+}
+
+// sow writes the first ClusterConfig, or compares the flags with the one there
+// is.
+func sow(ctx context.Context, s store.Store, seed Seed, own []netip.Addr) error {
+	key := kind.Key(kind.ClusterConfig, "", kind.DefaultName)
+	e, err := s.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return plant(ctx, s, key, seed, own)
+	}
+	if err != nil {
+		return fmt.Errorf("server: read ClusterConfig: %w", err)
+	}
+	var stored kind.ClusterConfigSpec
+	if _, err := kind.Decode(e.Value, &stored); err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	return compare(stored.WithDefaults(), seed)
+}
+
+func plant(ctx context.Context, s store.Store, key string, seed Seed, own []netip.Addr) error {
+	spec := seed.Spec.WithDefaults() // as of now, for good: a later release may have others
+	if err := spec.Validate(); err != nil {
+		return fmt.Errorf("server: the cluster's settings (flags, WEFT_*, or the configuration file): %w", err)
+	}
+	for _, a := range own {
+		for _, p := range slices.Concat(spec.ClusterCIDRs, spec.ServiceCIDRs) {
+			if p.Contains(a) {
+				return fmt.Errorf("server: node address %v lies in %v, which is for pods and services; choose another --cluster-cidr or --service-cidr", a, p)
+			}
+		}
+	}
+	b, err := kind.Encode(kind.ClusterConfig, kind.Metadata{Name: kind.DefaultName, CreatedUnix: time.Now().Unix()}, spec)
+	if err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	_, err = s.Commit(ctx, store.Txn{If: []store.Cond{{Key: key}}, Then: []store.Write{{Key: key, Value: b}}})
+	if errors.Is(err, store.ErrConflict) { // another server was first
+		return sow(ctx, s, seed, own)
+	}
+	if err != nil {
+		return fmt.Errorf("server: write ClusterConfig: %w", err)
+	}
+	return nil
+}
+
+// compare refuses flags that say other than what is stored.
+func compare(stored kind.ClusterConfigSpec, seed Seed) error {
+	given := seed.Spec.WithDefaults()
+	var errs []error
+	for _, f := range settings {
+		origin, ok := seed.Given[f.flag]
+		if now, want := f.text(stored), f.text(given); ok && now != want {
+			errs = append(errs, fmt.Errorf(`server: %s says %s, but the cluster runs with %s: flags of the cluster count at its first start only.
+  To keep what runs, remove the setting. To change it, remove the setting, start, and run:
+  weft apply -f - <<'END'
+  {apiVersion: %s, kind: %s, metadata: {name: %s}, spec: {%s: %s}}
+  END`, origin, want, now, kind.APIVersion, kind.ClusterConfig, kind.DefaultName, f.field, quoted(want)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// quoted makes a text safe inside YAML's braces: an IPv6 prefix holds colons.
+func quoted(text string) string {
+	inner, isList := strings.CutPrefix(text, "[")
+	if !isList {
+		return text
+	}
+	items := strings.Split(strings.TrimSuffix(inner, "]"), ", ")
+	return `["` + strings.Join(items, `", "`) + `"]`
+}

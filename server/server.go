@@ -1,0 +1,150 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/admin"
+	"github.com/weft-net/weft/server/identity"
+	"github.com/weft-net/weft/server/lease"
+	"github.com/weft-net/weft/server/push"
+	"github.com/weft-net/weft/server/store"
+	"github.com/weft-net/weft/server/store/etcd"
+	"golang.org/x/sync/errgroup"
+)
+
+// Bounds on starting and stopping.
+const (
+	startWithin = 30 * time.Second // to read what is stored
+	stopWithin  = 5 * time.Second  // for clients to go by themselves
+)
+
+// Run is the whole server. It returns nil when ctx ended.
+func Run(ctx context.Context, c Config) (err error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := c.validate(); err != nil {
+		return err
+	}
+	lock, err := hold(c.DataDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	tcp, err := listen(ctx, "--listen", c.Listen) // before anything is written
+	if err != nil {
+		return err
+	}
+	defer tcp.Close()
+	s, err := etcd.Open(ctx, etcd.Config{
+		DataDir: c.DataDir, Endpoints: c.Etcd.Endpoints, CAFile: c.Etcd.CAFile, CertFile: c.Etcd.CertFile,
+		KeyFile: c.Etcd.KeyFile, User: c.Etcd.User, Password: c.Etcd.Password, Log: c.Log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	r, err := assemble(ctx, c, s, tcp)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if err := r.run(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// rooms are all parts of a server, ready to run.
+type rooms struct {
+	Config
+	store    *etcd.Store
+	mirror   *store.Cache
+	auth     *identity.Authority
+	hub      *push.Hub
+	services *services
+	port     *port
+	metrics  *endpoint
+	debug    *endpoint
+}
+
+func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*rooms, error) {
+	found, err := found(ctx, s, c.Fabric)
+	if err != nil {
+		return nil, err
+	}
+	if err := sow(ctx, s, c.Seed, c.NodeIPs); err != nil {
+		return nil, err
+	}
+	listening, err := netip.ParseAddrPort(tcp.Addr().String())
+	if err != nil {
+		return nil, fmt.Errorf("server: --listen: %w", err)
+	}
+	names := c.names(listening.Addr())
+	address := net.JoinHostPort(names[0], fmt.Sprint(listening.Port()))
+	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: names, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
+	r := &rooms{Config: c, store: s, auth: auth, mirror: store.NewCache(s, store.Intent)}
+	leases := lease.New(lease.Config{Store: s, Log: c.Log})
+	r.hub = push.New(push.Config{
+		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log,
+	})
+	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
+	operators := admin.New(admin.Config{
+		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revoke: auth.Revoke,
+		Servers: self(address), Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
+	})
+	r.services = newServices(auth, r.hub, operators)
+	r.port = newPort(tcp, auth.TLS(), c.Log)
+	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub)); err != nil {
+		return nil, err
+	}
+	if r.debug, err = open(ctx, "--debug-listen", c.Debug, profiles()); err != nil {
+		r.close()
+		return nil, err
+	}
+	c.Log.Info("fabric opened", "fabric", found.name, "epoch", found.epoch, note.Addr, address)
+	return r, nil
+}
+
+func (r *rooms) close() {
+	r.metrics.close()
+	r.debug.close()
+}
+
+func (r *rooms) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.failed(ctx) })
+	g.Go(func() error { return keepTrying(ctx, r.Log, "intent", r.mirror.Run) })
+	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
+	g.Go(func() error { return r.metrics.run(ctx) })
+	g.Go(func() error { return r.debug.run(ctx) })
+	g.Go(func() error { return r.serve(ctx, g) })
+	return g.Wait()
+}
+
+// serve opens the port once what agents are told is known.
+func (r *rooms) serve(ctx context.Context, g *errgroup.Group) error {
+	if err := r.ready(ctx); err != nil {
+		return err
+	}
+	g.Go(func() error { return r.hub.Run(ctx) })
+	g.Go(func() error { return r.services.run(ctx, r.port.h2) })
+	g.Go(func() error { return (&endpoint{r.port.http, web(r.Log)}).run(ctx) })
+	g.Go(func() error { return watchdog(ctx, r.Log, func() { r.hub.Revision() }) })
+	stop := context.AfterFunc(ctx, func() { notify(r.Log, daemon.SdNotifyStopping) })
+	defer stop()
+	notify(r.Log, daemon.SdNotifyReady)
+	r.Log.Info("server was ready", note.Addr, r.port.tcp.Addr().String(), "version", note.Version)
+	return r.port.run(ctx)
+}
