@@ -4,154 +4,74 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/kernel/kerneltest"
 )
 
-// fakeKernel keeps a state, refuses what it is told to refuse, and counts.
+// fakeKernel is the fake of package kernel, with what somebody else does to it.
 type fakeKernel struct {
+	*kerneltest.Fake
 	mu       sync.Mutex
-	state    datapath.State
-	refuse   map[datapath.Key]error // steps about these fail
-	unseen   error                  // Observe fails
-	undo     func(datapath.State)   // somebody fights, after each Apply
-	observed []datapath.Kinds
+	unseen   error  // Observe fails
+	undo     func() // somebody fights, after each Apply
+	own      bool   // own steps come back as events, as in a real kernel
+	kick     func(datapath.Kinds)
+	observed int
 	applied  [][]datapath.Op
-	events   func(datapath.Kinds) // own steps come back as events, as in a real kernel
 }
 
-func newFake() *fakeKernel {
-	return &fakeKernel{state: datapath.State{}, refuse: map[datapath.Key]error{}}
-}
+func newFake() *fakeKernel { return &fakeKernel{Fake: kerneltest.New("eth0")} }
 
-func (f *fakeKernel) Observe(_ context.Context, kinds datapath.Kinds) (datapath.State, error) {
+// Observe implements Kernel.
+func (f *fakeKernel) Observe(ctx context.Context, kinds datapath.Kinds) (datapath.State, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.observed = append(f.observed, kinds)
+	f.observed++
 	if f.unseen != nil {
 		return nil, f.unseen
 	}
-	out := datapath.State{}
-	for k, o := range f.state {
-		if kinds.Has(k.Kind) {
-			out[k] = o
-		}
-	}
-	return out, nil
+	return f.Fake.Observe(ctx, kinds)
 }
 
-func (f *fakeKernel) Apply(_ context.Context, ops []datapath.Op) []error {
+// Apply implements Kernel.
+func (f *fakeKernel) Apply(ctx context.Context, ops []datapath.Op) []error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.applied = append(f.applied, ops)
-	errs := make([]error, len(ops))
-	f.transact(ops, errs)
+	f.applied = append(f.applied, slices.Clone(ops))
+	undo, own := f.undo, f.own
+	f.mu.Unlock()
+	errs := f.Fake.Apply(ctx, ops)
 	var touched datapath.Kinds
 	for i, op := range ops {
-		k := op.Key()
-		if k.Kind < datapath.KindSet {
-			errs[i] = f.refuse[k]
+		if errs[i] == nil {
+			touched |= datapath.Of(op.Key().Kind)
 		}
-		if errs[i] != nil {
-			continue
-		}
-		touched |= datapath.Of(k.Kind)
-		f.step(op)
 	}
-	if f.undo != nil {
-		f.undo(f.state)
+	if own && touched != 0 {
+		f.kick(touched)
 	}
-	if f.events != nil && touched != 0 {
-		f.events(touched)
+	if undo != nil {
+		undo()
 	}
 	return errs
 }
 
-// transact fails all steps of nftables if one of them fails.
-func (f *fakeKernel) transact(ops []datapath.Op, errs []error) {
-	var bad error
-	for _, op := range ops {
-		if k := op.Key(); k.Kind >= datapath.KindSet && f.refuse[k] != nil {
-			bad = f.refuse[k]
-		}
-		if e, ok := op.New.(datapath.Element); ok && f.state[datapath.Key{Kind: datapath.KindSet, ID: e.Set}] == nil && !adds(ops, e.Set) {
-			bad = fmt.Errorf("no set %s", e.Set)
-		}
-	}
-	for i, op := range ops {
-		if op.Key().Kind >= datapath.KindSet {
-			errs[i] = bad
-		}
-	}
-}
-
-func adds(ops []datapath.Op, set string) bool {
-	for _, op := range ops {
-		if s, ok := op.New.(datapath.Set); ok && s.Name == set {
-			return true
-		}
-	}
-	return false
-}
-
-// step does what a kernel does, silent losses included.
-func (f *fakeKernel) step(op datapath.Op) {
-	k := op.Key()
-	if op.New != nil {
-		f.state[k] = op.New
-		return
-	}
-	delete(f.state, k)
-	if link, ok := op.Old.(datapath.Link); ok {
-		f.loseDevice(link.Name)
-	}
-}
-
-func (f *fakeKernel) loseDevice(dev string) {
-	maps.DeleteFunc(f.state, func(_ datapath.Key, o datapath.Object) bool {
-		switch o := o.(type) {
-		case datapath.Link:
-			return o.Name == dev
-		case datapath.Addr:
-			return o.Dev == dev
-		case datapath.Neigh:
-			return o.Dev == dev
-		case datapath.FDB:
-			return o.Dev == dev
-		case datapath.Route:
-			return o.Dev == dev
-		}
-		return false
-	})
-}
-
-// byHand changes the kernel as somebody else would.
-func (f *fakeKernel) byHand(change func(datapath.State)) {
+// locked changes the fake's behaviour.
+func (f *fakeKernel) locked(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	change(f.state)
+	change()
 }
 
 func (f *fakeKernel) has(o datapath.Object) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.state[o.Key()] == o
+	have, ok := f.State()[o.Key()]
+	return ok && len(datapath.Diff(datapath.State{o.Key(): o}, datapath.State{o.Key(): have})) == 0
 }
 
-func (f *fakeKernel) refuses(o datapath.Object, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err == nil {
-		delete(f.refuse, o.Key())
-		return
-	}
-	f.refuse[o.Key()] = err
-}
-
-// tries counts the steps about a key.
+// tries counts the steps about an object.
 func (f *fakeKernel) tries(o datapath.Object) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -169,7 +89,7 @@ func (f *fakeKernel) tries(o datapath.Object) int {
 func (f *fakeKernel) counts() (observed, applied int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.observed), len(f.applied)
+	return f.observed, len(f.applied)
 }
 
 var errRefused = errors.New("refused")
@@ -198,12 +118,16 @@ func route(i int) datapath.Route {
 	}
 }
 
+// podLink is the veth that package pod makes before it calls Sync.
+func podLink(i int) datapath.Link {
+	return datapath.Link{Name: fmt.Sprintf("wf%011x", i), Type: datapath.LinkVeth}
+}
+
 // podObjects are the host end of one pod.
 func podObjects(i int) []datapath.Object {
-	dev := fmt.Sprintf("wf%011x", i)
 	return []datapath.Object{
-		datapath.Link{Name: dev, Type: datapath.LinkVeth},
-		datapath.Route{Dst: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 42, 1, byte(i)}), 32), Dev: dev},
+		podLink(i),
+		datapath.Route{Dst: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 42, 1, byte(i)}), 32), Dev: podLink(i).Name},
 		element1(fmt.Sprintf("10.42.1.%d", i)),
 	}
 }

@@ -1,8 +1,11 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -10,7 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/kernel/kerneltest"
 )
 
 // plan is what a test wants at the moment.
@@ -63,6 +69,7 @@ func run(t *testing.T, objects ...datapath.Object) *world {
 func (w *world) start(t *testing.T) *world {
 	t.Helper()
 	w.Loop = New(Config{Kernel: w.kernel, Plan: w.plan.Plan})
+	w.kernel.kick = w.Kick
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
@@ -124,39 +131,37 @@ func TestHeal(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		kinds datapath.Kinds
-		undo  func(datapath.State)
+		undo  func(*fakeKernel)
 		heals int
 	}{
 		{"route deleted", datapath.Of(datapath.KindRoute), del(route(2)), 1},
-		{"route changed", datapath.Of(datapath.KindRoute), func(s datapath.State) { r := route(2); r.MTU = 1000; s[r.Key()] = r }, 1},
+		{"route changed", datapath.Of(datapath.KindRoute), func(f *fakeKernel) { r := route(2); r.MTU = 1000; f.Put(r) }, 1},
 		{"neighbour deleted", datapath.Of(datapath.KindNeigh), del(neigh), 1},
 		{"forwarding entry deleted", datapath.Of(datapath.KindFDB), del(fdb), 1},
 		{"address deleted", datapath.Of(datapath.KindAddr), del(fabric), 1},
 		{"rule deleted", datapath.Of(datapath.KindRule), del(dropped), 1},
-		{"ruleset flushed", datapath.Of(datapath.KindChain, datapath.KindSet, datapath.KindElement, datapath.KindRule), del(input, vtep, theirs, dropped), 4},
-		{"device deleted, all told", datapath.AllKinds, del(vxlan, neigh, fdb, route(2)), 4},
-		{"device deleted, its routes untold", datapath.Of(datapath.KindLink), del(vxlan, neigh, fdb, route(2)), 4},
-		{"device set down, its routes untold", datapath.Of(datapath.KindLink), func(s datapath.State) {
+		{"ruleset flushed", datapath.Of(datapath.KindChain, datapath.KindSet, datapath.KindElement, datapath.KindRule), func(f *fakeKernel) { f.FlushRuleset() }, 4},
+		{"device deleted, all told", datapath.AllKinds, del(vxlan), 4},
+		{"device deleted, its routes untold", datapath.Of(datapath.KindLink), del(vxlan), 4},
+		{"device set down, its routes untold", datapath.Of(datapath.KindLink), func(f *fakeKernel) {
 			down := vxlan
 			down.Down = true
-			s[down.Key()] = down
-			delete(s, route(2).Key())
+			f.Put(down)
 		}, 2},
-		{"a stranger's rule in our table", datapath.Of(datapath.KindRule), func(s datapath.State) {
-			r := datapath.ForeignRule{Chain: "inpolicy", Handle: 9}
-			s[r.Key()] = r
+		{"a stranger's rule in our table", datapath.Of(datapath.KindRule), func(f *fakeKernel) {
+			f.Put(datapath.ForeignRule{Chain: "inpolicy", Handle: 9})
 		}, 0},
-		{"nothing at all", datapath.AllKinds, func(datapath.State) {}, 0},
+		{"nothing at all", datapath.AllKinds, func(*fakeKernel) {}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := run(t, peers()...)
 				defer w.stop()
-				w.kernel.byHand(c.undo)
+				c.undo(w.kernel)
 				w.Kick(c.kinds)
 				w.rest()
 				w.wants(t, peers()...)
-				if n := len(w.kernel.state); n != len(peers()) {
+				if n := len(w.kernel.State()); n != len(peers()) {
 					t.Errorf("%d objects, want %d", n, len(peers()))
 				}
 				if got := w.Heals(); len(got) != c.heals {
@@ -172,19 +177,15 @@ func TestHeal(t *testing.T) {
 	}
 }
 
-func del(objects ...datapath.Object) func(datapath.State) {
-	return func(s datapath.State) {
-		for _, o := range objects {
-			delete(s, o.Key())
-		}
-	}
+func del(objects ...datapath.Object) func(*fakeKernel) {
+	return func(f *fakeKernel) { f.Hand(keysOf(objects...)...) }
 }
 
 func TestSlowLookFindsWhatNobodyTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
-		w.kernel.byHand(del(route(2)))
+		del(route(2))(w.kernel)
 		time.Sleep(61 * time.Second)
 		w.wants(t, route(2))
 	})
@@ -204,7 +205,7 @@ func TestIdleLooksOnlyNowAndThen(t *testing.T) {
 func TestOwnEventsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{kernel: newFake(), plan: &plan{want: Want{Objects: peers(), Complete: true}}}
-		w.kernel.events = func(k datapath.Kinds) { w.Kick(k) }
+		w.kernel.own = true
 		w.start(t)
 		defer w.stop()
 		looked, applied := w.kernel.counts()
@@ -220,9 +221,9 @@ func TestOwnEventsEnd(t *testing.T) {
 
 func TestNoPruneBeforeComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{kernel: newFake(), plan: &plan{want: Want{Objects: []datapath.Object{bridge}}}}
+		w := &world{kernel: newFake(), plan: &plan{want: Want{Objects: []datapath.Object{bridge, vxlan}}}}
 		old := route(9)
-		w.kernel.state[old.Key()] = old
+		w.kernel.Put(vxlan, old)
 		w.start(t)
 		defer w.stop()
 		w.wants(t, old, bridge)
@@ -238,14 +239,14 @@ func TestFailingStepsDelayNobody(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
 		// n2's route cannot be removed; n3 comes at the same time.
-		w.kernel.refuses(route(2), errRefused)
+		w.kernel.Fail(route(2).Key(), errRefused)
 		w.plan.set(func(p *Want) {
 			p.Objects = append(slices.DeleteFunc(peers(), func(o datapath.Object) bool { return o == datapath.Object(route(2)) }), route(3))
 		})
 		w.Kick(0)
 		w.rest()
 		w.wants(t, route(3))
-		if got := w.causes(); got != "route 10.42.2.0/24 metric 0: refused" {
+		if got := w.causes(); !strings.HasPrefix(got, "route 10.42.2.0/24 metric 0: ") || !strings.HasSuffix(got, ": refused") || len(w.Problems()) != 1 {
 			t.Errorf("problems %q", got)
 		}
 		// Events do not hasten it; its own time does, ever later.
@@ -260,7 +261,7 @@ func TestFailingStepsDelayNobody(t *testing.T) {
 		if n := w.kernel.tries(route(2)); n < 8 || n > 15 {
 			t.Errorf("%d tries in five minutes", n)
 		}
-		w.kernel.refuses(route(2), nil)
+		w.kernel.Fail(route(2).Key(), nil)
 		time.Sleep(time.Minute + 15*time.Second)
 		w.lacks(t, route(2))
 		if got := w.Problems(); len(got) != 0 {
@@ -275,11 +276,11 @@ func TestFailedAddFollowsItsUplink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
-		w.kernel.refuses(route(2), errors.New("network is down"))
-		w.kernel.byHand(del(route(2)))
+		w.kernel.Fail(route(2).Key(), errors.New("network is down"))
+		del(route(2))(w.kernel)
 		w.Kick(datapath.Of(datapath.KindRoute))
 		time.Sleep(20 * time.Second) // retries are far apart by now
-		w.kernel.refuses(route(2), nil)
+		w.kernel.Fail(route(2).Key(), nil)
 		w.Kick(datapath.Of(datapath.KindLink))
 		w.rest()
 		w.wants(t, route(2))
@@ -294,15 +295,87 @@ func TestOneBadElementHoldsUpNoOther(t *testing.T) {
 		for _, a := range []string{"10.0.0.3", "10.0.0.4", "bad", "10.0.0.5", "10.0.0.6"} {
 			objects = append(objects, element1(a))
 		}
-		w.kernel.refuses(element1("bad"), errRefused)
+		w.kernel.Fail(element1("bad").Key(), errRefused)
 		w.plan.set(func(p *Want) { p.Objects = objects })
 		w.Kick(0)
 		w.rest()
 		w.wants(t, element1("10.0.0.3"), element1("10.0.0.4"), element1("10.0.0.5"), element1("10.0.0.6"))
-		if got := w.causes(); got != "element vtep4 { bad }: refused" {
+		if got := w.causes(); !strings.HasPrefix(got, "element vtep4 { bad }: ") || len(w.Problems()) != 1 {
 			t.Errorf("problems %q", got)
 		}
 	})
+}
+
+// TestOneBadChainHoldsUpNoOther: a chain's rules fail together, other chains and
+// sets do not wait for them.
+func TestOneBadChainHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := run(t, peers()...)
+		defer w.stop()
+		other := datapath.Chain{Name: "clampmss"}
+		clamp := datapath.Rule{Chain: "clampmss", Do: [3]datapath.Action{{Verb: datapath.ClampMSS}}}
+		bad := dropped
+		bad.Index = 2
+		w.kernel.Fail(bad.Key(), errRefused)
+		w.plan.set(func(p *Want) { p.Objects = append(peers(), bad, other, clamp, element1("10.0.0.3")) })
+		w.Kick(0)
+		w.rest()
+		w.wants(t, other, clamp, dropped, element1("10.0.0.3"))
+		if got := w.Problems(); len(got) != 1 || got[0].Subject != "chain inpolicy" {
+			t.Errorf("problems %v", got)
+		}
+		w.kernel.Fail(bad.Key(), nil)
+		time.Sleep(time.Second)
+		w.wants(t, bad)
+		if got := w.Problems(); len(got) != 0 {
+			t.Errorf("problems %v", got)
+		}
+	})
+}
+
+// TestRandomWalk: whatever was wanted before, whatever somebody does by hand and
+// whatever fails for a while, the loop ends where a fresh start would.
+func TestRandomWalk(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := run(t)
+			defer w.stop()
+			var last datapath.State
+			for step := range rapid.IntRange(1, 4).Draw(rt, "steps") {
+				last = kerneltest.State(rt, fmt.Sprint("state", step))
+				objects := slices.Collect(maps.Values(last))
+				w.plan.set(func(p *Want) { p.Objects = objects })
+				w.Kick(0)
+				keys := slices.SortedFunc(maps.Keys(last), compareKeys)
+				hit := rapid.SliceOfN(rapid.SampledFrom(keys), 0, 3).Draw(rt, "hit")
+				if rapid.Bool().Draw(rt, "fails") {
+					for _, k := range hit {
+						w.kernel.Fail(k, errRefused)
+					}
+				}
+				w.rest()
+				w.kernel.Hand(hit...)
+				for _, k := range hit {
+					w.Kick(datapath.Of(k.Kind))
+				}
+				w.rest()
+				for _, k := range hit {
+					w.kernel.Fail(k, nil)
+				}
+			}
+			time.Sleep(3 * time.Minute) // virtual: every retry comes
+			if ops := datapath.Diff(last, w.kernel.State()); len(ops) > 0 {
+				rt.Errorf("left to do: %v", ops)
+			}
+			if got := w.Problems(); len(got) > 0 {
+				rt.Errorf("problems %v", got)
+			}
+		})
+	})
+}
+
+func compareKeys(a, b datapath.Key) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.ID, b.ID))
 }
 
 // TestFight: somebody undoes a route whenever it is made.
@@ -310,11 +383,12 @@ func TestFight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
-		w.kernel.byHand(func(datapath.State) {
-			w.kernel.undo = del(route(2))
-			w.kernel.events = func(datapath.Kinds) { w.Kick(datapath.Of(datapath.KindRoute)) }
-		})
-		w.kernel.byHand(del(route(2)))
+		undo := func() {
+			w.kernel.Hand(route(2).Key())
+			w.Kick(datapath.Of(datapath.KindRoute))
+		}
+		w.kernel.locked(func() { w.kernel.undo = undo })
+		w.kernel.Hand(route(2).Key())
 		w.Kick(datapath.Of(datapath.KindRoute))
 		time.Sleep(time.Minute)
 		if n := w.kernel.tries(route(2)); n > burst+65 {
@@ -323,7 +397,7 @@ func TestFight(t *testing.T) {
 		if got := w.causes(); !strings.Contains(got, "route 10.42.2.0/24 metric 0: ") {
 			t.Errorf("problems %q", got)
 		}
-		w.kernel.byHand(func(datapath.State) { w.kernel.undo = nil })
+		w.kernel.locked(func() { w.kernel.undo = nil })
 		time.Sleep(3 * time.Second)
 		w.wants(t, route(2))
 		time.Sleep(2 * time.Minute)
@@ -340,7 +414,7 @@ func TestHandsMayUndoOften(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
 		for range 30 {
-			w.kernel.byHand(del(route(2)))
+			del(route(2))(w.kernel)
 			w.Kick(datapath.Of(datapath.KindRoute))
 			w.rest()
 			w.wants(t, route(2))
@@ -353,7 +427,7 @@ func TestPlanFails(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
 		w.plan.fail(errRefused)
-		w.kernel.byHand(del(route(2)))
+		del(route(2))(w.kernel)
 		w.Kick(datapath.Of(datapath.KindRoute))
 		w.rest()
 		w.wants(t, peers()...)
@@ -398,7 +472,7 @@ func TestKernelNotSeen(t *testing.T) {
 		if got := w.causes(); got != "kernel: cannot be looked at: refused" || w.Applied() != 0 {
 			t.Errorf("applied %d, problems %q", w.Applied(), got)
 		}
-		w.kernel.byHand(func(datapath.State) { w.kernel.unseen = nil })
+		w.kernel.locked(func() { w.kernel.unseen = nil })
 		time.Sleep(30 * time.Second)
 		w.wants(t, peers()...)
 	})
@@ -408,7 +482,7 @@ func TestDriftTouchesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
-		w.kernel.byHand(del(route(2)))
+		del(route(2))(w.kernel)
 		ops, err := w.Drift(t.Context())
 		if err != nil || len(ops) != 1 || ops[0].String() != "+ "+route(2).String() {
 			t.Errorf("drift %v, %v", ops, err)

@@ -73,9 +73,6 @@ func (p *past) problem(k datapath.Key) intent.Problem {
 }
 
 func subject(k datapath.Key) string {
-	if k == table {
-		return k.ID
-	}
 	words := map[datapath.Kind]string{
 		datapath.KindSysctl: "sysctl", datapath.KindLink: "link", datapath.KindAddr: "addr", datapath.KindNeigh: "neigh",
 		datapath.KindFDB: "fdb", datapath.KindRoute: "route", datapath.KindSet: "set", datapath.KindChain: "chain",

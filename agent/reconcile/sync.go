@@ -201,11 +201,7 @@ func (c cut) holder(o datapath.Object) {
 
 // errorOf is what became of a step just taken.
 func (l *Loop) errorOf(op datapath.Op) error {
-	key := op.Key()
-	if structural(op) {
-		key = table
-	}
-	if p := l.past[key]; p != nil {
+	if p := l.past[unit(op)]; p != nil {
 		return p.err
 	}
 	return nil

@@ -16,6 +16,7 @@ func TestSync(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
 		pod := podObjects(5)
+		w.kernel.Put(podLink(5))
 		w.plan.set(func(p *Want) { p.Parts = [][]datapath.Object{pod} })
 		began := time.Now()
 		if err := w.Sync(t.Context(), keysOf(pod...)); err != nil {
@@ -39,12 +40,13 @@ func TestSyncStorm(t *testing.T) {
 		defer w.stop()
 		var all []datapath.Object
 		for i := range 32 {
+			w.kernel.Put(podLink(i + 1))
 			all = append(all, podObjects(i+1)...)
 		}
 		w.plan.set(func(p *Want) { p.Parts = [][]datapath.Object{all} })
 		bad := podObjects(7)
 		for _, o := range bad[1:] { // its route and its element
-			w.kernel.refuses(o, errRefused)
+			w.kernel.Fail(o.Key(), errRefused)
 		}
 		looked, _ := w.kernel.counts()
 		errs := make([]error, 32)
@@ -74,6 +76,7 @@ func TestSyncSharesOnePass(t *testing.T) {
 		defer w.stop()
 		var all []datapath.Object
 		for i := range 32 {
+			w.kernel.Put(podLink(i + 1))
 			all = append(all, podObjects(i+1)...)
 		}
 		gate := make(chan struct{})
@@ -107,11 +110,12 @@ func TestSyncMakesAgain(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
 		pod := podObjects(5)
+		w.kernel.Put(podLink(5))
 		w.plan.set(func(p *Want) { p.Parts = [][]datapath.Object{pod} })
 		if err := w.Sync(t.Context(), keysOf(pod...)); err != nil {
 			t.Fatal(err)
 		}
-		w.kernel.byHand(del(pod[1]))
+		del(pod[1])(w.kernel)
 		if err := w.Sync(t.Context(), keysOf(pod...)); err != nil {
 			t.Fatal(err)
 		}
@@ -126,8 +130,9 @@ func TestSyncAfterFlush(t *testing.T) {
 		w := run(t, peers()...)
 		defer w.stop()
 		pod := podObjects(5)
+		w.kernel.Put(podLink(5))
 		w.plan.set(func(p *Want) { p.Parts = [][]datapath.Object{pod} })
-		w.kernel.byHand(del(input, vtep, theirs, dropped))
+		w.kernel.FlushRuleset()
 		if err := w.Sync(t.Context(), keysOf(pod...)); err != nil {
 			t.Fatal(err)
 		}
@@ -139,6 +144,7 @@ func TestSyncAfterFlush(t *testing.T) {
 func TestSyncBeforeTheFirstLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{kernel: newFake(), plan: &plan{want: Want{Objects: append(peers(), podObjects(1)...)}}}
+		w.kernel.Put(podLink(1))
 		w.Loop = New(Config{Kernel: w.kernel, Plan: w.plan.Plan})
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 1)
@@ -161,7 +167,7 @@ func TestSyncErrors(t *testing.T) {
 		hurt func(*world, context.CancelFunc)
 		want error
 	}{
-		{"object refused", func(w *world, _ context.CancelFunc) { w.kernel.refuses(podObjects(1)[1], errRefused) }, errRefused},
+		{"object refused", func(w *world, _ context.CancelFunc) { w.kernel.Fail(podObjects(1)[1].Key(), errRefused) }, errRefused},
 		{"no plan", func(w *world, _ context.CancelFunc) { w.plan.fail(errRefused) }, errRefused},
 		{"caller gives up", func(_ *world, cancel context.CancelFunc) { cancel() }, context.Canceled},
 		{"loop has stopped", func(w *world, _ context.CancelFunc) { w.stop() }, ErrStopped},
@@ -169,6 +175,7 @@ func TestSyncErrors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := run(t, peers()...)
+				w.kernel.Put(podLink(1))
 				w.plan.set(func(p *Want) { p.Parts = [][]datapath.Object{podObjects(1)} })
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()

@@ -8,41 +8,30 @@ import (
 	"github.com/weft-net/weft/proto/note"
 )
 
-// table stands for all of nftables but for elements: sets, chains and rules
-// refer to each other and are taken in one transaction, so they fail together.
-var table = datapath.Key{Kind: datapath.KindChain, ID: "table inet " + datapath.Table}
-
-// structural tells whether a step is one of those. To add an element is not:
-// nothing refers to it.
-func structural(op datapath.Op) bool {
-	return op.Key().Kind >= datapath.KindSet && !element(op)
-}
-
-func element(op datapath.Op) bool {
-	return op.Key().Kind == datapath.KindElement && op.New != nil
-}
-
-// firewallWaits tells whether the table's steps are not taken now.
-func (l *Loop) firewallWaits(ops []datapath.Op, now time.Time, event bool) bool {
-	any, broken := false, false
-	for _, op := range ops {
-		any = any || structural(op)
-		broken = broken || structural(op) && !l.broken[op.Key()].IsZero()
+// unit is what stands or falls with a step: a chain with all its rules, which the
+// kernel takes together or not at all, or else the object alone.
+func unit(op datapath.Op) datapath.Key {
+	o := op.New
+	if o == nil {
+		o = op.Old
 	}
-	p := l.past[table]
-	if p == nil && broken {
-		p = newPast(now)
-		l.past[table] = p
+	switch o := o.(type) {
+	case datapath.Rule:
+		return datapath.Chain{Name: o.Chain}.Key()
+	case datapath.ForeignRule:
+		return datapath.Chain{Name: o.Chain}.Key()
 	}
-	// A step of the table is always another step: what differs is not told apart.
-	return any && p != nil && !p.may(datapath.Op{New: marker{}}, now, event)
+	return o.Key()
 }
 
-// marker is the object of a step about the whole table.
-type marker struct{}
-
-func (marker) Key() datapath.Key { return table }
-func (marker) String() string    { return table.ID }
+// whole is a step as a unit's past knows it: one step of a chain is as good as
+// another.
+func whole(op datapath.Op) datapath.Op {
+	if k := unit(op); k.Kind == datapath.KindChain {
+		return datapath.Op{New: datapath.Chain{Name: k.ID}}
+	}
+	return op
+}
 
 // take takes steps, remembers what became of each, and says what must be looked
 // at again.
@@ -50,38 +39,29 @@ func (l *Loop) take(ctx context.Context, ops []datapath.Op) datapath.Kinds {
 	errs := l.apply(ctx, ops)
 	now := time.Now()
 	var look datapath.Kinds
-	var firewallErr error
-	touched := false
 	var heals []Heal
+	failed := map[datapath.Key]bool{}
 	for i, op := range ops {
 		key := op.Key()
-		if structural(op) {
-			touched = true
-			if errs[i] != nil && firewallErr == nil {
-				firewallErr = errs[i]
-			}
-		}
 		if errs[i] != nil {
-			if !structural(op) {
-				l.failed(key, op, errs[i], now)
+			if u := unit(op); !failed[u] {
+				failed[u] = true
+				l.failed(u, whole(op), errs[i], now)
 			}
 			continue
 		}
 		l.commit(op)
 		heals = l.healed(heals, key, op, now)
-		if !structural(op) && l.past[key] != nil {
-			l.past[key].succeed()
-		}
 		if key.Kind == datapath.KindLink && op.Old != nil {
 			look |= resting | datapath.Of(datapath.KindLink)
 		}
 	}
-	l.noteHeals(heals)
-	if firewallErr != nil {
-		l.failed(table, datapath.Op{New: marker{}}, firewallErr, now)
-	} else if touched && l.past[table] != nil {
-		l.past[table].succeed()
+	for _, op := range ops {
+		if u := unit(op); !failed[u] && l.past[u] != nil {
+			l.past[u].succeed()
+		}
 	}
+	l.noteHeals(heals)
 	return look
 }
 
@@ -108,8 +88,8 @@ func (l *Loop) commit(op datapath.Op) {
 	}
 }
 
-// apply takes steps with a deadline. When the one transaction of nftables
-// fails, its elements are told apart from its structure, and from each other.
+// apply takes steps with a deadline. When the transaction of nftables fails, its
+// elements are told apart from its structure, and from each other.
 func (l *Loop) apply(ctx context.Context, ops []datapath.Op) []error {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Deadline)
 	defer cancel()
@@ -118,7 +98,7 @@ func (l *Loop) apply(ctx context.Context, ops []datapath.Op) []error {
 	for i, op := range ops {
 		switch {
 		case errs[i] == nil || op.Key().Kind < datapath.KindSet:
-		case element(op):
+		case op.Key().Kind == datapath.KindElement:
 			elements = append(elements, i)
 		default:
 			rest = append(rest, i)

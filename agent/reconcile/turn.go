@@ -69,14 +69,11 @@ func (l *Loop) twice(ops []datapath.Op, taken map[datapath.Key]bool) []datapath.
 		key := op.Key()
 		if taken[key] {
 			out = append(out, op)
-			if structural(op) {
-				key = table
-			}
-			if l.past[key] == nil {
-				l.past[key] = newPast(time.Now())
+			if u := unit(op); l.past[u] == nil {
+				l.past[u] = newPast(time.Now())
 			}
 		}
-		taken[op.Key()] = true
+		taken[key] = true
 	}
 	return out
 }
@@ -163,33 +160,33 @@ func (l *Loop) steps(event bool, now time.Time) []datapath.Op {
 		}
 	}
 	l.forget(due, now)
-	denied := l.firewallWaits(due, now, event)
-	return slices.DeleteFunc(due, func(op datapath.Op) bool {
-		if structural(op) {
-			return denied
+	// What is undone has a past from now on.
+	for _, op := range due {
+		if u := unit(op); l.past[u] == nil && !l.broken[op.Key()].IsZero() {
+			l.past[u] = newPast(now)
 		}
-		return !l.may(op.Key(), op, now, event)
-	})
-}
-
-// may asks an object's past; one without a past may be touched.
-func (l *Loop) may(key datapath.Key, op datapath.Op, now time.Time, event bool) bool {
-	p := l.past[key]
-	if p == nil && !l.broken[key].IsZero() {
-		p = newPast(now)
-		l.past[key] = p
 	}
-	return p == nil || p.may(op, now, event)
+	may := map[datapath.Key]bool{} // one answer a unit
+	return slices.DeleteFunc(due, func(op datapath.Op) bool {
+		u := unit(op)
+		p := l.past[u]
+		if p == nil {
+			return false
+		}
+		ok, asked := may[u]
+		if !asked {
+			ok = p.may(whole(op), now, event)
+			may[u] = ok
+		}
+		return !ok
+	})
 }
 
 // forget drops failures of steps that nobody wants any more.
 func (l *Loop) forget(ops []datapath.Op, now time.Time) {
 	left := make(map[datapath.Key]bool, len(ops))
 	for _, op := range ops {
-		left[op.Key()] = true
-		if structural(op) {
-			left[table] = true
-		}
+		left[op.Key()], left[unit(op)] = true, true
 	}
 	for k, p := range l.past {
 		if !left[k] {
