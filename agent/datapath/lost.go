@@ -10,13 +10,17 @@ import (
 type lost struct {
 	devs   map[string]bool     // made anew: all that rests on them
 	down   map[string]bool     // were down: routes and IPv6 addresses
+	moved  map[string]bool     // get another MAC: neighbours
 	addrs  map[netip.Addr]bool // missing: routes with this preferred source
 	sets   map[string]bool     // made anew: their elements, rules that name them
 	chains map[string]bool     // likewise: their rules, jumps to them
 }
 
 func (p *plan) findLost() {
-	p.lost = lost{map[string]bool{}, map[string]bool{}, map[netip.Addr]bool{}, map[string]bool{}, map[string]bool{}}
+	p.lost = lost{
+		devs: map[string]bool{}, down: map[string]bool{}, moved: map[string]bool{},
+		addrs: map[netip.Addr]bool{}, sets: map[string]bool{}, chains: map[string]bool{},
+	}
 	for k, w := range p.want {
 		h := p.have[k]
 		switch w := w.(type) {
@@ -24,6 +28,7 @@ func (p *plan) findLost() {
 			old, ok := h.(Link)
 			p.lost.devs[w.Name] = !ok || w.MustRemake(old)
 			p.lost.down[w.Name] = ok && old.Down
+			p.lost.moved[w.Name] = ok && w.MAC != (MAC{}) && w.MAC != old.MAC
 		case Addr:
 			p.lost.addrs[w.Prefix.Addr()] = h == nil
 		case Set:
@@ -46,7 +51,7 @@ func (l lost) has(o Object) bool {
 	case Addr:
 		return l.devs[o.Dev] || l.down[o.Dev] && o.Prefix.Addr().Is6()
 	case Neigh:
-		return l.devs[o.Dev]
+		return l.devs[o.Dev] || l.moved[o.Dev]
 	case FDB:
 		return l.devs[o.Dev]
 	case Route:

@@ -69,7 +69,7 @@ func (k *Kernel) putRoute(o datapath.Route, replace bool) error {
 		return err
 	}
 	if !replace {
-		err := k.route.RouteAdd(r)
+		err := k.pinned(o, r, k.route.RouteAdd)
 		if !errors.Is(err, unix.EEXIST) {
 			return err
 		}
@@ -77,7 +77,31 @@ func (k *Kernel) putRoute(o datapath.Route, replace bool) error {
 			return err
 		}
 	}
-	return k.route.RouteReplace(r)
+	return k.pinned(o, r, k.route.RouteReplace)
+}
+
+// pinned sets a route. IPv6 refuses an on-link gateway that another device's
+// route covers (net/ipv6/route.c, ip6_route_check_nh_onlink), and a fabric
+// address lies within the very prefix that moves from one device to another. A
+// host route leads to the gateway while the other is replaced, so that nothing is
+// lost.
+func (k *Kernel) pinned(o datapath.Route, r *netlink.Route, set func(*netlink.Route) error) error {
+	err := set(r)
+	if !errors.Is(err, unix.EINVAL) || !o.OnLink || !o.Via.Is6() {
+		return err
+	}
+	pin := &netlink.Route{
+		Dst: ipNet(netip.PrefixFrom(o.Via, o.Via.BitLen())), LinkIndex: r.LinkIndex,
+		Table: unix.RT_TABLE_MAIN, Protocol: datapath.RouteProto,
+	}
+	if perr := k.route.RouteAdd(pin); perr != nil {
+		return err
+	}
+	err = set(r)
+	if perr := k.route.RouteDel(pin); perr != nil && !isGone(perr) {
+		return errors.Join(err, fmt.Errorf("remove the route to the gateway: %w", perr))
+	}
+	return err
 }
 
 // refuseForeign says whose route stands where ours should.
@@ -86,7 +110,6 @@ func (k *Kernel) refuseForeign(o datapath.Route) error {
 	if o.Dst.Addr().Is6() {
 		family = netlink.FAMILY_V6
 	}
-	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Dst: ipNet(o.Dst)}
 	routes, err := dump(func() ([]netlink.Route, error) {
 		return k.table.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	})
@@ -100,8 +123,7 @@ func (k *Kernel) refuseForeign(o datapath.Route) error {
 			metric = 0
 		}
 		if ok && p == o.Dst && metric == o.Metric && r.Protocol != datapath.RouteProto {
-			return fmt.Errorf("a route of somebody else (protocol %v) to %v stands in the way; remove it: ip route del %v proto %v: %w",
-				r.Protocol, filter.Dst, o.Dst, r.Protocol, unix.EEXIST)
+			return fmt.Errorf("a route of somebody else stands in the way; remove it: ip route del %v proto %v: %w", o.Dst, r.Protocol, unix.EEXIST)
 		}
 	}
 	return nil

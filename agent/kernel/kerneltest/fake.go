@@ -216,8 +216,15 @@ func (f *Fake) step(op datapath.Op) error {
 func (f *Fake) put(op datapath.Op) {
 	have := f.state[op.Key()]
 	if l, ok := op.New.(datapath.Link); ok {
-		if old, ok := have.(datapath.Link); ok && l.MustRemake(old) {
+		old, ok := have.(datapath.Link)
+		switch {
+		case ok && l.MustRemake(old):
 			f.drop(l.Key())
+		case ok && l.MAC != (datapath.MAC{}) && l.MAC != old.MAC:
+			f.dropIf(func(o datapath.Object) bool { // net/core/neighbour.c, neigh_changeaddr
+				n, ok := o.(datapath.Neigh)
+				return ok && n.Dev == l.Name
+			})
 		}
 	}
 	if have != op.New {
