@@ -38,7 +38,7 @@ func (accepted) ClientHandshake(context.Context, string, net.Conn) (net.Conn, cr
 
 // Info implements credentials.TransportCredentials.
 func (accepted) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials.
