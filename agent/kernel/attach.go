@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -29,13 +30,13 @@ type Attachment struct {
 }
 
 // ErrNetNSGone says that a pod's network namespace is not there.
-var ErrNetNSGone = errors.New("kernel: network namespace is gone")
+var ErrNetNSGone = fmt.Errorf("kernel: network namespace is gone: %w", fs.ErrNotExist)
 
 // ErrOwnNetNS says that a pod's network namespace is the agent's own.
 var ErrOwnNetNS = errors.New("kernel: network namespace is the agent's own")
 
 // ErrTaken says that the pod has a device of that name already.
-var ErrTaken = errors.New("kernel: the pod has such a device already")
+var ErrTaken = fmt.Errorf("kernel: the pod has such a device already: %w", fs.ErrExist)
 
 // Attached is what Attach made, or CheckAttached found.
 type Attached struct {

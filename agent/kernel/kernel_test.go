@@ -4,11 +4,17 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"testing"
 
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/agent/kernel/kerneltest"
+)
+
+var (
+	pfx  = netip.MustParsePrefix
+	addr = netip.MustParseAddr
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -30,8 +36,7 @@ func open(t testing.TB) *kernel.Kernel {
 
 func TestSmoke(t *testing.T) {
 	k := open(t)
-	pfx := netip.MustParsePrefix
-	addr := netip.MustParseAddr
+
 	want, err := datapath.Merge([]datapath.Object{
 		datapath.Sysctl{Path: "net/ipv4/ip_forward", Value: "1"},
 		datapath.Link{Name: "weft0", Type: "bridge", MTU: 1450},
@@ -79,3 +84,5 @@ func converge(t testing.TB, k *kernel.Kernel, want datapath.State) {
 		t.Errorf("still: %v", op)
 	}
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }

@@ -11,7 +11,8 @@ import (
 )
 
 // Netns moves the test into a new network namespace, with lo up, until it ends.
-// The test's goroutine keeps its thread; commands that it runs are inside too.
+// The test's goroutine keeps its thread; commands that it runs are inside too. Its
+// subtests run on threads of their own and are not.
 func Netns(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
