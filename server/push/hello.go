@@ -171,7 +171,13 @@ func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 	if h.closed || h.revision == 0 {
 		return errStopping
 	}
+	if s.ctx.Err() != nil {
+		return s.reason() // it went while it was let in
+	}
 	if old := h.streams[s.name]; old != nil {
+		if old.number > s.number {
+			return refuse(codes.Aborted, "a newer stream of node %s came meanwhile", s.name)
+		}
 		s.node.replaced(old, s)
 		old.cut(refuse(codes.Aborted, "another stream of node %s came, from machine %s; the newest holds", s.name, s.machine))
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -90,6 +91,7 @@ type Hub struct {
 
 	progress signal // of the revision, and of what nodes have applied
 	hellos   chan struct{}
+	count    atomic.Uint64 // of streams
 	observed observer
 	work     sync.WaitGroup // the streams' goroutines
 }

@@ -21,6 +21,7 @@ import (
 var (
 	errStopping = status.Error(codes.Unavailable, "this server is stopping; try another, or again")
 	errSilent   = status.Error(codes.DeadlineExceeded, "nothing was heard from the agent; is the path between us dead?")
+	errGone     = status.Error(codes.Canceled, "the agent went")
 	errStalled  = status.Error(codes.DeadlineExceeded, "the agent does not read what it is sent")
 )
 
@@ -34,6 +35,7 @@ type stream struct {
 	hello   chan *weftv1.Hello
 	opened  chan struct{} // closed when the agent is let in
 	wake    chan struct{} // room for one
+	number  uint64        // of all streams, in the order of their coming
 	node    *node         // set before opened is closed, as what follows
 	name    string
 	machine string
@@ -50,7 +52,7 @@ type stream struct {
 
 func newStream(h *Hub, g grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse], ctx context.Context, cut context.CancelCauseFunc) *stream {
 	return &stream{
-		hub: h, grpc: g, ctx: ctx, cut: cut,
+		hub: h, grpc: g, ctx: ctx, cut: cut, number: h.count.Add(1),
 		hello: make(chan *weftv1.Hello, 1), opened: make(chan struct{}), wake: make(chan struct{}, 1),
 		dirty: map[ref]struct{}{},
 	}
@@ -97,11 +99,11 @@ func (h *Hub) start(f func()) bool {
 	return true
 }
 
-// reason is why the stream ended, as the agent is told.
+// reason is why the stream ended, as the agent is told. It is never nil.
 func (s *stream) reason() error {
 	err := context.Cause(s.ctx)
 	if errors.Is(err, context.Canceled) || errors.Is(err, io.EOF) {
-		return nil // the agent went
+		return errGone
 	}
 	if _, ok := status.FromError(err); ok {
 		return err
