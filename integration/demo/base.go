@@ -56,12 +56,20 @@ func (d *demo) show(ctx context.Context, backend string) error {
 		d.pods = append(d.pods, p)
 		d.say("pod web on %s attached by libcni through weft-cni: %v", n.Name, p.Addrs)
 	}
-	for _, args := range [][]string{{"get", "nodes", "-o", "wide"}, {"get", "leases"}, {"mesh"}, {"get", "endpoints"}, {"status"}} {
+	for _, args := range [][]string{{"get", "nodes", "-o", "wide"}, {"get", "leases"}, {"mesh"}} {
 		if err := d.weft(ctx, args...); err != nil {
 			return err
 		}
 	}
-	return d.pairs(ctx)
+	if err := d.pairs(ctx); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"get", "endpoints"}, {"status"}} {
+		if err := d.weft(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pairs measures every pair of pods beside the bare wire between their nodes.

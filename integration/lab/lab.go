@@ -89,6 +89,9 @@ func (l *Lab) Host(ctx context.Context, name string, mtu int, addrs []netip.Pref
 // Namespace makes a namespace that is wired to nothing, such as a pod's.
 func (l *Lab) Namespace(ctx context.Context, name string) (*Host, error) {
 	h := &Host{Name: name, lab: l, ns: l.prefix + name}
+	if err := os.MkdirAll(h.Dir(), 0o755); err != nil {
+		return nil, err
+	}
 	return h, ip(ctx, "netns", "add", h.ns)
 }
 
