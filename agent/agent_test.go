@@ -321,6 +321,10 @@ func TestAgentsOnTheRealKernel(t *testing.T) {
 		t.Errorf("node.env: %q, %v", env, err)
 	}
 
+	if _, err := os.Stat(filepath.Join(r.dir, "n1-run", "net.d", conflistName)); err != nil {
+		t.Errorf("CNI configuration: %v", err)
+	}
+
 	r.end(a1, syscall.SIGTERM)
 	r.end(a2, syscall.SIGTERM)
 	r.in("n1", "ping -c 1 -W 2 10.42.2.0") // stopping leaves everything

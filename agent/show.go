@@ -66,7 +66,7 @@ func (a *agent) configureRuntime() []intent.Problem {
 	if dir == "" {
 		return nil
 	}
-	if err := a.pods.Status(cniwire.Request{Verb: cniwire.Status}); err == nil {
+	if err := a.pods.Status(cniwire.Request{Verb: cniwire.Status, Config: []byte(`{"type":"` + pluginName + `"}`)}); err == nil && a.inPlace() {
 		if err := writeConflist(dir, a.cniSocket()); err != nil {
 			return []intent.Problem{{Subject: filepath.Join(dir, conflistName), Cause: err.Error(), Remedy: "make the folder writable, or choose another with --cni-conf-dir"}}
 		}
