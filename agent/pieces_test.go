@@ -172,7 +172,7 @@ func TestSettingsAreRecordedBeforeTheyChange(t *testing.T) {
 			t.Errorf("at the time of the change, the file holds %v, %v", again.old, err)
 		}
 	}
-	for _, err := range (careful{k, s}).Apply(context.Background(), []datapath.Op{own, op}) {
+	for _, err := range (careful{k, s, nil}).Apply(context.Background(), []datapath.Op{own, op}) {
 		if err != nil {
 			t.Error(err)
 		}

@@ -154,10 +154,19 @@ type effects interface {
 	Apply(context.Context, []datapath.Op) []error
 }
 
-// careful records foreign settings before it lets the kernel change them.
+// careful records foreign settings before it lets the kernel change them, and
+// does not see what belongs to a pod whose ADD or DEL is under way.
 type careful struct {
 	effects
 	settings *settings
+	screen   func(datapath.State)
+}
+
+// Observe implements the loop's kernel.
+func (c careful) Observe(ctx context.Context, kinds datapath.Kinds) (datapath.State, error) {
+	s, err := c.effects.Observe(ctx, kinds)
+	c.screen(s)
+	return s, err
 }
 
 // Apply implements the loop's kernel. A setting whose old value could not be

@@ -81,3 +81,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// screen hides from the loop what a CNI verb is making or removing.
+func (a *agent) screen(seen datapath.State) { a.pods.Screen(seen) }
