@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
 )
 
@@ -249,7 +250,9 @@ func TestManyAtOnce(t *testing.T) {
 	began := time.Now()
 	for i := range pods {
 		wg.Go(func() {
-			_, err := n.cni.AddNetworkList(ctx, n.list("1.1.0"), n.runtimeConf(fmt.Sprint("p", i), nil))
+			// One CNIConfig each: libcni sets its executor at the first use, unguarded.
+			cni := libcni.NewCNIConfigWithCacheDir([]string{n.dir}, n.dir+"/cache", nil)
+			_, err := cni.AddNetworkList(ctx, n.list("1.1.0"), n.runtimeConf(fmt.Sprint("p", i), nil))
 			if err != nil {
 				errs <- fmt.Errorf("p%d: %w", i, err)
 			}

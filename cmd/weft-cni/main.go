@@ -10,10 +10,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 	"github.com/weft-net/weft/proto/cniwire"
+	"github.com/weft-net/weft/proto/note"
 )
-
-// release is set by the linker.
-var release = "dev"
 
 func main() {
 	skel.PluginMainFuncs(skel.CNIFuncs{
@@ -23,7 +21,7 @@ func main() {
 		Status: func(a *skel.CmdArgs) error { return ask(cniwire.Status, a) },
 		GC:     func(a *skel.CmdArgs) error { return ask(cniwire.GC, a) },
 	}, version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"),
-		"weft-cni "+release+": carries CNI commands to the weft agent's socket")
+		"weft-cni "+note.Version+": carries CNI commands to the weft agent's socket")
 }
 
 // ask has the agent do what the runtime wants, and prints the result.
