@@ -29,7 +29,7 @@ func (k *Kernel) observeAddrs(d *devices, s datapath.State) error {
 	return nil
 }
 
-func (k *Kernel) putAddr(o datapath.Addr) error {
+func (k *hands) putAddr(o datapath.Addr) error {
 	index, err := k.index(o.Dev)
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func addAddr(h *netlink.Handle, index int, p netip.Prefix) error {
 	return err
 }
 
-func (k *Kernel) removeAddr(o datapath.Addr) error {
+func (k *hands) removeAddr(o datapath.Addr) error {
 	index, err := k.index(o.Dev)
 	if err != nil {
 		return err
@@ -66,9 +66,16 @@ func (k *Kernel) removeAddr(o datapath.Addr) error {
 	return k.route.AddrDel(byIndex(index), &netlink.Addr{IPNet: ipNet(o.Prefix)})
 }
 
-// index finds a device.
-func (k *Kernel) index(dev string) (int, error) {
-	return indexOf(k.route, dev)
+// index finds a device, once for all steps of a call.
+func (k *hands) index(dev string) (int, error) {
+	if i, ok := k.indexes[dev]; ok {
+		return i, nil
+	}
+	i, err := indexOf(k.route, dev)
+	if err == nil {
+		k.indexes[dev] = i
+	}
+	return i, err
 }
 
 func indexOf(h *netlink.Handle, dev string) (int, error) {

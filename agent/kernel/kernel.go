@@ -149,6 +149,7 @@ func (k *Kernel) observeForwarding(ctx context.Context, kinds datapath.Kinds, s 
 // it was done or was done already. The steps of nftables are taken together, in
 // one transaction, at the place of the first of them.
 func (k *Kernel) Apply(ctx context.Context, ops []datapath.Op) []error {
+	h := &hands{Kernel: k, indexes: map[string]int{}}
 	errs := make([]error, len(ops))
 	var rules []int
 	for i, op := range ops {
@@ -159,7 +160,7 @@ func (k *Kernel) Apply(ctx context.Context, ops []datapath.Op) []error {
 	for i, op := range ops {
 		switch {
 		case !firewall.Has(op.Key().Kind):
-			errs[i] = k.step(ctx, op)
+			errs[i] = h.step(ctx, op)
 		case i == rules[0]:
 			k.transact(ctx, ops, rules, errs)
 		}
@@ -179,7 +180,13 @@ func (k *Kernel) transact(ctx context.Context, ops []datapath.Op, at []int, errs
 	}
 }
 
-func (k *Kernel) step(ctx context.Context, op datapath.Op) error {
+// hands are what the steps of one call share.
+type hands struct {
+	*Kernel
+	indexes map[string]int // devices by name; a step on a device forgets it
+}
+
+func (k *hands) step(ctx context.Context, op datapath.Op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -196,11 +203,12 @@ func (k *Kernel) step(ctx context.Context, op datapath.Op) error {
 }
 
 // put makes one object be there as it should be, whatever was there before.
-func (k *Kernel) put(old, o datapath.Object) error {
+func (k *hands) put(old, o datapath.Object) error {
 	switch o := o.(type) {
 	case datapath.Sysctl:
 		return k.putSysctl(o)
 	case datapath.Link:
+		delete(k.indexes, o.Name)
 		return k.putLink(o)
 	case datapath.Addr:
 		return k.putAddr(o)
@@ -216,12 +224,13 @@ func (k *Kernel) put(old, o datapath.Object) error {
 
 // remove makes one object be gone. That it is gone already, or its device, is
 // success.
-func (k *Kernel) remove(o datapath.Object) error {
+func (k *hands) remove(o datapath.Object) error {
 	var err error
 	switch o := o.(type) {
 	case datapath.Sysctl:
 		return nil // a foreign setting stays
 	case datapath.Link:
+		delete(k.indexes, o.Name)
 		err = k.removeLink(o.Name, o.Type)
 	case datapath.Addr:
 		err = k.removeAddr(o)

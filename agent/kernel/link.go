@@ -66,7 +66,7 @@ func (k *Kernel) observeLinks(d *devices, s datapath.State) error {
 }
 
 // putLink makes a device be there, made anew only if it must be, and up.
-func (k *Kernel) putLink(o datapath.Link) error {
+func (k *hands) putLink(o datapath.Link) error {
 	have, err := k.route.LinkByName(o.Name)
 	var none netlink.LinkNotFoundError
 	switch {

@@ -55,7 +55,7 @@ func (k *Kernel) observeFDB(d *devices, s datapath.State) error {
 	return nil
 }
 
-func (k *Kernel) putNeigh(o datapath.Neigh) error {
+func (k *hands) putNeigh(o datapath.Neigh) error {
 	index, err := k.index(o.Dev)
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (k *Kernel) putNeigh(o datapath.Neigh) error {
 	})
 }
 
-func (k *Kernel) removeNeigh(o datapath.Neigh) error {
+func (k *hands) removeNeigh(o datapath.Neigh) error {
 	index, err := k.index(o.Dev)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (k *Kernel) removeNeigh(o datapath.Neigh) error {
 
 // putFDB replaces the destination of a MAC in place (NLM_F_REPLACE,
 // vxlan_fdb_update).
-func (k *Kernel) putFDB(o datapath.FDB) error {
+func (k *hands) putFDB(o datapath.FDB) error {
 	n, err := k.fdb(o)
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (k *Kernel) putFDB(o datapath.FDB) error {
 	return k.route.NeighSet(n)
 }
 
-func (k *Kernel) removeFDB(o datapath.FDB) error {
+func (k *hands) removeFDB(o datapath.FDB) error {
 	n, err := k.fdb(o)
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (k *Kernel) removeFDB(o datapath.FDB) error {
 	return k.route.NeighDel(n)
 }
 
-func (k *Kernel) fdb(o datapath.FDB) (*netlink.Neigh, error) {
+func (k *hands) fdb(o datapath.FDB) (*netlink.Neigh, error) {
 	index, err := k.index(o.Dev)
 	return &netlink.Neigh{
 		LinkIndex: index, Family: unix.AF_BRIDGE, State: unix.NUD_PERMANENT | unix.NUD_NOARP, Flags: unix.NTF_SELF,

@@ -63,7 +63,7 @@ func routeObject(family int, r netlink.Route, d *devices) datapath.Route {
 
 // putRoute adds a route, or replaces ours in place. A foreign route to the same
 // destination is not ours to replace.
-func (k *Kernel) putRoute(o datapath.Route, replace bool) error {
+func (k *hands) putRoute(o datapath.Route, replace bool) error {
 	r, err := k.kernelRoute(o)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (k *Kernel) putRoute(o datapath.Route, replace bool) error {
 // address lies within the very prefix that moves from one device to another. A
 // host route leads to the gateway while the other is replaced, so that nothing is
 // lost.
-func (k *Kernel) pinned(o datapath.Route, r *netlink.Route, set func(*netlink.Route) error) error {
+func (k *hands) pinned(o datapath.Route, r *netlink.Route, set func(*netlink.Route) error) error {
 	err := set(r)
 	if !errors.Is(err, unix.EINVAL) || !o.OnLink || !o.Via.Is6() {
 		return err
@@ -105,7 +105,7 @@ func (k *Kernel) pinned(o datapath.Route, r *netlink.Route, set func(*netlink.Ro
 }
 
 // refuseForeign says whose route stands where ours should.
-func (k *Kernel) refuseForeign(o datapath.Route) error {
+func (k *hands) refuseForeign(o datapath.Route) error {
 	family := netlink.FAMILY_V4
 	if o.Dst.Addr().Is6() {
 		family = netlink.FAMILY_V6
@@ -129,7 +129,7 @@ func (k *Kernel) refuseForeign(o datapath.Route) error {
 	return nil
 }
 
-func (k *Kernel) removeRoute(o datapath.Route) error {
+func (k *hands) removeRoute(o datapath.Route) error {
 	// Without a device the kernel takes the route by destination, metric and
 	// protocol, also when the device went meanwhile.
 	r := &netlink.Route{
@@ -145,7 +145,7 @@ func (k *Kernel) removeRoute(o datapath.Route) error {
 	return k.route.RouteDel(r)
 }
 
-func (k *Kernel) kernelRoute(o datapath.Route) (*netlink.Route, error) {
+func (k *hands) kernelRoute(o datapath.Route) (*netlink.Route, error) {
 	r := &netlink.Route{
 		Dst: ipNet(o.Dst), Table: unix.RT_TABLE_MAIN, Protocol: datapath.RouteProto,
 		Priority: int(o.Metric), MTU: o.MTU, Type: routeType(o),

@@ -32,7 +32,7 @@ func (k *Kernel) Shape(ctx context.Context, hostDev string, b Bandwidth) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	index, err := k.index(hostDev)
+	index, err := indexOf(k.route, hostDev)
 	if err != nil {
 		return fmt.Errorf("kernel: shape: %w", err)
 	}

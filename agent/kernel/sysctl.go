@@ -55,7 +55,7 @@ func (k *Kernel) observeSysctls(d *devices, s datapath.State) error {
 	})
 }
 
-func (k *Kernel) putSysctl(o datapath.Sysctl) error {
+func (k *hands) putSysctl(o datapath.Sysctl) error {
 	if o.Path != filepath.Clean(o.Path) || !strings.HasPrefix(o.Path, "net/") {
 		return fmt.Errorf("path %q is not below net/", o.Path)
 	}
