@@ -94,24 +94,32 @@ func plant(ctx context.Context, s store.Store, key string, seed Seed, own []neti
 // compare refuses flags that say other than what is stored.
 func compare(stored kind.ClusterConfigSpec, seed Seed) error {
 	given := seed.Spec.WithDefaults()
-	var errs []error
+	var says, fields []string
 	for _, f := range settings {
 		origin, ok := seed.Given[f.flag]
 		if now, want := f.text(stored), f.text(given); ok && now != want {
-			errs = append(errs, fmt.Errorf(`server: %s says %s, but the cluster runs with %s: flags of the cluster count at its first start only.
-  To keep what runs, remove the setting. To change it, remove the setting, start, and run:
-  weft apply -f - <<'END'
-  {apiVersion: %s, kind: %s, metadata: {name: %s}, spec: {%s: %s}}
-  END`, origin, want, now, kind.APIVersion, kind.ClusterConfig, kind.DefaultName, f.field, quoted(want)))
+			says = append(says, fmt.Sprintf("  %s says %s, the cluster runs with %s", origin, want, now))
+			fields = append(fields, f.field+": "+quoted(want))
 		}
 	}
-	return errors.Join(errs...)
+	if len(says) == 0 {
+		return nil
+	}
+	return fmt.Errorf(`server: settings of the cluster count at its first start only, and these differ:
+%s
+remove them to go on with what runs. To change it, remove them, start, and run
+  weft apply -f - <<'END'
+  {apiVersion: %s, kind: %s, metadata: {name: %s}, spec: {%s}}
+  END`, strings.Join(says, "\n"), kind.APIVersion, kind.ClusterConfig, kind.DefaultName, strings.Join(fields, ", "))
 }
 
 // quoted makes a text safe inside YAML's braces: an IPv6 prefix holds colons.
 func quoted(text string) string {
 	inner, isList := strings.CutPrefix(text, "[")
 	if !isList {
+		return text
+	}
+	if text == "[]" {
 		return text
 	}
 	items := strings.Split(strings.TrimSuffix(inner, "]"), ", ")

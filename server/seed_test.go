@@ -1,0 +1,149 @@
+package server
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
+	"github.com/weft-net/weft/server/store/storetest"
+)
+
+func cidrs(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func TestSow(t *testing.T) {
+	first := Seed{Spec: kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.42.0.0/16", "fd42:42::/48")}}
+	given := func(flag string, change func(*kind.ClusterConfigSpec)) Seed {
+		s := Seed{Spec: first.Spec, Given: map[string]string{flag: "--" + flag}}
+		change(&s.Spec)
+		return s
+	}
+	for _, c := range []struct {
+		name string
+		seed Seed
+		want string
+	}{
+		{"the same", first, ""},
+		{"the same, given", given("cluster-cidr", func(*kind.ClusterConfigSpec) {}), ""},
+		{"a default, given", given("vni", func(s *kind.ClusterConfigSpec) { s.VNI = 4096 }), ""},
+		{"not given", Seed{Spec: kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.0.0.0/8")}}, ""},
+		{"another range", given("cluster-cidr", func(s *kind.ClusterConfigSpec) { s.ClusterCIDRs = cidrs("10.0.0.0/8", "fd00::/48") }), `
+  --cluster-cidr says [10.0.0.0/8, fd00::/48], the cluster runs with [10.42.0.0/16, fd42:42::/48]
+remove them to go on with what runs. To change it, remove them, start, and run
+  weft apply -f - <<'END'
+  {apiVersion: weft/v1, kind: ClusterConfig, metadata: {name: default}, spec: {clusterCIDRs: ["10.0.0.0/8", "fd00::/48"]}}
+  END`},
+		{"another backend", given("backend", func(s *kind.ClusterConfigSpec) { s.Backend = "host-gw" }), "--backend says host-gw, the cluster runs with vxlan"},
+		{"services", given("service-cidr", func(s *kind.ClusterConfigSpec) { s.ServiceCIDRs = cidrs("10.43.0.0/16") }), "says [10.43.0.0/16], the cluster runs with []"},
+		{"mtu", given("mtu", func(s *kind.ClusterConfigSpec) { s.MTU = 1400 }), "spec: {mtu: 1400}}"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := storetest.New()
+			if err := sow(t.Context(), s, first, nil); err != nil {
+				t.Fatal(err)
+			}
+			rev := s.Revision()
+			err := sow(t.Context(), s, c.seed, nil)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v\nwant %s", err, c.want)
+			}
+			if s.Revision() != rev {
+				t.Error("a later start wrote")
+			}
+		})
+	}
+}
+
+func TestSowRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		spec kind.ClusterConfigSpec
+		own  string
+		want string
+	}{
+		{"no range", kind.ClusterConfigSpec{}, "192.0.2.1", "spec.clusterCIDRs"},
+		{"an unknown backend", kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.42.0.0/16"), Backend: "geneve"}, "192.0.2.1", `"geneve" is not a backend`},
+		{"our own address", kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.0.0.0/8")}, "10.1.2.3", "node address 10.1.2.3 lies in 10.0.0.0/8"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := storetest.New()
+			err := sow(t.Context(), s, Seed{Spec: c.spec}, []netip.Addr{netip.MustParseAddr(c.own)})
+			if err == nil || !strings.Contains(err.Error(), c.want) || s.Revision() != 1 {
+				t.Errorf("got %v at revision %d\nwant %s", err, s.Revision(), c.want)
+			}
+		})
+	}
+}
+
+func TestSowTwoServersAtOnce(t *testing.T) {
+	s := storetest.New()
+	s.Conflict(1)
+	seed := Seed{Spec: kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.42.0.0/16")}}
+	if err := sow(t.Context(), s, seed, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFound(t *testing.T) {
+	s := storetest.New()
+	one, err := found(t.Context(), s, "prod")
+	if err != nil || len(one.epoch) != 32 || one.name != "prod" {
+		t.Fatalf("%+v, %v", one, err)
+	}
+	if two, err := found(t.Context(), s, "other"); err != nil || two != one {
+		t.Errorf("founded again: %+v, %v", two, err)
+	}
+	for value, want := range map[string]string{
+		strconv.Itoa(kind.Schema + 1): "run the newer weft-server again",
+		"x":                           "is this store another program's?",
+	} {
+		s := storetest.New()
+		if _, err := s.Commit(t.Context(), store.Txn{Then: []store.Write{{Key: keySchema, Value: []byte(value)}}}); err != nil {
+			t.Fatal(err)
+		}
+		rev := s.Revision()
+		if _, err := found(t.Context(), s, "prod"); err == nil || !strings.Contains(err.Error(), want) || s.Revision() != rev {
+			t.Errorf("schema %q: %v", value, err)
+		}
+	}
+	s.Down()
+	if _, err := found(t.Context(), s, "prod"); !errors.Is(err, storetest.ErrDown) {
+		t.Error(err)
+	}
+}
+
+func TestOneServerADataFolder(t *testing.T) {
+	dir := t.TempDir() + "/a/b"
+	f, err := hold(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = hold(dir)
+	if want := "is in use by another weft-server (pid " + strconv.Itoa(os.Getpid()) + "); stop it"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err = hold(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hold(dir + "/file/x"); err == nil || !strings.Contains(err.Error(), "--data-dir") {
+		t.Error(err)
+	}
+}
