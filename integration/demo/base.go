@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -134,32 +133,10 @@ func average(out string) string {
 
 // throughput is TCP's, in bit/s, for one second.
 func throughput(ctx context.Context, from, to *lab.Host, addr netip.Addr) (float64, error) {
-	server, err := to.Start("iperf3", "iperf3", "-s", "-1", "-B", addr.String())
-	if err != nil {
-		return 0, err
-	}
-	defer server.Kill()
-	var out string
-	within, cancel := context.WithTimeout(ctx, 10*time.Second)
+	within, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	err = lab.Until(within, "iperf3 to "+addr.String(), func() (string, error) {
-		out, err = from.Run(within, "iperf3", "-J", "-t", "1", "-c", addr.String())
-		return out, err
-	})
-	if err != nil {
-		return 0, err
-	}
-	var report struct {
-		End struct {
-			Received struct {
-				BitsPerSecond float64 `json:"bits_per_second"`
-			} `json:"sum_received"`
-		}
-	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		return 0, fmt.Errorf("iperf3's report: %w", err)
-	}
-	return report.End.Received.BitsPerSecond, nil
+	_, rate, err := lab.Stream(within, from, to, addr, 1, func(client func() error) error { return client() })
+	return rate, err
 }
 
 func (d *demo) hints() {

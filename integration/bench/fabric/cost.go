@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -94,41 +93,20 @@ func busy() (float64, error) {
 
 // stream is TCP for some seconds: bit/s, and CPU seconds per GB of all cores.
 func stream(ctx context.Context, from, to *lab.Host, addr netip.Addr, seconds int) (rate, cost float64, err error) {
-	server, err := to.Start("iperf3", "iperf3", "-s", "-1", "-B", addr.String())
-	if err != nil {
-		return 0, 0, err
-	}
-	defer server.Kill()
-	var out string
 	var spent float64
-	err = lab.Until(ctx, "iperf3", func() (string, error) {
+	bytes, rate, err := lab.Stream(ctx, from, to, addr, seconds, func(client func() error) error {
 		before, err := busy()
 		if err != nil {
-			return "", err
+			return err
 		}
-		out, err = from.Run(ctx, "iperf3", "-J", "-t", strconv.Itoa(seconds), "-c", addr.String())
-		after, berr := busy()
+		if err := client(); err != nil {
+			return err
+		}
+		after, err := busy()
 		spent = after - before
-		if berr != nil {
-			return out, berr
-		}
-		return out, err
+		return err
 	})
-	if err != nil {
-		return 0, 0, err
-	}
-	var report struct {
-		End struct {
-			Received struct {
-				Bytes float64 `json:"bytes"`
-				Rate  float64 `json:"bits_per_second"`
-			} `json:"sum_received"`
-		}
-	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		return 0, 0, err
-	}
-	return report.End.Received.Rate, spent / (report.End.Received.Bytes / 1e9), nil
+	return rate, spent / (bytes / 1e9), err
 }
 
 // ways is what one stream is measured over: weft's pods, Flannel's pods, and the
