@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -45,8 +46,9 @@ type Allocator struct {
 	now   func() time.Time
 	log   *slog.Logger
 
-	asked chan *request // who waits for the next shared transaction
-	turn  chan *book    // holds one book, nil if it must be read: having it is the lock
+	asked chan *request      // who waits for the next shared transaction
+	turn  chan *book         // holds one book, nil if it must be read: having it is the lock
+	known map[string]holding // leases as last read, by node; under the turn
 }
 
 // request is one Acquire on its way.
@@ -180,7 +182,11 @@ func (a *Allocator) current(ctx context.Context, b *book) (*book, error) {
 			return b, nil
 		}
 	}
-	return read(ctx, a.store, a.now(), a.log)
+	b, err := read(ctx, a.store, a.known, a.now(), a.log)
+	if err == nil {
+		a.known = maps.Clone(b.held)
+	}
+	return b, err
 }
 
 func revision(ctx context.Context, s Store, key string) (int64, error) {

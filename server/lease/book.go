@@ -58,8 +58,9 @@ type rested struct {
 func (r rested) since() time.Time { return time.Unix(r.SinceUnix, 0) }
 
 // read makes the book. The guard is read first: what is newer than it in the rest
-// makes the transaction lose, so nothing torn is ever decided from.
-func read(ctx context.Context, s Store, now time.Time, log *slog.Logger) (*book, error) {
+// makes the transaction lose, so nothing torn is ever decided from. Leases that
+// are known at their revision are not decoded again.
+func read(ctx context.Context, s Store, known map[string]holding, now time.Time, log *slog.Logger) (*book, error) {
 	mine, _, err := s.List(ctx, root)
 	if err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
@@ -83,7 +84,7 @@ func read(ctx context.Context, s Store, now time.Time, log *slog.Logger) (*book,
 		b.spaces = append(b.spaces, ipam.NewSpace(cidr))
 	}
 	for _, e := range leases {
-		if err := b.hold(e, log); err != nil {
+		if err := b.hold(e, known, log); err != nil {
 			return nil, err
 		}
 	}
@@ -91,14 +92,19 @@ func read(ctx context.Context, s Store, now time.Time, log *slog.Logger) (*book,
 }
 
 // hold enters a stored lease.
-func (b *book) hold(e store.Entry, log *slog.Logger) error {
-	var spec kind.LeaseSpec
-	o, err := kind.Decode(e.Value, &spec)
-	if err != nil {
-		return fmt.Errorf("lease: %w", err)
+func (b *book) hold(e store.Entry, known map[string]holding, log *slog.Logger) error {
+	_, _, node, _ := kind.ParseKey(e.Key)
+	h, ok := known[node]
+	if !ok || h.revision != e.Revision {
+		var spec kind.LeaseSpec
+		o, err := kind.Decode(e.Value, &spec)
+		if err != nil {
+			return fmt.Errorf("lease: %w", err)
+		}
+		h = holding{revision: e.Revision, meta: o.Metadata, prefixes: spec.Prefixes}
 	}
-	b.held[o.Metadata.Name] = holding{revision: e.Revision, meta: o.Metadata, prefixes: spec.Prefixes}
-	for _, p := range spec.Prefixes {
+	b.held[node] = h
+	for _, p := range h.prefixes {
 		space, ok := b.space(p)
 		if !ok {
 			b.loose = append(b.loose, p)
@@ -106,7 +112,7 @@ func (b *book) hold(e store.Entry, log *slog.Logger) error {
 		}
 		if err := space.Take(p); err != nil { // cannot be, but then it is not given a third time
 			b.loose = append(b.loose, p)
-			log.Error("lease overlaps another", note.Node, o.Metadata.Name, note.Lease, p, note.Do, "delete one of the two nodes")
+			log.Error("lease overlaps another", note.Node, node, note.Lease, p, note.Do, "delete one of the two nodes")
 		}
 	}
 	return nil

@@ -1,0 +1,5 @@
+//go:build !race
+
+package lease
+
+const walkOps = 100_000
