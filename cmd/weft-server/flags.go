@@ -28,7 +28,7 @@ type flags struct {
 	passwordFile              string
 	levelName                 string
 	level                     slog.Level
-	version                   bool
+	version, wantHelp         bool
 
 	aliases []alias
 }
@@ -83,7 +83,7 @@ func (f *flags) clusterFlags(fs *pflag.FlagSet) {
 	fs.Uint32Var(&f.spec.VNI, "vni", kind.DefaultVNI, "VXLAN network `identifier`")
 	fs.Uint16Var(&f.spec.VXLANPort, "vxlan-port", kind.DefaultVXLANPort, "VXLAN's UDP `port`")
 	fs.IntVar(&f.spec.MTU, "mtu", 0, "`bytes` that pods' packets may have (default: what the uplink leaves)")
-	fs.StringVar(&f.spec.Masquerade, "masquerade", kind.DefaultMasquerade, "pods' traffic that leaves the cluster: `auto` (IPv4, and IPv6 of ULA ranges), always or never")
+	fs.StringVar(&f.spec.Masquerade, "masquerade", kind.DefaultMasquerade, "`mode` for pods' traffic that leaves the cluster: auto (IPv4, and IPv6 of ULA ranges), always or never")
 	fs.StringSliceVar(&f.nonMasquerade, "non-masquerade-cidrs", nil, "further destination `ranges` that pods reach with their own address")
 	fs.StringVar(&f.flannelBackend, "flannel-backend", "", "K3s's `name` for --backend")
 	fs.BoolVar(&f.flannelMasq6, "flannel-ipv6-masq", false, "K3s's name for --masquerade always")
@@ -102,10 +102,10 @@ func (f *flags) etcdFlags(fs *pflag.FlagSet) {
 func (f *flags) otherFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.server.Metrics, "metrics-listen", "localhost:7446", "`address` of /metrics, /livez and /readyz over HTTP; empty: none")
 	fs.StringVar(&f.server.Debug, "debug-listen", "", "`address` of pprof over HTTP (default: none)")
-	fs.StringVar(&f.levelName, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&f.levelName, "log-level", "info", "`level`: debug, info, warn or error")
 	config.AddFlag(fs, config.Options{Name: "server", File: "/etc/weft/server.yaml"})
 	fs.BoolVar(&f.version, "version", false, "print the release and end")
-	fs.BoolP("help", "h", false, "print this and end")
+	fs.BoolVarP(&f.wantHelp, "help", "h", false, "print this and end")
 }
 
 const about = `weft-server is the control server of a weft fabric: it leases subnets to nodes,

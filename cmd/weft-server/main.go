@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/spf13/pflag"
 	"github.com/weft-net/weft/cmd/internal/config"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server"
@@ -29,7 +27,7 @@ const (
 func run(args []string, out, errs io.Writer) int {
 	f := newFlags()
 	err := config.Load(f.set, args, config.Options{Name: "server", File: "/etc/weft/server.yaml"})
-	if errors.Is(err, pflag.ErrHelp) {
+	if err == nil && f.wantHelp {
 		f.help(out)
 		return exitOK
 	}
