@@ -129,9 +129,9 @@ func parseChain(b []byte) (c datapath.Chain, table string, err error) {
 }
 
 // apply makes one transaction of all steps. When the kernel refuses it, what it
-// refused because it is done already is left out; a step that is truly refused
-// takes the other steps on its set or chain with it, so that each of these is
-// either wholly new or wholly as it was, and the rest is tried again.
+// refused because it is done already is left out; a step on a rule that is truly
+// refused takes the others on its chain with it, so that a chain is either wholly
+// new or wholly as it was; an element stands alone. The rest is tried again.
 func (n *nft) apply(ctx context.Context, ops []datapath.Op) []error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -151,13 +151,13 @@ func (n *nft) apply(ctx context.Context, ops []datapath.Op) []error {
 	return t.errs
 }
 
-// scope is the set or chain that an object is in.
+// scope is what stands or falls together.
 func scope(o datapath.Object) string {
 	switch o := o.(type) {
 	case datapath.Set:
 		return "set " + o.Name
 	case datapath.Element:
-		return "set " + o.Set
+		return "element " + o.Key().ID
 	case datapath.Chain:
 		return "chain " + o.Name
 	case datapath.Rule:

@@ -259,7 +259,7 @@ func (t *transaction) failures() int {
 	return n
 }
 
-// refuseScopes gives the error of a step to all others on its set or chain.
+// refuseScopes gives the error of a step to all others in its scope.
 func (t *transaction) refuseScopes() {
 	bad := map[string]error{}
 	for i, err := range t.errs {

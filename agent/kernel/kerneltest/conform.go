@@ -178,7 +178,7 @@ var refused = []struct {
 }
 
 // isolation: a step that fails keeps no other from being done, but those on the
-// same set or chain.
+// same chain.
 func isolation(t testing.TB, k Kernel) {
 	converge(t, k, base())
 	bad := with(drop, func(r *datapath.Rule) { r.Index, r.Match[0].Value = 20, "@nosuch" })
@@ -186,14 +186,19 @@ func isolation(t testing.TB, k Kernel) {
 	other := datapath.Element{Set: "s", Elem: "10.0.0.9"}
 	lost := with(route4, func(r *datapath.Route) { r.Dev, r.Metric = "weft-vx6", 7 })
 	next := with(route4, func(r *datapath.Route) { r.Dst = pfx("10.42.9.0/24") })
-	errs := k.Apply(context.Background(), []datapath.Op{{New: bad}, {New: beside}, {New: other}, {New: lost}, {New: next}})
-	for i, fails := range []bool{true, true, false, true, false} {
+	leads := datapath.Element{Set: "v", Elem: "80", Data: "jump nosuch"}
+	verdicts := datapath.Set{Name: "v", Type: "inet_service", Data: "verdict"}
+	drops := datapath.Element{Set: "v", Elem: "81", Data: "drop"}
+	errs := k.Apply(context.Background(), []datapath.Op{{New: bad}, {New: beside}, {New: other}, {New: lost}, {New: next}, {New: verdicts}, {New: leads}, {New: drops}})
+	for i, fails := range []bool{true, true, false, true, false, false, true, false} {
 		if (errs[i] != nil) != fails {
 			t.Errorf("step %d: %v", i, errs[i])
 		}
 	}
 	want := base()
-	want[other.Key()], want[next.Key()] = other, next
+	for _, o := range []datapath.Object{other, next, verdicts, drops} {
+		want[o.Key()] = o
+	}
 	if left := look(t, k, want); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}

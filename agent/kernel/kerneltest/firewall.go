@@ -11,7 +11,7 @@ import (
 )
 
 // transact makes one transaction of all steps of nftables. What fails takes the
-// other steps on its set or chain with it; the rest is tried again.
+// other steps on its chain with it; the rest is tried again.
 func (f *Fake) transact(ops []datapath.Op, errs []error) {
 	for range len(ops) + 1 {
 		before, taken := maps.Clone(f.state), len(f.taken)
@@ -96,7 +96,7 @@ func scope(op datapath.Op) string {
 	case datapath.Set:
 		return "set " + o.Name
 	case datapath.Element:
-		return "set " + o.Set
+		return "element " + o.Key().ID
 	case datapath.Chain:
 		return "chain " + o.Name
 	case datapath.Rule:
