@@ -1,0 +1,199 @@
+package admin
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/push"
+	"pgregory.net/rapid"
+)
+
+func TestStatus(t *testing.T) {
+	f := newFabric(t)
+	f.join("n1", "n2", "n3")
+	f.json(kind.ObservedNode("n2"), kind.NodeObservation{
+		HeardUnix: now.Unix(), Epoch: "e1", AppliedRevision: 9, Revision: 9,
+		Problems:     []kind.Problem{{Subject: "eth0", Cause: "table ip filter, chain FORWARD drops", Remedy: "iptables …", SinceUnix: now.Unix() - 60}},
+		ObjectErrors: []kind.ObjectError{{Collection: "peers", Key: "Node//n9", Error: "no route", Remedy: "look"}},
+	})
+	f.json(kind.ObservedNode("n3"), kind.NodeObservation{HeardUnix: now.Unix() - 130, Epoch: "e1", AppliedRevision: 9, Revision: 9, Gone: true})
+	f.object(kind.Node, "n4", nil, kind.NodeSpec{})
+	f.put(kind.Key(kind.Lease, "", "n8"), []byte(`{"schema": 99}`))
+	got, err := weftv1.NewStatusClient(f.conn).Get(t.Context(), &weftv1.StatusGetRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.GetFabric() != "prod" || got.GetEpoch() != "e1" || got.GetNodes() != 4 || got.GetNodesInStep() != 2 || got.GetEtcd().GetMode() != "embedded" || got.GetCaEndsUnix() == 0 {
+		t.Error(got)
+	}
+	if p := fmt.Sprint(got.GetPaths()); !strings.Contains(p, `transport:"vxlan"`) || !strings.Contains(p, "pairs:3") {
+		t.Error(p)
+	}
+	var lines []string
+	for _, p := range got.GetProblems() {
+		lines = append(lines, fmt.Sprintf("%s %s: %s -> %s", p.GetNode(), p.GetSubject(), p.GetCause(), p.GetRemedy()))
+	}
+	for i, want := range []string{
+		" weft/v1/intent/Lease//n8: stored object cannot be used: ",
+		"n2 eth0: table ip filter, chain FORWARD drops -> iptables …",
+		"n2 peers Node//n9: no route -> look",
+		"n3 agent: agent last heard 2m ago; its data path goes on as it was -> on n3: systemctl status weft-agent; if the node is gone: weft delete node n3",
+		"n4 agent: its agent joined and never connected -> ",
+	} {
+		if i >= len(lines) || !strings.HasPrefix(lines[i], want) {
+			t.Errorf("problems are\n%s\nwant %s", strings.Join(lines, "\n"), want)
+		}
+	}
+	again, err := weftv1.NewStatusClient(f.conn).ListProblems(t.Context(), &weftv1.ListProblemsRequest{})
+	if err != nil || len(again.GetProblems()) != len(lines) {
+		t.Error(again, err)
+	}
+}
+
+// TestWithoutLease: a node that is there and got no lease is degraded, and says so.
+func TestWithoutLease(t *testing.T) {
+	f := newFabric(t)
+	f.object(kind.Node, "n1", nil, kind.NodeSpec{})
+	f.hub.live["n1"] = push.Status{Connected: true, Heard: now, Applied: f.store.Revision()}
+	got, err := weftv1.NewStatusClient(f.conn).Get(t.Context(), &weftv1.StatusGetRequest{})
+	if err != nil || len(got.GetProblems()) != 1 || got.GetProblems()[0].GetSubject() != "lease" {
+		t.Error(got, err)
+	}
+}
+
+func TestProblemsOfTheFabric(t *testing.T) {
+	f := newFabric(t)
+	s := New(Config{Hub: f.hub, CAEnds: func() time.Time { return now.Add(time.Hour) }, Now: func() time.Time { return now }})
+	got := s.problems(newView(), &weftv1.EtcdStatus{SizeBytes: 1800 << 20, QuotaBytes: 2 << 30})
+	if len(got) != 2 || got[0].GetSubject() != "etcd" || got[1].GetSubject() != "CA" {
+		t.Error(got)
+	}
+}
+
+func TestWhoOwns(t *testing.T) {
+	f := newFabric(t)
+	f.join("n1", "n2")
+	f.pod("n2", "a", "web", "10.42.1.5", "fd42:42:0:1::5")
+	for in, want := range map[string]string{
+		"10.42.1.5":        "n2 10.42.1.0/24 web",
+		"fd42:42:0:1::5":   "n2 fd42:42:0:1::/64 web",
+		"::ffff:10.42.1.5": "n2 10.42.1.0/24 web",
+		"10.42.1.6":        "n2 10.42.1.0/24 ",
+		"10.42.0.0":        "n1 10.42.0.0/24 ", // its fabric address
+		"192.0.2.2":        "n2 192.0.2.0/24 ",
+	} {
+		got, err := weftv1.NewLeasesClient(f.conn).WhoOwns(t.Context(), &weftv1.WhoOwnsRequest{Address: in})
+		if text := fmt.Sprintf("%s %s %s", got.GetNode(), got.GetPrefix(), got.GetEndpoint().GetPod()); err != nil || text != want {
+			t.Errorf("%s: %s %v, want %s", in, text, err, want)
+		}
+	}
+}
+
+func TestLeases(t *testing.T) {
+	f := newFabric(t)
+	f.join("n1")
+	c := weftv1.NewLeasesClient(f.conn)
+	if _, err := c.Reserve(t.Context(), &weftv1.ReserveRequest{Node: "n9", Prefixes: []string{"10.42.9.0/24"}}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.List(t.Context(), &weftv1.LeasesListRequest{})
+	if err != nil || len(got.GetLeases()) != 2 || fmt.Sprint(got.GetLeases()[1].GetPrefixes()) != "[10.42.9.0/24]" {
+		t.Error(got, err)
+	}
+}
+
+func TestMatrix(t *testing.T) {
+	f := newFabric(t)
+	f.join("n1", "n2", "n3")
+	got, err := weftv1.NewMeshClient(f.conn).Matrix(t.Context(), &weftv1.MatrixRequest{})
+	if err != nil || len(got.GetPairs()) != 3 {
+		t.Fatal(got, err)
+	}
+	p := got.GetPairs()[0]
+	if text := fmt.Sprintf("%s %s %s %d %s %s", p.GetFrom(), p.GetTo(), p.GetTransport(), p.GetMtu(), p.GetFromAddress(), p.GetToAddress()); text != "n1 n2 vxlan 1450 192.0.2.1 192.0.2.2" {
+		t.Error(text)
+	}
+}
+
+func TestGetIntent(t *testing.T) {
+	f := newFabric(t)
+	f.join("n1")
+	got, err := weftv1.NewNodesClient(f.conn).GetIntent(t.Context(), &weftv1.NodesGetIntentRequest{Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"cluster 10.42.0.0/16,fd42:42::/48 services - backend vxlan directRouting false vni 4096 port 8472 mtu 0 masquerade 10.42.0.0/16,fd42:42::/48",
+		"peer n1 lease 10.42.0.0/24,fd42:42::/64 underlay 192.0.2.1/24@eth0/1500 vtep 02:57:00:00:00:01",
+	}
+	if diff := cmp.Diff(want, got.GetText()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	f := newFabric(t)
+	c := weftv1.NewTokensClient(f.conn)
+	made, err := c.Create(t.Context(), &weftv1.TokensCreateRequest{Nodes: []string{"n3"}, Replace: true, TtlSeconds: -1})
+	if err != nil || made.GetToken() == "" {
+		t.Fatal(made, err)
+	}
+	if _, err := c.Revoke(t.Context(), &weftv1.TokensRevokeRequest{Id: made.GetStatus().GetId()}); err != nil {
+		t.Error(err)
+	}
+	list, err := c.List(t.Context(), &weftv1.TokensListRequest{})
+	if err != nil || len(list.GetTokens()) != 0 {
+		t.Error(list, err)
+	}
+}
+
+// TestCountPaths: what is counted in one pass is what looking at each pair counts.
+func TestCountPaths(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := intent.Cluster{
+			Backend:       rapid.SampledFrom([]intent.Backend{intent.VXLAN, intent.HostGW, intent.None}).Draw(t, "backend"),
+			DirectRouting: rapid.Bool().Draw(t, "direct"),
+		}
+		links := []string{"192.0.2.%d/24", "198.51.100.%d/25", "203.0.113.%d/32", "2001:db8::%d/64", "2001:db8:1::%d/64", "2001:db8:2::%d/128"}
+		var peers []intent.Peer
+		for i := range rapid.IntRange(0, 12).Draw(t, "peers") {
+			p := intent.Peer{Name: fmt.Sprintf("n%02d", i)}
+			for range rapid.IntRange(0, 3).Draw(t, "addresses") {
+				link := rapid.SampledFrom(links).Draw(t, "link")
+				p.Underlay = append(p.Underlay, intent.Underlay{Addr: netip.MustParsePrefix(fmt.Sprintf(link, i+1)), MTU: 1500})
+			}
+			peers = append(peers, p)
+		}
+		want := map[intent.Transport]int{}
+		for i, a := range peers {
+			for _, b := range peers[i+1:] {
+				want[c.Path(a, b).Transport]++
+			}
+		}
+		if diff := cmp.Diff(want, countPaths(c, peers)); diff != "" {
+			t.Fatalf("%v: %s", peers, diff)
+		}
+	})
+}
+
+func BenchmarkCountPaths(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 1))
+	var peers []intent.Peer
+	for i := range 10_000 {
+		a := netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), byte(r.IntN(200) + 1)})
+		peers = append(peers, intent.Peer{Name: fmt.Sprintf("n%05d", i), Underlay: []intent.Underlay{{Addr: netip.PrefixFrom(a, 24), MTU: 1500}}})
+	}
+	slices.SortFunc(peers, func(a, b intent.Peer) int { return strings.Compare(a.Name, b.Name) })
+	for b.Loop() {
+		countPaths(intent.Cluster{Backend: intent.VXLAN, DirectRouting: true}, peers)
+	}
+}
