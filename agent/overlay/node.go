@@ -30,7 +30,7 @@ type plan struct {
 	Node
 	cluster  intent.Cluster
 	self     intent.Peer
-	tunnels  map[bool]bool // families of the underlay that carry VXLAN; true is IPv4
+	tunnels  map[bool]bool // families of the underlay that may carry VXLAN; true is IPv4
 	objects  []datapath.Object
 	problems []intent.Problem
 }

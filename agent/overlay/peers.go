@@ -28,6 +28,9 @@ func (p *plan) peers() []datapath.Object {
 		if !w.usable() {
 			continue
 		}
+		if p.cluster.Backend == intent.VXLAN {
+			p.tunnels[w.path.Local.Addr.Addr().Is4()] = true
+		}
 		for _, prefix := range peer.Lease {
 			if !lost[claim{prefix, i}] {
 				out = w.route(out, prefix)

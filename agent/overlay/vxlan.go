@@ -58,7 +58,6 @@ func (w *way) tunnel(out []datapath.Object, prefix netip.Prefix) []datapath.Obje
 	case !w.vtep || w.tooNarrow(prefix, mtu):
 		return w.refuse(out, prefix)
 	}
-	w.tunnels[outer] = true
 	dev := device(outer)
 	is4 := prefix.Addr().Is4()
 	via, _ := w.peer.FabricOf(is4)
@@ -87,8 +86,10 @@ func (w *way) tunnelMTU() int {
 	return min(w.path.MTU, min(w.path.Local.MTU, w.path.Remote.MTU)-intent.VXLANOverhead(outer))
 }
 
-// devices plans a VXLAN device for each family of the underlay that some pair
-// uses. It has no lower device, because it would die with it.
+// devices plans a VXLAN device for each family of the underlay on which there is
+// a peer, routed directly or not: when a pair changes its transport one end does
+// so first, and the other must still understand it. The device has no lower
+// device, because it would die with it.
 func (p *plan) devices() {
 	for _, is4 := range []bool{true, false} {
 		own, ok := p.self.UnderlayOf(is4)
