@@ -69,13 +69,14 @@ func (k *Keeper) remove(ctx context.Context, id ID) error {
 	if e == nil {
 		return k.removeUnknown(ctx, id)
 	}
+	// The loop goes first: once it has planned without the endpoint, nobody tries to
+	// heal what goes now. When it is stuck the routes go with the device, and what is
+	// left in other tables (host ports) leads nowhere until it is removed.
+	if err := k.sync(ctx, e.Record); err != nil {
+		k.Log.Warn("endpoint not cleaned up by the loop", note.Pod, e.Who(), note.Dev, e.HostDev, note.Err, err)
+	}
 	if err := k.Kernel.Detach(ctx, e.HostDev); err != nil {
 		return again("detach", e.Record, err)
-	}
-	// The routes went with the device. What is left in other tables (host ports)
-	// leads nowhere, and the loop removes it without us as well.
-	if err := k.sync(ctx, e.Record); err != nil {
-		k.Log.Warn("endpoint not yet cleaned up", note.Pod, e.Who(), note.Dev, e.HostDev, note.Err, err)
 	}
 	now := k.Now()
 	if err := k.shelf.rest(e.HostDev, from, now); err != nil {

