@@ -23,6 +23,7 @@ const (
 	deadAfter  = 8 * time.Second
 	helloWait  = 10 * time.Second     // for the first answer: the server may have to find a lease first
 	maxMessage = 2 * intent.MaxObject // one object with its names
+	window     = 1 << 20              // bytes in flight to us
 	maxBackoff = 5 * time.Minute      // that a server can ask for
 )
 
@@ -68,6 +69,8 @@ func client(conn net.Conn, authority string) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // conn is TLS
 		grpc.WithAuthority(authority),
 		grpc.WithIdleTimeout(0),
+		// Given windows, gRPC does not measure the path with a ping at each message.
+		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
