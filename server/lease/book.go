@@ -201,18 +201,6 @@ func (b *book) space(p netip.Prefix) (*ipam.Space, bool) {
 // families of the cluster, in its order.
 func (b *book) families() []bool { return intent.Families(b.spec.ClusterCIDRs) }
 
-// owner is who holds any of a prefix, but for one node.
-func (b *book) owner(p netip.Prefix, but string) (string, netip.Prefix, bool) {
-	for node, h := range b.held {
-		for _, q := range h.prefixes {
-			if node != but && p.Overlaps(q) {
-				return node, q, true
-			}
-		}
-	}
-	return "", netip.Prefix{}, false
-}
-
 // txn is the frame of every transaction: only from the state that this book was
 // read from, and never twice from the same.
 func (b *book) txn() store.Txn {
