@@ -9,6 +9,7 @@ import (
 	"time"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/intent"
@@ -265,7 +266,7 @@ func (k *Keeper) connect(ctx context.Context, e *entry) error {
 		err = again("attach", e.Record, err)
 	} else {
 		k.mark(e, func() { e.attached = true })
-		err = k.sync(ctx, e.Record)
+		err = k.sync(ctx, e.Record, k.keys(e.Record))
 	}
 	if err != nil {
 		k.disconnect(ctx, e)
@@ -273,11 +274,11 @@ func (k *Keeper) connect(ctx context.Context, e *entry) error {
 	return err
 }
 
-// sync has the loop program the host's end of an endpoint.
-func (k *Keeper) sync(ctx context.Context, r Record) error {
+// sync has the loop plan anew and see to some objects of an endpoint.
+func (k *Keeper) sync(ctx context.Context, r Record, keys []datapath.Key) error {
 	ctx, cancel := context.WithTimeout(ctx, k.SyncWait)
 	defer cancel()
-	if err := k.Loop.Sync(ctx, k.keys(r)); err != nil {
+	if err := k.Loop.Sync(ctx, keys); err != nil {
 		return again("program the host's end of", r, err)
 	}
 	return nil

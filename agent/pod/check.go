@@ -48,7 +48,7 @@ func (k *Keeper) Check(ctx context.Context, req cniwire.Request) error {
 	if _, err = k.Kernel.CheckAttached(ctx, e.attachment()); err != nil {
 		return cniwire.Errorf(cniwire.CodeInternal, "pod: %s (%s): %v", e.Who(), e.HostDev, err)
 	}
-	return k.sync(ctx, e.Record)
+	return k.sync(ctx, e.Record, k.keys(e.Record))
 }
 
 // Status tells whether an ADD could succeed now, in the words of STATUS: code 50

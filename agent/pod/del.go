@@ -70,9 +70,9 @@ func (k *Keeper) remove(ctx context.Context, id ID) error {
 		return k.removeUnknown(ctx, id)
 	}
 	// The loop goes first: once it has planned without the endpoint, nobody tries to
-	// heal what goes now. When it is stuck the routes go with the device, and what is
-	// left in other tables (host ports) leads nowhere until it is removed.
-	if err := k.sync(ctx, e.Record); err != nil {
+	// heal what goes now. Address and routes go with the device. When the loop is
+	// stuck, host ports lead nowhere until it is not.
+	if err := k.sync(ctx, e.Record, e.portKeys()); err != nil {
 		k.Log.Warn("endpoint not cleaned up by the loop", note.Pod, e.Who(), note.Dev, e.HostDev, note.Err, err)
 	}
 	if err := k.Kernel.Detach(ctx, e.HostDev); err != nil {

@@ -78,6 +78,12 @@ func (k *Keeper) keys(r Record) []datapath.Key {
 	for _, o := range r.objects(n) {
 		out = append(out, o.Key())
 	}
+	return append(out, r.portKeys()...)
+}
+
+// portKeys are the kernel objects that do not go with an endpoint's device.
+func (r Record) portKeys() []datapath.Key {
+	var out []datapath.Key
 	for _, h := range r.hostPorts() {
 		for _, o := range h.Objects() {
 			out = append(out, o.Key())

@@ -141,7 +141,7 @@ func (k *Keeper) remake(ctx context.Context, id ID) error {
 		return again("attach anew", e.Record, err)
 	}
 	k.mark(e, func() { e.attached = true })
-	if err := k.sync(ctx, e.Record); err != nil {
+	if err := k.sync(ctx, e.Record, k.keys(e.Record)); err != nil {
 		return err
 	}
 	k.Log.Info("pod attached anew", note.Pod, e.Who(), note.Dev, e.HostDev)

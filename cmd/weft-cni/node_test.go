@@ -46,7 +46,7 @@ func newNode(t testing.TB) *node {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")
 	}
-	n := &node{t: t, prefix: fmt.Sprintf("weft-t-%d-%s", os.Getpid(), strings.ToLower(t.Name()[4:min(len(t.Name()), 14)])), dir: t.TempDir()}
+	n := &node{t: t, prefix: fmt.Sprintf("weft-t-%d-%s", os.Getpid(), strings.ToLower(strings.TrimLeft(t.Name(), "TesBnchmark"))[:6]), dir: t.TempDir()}
 	n.prefix = strings.ReplaceAll(n.prefix, "/", "-")
 	n.socket = filepath.Join(n.dir, "cni.sock")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(n.dir, "weft-cni"), ".")
@@ -162,6 +162,14 @@ func (n *node) start() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	g.Go(func() error {
+		return k.Watch(ctx, func(kinds datapath.Kinds) {
+			n.loop.Kick(kinds)
+			if kinds.Has(datapath.KindLink) {
+				n.pods.Kick()
+			}
+		})
+	})
 	g.Go(func() error { return n.loop.Run(ctx) })
 	g.Go(func() error { return n.pods.Run(ctx) })
 	g.Go(func() error { return local.CNI{Handler: n.pods, Log: log}.Serve(ctx, socket) })
