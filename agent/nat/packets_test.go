@@ -1,0 +1,297 @@
+package nat_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/agent/kernel/kerneltest"
+	"github.com/weft-net/weft/agent/nat"
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// TestMain lets the test's own binary be the program that speaks TCP inside a
+// namespace.
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv("WEFT_T_SERVE") != "":
+		serve(os.Getenv("WEFT_T_SERVE"))
+	case os.Getenv("WEFT_T_DIAL") != "":
+		dial(os.Getenv("WEFT_T_DIAL"), os.Getenv("WEFT_T_FROM"))
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// serve tells each caller which address it has, until standard input ends.
+func serve(addr string) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("ready")
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			os.Exit(1)
+		}
+		fmt.Fprint(c, netip.MustParseAddrPort(c.RemoteAddr().String()).Addr().Unmap())
+		c.Close()
+	}
+}
+
+// dial prints what the server says, or that there was no answer.
+func dial(addr, from string) {
+	d := net.Dialer{Timeout: 700 * time.Millisecond}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	c, err := d.Dial("tcp", addr)
+	if err != nil {
+		fmt.Print("no answer")
+		os.Exit(0)
+	}
+	_, _ = io.Copy(os.Stdout, c)
+	os.Exit(0)
+}
+
+// places are namespaces by what they are: node, out, web, other.
+type places map[string]string
+
+func (p places) command(place string, words ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net=" + p[place]}, words...)...)
+}
+
+func (p places) run(t *testing.T, place, line string) {
+	t.Helper()
+	if out, err := p.command(place, strings.Fields(line)...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %s: %v\n%s", place, line, err, out)
+	}
+}
+
+// serve starts a server that ends with the test.
+func (p places) serve(t *testing.T, place, addr string) {
+	t.Helper()
+	cmd := p.command(place, os.Args[0])
+	cmd.Env = append(os.Environ(), "WEFT_T_SERVE="+addr)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("server in %s: %v", place, err)
+		}
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("server in %s: %s %v", place, line, err)
+	}
+}
+
+func (p places) dial(t *testing.T, place, addr, from string) string {
+	t.Helper()
+	cmd := p.command(place, os.Args[0])
+	cmd.Env = append(os.Environ(), "WEFT_T_DIAL="+addr, "WEFT_T_FROM="+from)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("dial in %s: %v", place, err)
+	}
+	return string(out)
+}
+
+// world builds a node with two pods and something outside, with weft's rules.
+func world(t *testing.T) places {
+	t.Helper()
+	kerneltest.Netns(t)
+	p := places{"node": fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())}
+	for _, name := range []string{"out", "web", "other"} {
+		ns := fmt.Sprintf("weft-t-%d-%s", os.Getpid(), name)
+		kerneltest.Run(t, "ip netns add "+ns)
+		t.Cleanup(func() { kerneltest.Run(t, "ip netns del "+ns) })
+		p[name] = "/run/netns/" + ns
+		p.run(t, name, "ip link set lo up")
+	}
+	for _, line := range []string{
+		"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+		"ip link add weft0 type bridge", "ip link set weft0 up",
+		"ip addr add 10.42.1.0/32 dev weft0", "ip addr add fd42:42:0:1::/128 dev weft0 nodad",
+		"ip link add up0 type veth peer name eth0 netns " + strings.TrimPrefix(p["out"], "/run/netns/"),
+		"ip link set up0 up", "ip addr add 192.0.2.1/24 dev up0", "ip addr add 2001:db8::1/64 dev up0 nodad",
+	} {
+		p.run(t, "node", line)
+	}
+	for _, line := range []string{
+		"ip link set eth0 up", "ip addr add 192.0.2.2/24 dev eth0", "ip addr add 2001:db8::2/64 dev eth0 nodad",
+	} {
+		p.run(t, "out", line)
+	}
+	p.pod(t, "web", "wf00000000001", "10.42.1.5", "fd42:42:0:1::5")
+	p.pod(t, "other", "wf00000000002", "10.42.1.6", "fd42:42:0:1::6")
+	return p
+}
+
+func (p places) pod(t *testing.T, place, dev, ip4, ip6 string) {
+	t.Helper()
+	for _, line := range []string{
+		"ip link add " + dev + " type veth peer name eth0 netns " + strings.TrimPrefix(p[place], "/run/netns/"),
+		"ip link set " + dev + " up", "ip addr add fe80::1/64 dev " + dev + " nodad",
+		"ip route add " + ip4 + " dev " + dev, "ip -6 route add " + ip6 + " dev " + dev,
+	} {
+		p.run(t, "node", line)
+	}
+	for _, line := range []string{
+		"ip link set eth0 up", "ip addr add " + ip4 + "/32 dev eth0", "ip addr add " + ip6 + "/128 dev eth0 nodad",
+		"ip route add default via 10.42.1.0 dev eth0 onlink", "ip -6 route add default via fe80::1 dev eth0",
+	} {
+		p.run(t, place, line)
+	}
+}
+
+// install programs the rules with package kernel.
+func install(t *testing.T, n nat.Node) {
+	t.Helper()
+	objects, err := nat.Objects(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := datapath.Merge(objects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := kernel.Open(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	ops := datapath.Diff(want, datapath.State{})
+	for i, err := range k.Apply(t.Context(), ops) {
+		if err != nil {
+			t.Fatalf("%v: %v", ops[i], err)
+		}
+	}
+	have, err := k.Observe(t.Context(), datapath.AllKinds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range datapath.Diff(want, have) {
+		if op.New != nil {
+			t.Errorf("the kernel reads back another rule: %v", op)
+		}
+	}
+}
+
+// TestPackets sends real packets: who dials what, and which address the server
+// sees.
+func TestPackets(t *testing.T) {
+	p := world(t)
+	pfx, addr := netip.MustParsePrefix, netip.MustParseAddr
+	n := nat.Node{
+		Cluster: intent.Cluster{CIDRs: []netip.Prefix{pfx("10.42.0.0/16"), pfx("fd42:42::/48")}, Masquerade: []netip.Prefix{pfx("10.42.0.0/16"), pfx("fd42:42::/48")}},
+		Lease:   []netip.Prefix{pfx("10.42.1.0/24"), pfx("fd42:42:0:1::/64")},
+		Guard:   []bool{true, false},
+	}
+	for _, pod := range []string{"10.42.1.5", "fd42:42:0:1::5"} {
+		n.HostPorts = append(n.HostPorts,
+			nat.HostPort{Proto: "tcp", HostPort: 8080, Pod: addr(pod), PodPort: 80, Dev: "wf00000000001"})
+	}
+	n.HostPorts = append(n.HostPorts,
+		nat.HostPort{HostIP: addr("192.0.2.1"), Proto: "tcp", HostPort: 8081, Pod: addr("10.42.1.5"), PodPort: 80, Dev: "wf00000000001"})
+	install(t, n)
+	p.serve(t, "web", ":80")
+	p.serve(t, "out", ":90")
+	p.serve(t, "node", "127.0.0.1:70")
+	p.run(t, "web", "ip addr add 10.42.1.99/32 dev eth0")
+	p.run(t, "web", "ip addr add fd42:42:0:1::99/128 dev eth0 nodad")
+	for _, c := range []struct{ what, place, addr, from, sees string }{
+		{"hostPort from outside", "out", "192.0.2.1:8080", "", "192.0.2.2"},
+		{"hostPort from outside, IPv6", "out", "[2001:db8::1]:8080", "", "2001:db8::2"},
+		{"hostPort on a named address", "out", "192.0.2.1:8081", "", "192.0.2.2"},
+		{"no hostPort", "out", "192.0.2.1:8082", "", "no answer"},
+		{"hostPort from the node", "node", "192.0.2.1:8080", "", "192.0.2.1"},
+		{"hostPort from the node, IPv6", "node", "[2001:db8::1]:8080", "", "2001:db8::1"},
+		{"hostPort on the fabric address", "node", "10.42.1.0:8080", "", "10.42.1.0"},
+		{"hostPort on loopback, with the node's address", "node", "127.0.0.1:8080", "", "10.42.1.0"},
+		{"hostPort on a named address is not on loopback", "node", "127.0.0.1:8081", "", "no answer"},
+		{"hostPort from another pod keeps its address", "other", "192.0.2.1:8080", "", "10.42.1.6"},
+		{"hostPort from another pod, IPv6", "other", "[2001:db8::1]:8080", "", "fd42:42:0:1::6"},
+		{"hostPort from the pod itself", "web", "192.0.2.1:8080", "10.42.1.5", "10.42.1.0"},
+		{"hostPort from the pod itself, IPv6", "web", "[2001:db8::1]:8080", "fd42:42:0:1::5", "fd42:42:0:1::"},
+		{"pod to pod", "other", "10.42.1.5:80", "", "10.42.1.6"},
+		{"pod to the world", "other", "192.0.2.2:90", "", "192.0.2.1"},
+		{"pod to the world, IPv6", "other", "[2001:db8::2]:90", "", "2001:db8::1"},
+		{"spoofed source", "web", "192.0.2.2:90", "10.42.1.99", "no answer"},
+		{"spoofed source, IPv6", "web", "[2001:db8::2]:90", "fd42:42:0:1::99", "no answer"},
+	} {
+		if sees := p.dial(t, c.place, c.addr, c.from); sees != c.sees {
+			t.Errorf("%s: %s dials %s: the server sees %q, want %q", c.what, c.place, c.addr, sees, c.sees)
+		}
+	}
+	p.loopbackIsTheNodes(t)
+}
+
+// loopbackIsTheNodes: route_localnet stands on the pod's device, and yet a pod
+// that routes 127.0.0.0/8 to the node reaches nothing there (CVE-2020-8558).
+func (p places) loopbackIsTheNodes(t *testing.T) {
+	t.Helper()
+	for _, line := range []string{
+		"sysctl -qw net.ipv4.conf.all.route_localnet=1",
+		"ip addr del 127.0.0.1/8 dev lo", "ip route flush table local 127.0.0.0/8",
+		"ip route replace 127.0.0.1 via 10.42.1.0 dev eth0 onlink src 10.42.1.5",
+	} {
+		p.run(t, "web", line)
+	}
+	if sees := p.dial(t, "web", "127.0.0.1:70", "10.42.1.5"); sees != "no answer" {
+		t.Errorf("a pod reached the node's loopback and was seen as %q", sees)
+	}
+}
+
+// TestGuard: a host whose forwarding weft switched on is no router for others.
+func TestGuard(t *testing.T) {
+	p := world(t)
+	pfx := netip.MustParsePrefix
+	p.run(t, "node", "ip addr add 198.51.100.1/24 dev wf00000000002")
+	p.run(t, "other", "ip addr add 198.51.100.2/24 dev eth0")
+	p.run(t, "out", "ip route add 198.51.100.0/24 via 192.0.2.1")
+	p.serve(t, "out", ":90")
+	n := nat.Node{
+		Cluster: intent.Cluster{CIDRs: []netip.Prefix{pfx("10.42.0.0/16")}, Masquerade: []netip.Prefix{pfx("10.42.0.0/16")}},
+		Lease:   []netip.Prefix{pfx("10.42.1.0/24")},
+	}
+	install(t, n)
+	if sees := p.dial(t, "other", "192.0.2.2:90", "198.51.100.2"); sees != "198.51.100.2" {
+		t.Errorf("without the guard %q", sees)
+	}
+	n.Guard = []bool{true, false}
+	install(t, n)
+	if sees := p.dial(t, "other", "192.0.2.2:90", "198.51.100.2"); sees != "no answer" {
+		t.Errorf("with the guard %q", sees)
+	}
+	if sees := p.dial(t, "other", "192.0.2.2:90", "10.42.1.6"); sees != "192.0.2.1" {
+		t.Errorf("a pod with the guard %q", sees)
+	}
+}
