@@ -85,11 +85,7 @@ func (f *fabricOf) seed(ranges string) {
 	for _, r := range strings.Fields(ranges) {
 		spec.ClusterCIDRs = append(spec.ClusterCIDRs, netip.MustParsePrefix(r))
 	}
-	b, err := kind.Seed(spec, now.Unix())
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.put(kind.Key(kind.ClusterConfig, "", kind.DefaultName), b)
+	f.object(kind.ClusterConfig, kind.DefaultName, nil, spec.WithDefaults())
 }
 
 func (f *fabricOf) put(key string, value []byte) {

@@ -201,30 +201,3 @@ func (s ClusterConfigSpec) validateMTU(f *findings) {
 		f.add("spec.mtu", "%d is out of bounds; accepted: %d, which %s needs, to %d, or 0 to derive it from the uplink", s.MTU, least, why, maxMTU)
 	}
 }
-
-// Difference is one field that two specs differ in.
-type Difference struct {
-	Field        string // "spec.backend"
-	Mine, Theirs string // as JSON
-}
-
-// Differences compares two specs with their defaults.
-func (s ClusterConfigSpec) Differences(theirs ClusterConfigSpec) []Difference {
-	a, b := fieldsOf(s.WithDefaults()), fieldsOf(theirs.WithDefaults())
-	var out []Difference
-	for _, f := range clusterConfigFields {
-		if x, y := a[f.name()], b[f.name()]; x != y {
-			out = append(out, Difference{f.Path, x, y})
-		}
-	}
-	return out
-}
-
-// Seed is the ClusterConfig that a server's flags make at its first start,
-// validated and with defaults, as stored.
-func Seed(spec ClusterConfigSpec, createdUnix int64) ([]byte, error) {
-	if err := spec.Validate(); err != nil {
-		return nil, err
-	}
-	return Encode(ClusterConfig, Metadata{Name: DefaultName, CreatedUnix: createdUnix}, spec.WithDefaults())
-}

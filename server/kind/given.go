@@ -6,18 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
-
-	"sigs.k8s.io/yaml"
 )
 
 // MaxObject is the largest object that is stored, in bytes.
 const MaxObject = 512 << 10
-
-// maxDocument bounds what Parse reads at once, in bytes.
-const maxDocument = 16 << 20
 
 // Given is an object as an operator wrote it, not yet checked against its kind.
 type Given struct {
@@ -162,107 +156,6 @@ func decodeNumbers(b []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	return d.Decode(into)
-}
-
-// document is the outer form of what operators write.
-type document struct {
-	APIVersion string            `json:"apiVersion"`
-	Kind       string            `json:"kind"`
-	Metadata   json.RawMessage   `json:"metadata"`
-	Spec       json.RawMessage   `json:"spec"`
-	Status     json.RawMessage   `json:"status"` // of what was got before: ignored
-	Items      []json.RawMessage `json:"items"`
-}
-
-// Parse reads YAML or JSON: one document or several, each an object or a List.
-func Parse(text []byte) ([]Given, error) {
-	if len(text) > maxDocument {
-		return nil, fmt.Errorf("kind: %d bytes; at most %d are read", len(text), maxDocument)
-	}
-	var out []Given
-	for i, doc := range documents(text) {
-		raw, err := yaml.YAMLToJSONStrict(doc)
-		if err != nil {
-			return nil, fmt.Errorf("kind: document %d: %w", i+1, err)
-		}
-		if string(raw) == "null" {
-			continue
-		}
-		given, err := parseDocument(raw, 0)
-		if err != nil {
-			return nil, fmt.Errorf("kind: document %d: %w", i+1, err)
-		}
-		out = append(out, given...)
-	}
-	return out, nil
-}
-
-var separator = regexp.MustCompile(`(?m)^---(?:[ \t].*)?\r?$`)
-
-func documents(text []byte) [][]byte {
-	var out [][]byte
-	at := 0
-	for _, loc := range separator.FindAllIndex(text, -1) {
-		out = append(out, text[at:loc[0]])
-		at = loc[1]
-	}
-	return append(out, text[at:])
-}
-
-func parseDocument(raw json.RawMessage, depth int) ([]Given, error) {
-	f := &findings{}
-	var d document
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(raw, &fields) != nil || json.Unmarshal(raw, &d) != nil {
-		return nil, FieldError{Problem: "is not an object with apiVersion, kind, metadata and spec"}
-	}
-	for _, name := range sortedKeys(fields) {
-		if !slices.Contains([]string{"apiVersion", "kind", "metadata", "spec", "status", "items"}, name) {
-			f.unknown("", name, []string{"apiVersion", "kind", "metadata", "spec"})
-		}
-	}
-	if err := f.err(); err != nil {
-		return nil, err
-	}
-	if d.Kind == "List" && depth == 0 {
-		var out []Given
-		for i, item := range d.Items {
-			given, err := parseDocument(item, depth+1)
-			if err != nil {
-				return nil, fmt.Errorf("items[%d]: %w", i, err)
-			}
-			out = append(out, given...)
-		}
-		return out, nil
-	}
-	g, err := d.given()
-	return []Given{g}, err
-}
-
-// metadata is what operators may write there. What a get answers beside it is
-// accepted and ignored, so that its output can be applied again.
-type metadata struct {
-	Name      string            `json:"name"`
-	Namespace string            `json:"namespace"`
-	Labels    map[string]string `json:"labels"`
-}
-
-func (d document) given() (Given, error) {
-	f := &findings{object: cut(d.Kind)}
-	var m metadata
-	var fields map[string]json.RawMessage
-	if len(d.Metadata) > 0 && (json.Unmarshal(d.Metadata, &fields) != nil || json.Unmarshal(d.Metadata, &m) != nil) {
-		f.add("metadata", "is not accepted; accepted: name, namespace and labels, all texts")
-	}
-	for _, name := range sortedKeys(fields) {
-		if !slices.Contains([]string{"name", "namespace", "labels", "revision", "createdUnix"}, name) {
-			f.unknown("metadata", name, []string{"name", "namespace", "labels"})
-		}
-	}
-	return Given{
-		APIVersion: d.APIVersion, Kind: d.Kind,
-		Name: m.Name, Namespace: m.Namespace, Labels: m.Labels, Spec: d.Spec,
-	}, f.err()
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -9,7 +9,23 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 )
+
+// given is what an operator wrote, as it comes from the wire.
+func given(t *testing.T, text string) Given {
+	t.Helper()
+	var d struct {
+		APIVersion string          `json:"apiVersion"`
+		Kind       string          `json:"kind"`
+		Metadata   Metadata        `json:"metadata"`
+		Spec       json.RawMessage `json:"spec"`
+	}
+	if err := yaml.UnmarshalStrict([]byte(text), &d); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return Given{APIVersion: d.APIVersion, Kind: d.Kind, Name: d.Metadata.Name, Namespace: d.Metadata.Namespace, Labels: d.Metadata.Labels, Spec: d.Spec}
+}
 
 func TestBuild(t *testing.T) {
 	const cc = "{kind: ClusterConfig, metadata: {name: default}, spec: {clusterCIDRs: [10.42.0.0/16, 'fd42:42::/48']%s}}"
@@ -95,11 +111,7 @@ func TestBuild(t *testing.T) {
 		{"{kind: cc, metadata: {name: main}}", "the only ClusterConfig is named default"},
 		{"{apiVersion: v1, kind: Node, metadata: {name: n1}}", `apiVersion: "v1" is not known; accepted: weft/v1`},
 	} {
-		given, err := Parse([]byte(c.in))
-		if err != nil || len(given) != 1 {
-			t.Fatalf("%s: %v, %v", c.in, given, err)
-		}
-		o, err := given[0].Build()
+		o, err := given(t, c.in).Build()
 		if err != nil {
 			if _, ok := Fields(err); !ok {
 				t.Errorf("%s: %v names no field", c.in, err)
@@ -112,11 +124,7 @@ func TestBuild(t *testing.T) {
 }
 
 func TestEveryFindingIsReported(t *testing.T) {
-	given, err := Parse([]byte("{kind: cc, metadata: {name: default}, spec: {clusterCIDRs: [10.42.0.1/16], mtu: 3, vni: 16777216}}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = given[0].Build()
+	_, err := given(t, "{kind: cc, metadata: {name: default}, spec: {clusterCIDRs: [10.42.0.1/16], mtu: 3, vni: 16777216}}").Build()
 	var fields []string
 	errs, _ := Fields(err)
 	for _, e := range errs {
@@ -124,41 +132,6 @@ func TestEveryFindingIsReported(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"spec.clusterCIDRs[0]", "spec.vni", "spec.mtu"}, fields); diff != "" {
 		t.Error(diff)
-	}
-}
-
-func TestParse(t *testing.T) {
-	for _, c := range []struct{ name, in, want string }{
-		{"OK several", "kind: Node\nmetadata: {name: a}\n---\nkind: Node\nmetadata: {name: b}\n", "Node/a Node/b"},
-		{"OK empty documents", "---\n# nothing\n---\nkind: Node\nmetadata: {name: a}\n---\n", "Node/a"},
-		{"OK JSON List", `{"apiVersion":"weft/v1","kind":"List","items":[{"kind":"Node","metadata":{"name":"a"}},{"kind":"Lease","metadata":{"name":"b"}}]}`, "Node/a Lease/b"},
-		{"OK what get answers", "kind: Node\nmetadata: {name: a, revision: 7, createdUnix: 8}\nstatus: {state: Ready}\n", "Node/a"},
-		{"bad YAML", "kind: [", "document 1: yaml: line 1"},
-		{"bad duplicate", "kind: Node\nkind: Lease\n", `key "kind" already set`},
-		{"bad field", "kind: Node\nmetadate: {name: a}\n", "metadate: is not a field; did you mean metadata"},
-		{"bad metadata", "kind: Node\nmetadata: {nam: a}\n", "metadata.nam: is not a field; did you mean name"},
-		{"bad label", "kind: Node\nmetadata: {name: a, labels: {a: 1}}\n", "metadata: is not accepted"},
-		{"bad list", "- kind: Node\n", "is not an object with apiVersion, kind, metadata and spec"},
-		{"bad text", "hello", "is not an object"},
-		{"bad item", "kind: List\nitems: [7]\n", "items[0]: is not an object"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			given, err := Parse([]byte(c.in))
-			var names []string
-			for _, g := range given {
-				names = append(names, g.Kind+"/"+g.Name)
-			}
-			text := strings.Join(names, " ")
-			if err != nil {
-				text = err.Error()
-			}
-			if strings.HasPrefix(c.name, "OK") && text != c.want || !strings.Contains(text, c.want) {
-				t.Errorf("got %s, want %s", text, c.want)
-			}
-		})
-	}
-	if _, err := Parse(make([]byte, maxDocument+1)); err == nil {
-		t.Error("an oversized document is read")
 	}
 }
 
@@ -201,7 +174,7 @@ func TestFieldsAreDocumented(t *testing.T) {
 		}
 		var documented, real []string
 		for _, f := range k.Fields {
-			documented = append(documented, f.name())
+			documented = append(documented, strings.TrimPrefix(f.Path, "spec."))
 		}
 		for i := range reflect.TypeOf(spec).NumField() {
 			name, _, _ := strings.Cut(reflect.TypeOf(spec).Field(i).Tag.Get("json"), ",")
@@ -214,21 +187,18 @@ func TestFieldsAreDocumented(t *testing.T) {
 }
 
 func TestDefaultsAreDocumented(t *testing.T) {
-	got := fieldsOf(ClusterConfigSpec{}.WithDefaults())
-	for _, f := range clusterConfigFields {
-		if v, ok := got[f.name()]; ok && v != "null" && strings.Trim(v, `"`) != f.Default {
-			t.Errorf("%s: the default is %s, documented is %s", f.Path, v, f.Default)
-		}
+	raw, err := json.Marshal(ClusterConfigSpec{}.WithDefaults())
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func TestDifferences(t *testing.T) {
-	a := ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}}
-	b := a
-	b.Backend, b.VNI = "host-gw", DefaultVNI
-	want := []Difference{{"spec.backend", `"vxlan"`, `"host-gw"`}}
-	if diff := cmp.Diff(want, a.Differences(b)); diff != "" {
-		t.Error(diff)
+	var got map[string]any
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range clusterConfigFields {
+		if v, ok := got[strings.TrimPrefix(f.Path, "spec.")]; ok && v != nil && fmt.Sprint(v) != f.Default {
+			t.Errorf("%s: the default is %v, documented is %s", f.Path, v, f.Default)
+		}
 	}
 }
 
@@ -290,28 +260,41 @@ func TestSelector(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	for _, s := range []string{
-		"kind: Node\nmetadata: {name: a}\n---\nkind: Lease\n", `{"kind":"List","items":[{}]}`, "spec: [",
-		"kind: cc\nmetadata: {name: default}\nspec: {clusterCIDRs: [10.42.0.0/16], mtu: 1e9}\n",
-		"kind: Lease\nmetadata: {name: n7}\nspec: {prefixes: ['fd42::/64', 10.42.7.0/24]}\n",
+func FuzzBuild(f *testing.F) {
+	for _, s := range []struct{ kind, name, label, spec string }{
+		{"Node", "n1", "a", "{}"},
+		{"cc", "default", "", `{"clusterCIDRs":["10.42.0.0/16"],"mtu":1e9}`},
+		{"Lease", "n7", "a/b", `{"prefixes":["fd42::/64","10.42.7.0/24"]}`},
+		{"Lease", "n7", "", `{"prefixes":null,"node":{}}`},
+		{"x", "", "", "["},
 	} {
-		f.Add([]byte(s))
+		f.Add(s.kind, s.name, s.label, []byte(s.spec))
 	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		given, err := Parse(in)
+	f.Fuzz(func(t *testing.T, k, name, label string, spec []byte) {
+		g := Given{Kind: k, Name: name, Labels: map[string]string{label: label}, Spec: spec}
+		o, err := g.Build()
+		if err != nil {
+			if _, ok := Fields(err); !ok {
+				t.Errorf("%v names no field", err)
+			}
+			return
+		}
+		again, err := Given{Kind: o.Kind, Name: o.Metadata.Name, Labels: o.Metadata.Labels, Spec: o.Spec}.Build()
+		if err != nil || string(o.Spec) != string(again.Spec) {
+			t.Errorf("what was built is not accepted again: %s, %v", o.Spec, err)
+		}
+	})
+}
+
+func FuzzMerge(f *testing.F) {
+	f.Add([]byte(`{"a":{"b":1}}`), []byte(`{"a":{"b":null}}`))
+	f.Fuzz(func(t *testing.T, old, patch []byte) {
+		once, err := Merge(old, patch)
 		if err != nil {
 			return
 		}
-		for _, g := range given {
-			o, err := g.Build()
-			if err != nil {
-				continue
-			}
-			again, err := Given{Kind: o.Kind, Name: o.Metadata.Name, Labels: o.Metadata.Labels, Spec: o.Spec}.Build()
-			if err != nil || !reflect.DeepEqual(o.Spec, again.Spec) {
-				t.Errorf("what was built is not accepted again: %s, %v", o.Spec, err)
-			}
+		if twice, err := Merge(once, patch); err != nil || string(twice) != string(once) {
+			t.Errorf("a patch applied twice: %s, then %s, %v", once, twice, err)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package kind
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,8 +32,6 @@ type Field struct {
 	Description string
 	Default     string
 }
-
-func (f Field) name() string { return strings.TrimPrefix(f.Path, "spec.") }
 
 // Formats of Column.
 const (
@@ -151,23 +148,6 @@ func Find(name string) (Info, error) {
 		known = append(known, k.Plural)
 	}
 	return Info{}, fmt.Errorf("there is no kind %s; there are %s", quote(name), strings.Join(known, ", "))
-}
-
-// fieldsOf is each field of a spec as JSON.
-func fieldsOf(spec any) map[string]string {
-	raw, err := json.Marshal(spec)
-	if err != nil {
-		return nil
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return nil
-	}
-	out := make(map[string]string, len(fields))
-	for k, v := range fields {
-		out[k] = string(v)
-	}
-	return out
 }
 
 // quote shows what an operator wrote, cut to what fits a line.

@@ -43,11 +43,7 @@ func (c *cluster) configure(cidrs string, masks ...int) {
 	if len(masks) == 2 {
 		spec.NodeCIDRMaskSize4, spec.NodeCIDRMaskSize6 = masks[0], masks[1]
 	}
-	b, err := kind.Seed(spec, 1)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.put(configKey, b)
+	c.object(kind.ClusterConfig, kind.DefaultName, spec)
 }
 
 func (c *cluster) put(key string, value []byte) {
@@ -320,7 +316,7 @@ func TestFullErrorIsKnown(t *testing.T) {
 func BenchmarkAcquire(b *testing.B) {
 	s := storetest.New()
 	a := New(Config{Store: s})
-	config, err := kind.Seed(kind.ClusterConfigSpec{ClusterCIDRs: prefixes("10.0.0.0/8 fd42:42::/40")}, 1)
+	config, err := kind.Encode(kind.ClusterConfig, kind.Metadata{Name: kind.DefaultName}, kind.ClusterConfigSpec{ClusterCIDRs: prefixes("10.0.0.0/8 fd42:42::/40")})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -28,9 +28,9 @@ func TestStormOverEtcd(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			config, err := kind.Seed(kind.ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{
+			config, err := kind.Encode(kind.ClusterConfig, kind.Metadata{Name: kind.DefaultName}, kind.ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{
 				netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd42:42::/40"),
-			}}, 1)
+			}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -8,16 +9,21 @@ import (
 
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
+	"sigs.k8s.io/yaml"
 )
 
 // object is one as an operator gives it.
 func object(t *testing.T, text string) kind.Object {
 	t.Helper()
-	given, err := kind.Parse([]byte(text))
-	if err != nil {
+	var d struct {
+		Kind     string          `json:"kind"`
+		Metadata kind.Metadata   `json:"metadata"`
+		Spec     json.RawMessage `json:"spec"`
+	}
+	if err := yaml.UnmarshalStrict([]byte(text), &d); err != nil {
 		t.Fatal(err)
 	}
-	o, err := given[0].Build()
+	o, err := kind.Given{Kind: d.Kind, Name: d.Metadata.Name, Labels: d.Metadata.Labels, Spec: d.Spec}.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
