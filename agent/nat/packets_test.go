@@ -268,6 +268,10 @@ func (p places) loopbackIsTheNodes(t *testing.T) {
 	if sees := p.dial(t, "web", "127.0.0.1:70", "10.42.1.5"); sees != "no answer" {
 		t.Errorf("a pod reached the node's loopback and was seen as %q", sees)
 	}
+	p.run(t, "node", "nft flush chain inet weft antispoof")
+	if sees := p.dial(t, "web", "127.0.0.1:70", "10.42.1.5"); sees != "10.42.1.5" {
+		t.Errorf("without the rule a pod is to reach the node's loopback, or this proves nothing: %q", sees)
+	}
 }
 
 // TestGuard: a host whose forwarding weft switched on is no router for others.
