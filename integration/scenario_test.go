@@ -268,7 +268,8 @@ func (s *scenario) on(ctx context.Context, args []string) (string, error) {
 }
 
 // until HOST command …: repeated until it succeeds; with weft for HOST, the CLI.
-// `until HOST command … -- pattern` also waits for the pattern in its output.
+// `until HOST command … -- pattern` waits for the pattern in its output instead,
+// whatever the exit status: weft status tells problems with it.
 func (s *scenario) until(ctx context.Context, args []string) (string, error) {
 	pattern := regexp.MustCompile("")
 	for i, a := range args {
@@ -290,10 +291,13 @@ func (s *scenario) until(ctx context.Context, args []string) (string, error) {
 		} else {
 			out, err = s.on(ctx, args)
 		}
-		if err == nil && !pattern.MatchString(out) {
-			err = fmt.Errorf("no match for %q", pattern)
+		switch matches := pattern.MatchString(out); {
+		case pattern.String() == "":
+			return out, err
+		case !matches:
+			return out, fmt.Errorf("no match for %q", pattern)
 		}
-		return out, err
+		return out, nil
 	})
 	return fmt.Sprintf("%safter %v", out, time.Since(began).Round(time.Millisecond)), err
 }
@@ -432,7 +436,7 @@ func (s *scenario) outputs(_ context.Context, args []string) (string, error) {
 	}
 	last := s.last
 	if re.MatchString(last) == not {
-		return last, fmt.Errorf("pattern %q against the last output: match is %v", re, !not)
+		return last, fmt.Errorf("the last output matches %q: %v", re, not)
 	}
 	return last, nil
 }

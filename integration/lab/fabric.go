@@ -133,12 +133,16 @@ func (f *Fabric) StartAgent(ctx context.Context, h *Host, args ...string) error 
 	return p.Ready(ctx)
 }
 
-// Agent starts weft-agent on a node and does not wait.
+// Agent starts weft-agent on a node and does not wait. It is told the node's
+// addresses, unless args choose them by device.
 func (f *Fabric) Agent(h *Host, args ...string) (*Process, error) {
+	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--iface") }) {
+		args = append([]string{"--node-ip", strings.Join(f.NodeIPs(h), ",")}, args...)
+	}
 	p, err := h.startNotify("weft-agent", append([]string{
 		"weft-agent",
 		"--server", f.url(), "--token-file", filepath.Join(f.ServerDir(), "agent-token"), "--node-name", h.Name,
-		"--node-ip", strings.Join(f.NodeIPs(h), ","), "--data-dir", filepath.Join(h.Dir(), "data"),
+		"--data-dir", filepath.Join(h.Dir(), "data"),
 		"--run-dir", filepath.Join(h.Dir(), "run"), "--cni-conf-dir", filepath.Join(h.Dir(), "net.d"),
 		"--boot-id-file", h.BootID(),
 	}, args...)...)

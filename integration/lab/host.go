@@ -23,6 +23,7 @@ type Host struct {
 	lab      *Lab
 	ns       string
 	port     string // its end of the wire, on the switch
+	mac      string // of eth0; a machine keeps it when it reboots
 	mtu      int
 	addrs    []netip.Prefix
 	gateways []netip.Addr
@@ -53,7 +54,8 @@ func (h *Host) Reboot(ctx context.Context) error {
 			p.Kill()
 		}
 	}
-	if err := ip(ctx, "netns", "del", h.ns); err != nil {
+	// The kernel ends a namespace some time after its name: the wire goes now.
+	if err := errors.Join(ip(ctx, "-n", h.lab.prefix+switchName, "link", "del", h.port), ip(ctx, "netns", "del", h.ns)); err != nil {
 		return err
 	}
 	return h.boot(ctx)
@@ -70,7 +72,7 @@ func (h *Host) boot(ctx context.Context) error {
 	}
 	wire, mtu := h.lab.prefix+switchName, strconv.Itoa(h.mtu)
 	steps := [][]string{
-		{"link", "add", "eth0", "mtu", mtu, "netns", h.ns, "type", "veth", "peer", "name", h.port, "mtu", mtu, "netns", wire},
+		{"link", "add", "eth0", "mtu", mtu, "address", h.mac, "netns", h.ns, "type", "veth", "peer", "name", h.port, "mtu", mtu, "netns", wire},
 		{"-n", wire, "link", "set", h.port, "master", "br0", "up"},
 		{"-n", h.ns, "link", "set", "eth0", "up"},
 	}

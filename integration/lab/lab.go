@@ -80,7 +80,7 @@ func (l *Lab) Close() error {
 func (l *Lab) Host(ctx context.Context, name string, mtu int, addrs []netip.Prefix, gateways []netip.Addr) (*Host, error) {
 	h := &Host{Name: name, lab: l, ns: l.prefix + name, mtu: mtu, addrs: addrs, gateways: gateways}
 	l.mu.Lock()
-	h.port = fmt.Sprintf("p%d", len(l.hosts))
+	h.port, h.mac = fmt.Sprintf("p%d", len(l.hosts)), fmt.Sprintf("02:00:00:00:00:%02x", len(l.hosts))
 	l.hosts[name] = h
 	l.mu.Unlock()
 	return h, h.boot(ctx)

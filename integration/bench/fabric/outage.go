@@ -143,7 +143,7 @@ func address(ctx context.Context, b *bench) error {
 	n2 := f.Nodes[1]
 	// Without --node-ip the agent follows what the uplink has.
 	f.Agents[n2.Name].Kill()
-	if err := f.StartAgent(ctx, n2, "--node-ip", "", "--iface", "eth0"); err != nil {
+	if err := f.StartAgent(ctx, n2, "--iface", "eth0"); err != nil {
 		return err
 	}
 	if err := f.InStep(ctx, 2); err != nil {
