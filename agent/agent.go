@@ -85,7 +85,7 @@ func (a *agent) open() (err error) {
 	self, _ := n.Self()
 	a.host = &host{
 		cfg: a.cfg, kernel: a.kernel, settings: a.settings, log: a.log, kicks: make(chan struct{}, 1),
-		changed: a.underlayChanged, seen: view{underlay: self.Underlay},
+		changed: a.underlayChanged, addrs: a.uplink.SetAddresses, seen: view{underlay: self.Underlay},
 	}
 	a.loop = reconcile.New(reconcile.Config{Kernel: careful{a.kernel, a.settings, a.screen}, Plan: a.plan, Log: a.log, OnTurn: a.touch})
 	namespaces, err := pod.HostNamespaces()

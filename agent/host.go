@@ -32,8 +32,9 @@ type host struct {
 	kernel   looker
 	settings *settings
 	log      *slog.Logger
-	kicks    chan struct{} // room for one
-	changed  func()        // called when view has changed
+	kicks    chan struct{}                   // room for one
+	changed  func()                          // called when view has changed
+	addrs    func(has func(netip.Addr) bool) // called with what the host has
 
 	mu      sync.Mutex
 	seen    view
@@ -99,6 +100,9 @@ func (h *host) look(ctx context.Context, now time.Time) (again time.Duration, er
 	if err != nil {
 		return 0, err
 	}
+	h.addrs(func(a netip.Addr) bool {
+		return slices.ContainsFunc(host.Addrs, func(b datapath.HostAddr) bool { return b.Prefix.Addr() == a })
+	})
 	next := h.choose(host)
 	h.mu.Lock()
 	was := h.seen

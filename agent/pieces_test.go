@@ -248,7 +248,7 @@ func TestHostFollowsAddresses(t *testing.T) {
 		w := &wire{}
 		w.set(1500, "10.0.0.11/24")
 		changes := 0
-		h := &host{kernel: w, settings: &settings{dir: dir}, log: slog.New(slog.DiscardHandler), kicks: make(chan struct{}, 1), changed: func() { changes++ }}
+		h := &host{kernel: w, settings: &settings{dir: dir}, log: slog.New(slog.DiscardHandler), kicks: make(chan struct{}, 1), changed: func() { changes++ }, addrs: func(func(netip.Addr) bool) {}}
 		done := make(chan error)
 		go func() { done <- h.run(ctx) }()
 		expect := func(after time.Duration, wantChanges int, want string) {

@@ -100,6 +100,19 @@ func (u *Uplink) targets(ctx context.Context, servers []string) ([]target, error
 	return out[:min(len(out), maxTargets)], nil
 }
 
+// link is one connection to a server.
+type link struct {
+	server string
+	local  netip.Addr // our end; zero if it is no TCP connection
+}
+
+func localOf(c net.Conn) netip.Addr {
+	if a, ok := c.LocalAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}
+
 type connected struct {
 	conn   net.Conn
 	target target

@@ -54,7 +54,7 @@ func (u *Uplink) enrol(ctx context.Context, id identity) error {
 	}
 	cfg.NextProtos = []string{"h2"}
 	var got signed
-	_, err := u.reach(ctx, cfg, func(ctx context.Context, cc *grpc.ClientConn, _ string) (err error) {
+	_, err := u.reach(ctx, cfg, func(ctx context.Context, cc *grpc.ClientConn, _ link) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 		csr, err := id.request()
@@ -126,7 +126,7 @@ func (u *Uplink) renew(ctx context.Context, c weftv1.JoinClient, csr []byte) (si
 
 // reach connects to a server that is not held back, and runs f on it. The server
 // is returned also when f fails.
-func (u *Uplink) reach(ctx context.Context, cfg *tls.Config, f func(context.Context, *grpc.ClientConn, string) error) (server string, err error) {
+func (u *Uplink) reach(ctx context.Context, cfg *tls.Config, f func(context.Context, *grpc.ClientConn, link) error) (server string, err error) {
 	ts, err := u.targets(ctx, u.order.list(time.Now()))
 	if err != nil {
 		return "", err
@@ -147,7 +147,7 @@ func (u *Uplink) reach(ctx context.Context, cfg *tls.Config, f func(context.Cont
 		return c.target.server, fmt.Errorf("uplink: %w", err)
 	}
 	defer cc.Close()
-	if err = f(ctx, cc, c.target.server); err != nil && !errors.Is(err, context.Canceled) {
+	if err = f(ctx, cc, link{c.target.server, localOf(conn)}); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errMoved) {
 		u.order.failed(c.target.server)
 	}
 	return c.target.server, err

@@ -58,8 +58,8 @@ func (u *Uplink) once(ctx context.Context) error {
 			return err
 		}
 	}
-	server, err := u.reach(ctx, u.identity().tls(true), func(ctx context.Context, cc *grpc.ClientConn, server string) error {
-		s := &session{u: u, server: server, stage: newStage(u.base())}
+	server, err := u.reach(ctx, u.identity().tls(true), func(ctx context.Context, cc *grpc.ClientConn, l link) error {
+		s := &session{u: u, link: l, stage: newStage(u.base())}
 		return s.run(ctx, cc)
 	})
 	if b := (backoffError{}); errors.As(err, &b) {
@@ -103,6 +103,8 @@ func serverProblem(err error) intent.Problem {
 func (u *Uplink) delay(err error) time.Duration {
 	d := backoffMin + rand.N(backoffMax-backoffMin)
 	switch code := status.Code(rootCause(err)); {
+	case errors.Is(err, errMoved):
+		d = backoffMin
 	case errors.As(err, new(refusedError)), code == codes.PermissionDenied, code == codes.Unauthenticated:
 		d = backoffRefused/2 + rand.N(backoffRefused/2)
 	}

@@ -27,7 +27,10 @@ const (
 	maxBackoff = 5 * time.Minute      // that a server can ask for
 )
 
-var errDead = errors.New("nothing heard for 8 s")
+var (
+	errDead  = errors.New("nothing heard for 8 s")
+	errMoved = errors.New("the node's address that this stream came from is gone")
+)
 
 // backoffError says that the server asked to be left alone for a while.
 type backoffError struct {
@@ -49,7 +52,7 @@ func (e protocolError) Unwrap() error { return e.err }
 // session is one stream.
 type session struct {
 	u      *Uplink
-	server string
+	link   link
 	stream grpc.BidiStreamingClient[weftv1.SyncRequest, weftv1.SyncResponse]
 	sent   sent
 	beat   int64
@@ -95,6 +98,7 @@ func (s *session) run(ctx context.Context, cc *grpc.ClientConn) error {
 	}
 	s.stream = stream
 	defer s.stop()
+	defer s.u.bind(s.link.local, cancel)()
 	g.Go(func() error { return s.send(gctx, cancel) })
 	g.Go(func() error { return s.receive(cancel) })
 	err = g.Wait()
@@ -189,7 +193,7 @@ func (s *session) receive(cancel context.CancelCauseFunc) error {
 			return fmt.Errorf("uplink: receive: %w", err)
 		}
 		dead.Reset(deadAfter)
-		s.u.heardFrom(s.server)
+		s.u.heardFrom(s.link.server)
 		if err := s.take(m); err != nil {
 			return err
 		}

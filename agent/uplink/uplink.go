@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,9 @@ type line struct {
 	server string
 	heard  time.Time
 	err    error // why there is none
+
+	local netip.Addr              // our end of the stream
+	cut   context.CancelCauseFunc // ends it
 }
 
 // Status is the line at a glance.
@@ -174,5 +178,29 @@ func (u *Uplink) heardFrom(server string) {
 		u.line.server, u.line.err = server, nil
 		u.cfg.Log.Info("server reached", note.Conn, server)
 		u.out.setProblems("server", nil)
+	}
+}
+
+// bind notes which of the node's addresses a stream comes from, and returns what
+// forgets it.
+func (u *Uplink) bind(local netip.Addr, cut context.CancelCauseFunc) (release func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.line.local, u.line.cut = local, cut
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.line.cut = nil
+	}
+}
+
+// SetAddresses tells which addresses the host has. A stream from one that is gone
+// hears nothing any more, and is ended at once instead of after 8 s: peers must
+// learn the new address.
+func (u *Uplink) SetAddresses(has func(netip.Addr) bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.line.cut != nil && u.line.local.IsValid() && !has(u.line.local) {
+		u.line.cut(errMoved)
 	}
 }
