@@ -71,7 +71,11 @@ func (k *Kernel) Detach(ctx context.Context, hostDev string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := k.removeLink(hostDev, datapath.LinkVeth); err != nil && !isGone(err) {
+	err := k.removeLink(hostDev, datapath.LinkVeth)
+	if isGone(err) {
+		err = nil
+	}
+	if err := errors.Join(err, k.removeIfb(hostDev)); err != nil {
 		return fmt.Errorf("kernel: remove %s: %w", hostDev, err)
 	}
 	return nil
