@@ -132,5 +132,5 @@ func (c *cli) explainPath(ctx context.Context, a, b string) error {
 		fmt.Fprintf(&t, "\nfrom  %s\nto    %s\nwhy   %s\n", orDash(from), orDash(to), orDash(p.GetWhy()))
 		return c.printf("%s", t.String())
 	}
-	return fmt.Errorf("no pair %s and %s; there are nodes %s", a, b, strings.Join(nodesOf(pairs), ", "))
+	return fmt.Errorf("no pair %s and %s; nodes with a path: %s", a, b, orNone(strings.Join(nodesOf(pairs), ", ")))
 }

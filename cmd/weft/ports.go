@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +40,7 @@ func (c *cli) portsCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			backend, vxlan := c.backend(cmd.Context())
 			t := table.Table{Titles: []string{"PORT", "LISTENS", "DIALED BY", "FOR"}}
-			for _, p := range ports(backend, vxlan) {
+			for _, p := range ports(c.serverPort(), backend, vxlan) {
 				where := fmt.Sprintf("%d/%s", p.number, p.protocol)
 				if p.number == 0 {
 					where = p.protocol
@@ -53,8 +55,8 @@ func (c *cli) portsCommand() *cobra.Command {
 }
 
 // ports lists what a firewall must know. Embedded etcd listens on a unix socket.
-func ports(backend string, vxlan uint16) []port {
-	out := []port{{portServer, "tcp", "weft-server", "weft-agent, weft", "control: gRPC, mutual TLS; agents dial, servers never"}}
+func ports(server uint16, backend string, vxlan uint16) []port {
+	out := []port{{server, "tcp", "weft-server", "weft-agent, weft", "control: gRPC, mutual TLS; agents dial, servers never"}}
 	switch backend {
 	case "vxlan":
 		out = append(out, port{vxlan, "udp", "every node", "every node", "VXLAN between nodes, from any source port; no encryption: keep it inside your network"})
@@ -67,6 +69,23 @@ func ports(backend string, vxlan uint16) []port {
 		port{portServerMetrics, "tcp", "weft-server, localhost", "Prometheus on the server", "metrics, health"},
 		port{portAgentMetrics, "tcp", "weft-agent, localhost", "Prometheus on the node", "metrics, health"},
 	)
+}
+
+// serverPort is that of the credentials' server, else the default.
+func (c *cli) serverPort() uint16 {
+	creds, err := c.credentials()
+	if err != nil {
+		return portServer
+	}
+	address, err := creds.Address()
+	if err != nil {
+		return portServer
+	}
+	_, text, _ := net.SplitHostPort(address) // Address made it
+	if n, err := strconv.ParseUint(text, 10, 16); err == nil {
+		return uint16(n)
+	}
+	return portServer
 }
 
 // backend asks the cluster's configuration for a moment; the defaults need no

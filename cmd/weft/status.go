@@ -82,7 +82,7 @@ func (c *cli) fabricStatus(ctx context.Context, o *output) error {
 func (c *cli) fabricText(o *output, r *report) string {
 	var b strings.Builder
 	inStep := fmt.Sprintf("%d of %d nodes in step", r.GetNodesInStep(), r.GetNodes())
-	title(&b, "fabric", "%s  epoch %s  revision %d  %s  %s", orDash(r.GetFabric()), orDash(r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
+	title(&b, "fabric", "%s  epoch %s  revision %d  %s  %s", orDash(r.GetFabric()), epochText(r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
 	var servers []string
 	for _, s := range r.GetServers() {
 		words := []string{s.GetName(), s.GetAddress()}
@@ -200,4 +200,14 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
+}
+
+// epochText is the beginning of an epoch, which is random and long; -o json has
+// all of it.
+func epochText(epoch string) string {
+	const shown = 8
+	if len(epoch) > shown {
+		return epoch[:shown]
+	}
+	return orDash(epoch)
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/weft-net/weft/cmd/weft/internal/document"
 	"github.com/weft-net/weft/cmd/weft/internal/jsonpath"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func (c *cli) waitCommand() *cobra.Command {
@@ -127,7 +129,7 @@ func (c *cli) wait(ctx context.Context, s selection, t target, until condition, 
 	switch {
 	case errors.Is(err, errEnough):
 		return c.printf("%s %s\n", t.kind.GetPlural(), until.text)
-	case ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded:
 		return fmt.Errorf("after %v not %s: %s", limit, until.text, strings.Join(left, ", "))
 	case ctx.Err() != nil:
 		return ctx.Err()
