@@ -206,7 +206,7 @@ func (h *Host) startNotify(name string, args ...string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := h.Start(name, append([]string{"env", "NOTIFY_SOCKET=" + path}, h.lab.resolve(args)...)...)
+	p, err := h.Start(name, append([]string{"env", "NOTIFY_SOCKET=" + path}, args...)...)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

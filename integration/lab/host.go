@@ -111,9 +111,12 @@ echo "0 2147483647" >ipv4/ping_group_range`)
 	return err
 }
 
-// Command prepares a command in the namespace.
+// Command prepares a command in the namespace. Our own binaries come first in
+// its PATH.
 func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns}, h.lab.resolve(args)...)...)
+	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns}, args...)...)
+	cmd.Env = append(os.Environ(), "PATH="+h.lab.Bin+":"+os.Getenv("PATH"))
+	return cmd
 }
 
 // Run runs a command in the namespace and returns what it printed, also with an
@@ -124,15 +127,6 @@ func (h *Host) Run(ctx context.Context, args ...string) (string, error) {
 		err = fmt.Errorf("lab: on %s: %s: %w: %s", h.Name, strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
 	return string(out), err
-}
-
-// resolve takes the names of our own binaries for those that were built.
-func (l *Lab) resolve(args []string) []string {
-	built := filepath.Join(l.Bin, args[0])
-	if _, err := os.Stat(built); err != nil {
-		return args
-	}
-	return append([]string{built}, args[1:]...)
 }
 
 // Process is a process in a namespace, with its output in a file.
