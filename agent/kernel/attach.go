@@ -55,7 +55,14 @@ func (k *Kernel) Attach(ctx context.Context, p Attachment) (Attached, error) {
 		return Attached{}, err
 	}
 	defer pod.close()
-	host, err := k.pair(pod, p)
+	// A socket of its own: those of the loop must not wait for the kernel's
+	// making and unmaking of devices.
+	h, err := netlink.NewHandleAt(k.ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return Attached{}, fmt.Errorf("kernel: rtnetlink socket: %w", err)
+	}
+	defer h.Close()
+	host, err := pair(h, pod, p)
 	if err != nil {
 		return Attached{}, fmt.Errorf("kernel: make %s with its end %s in %s: %w", p.HostDev, p.IfName, p.NetNS, err)
 	}
@@ -71,11 +78,16 @@ func (k *Kernel) Detach(ctx context.Context, hostDev string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := k.removeLink(hostDev, datapath.LinkVeth)
+	h, err := netlink.NewHandleAt(k.ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("kernel: rtnetlink socket: %w", err)
+	}
+	defer h.Close()
+	err = removeLink(h, hostDev, datapath.LinkVeth)
 	if isGone(err) {
 		err = nil
 	}
-	if err := errors.Join(err, k.removeIfb(hostDev)); err != nil {
+	if err := errors.Join(err, removeIfb(h, hostDev)); err != nil {
 		return fmt.Errorf("kernel: remove %s: %w", hostDev, err)
 	}
 	return nil
@@ -179,7 +191,7 @@ func (n *podNS) close() {
 
 // pair makes the two ends at once, the pod's end in its namespace under its own
 // name: nothing is renamed or moved, so nobody sees it half way.
-func (k *Kernel) pair(pod *podNS, p Attachment) (*netlink.LinkAttrs, error) {
+func pair(h *netlink.Handle, pod *podNS, p Attachment) (*netlink.LinkAttrs, error) {
 	if !datapath.IsPodLink(p.HostDev) {
 		return nil, fmt.Errorf("host end %q is not wf and 11 hexadecimal digits", p.HostDev)
 	}
@@ -191,17 +203,17 @@ func (k *Kernel) pair(pod *podNS, p Attachment) (*netlink.LinkAttrs, error) {
 	if p.MAC != (datapath.MAC{}) {
 		l.PeerHardwareAddr = net.HardwareAddr(p.MAC[:])
 	}
-	err := k.route.LinkAdd(l)
+	err := h.LinkAdd(l)
 	if errors.Is(err, unix.EEXIST) {
-		return k.adopt(pod, p, l)
+		return adopt(h, pod, p, l)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := addrGenNone(k.route, l); err != nil {
+	if err := addrGenNone(h, l); err != nil {
 		return nil, err
 	}
-	host, err := k.route.LinkByIndex(l.Index)
+	host, err := h.LinkByIndex(l.Index)
 	if err != nil {
 		return nil, err
 	}
@@ -211,24 +223,24 @@ func (k *Kernel) pair(pod *podNS, p Attachment) (*netlink.LinkAttrs, error) {
 // adopt takes a pair that an earlier try made. A host end whose other end is
 // elsewhere is a leftover and is made anew; a device in the pod that is not the
 // other end is somebody else's.
-func (k *Kernel) adopt(pod *podNS, p Attachment, l *netlink.Veth) (*netlink.LinkAttrs, error) {
+func adopt(h *netlink.Handle, pod *podNS, p Attachment, l *netlink.Veth) (*netlink.LinkAttrs, error) {
 	end, podErr := pod.h.LinkByName(p.IfName)
-	host, hostErr := k.route.LinkByName(p.HostDev)
+	host, hostErr := h.LinkByName(p.HostDev)
 	switch {
 	case hostErr != nil:
 		return nil, fmt.Errorf("%w: %s, not made by weft", ErrTaken, p.IfName)
 	case host.Type() != datapath.LinkVeth:
 		return nil, fmt.Errorf("a %s device of somebody else is named %s; remove it: ip link delete %s", host.Type(), p.HostDev, p.HostDev)
 	case podErr == nil && end.Attrs().ParentIndex == host.Attrs().Index && host.Attrs().ParentIndex == end.Attrs().Index:
-		return host.Attrs(), addrGenNone(k.route, host)
+		return host.Attrs(), addrGenNone(h, host)
 	case podErr == nil:
 		return nil, fmt.Errorf("%w: %s, not the other end of %s", ErrTaken, p.IfName, p.HostDev)
 	}
-	if err := k.route.LinkDel(host); err != nil && !isGone(err) {
+	if err := h.LinkDel(host); err != nil && !isGone(err) {
 		return nil, fmt.Errorf("remove a leftover: %w", err)
 	}
-	if err := k.route.LinkAdd(l); err != nil {
+	if err := h.LinkAdd(l); err != nil {
 		return nil, err
 	}
-	return l.Attrs(), addrGenNone(k.route, l)
+	return l.Attrs(), addrGenNone(h, l)
 }

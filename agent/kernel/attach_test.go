@@ -3,11 +3,14 @@ package kernel_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/agent/datapath"
@@ -157,5 +160,37 @@ func TestAttachLeftover(t *testing.T) {
 	converge(t, k, merge(t, hostEnd(a)))
 	if _, err := k.CheckAttached(ctx, a); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAttachAtOnce: pods come and go together, each as if it were alone.
+func TestAttachAtOnce(t *testing.T) {
+	k, ctx := open(t), context.Background()
+	const n = 16
+	attachments := make([]kernel.Attachment, n)
+	for i := range attachments {
+		a := attachment(podNetns(t, "many"+itoa(i)))
+		a.HostDev = fmt.Sprintf("wf%011x", i)
+		a.MAC[5], a.HostMAC[5] = byte(i), byte(i+n)
+		a.Addrs = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 42, 1, byte(i + 1)}), 32)}
+		a.Gateways = a.Gateways[:1]
+		attachments[i] = a
+	}
+	for _, do := range []func(kernel.Attachment) error{
+		func(a kernel.Attachment) error { _, err := k.Attach(ctx, a); return err },
+		func(a kernel.Attachment) error { return k.Detach(ctx, a.HostDev) },
+	} {
+		var g errgroup.Group
+		start := time.Now()
+		for _, a := range attachments {
+			g.Go(func() error { return do(a) })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d at once took %v", n, time.Since(start).Round(time.Millisecond))
+	}
+	if devs, err := k.HostDevs(ctx); err != nil || len(devs) > 0 {
+		t.Errorf("left %v, %v", devs, err)
 	}
 }

@@ -231,10 +231,10 @@ func (k *hands) remove(o datapath.Object) error {
 		return nil // a foreign setting stays
 	case datapath.Link:
 		delete(k.indexes, o.Name)
-		if err := k.removeIfb(o.Name); err != nil {
+		if err := removeIfb(k.route, o.Name); err != nil {
 			return err
 		}
-		err = k.removeLink(o.Name, o.Type)
+		err = removeLink(k.route, o.Name, o.Type)
 	case datapath.Addr:
 		err = k.removeAddr(o)
 	case datapath.Neigh:

@@ -156,15 +156,15 @@ func (k *Kernel) configureLink(l netlink.Link, o datapath.Link) error {
 	return nil
 }
 
-func (k *Kernel) removeLink(name, typ string) error {
-	l, err := k.route.LinkByName(name)
+func removeLink(h *netlink.Handle, name, typ string) error {
+	l, err := h.LinkByName(name)
 	if err != nil {
 		return err
 	}
 	if l.Type() != typ {
 		return fmt.Errorf("it is a %s of somebody else now; it was left alone", l.Type())
 	}
-	return k.route.LinkDel(l)
+	return h.LinkDel(l)
 }
 
 // addrGenNone keeps the kernel from inventing an IPv6 link-local address.

@@ -109,15 +109,15 @@ func (k *Kernel) shapeEgress(host netlink.Link, rate, burst uint64) error {
 }
 
 func (k *Kernel) unshapeEgress(host netlink.Link) error {
-	return errors.Join(noQdisc(k.route.QdiscDel(ingress(host))), k.removeIfb(host.Attrs().Name))
+	return errors.Join(noQdisc(k.route.QdiscDel(ingress(host))), removeIfb(k.route, host.Attrs().Name))
 }
 
 // removeIfb removes the ifb device of a pod, also when its veth is gone already.
-func (k *Kernel) removeIfb(hostDev string) error {
+func removeIfb(h *netlink.Handle, hostDev string) error {
 	if !datapath.IsPodLink(hostDev) {
 		return nil
 	}
-	if err := k.removeLink(ifbOf(hostDev), "ifb"); err != nil && !isGone(err) {
+	if err := removeLink(h, ifbOf(hostDev), "ifb"); err != nil && !isGone(err) {
 		return fmt.Errorf("remove %s: %w", ifbOf(hostDev), err)
 	}
 	return nil
