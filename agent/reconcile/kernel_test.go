@@ -305,3 +305,58 @@ func values(s datapath.State) func(func(datapath.Object) bool) {
 		}
 	}
 }
+
+// BenchmarkKernel is what one look at everything, and one heal, cost with so
+// many VXLAN peers in the kernel.
+func BenchmarkKernel(b *testing.B) {
+	for _, peers := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("peers=%d", peers), func(b *testing.B) {
+			enter(b)
+			k, err := kernel.Open(slog.New(slog.DiscardHandler))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer k.Close()
+			objects, _ := overlay.Objects(crowd(peers))
+			want, err := datapath.Merge(objects)
+			if err != nil {
+				b.Fatal(err)
+			}
+			began := time.Now()
+			for i, err := range k.Apply(b.Context(), datapath.Diff(want, datapath.State{})) {
+				if err != nil {
+					b.Fatal(i, err)
+				}
+			}
+			b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms/install")
+			for b.Loop() {
+				have, err := k.Observe(b.Context(), datapath.AllKinds)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if ops := datapath.Diff(want, have); len(ops) > 0 {
+					b.Fatal(ops[0])
+				}
+			}
+		})
+	}
+}
+
+// crowd is fabric with many more peers, none on the node's own link.
+func crowd(peers int) overlay.Node {
+	n := fabric()
+	n.Intent.Cluster.CIDRs[0] = netip.MustParsePrefix("10.0.0.0/8")
+	n.Intent.Peers = n.Intent.Peers[:1]
+	for i := range peers {
+		hi, lo := byte(i>>8), byte(i)
+		n.Intent.Peers = append(n.Intent.Peers, intent.Peer{
+			Name: fmt.Sprintf("p%04d", i), VTEP: intent.MAC{2, 0x57, 1, 0, hi, lo},
+			Lease: []netip.Prefix{
+				netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 128 + hi, lo, 0}), 24),
+				netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x42, 0, 0x42, 0, 1, hi, lo}), 64),
+			},
+			Underlay: []intent.Underlay{{Addr: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, hi, lo}), 16), Device: "up0", MTU: 1500}},
+		})
+	}
+	return n
+}

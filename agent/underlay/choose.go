@@ -143,14 +143,12 @@ func (c *choice) pick(is4 bool, lastDevice string, eligible func(string) bool) (
 		links = append(links, lastDevice)
 	}
 	if c.sought() == byDefault {
-		for _, d := range c.Defaults {
-			if d.Is4 == is4 {
-				links = append(links, d.Link)
-			}
+		found := c.defaults(is4)
+		// A guess does not move a node whose link may come back.
+		if len(found) == 0 && (lastDevice == "" || c.link(lastDevice).Up) {
+			found = c.only(is4)
 		}
-		if len(links) == 0 {
-			links = c.only(is4)
-		}
+		links = append(links, found...)
 	} else {
 		for _, l := range c.Links {
 			links = append(links, l.Name)

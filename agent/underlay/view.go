@@ -87,6 +87,17 @@ func (v view) still(u intent.Underlay) (datapath.HostAddr, bool) {
 	return datapath.HostAddr{}, false
 }
 
+// defaults are the devices of a family's default routes, the best first.
+func (v view) defaults(is4 bool) []string {
+	var out []string
+	for _, d := range v.Defaults {
+		if d.Is4 == is4 {
+			out = append(out, d.Link)
+		}
+	}
+	return out
+}
+
 // only is the one device that could be meant on a node without default route.
 func (v view) only(is4 bool) []string {
 	var out []string
