@@ -113,8 +113,13 @@ func stepsOf(n *weftv1.NodePlan) (nodePlan, error) {
 		return out, fmt.Errorf("as it is: %w", err)
 	}
 	want, problems, err := kernelOf(n, n.GetAfter())
-	if err != nil {
+	switch {
+	case err != nil:
 		return out, fmt.Errorf("as it would be: %w", err)
+	case len(want) == 0 && len(have) > 0:
+		// An agent without a lease prunes nothing.
+		out.Problems = append(out.Problems, "loses its lease: peers drop it, its own kernel stays as it is until weft-agent cleanup")
+		return out, nil
 	}
 	for _, op := range datapath.Diff(want, have) {
 		out.Steps = append(out.Steps, op.String())

@@ -175,7 +175,7 @@ func (c *cli) problemTable(problems []*weftv1.Problem, node bool) string {
 	for _, p := range problems {
 		cause := p.GetCause()
 		if s := p.GetSubject(); s != "" && !strings.Contains(cause, s) {
-			cause = s + ": " + cause
+			cause = strings.Replace(s, "//", "/", 1) + ": " + cause // a key without a namespace
 		}
 		row := []string{c.moment(p.GetSinceUnix()), table.Wrap(cause, c.wrapAt(56)), table.Wrap(p.GetRemedy(), c.wrapAt(56))}
 		if node {

@@ -8,17 +8,20 @@ import (
 )
 
 // PlanBackend makes Plan answer with what every node is told when the backend
-// changes. From the empty backend: when the nodes join.
+// changes. From the empty backend: when the nodes join; to it: when they are
+// deleted.
 func (f *Fabric) PlanBackend(from, to intent.Backend) {
 	f.Plans = nil
 	for i, n := range f.Nodes {
 		plan := &weftv1.NodePlan{
 			Node:   n.GetName(),
-			After:  f.told(to),
 			Report: &weftv1.NodeReport{Addresses: n.GetAddresses(), VtepMac: mac(i).String()},
 		}
 		if from != "" {
 			plan.Before = f.told(from)
+		}
+		if to != "" {
+			plan.After = f.told(to)
 		}
 		f.Plans = append(f.Plans, plan)
 	}
