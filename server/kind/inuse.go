@@ -34,6 +34,7 @@ type LeftOut struct {
 type InUse struct {
 	Node   string
 	Prefix netip.Prefix
+	Joined bool   // else it is a reservation
 	Note   string // such as "41 pods"; may be empty
 }
 
@@ -42,36 +43,59 @@ func (e LeftOut) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s/%s %s: ", ClusterConfig, DefaultName, e.Field)
 	if e.Range.IsValid() {
-		fmt.Fprintf(&b, "%v is too small: it leaves out %s in use\n ", e.Range, leases(len(e.Leases)))
+		fmt.Fprintf(&b, "%v is too small: it leaves out %s in use\n", e.Range, leases(len(e.Leases)))
 	} else {
-		fmt.Fprintf(&b, "has no %s range: that leaves out %s in use\n ", ipam.Family(e.Leases[0].Prefix.Addr().Is4()), leases(len(e.Leases)))
+		fmt.Fprintf(&b, "has no %s range: that leaves out %s in use\n", ipam.Family(e.Leases[0].Prefix.Addr().Is4()), leases(len(e.Leases)))
 	}
-	holding := []netip.Prefix{e.Leases[0].Prefix}
-	if e.Range.IsValid() {
-		holding[0] = e.Range
-	}
-	var nodes []string
-	for i, l := range e.Leases {
-		holding = append(holding, l.Prefix)
-		if i >= maxNamed {
-			continue
+	for i, l := range e.Leases[:min(len(e.Leases), maxNamed)] {
+		if i > 0 {
+			b.WriteString(" ")
 		}
-		fmt.Fprintf(&b, " %s %v", l.Node, l.Prefix)
+		fmt.Fprintf(&b, "  %s %v", l.Node, l.Prefix)
 		if l.Note != "" {
 			fmt.Fprintf(&b, " (%s)", l.Note)
 		}
-		b.WriteString("  ")
-		if !slices.Contains(nodes, l.Node) {
-			nodes = append(nodes, l.Node)
-		}
 	}
 	if more := len(e.Leases) - maxNamed; more > 0 {
-		fmt.Fprintf(&b, " and %d more", more)
-		nodes = append(nodes, "…")
+		fmt.Fprintf(&b, "   and %d more", more)
 	}
-	text := strings.TrimRight(b.String(), " ")
-	return fmt.Sprintf("%s\naccepted: any prefix that holds %v; or free them first: weft delete node %s",
-		text, ipam.Covering(holding), strings.Join(nodes, " "))
+	fmt.Fprintf(&b, "\naccepted: any prefix that holds %v; or free them first: %s", e.holding(), e.remedy())
+	return b.String()
+}
+
+// holding is the smallest prefix that would do.
+func (e LeftOut) holding() netip.Prefix {
+	var all []netip.Prefix
+	if e.Range.IsValid() {
+		all = append(all, e.Range)
+	}
+	for _, l := range e.Leases {
+		all = append(all, l.Prefix)
+	}
+	return ipam.Covering(all)
+}
+
+// remedy is what to type so that nothing is in the way any more.
+func (e LeftOut) remedy() string {
+	var lines []string
+	for _, c := range []struct {
+		command string
+		joined  bool
+	}{{"weft delete node", true}, {"weft delete lease", false}} {
+		var names []string
+		for _, l := range e.Leases {
+			if l.Joined == c.joined && !slices.Contains(names, l.Node) {
+				names = append(names, l.Node)
+			}
+		}
+		if len(names) > maxNamed {
+			names = append(names[:maxNamed], "…")
+		}
+		if len(names) > 0 {
+			lines = append(lines, c.command+" "+strings.Join(names, " "))
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 func leases(n int) string {

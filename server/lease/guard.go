@@ -147,7 +147,7 @@ func (b *book) check(c change, nodes map[string]member) error {
 		errs = append(errs, checkLease(name, after, spec, nodes)...)
 	}
 	if c.hasConfig {
-		if err := checkRanges(after, spec); err != nil {
+		if err := checkRanges(after, spec, nodes); err != nil {
 			return err
 		}
 		errs = append(errs, checkAddresses(b.spec, spec, nodes)...)
@@ -223,7 +223,7 @@ func checkAddresses(before, spec kind.ClusterConfigSpec, nodes map[string]member
 }
 
 // checkRanges refuses ranges that leave out leases.
-func checkRanges(held map[string]holding, spec kind.ClusterConfigSpec) error {
+func checkRanges(held map[string]holding, spec kind.ClusterConfigSpec, nodes map[string]member) error {
 	out := map[string]*kind.LeftOut{}
 	for _, node := range slices.Sorted(maps.Keys(held)) {
 		for _, p := range held[node].prefixes {
@@ -234,7 +234,7 @@ func checkRanges(held map[string]holding, spec kind.ClusterConfigSpec) error {
 			if out[field] == nil {
 				out[field] = &kind.LeftOut{Field: field, Range: r}
 			}
-			out[field].Leases = append(out[field].Leases, kind.InUse{Node: node, Prefix: p})
+			out[field].Leases = append(out[field].Leases, kind.InUse{Node: node, Prefix: p, Joined: nodes[node].joined})
 		}
 	}
 	var errs []error
