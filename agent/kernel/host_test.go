@@ -85,10 +85,18 @@ func TestForeign(t *testing.T) {
 		{"a VXLAN device of our name and another's kind", []string{"ip link add weft-vx type bridge"}, vx, "ip link delete weft-vx", "ip link show weft-vx"},
 		{"a VXLAN device with our VNI", []string{"ip link add other type vxlan id 4096 local 192.0.2.1 dstport 8472 nolearning"}, vx, "VNI 4096 on port 8472", "ip -d link show other"},
 		{"a VXLAN device that holds the port", []string{"ip link add other type vxlan external dstport 8472", "ip link set other up"}, vx, "", "ip -d link show other"},
-		{"a route to a destination of ours", []string{"ip link add weft0 type bridge", "ip link set weft0 up", "ip route add 10.42.2.0/24 dev weft0 proto static"},
-			datapath.Route{Dst: pfx("10.42.2.0/24"), Type: datapath.Blackhole}, "ip route del 10.42.2.0/24 proto static", "ip route"},
-		{"an IPv6 route to a destination of ours", []string{"ip link add weft0 type bridge", "ip link set weft0 up", "ip route add fd42::/64 dev weft0 proto static"},
-			datapath.Route{Dst: pfx("fd42::/64"), Dev: "weft0"}, "ip route del fd42::/64 proto static", "ip -6 route show fd42::/64"},
+		{
+			"a route to a destination of ours",
+			[]string{"ip link add weft0 type bridge", "ip link set weft0 up", "ip route add 10.42.2.0/24 dev weft0 proto static"},
+			datapath.Route{Dst: pfx("10.42.2.0/24"), Type: datapath.Blackhole},
+			"ip route del 10.42.2.0/24 proto static", "ip route",
+		},
+		{
+			"an IPv6 route to a destination of ours",
+			[]string{"ip link add weft0 type bridge", "ip link set weft0 up", "ip route add fd42::/64 dev weft0 proto static"},
+			datapath.Route{Dst: pfx("fd42::/64"), Dev: "weft0"},
+			"ip route del fd42::/64 proto static", "ip -6 route show fd42::/64",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := open(t)

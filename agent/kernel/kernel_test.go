@@ -34,7 +34,8 @@ func open(t testing.TB) *kernel.Kernel {
 	return k
 }
 
-func TestSmoke(t *testing.T) {
+// TestNode is all of a node with one peer, in both families.
+func TestNode(t *testing.T) {
 	k := open(t)
 
 	want, err := datapath.Merge([]datapath.Object{
@@ -61,7 +62,6 @@ func TestSmoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	converge(t, k, want)
-	t.Log(kerneltest.Run(t, "ip -6 route"), kerneltest.Run(t, "ip addr"))
 }
 
 func converge(t testing.TB, k *kernel.Kernel, want datapath.State) {

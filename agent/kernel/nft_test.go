@@ -214,10 +214,13 @@ func TestHandEdits(t *testing.T) {
 		return datapath.Rule{Chain: "c", Index: i, Match: [6]datapath.Match{{Field: datapath.SAddr4, Value: addr}}, Do: [3]datapath.Action{{Verb: datapath.Drop}}}
 	}
 	want := merge(t, []datapath.Object{
-		datapath.Chain{Name: "c"}, rule(1, "10.0.0.1"), rule(5, "10.0.0.5"), rule(9, "10.0.0.9"),
+		datapath.Chain{Name: "c"},
+		rule(1, "10.0.0.1"), rule(5, "10.0.0.5"), rule(9, "10.0.0.9"),
 		datapath.Chain{Name: "base", Type: "filter", Hook: "input", Priority: -10},
-		datapath.Set{Name: "s", Type: "ipv4_addr"}, datapath.Element{Set: "s", Elem: "10.0.0.1"},
-		datapath.Set{Name: "m", Type: "inet_service", Data: "ipv4_addr"}, datapath.Element{Set: "m", Elem: "80", Data: "10.0.0.1"},
+		datapath.Set{Name: "s", Type: "ipv4_addr"},
+		datapath.Element{Set: "s", Elem: "10.0.0.1"},
+		datapath.Set{Name: "m", Type: "inet_service", Data: "ipv4_addr"},
+		datapath.Element{Set: "m", Elem: "80", Data: "10.0.0.1"},
 	})
 	for _, tt := range []struct{ name, edit string }{
 		{"rule added before", "nft insert rule inet weft c ip saddr 10.9.9.9 accept"},

@@ -1,7 +1,10 @@
 package kernel
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -112,4 +115,169 @@ func (s setOf) value(data string) (attrs, error) {
 		return out, nil
 	}
 	return nil, fmt.Errorf("%q is no verdict", data)
+}
+
+// rawElement is one element as the kernel keeps it.
+type rawElement struct {
+	key, keyEnd []byte
+	data        []byte
+	verdict     string
+	end         bool // NFT_SET_ELEM_INTERVAL_END
+}
+
+func (n *nft) observeElements(set setOf, s datapath.State) error {
+	body := inTable()
+	body.text(unix.NFTA_SET_ELEM_LIST_SET, set.object.Name)
+	list, err := n.sock.dump(unix.NFT_MSG_GETSETELEM, body)
+	if err != nil {
+		return fmt.Errorf("kernel: elements of %s: %w", set.object.Name, err)
+	}
+	var raw []rawElement
+	for _, b := range list {
+		if raw, err = parseElements(raw, b); err != nil {
+			return err
+		}
+	}
+	if set.object.Interval && !set.concatRanges() {
+		raw = joinEnds(raw)
+	}
+	for _, e := range raw {
+		o := datapath.Element{Set: set.object.Name, Elem: set.key.text(e.key)}
+		if e.keyEnd != nil {
+			o.Elem = set.key.spanText(e.key, e.keyEnd)
+		}
+		switch {
+		case set.object.Data == verdict:
+			o.Data = e.verdict
+		case set.data != nil:
+			o.Data = set.data.text(e.data)
+		}
+		s[o.Key()] = o
+	}
+	return nil
+}
+
+// joinEnds makes one of the two elements that an interval has. An end stands
+// after the last value; an interval without one reaches to the last value there
+// is.
+func joinEnds(raw []rawElement) []rawElement {
+	slices.SortStableFunc(raw, func(a, b rawElement) int {
+		if c := bytes.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		if a.end == b.end {
+			return 0
+		}
+		if a.end {
+			return -1 // where one ends, the next begins
+		}
+		return 1
+	})
+	var out []rawElement
+	for i, e := range raw {
+		if e.end {
+			continue
+		}
+		e.keyEnd = bytes.Repeat([]byte{0xff}, len(e.key))
+		if i+1 < len(raw) && raw[i+1].end {
+			e.keyEnd = plus(raw[i+1].key, -1)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// plus adds 1 or -1 to a number in network byte order. Beyond the last value it
+// is nil.
+func plus(b []byte, d int) []byte {
+	out := bytes.Clone(b)
+	for i := len(out) - 1; i >= 0; i-- {
+		v := int(out[i]) + d
+		out[i] = byte(v)
+		if v >= 0 && v <= 0xff {
+			return out
+		}
+	}
+	return nil
+}
+
+func parseElements(out []rawElement, b []byte) ([]rawElement, error) {
+	var bad error
+	err := each(b, func(typ uint16, v []byte) {
+		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			return
+		}
+		bad = each(v, func(_ uint16, v []byte) {
+			e, err := parseElement(v)
+			if err != nil {
+				bad = err
+			}
+			out = append(out, e)
+		})
+	})
+	if err == nil {
+		err = bad
+	}
+	return out, err
+}
+
+func parseElement(b []byte) (rawElement, error) {
+	var e rawElement
+	err := each(b, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.NFTA_SET_ELEM_KEY:
+			e.key, _ = parseData(v)
+		case elemKeyEnd:
+			e.keyEnd, _ = parseData(v)
+		case unix.NFTA_SET_ELEM_DATA:
+			e.data, e.verdict = parseData(v)
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.end = u32(v)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		}
+	})
+	return e, err
+}
+
+// parseData reads NFTA_DATA_VALUE or NFTA_DATA_VERDICT.
+func parseData(b []byte) (value []byte, verdict string) {
+	_ = each(b, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.NFTA_DATA_VALUE:
+			value = v
+		case unix.NFTA_DATA_VERDICT:
+			var code int32
+			chain := ""
+			_ = each(v, func(typ uint16, v []byte) {
+				switch typ {
+				case unix.NFTA_VERDICT_CODE:
+					code = int32(u32(v))
+				case unix.NFTA_VERDICT_CHAIN:
+					chain = text(v)
+				}
+			})
+			verdict = strings.TrimSpace(verdictName(code) + " " + chain)
+		}
+	})
+	return value, verdict
+}
+
+// verdicts are the codes of include/uapi/linux/netfilter{,/nf_tables}.h.
+var verdicts = []struct {
+	name string
+	code int32
+}{
+	{"drop", 0},
+	{"accept", 1},
+	{"jump", unix.NFT_JUMP},
+	{"goto", unix.NFT_GOTO},
+	{"return", unix.NFT_RETURN},
+}
+
+func verdictName(code int32) string {
+	for _, v := range verdicts {
+		if v.code == code {
+			return v.name
+		}
+	}
+	return fmt.Sprintf("verdict %d", code)
 }

@@ -135,8 +135,14 @@ func TestKeysRoundTrip(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ typ, key string }{
-		{"ipv4_addr", "fd42::1"}, {"ipv4_addr", "10.0.0.1/24"}, {"ipv4_addr", "10.0.0.1 . 80"}, {"inet_service", "65536"},
-		{"inet_proto", "quic"}, {"ifname", "a-name-that-is-too-long"}, {"ether_addr", "02:57"}, {"mark", "x"},
+		{"ipv4_addr", "fd42::1"},
+		{"ipv4_addr", "10.0.0.1/24"},
+		{"ipv4_addr", "10.0.0.1 . 80"},
+		{"inet_service", "65536"},
+		{"inet_proto", "quic"},
+		{"ifname", "a-name-that-is-too-long"},
+		{"ether_addr", "02:57"},
+		{"mark", "x"},
 	} {
 		k, err := parseKey(tt.typ)
 		if err != nil {

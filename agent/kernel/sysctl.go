@@ -42,7 +42,10 @@ func (k *Kernel) observeSysctls(d *devices, s datapath.State) error {
 	return inside(k.ns, func() error {
 		for _, p := range slices.Sorted(maps.Keys(paths)) {
 			b, err := os.ReadFile(procSys + p)
-			if errors.Is(err, fs.ErrNotExist) {
+			if errors.Is(err, fs.ErrNotExist) { // it went with its device
+				k.mu.Lock()
+				delete(k.sysctls, p)
+				k.mu.Unlock()
 				continue
 			}
 			if err != nil {

@@ -38,7 +38,9 @@ func TestWatch(t *testing.T) {
 		datapath.Neigh{Dev: datapath.VXLANLink4, IP: addr("10.42.9.0"), MAC: datapath.MAC{2, 0, 0, 0, 0, 9}},
 		datapath.Route{Dst: pfx("10.42.9.0/24"), Via: addr("10.42.9.0"), Dev: datapath.VXLANLink4, OnLink: true, Src: addr("10.42.1.0")},
 		datapath.Sysctl{Path: "net/ipv4/conf/weft0/rp_filter", Value: "2"},
-		datapath.Chain{Name: "c"}, datapath.Set{Name: "s", Type: "ipv4_addr"}, datapath.Element{Set: "s", Elem: "10.0.0.1"},
+		datapath.Chain{Name: "c"},
+		datapath.Set{Name: "s", Type: "ipv4_addr"},
+		datapath.Element{Set: "s", Elem: "10.0.0.1"},
 		datapath.Rule{Chain: "c", Index: 1, Do: [3]datapath.Action{{Verb: datapath.Accept}}},
 	})
 	converge(t, k, want)

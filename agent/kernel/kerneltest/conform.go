@@ -123,7 +123,8 @@ var accepted = []struct {
 	{"OK a prefix twice, by metric", []datapath.Op{
 		{New: with(route4, func(r *datapath.Route) { r.Metric = 8700 })},
 		{New: with(route6, func(r *datapath.Route) { r.Metric = 8700 })},
-		{Old: route4}, {Old: route6},
+		{Old: route4},
+		{Old: route6},
 	}},
 	{"OK route replaced without an old one", []datapath.Op{{New: with(route4, func(r *datapath.Route) { r.MTU = 1300 })}, {New: with(route6, func(r *datapath.Route) { r.MTU = 1300 })}}},
 	{"OK a VTEP's address changes", []datapath.Op{{Old: entry, New: with(entry, func(f *datapath.FDB) { f.Dst = ip("192.0.2.7") })}}},
