@@ -51,7 +51,9 @@ func conflist(socket string) ([]byte, error) {
 		Name        string   `json:"name"`
 		Plugins     []plugin `json:"plugins"`
 	}{
-		"1.0.0", []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"}, "weft",
+		"1.0.0",
+		[]string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"},
+		"weft",
 		[]plugin{{pluginName, socket, map[string]bool{"portMappings": true, "bandwidth": true, "ips": true, "mac": true, "dns": true}}},
 	}
 	b, err := json.MarshalIndent(list, "", "  ")

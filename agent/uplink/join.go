@@ -103,8 +103,10 @@ func (u *Uplink) join(t join.Token) func(context.Context, weftv1.JoinClient, []b
 		case codes.OK:
 			return signed{r.GetCertificate(), r.GetRoots()}, nil
 		case codes.AlreadyExists:
-			return signed{}, refusedError{"join", status.Convert(err).Message(),
-				"if this machine was reinstalled, give it a token from: weft token create --node " + u.cfg.Node + " --replace; if the name is another machine's, choose one with --node-name"}
+			return signed{}, refusedError{
+				"join", status.Convert(err).Message(),
+				"if this machine was reinstalled, give it a token from: weft token create --node " + u.cfg.Node + " --replace; if the name is another machine's, choose one with --node-name",
+			}
 		case codes.PermissionDenied, codes.InvalidArgument, codes.Unauthenticated, codes.FailedPrecondition:
 			return signed{}, refusedError{"join", status.Convert(err).Message(), "get a token from: weft token create"}
 		}
@@ -118,8 +120,10 @@ func (u *Uplink) renew(ctx context.Context, c weftv1.JoinClient, csr []byte) (si
 	case codes.OK:
 		return signed{r.GetCertificate(), r.GetRoots()}, nil
 	case codes.PermissionDenied, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Unauthenticated:
-		return signed{}, refusedError{"renewal of the certificate", status.Convert(err).Message(),
-			"if the node was deleted on purpose: weft-agent cleanup; if not, remove " + u.dir.Path(certName) + " and start with a token from: weft token create --node " + u.cfg.Node + " --replace"}
+		return signed{}, refusedError{
+			"renewal of the certificate", status.Convert(err).Message(),
+			"if the node was deleted on purpose: weft-agent cleanup; if not, remove " + u.dir.Path(certName) + " and start with a token from: weft token create --node " + u.cfg.Node + " --replace",
+		}
 	}
 	return signed{}, fmt.Errorf("uplink: renew the certificate: %w", err)
 }

@@ -486,3 +486,34 @@ func TestParseServer(t *testing.T) {
 		}
 	}
 }
+
+// A disk that refuses costs the next start its memory, not this one its intent.
+func TestDiskRefuses(t *testing.T) {
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
+		if err := os.MkdirAll(n.dir.Path(intentName), 0o700); err != nil { // a folder in the file's place
+			t.Fatal(err)
+		}
+		stop := n.start(ctx, t)
+		s := <-f.Streams
+		go s.Beat(ctx)
+		s.Tell(t, "e1", 7, "n1", "n2")
+		<-n.changed
+		synctest.Wait()
+		if got := peersOf(n); got != "n1 n2" {
+			t.Errorf("peers %q", got)
+		}
+		if ps := n.Problems(); len(ps) != 1 || !strings.Contains(ps[0].Cause, "could not be written") {
+			t.Errorf("problems %v", ps)
+		}
+		if err := os.Remove(n.dir.Path(intentName)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * diskRetry)
+		synctest.Wait()
+		if b, err := n.dir.Read(intentName); err != nil || len(n.Problems()) != 0 {
+			t.Errorf("after the disk was mended: %d bytes, %v, problems %v", len(b), err, n.Problems())
+		}
+		stop()
+	})
+}
