@@ -1,15 +1,12 @@
 package pod
 
 import (
-	"context"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/weft-net/weft/ipam"
-	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
 )
@@ -211,45 +208,6 @@ func (k *Keeper) restsSince(r Record, since time.Time) {
 	}
 }
 
-// pick chooses a pod's addresses: those asked for by name, and one of every other
-// family of the lease. The caller holds mu.
-func (k *Keeper) pick(n Node, want []netip.Addr) ([]netip.Addr, error) {
-	pool := ipam.Pool{Prefixes: n.Lease}
-	var out []netip.Addr
-	for _, a := range want {
-		if err := pool.Check(a, k.taken); err != nil {
-			code := cniwire.CodeConfig
-			if k.taken(a) {
-				code = cniwire.CodeTryAgain
-			}
-			return nil, cniwire.Errorf(code, "pod: address %v: %v", a, err)
-		}
-	}
-	for _, is4 := range pool.Families() {
-		if i := slices.IndexFunc(want, func(a netip.Addr) bool { return a.Is4() == is4 }); i >= 0 {
-			out = append(out, want[i])
-			continue
-		}
-		a, err := pool.Pick(ipam.Request{
-			Is4: is4, After: k.last[is4], Now: k.Now(), Used: k.taken,
-			Freed: func(a netip.Addr) time.Time { return k.freed[a] },
-		})
-		if err != nil {
-			return nil, cniwire.Errorf(cniwire.CodeTryAgain, "pod: no address: %v", err)
-		}
-		k.last[is4] = a
-		out = append(out, a)
-	}
-	return out, nil
-}
-
-// taken tells whether an address may be a pod's. The caller holds mu.
-func (k *Keeper) taken(a netip.Addr) bool {
-	_, held := k.used[a]
-	_, doubted := k.doubt[a]
-	return held || doubted
-}
-
 // entry returns an attachment's state, nil if there is none.
 func (k *Keeper) entry(id ID) *entry {
 	k.mu.Lock()
@@ -267,53 +225,4 @@ func (k *Keeper) all() []entry {
 	}
 	slices.SortFunc(out, func(a, b entry) int { return order(a.Record, b.Record) })
 	return out
-}
-
-// turns lets one verb at a time work on an attachment.
-type turns struct {
-	mu   sync.Mutex
-	busy map[ID]chan struct{}
-}
-
-// try takes the attachment if no verb works on it; else it returns nil.
-func (t *turns) try(id ID) func() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, busy := t.busy[id]; busy {
-		return nil
-	}
-	return t.grab(id)
-}
-
-// grab marks the attachment as busy. The caller holds mu.
-func (t *turns) grab(id ID) func() {
-	if t.busy == nil {
-		t.busy = map[ID]chan struct{}{}
-	}
-	done := make(chan struct{})
-	t.busy[id] = done
-	return func() {
-		t.mu.Lock()
-		delete(t.busy, id)
-		t.mu.Unlock()
-		close(done)
-	}
-}
-
-// take waits for the attachment and returns what gives it back.
-func (t *turns) take(ctx context.Context, id ID) (func(), error) {
-	for {
-		t.mu.Lock()
-		wait, busy := t.busy[id]
-		if !busy {
-			defer t.mu.Unlock()
-			return t.grab(id), nil
-		}
-		t.mu.Unlock()
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, cniwire.Errorf(cniwire.CodeTryAgain, "pod: another command for %v still runs", id)
-		}
-	}
 }

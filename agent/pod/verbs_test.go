@@ -33,16 +33,26 @@ func TestAdd(t *testing.T) {
 		{name: "OK keys of runtimes", config: conf(`"capabilities":{"ips":true},"cni.dev/x":1,"ipam":{}`), want: "OK 10.42.1.1 fd42:42:0:1::1"},
 		{name: "OK address asked for", config: conf(`"runtimeConfig":{"ips":["10.42.1.5/24"]}`), want: "OK 10.42.1.5 fd42:42:0:1::1"},
 		{name: "OK address in args.cni", config: conf(`"args":{"cni":{"ips":["fd42:42:0:1::77"]}}`), want: "OK 10.42.1.1 fd42:42:0:1::77"},
-		{name: "bad own namespace", config: plainConfig, want: "8 pod: CNI_NETNS /own is the node's own namespace; a pod needs one of its own",
-			change: func(_ *world, r *cniwire.Request) { r.NetNS = "/own" }},
-		{name: "bad no namespace", config: plainConfig, want: "8 pod: CNI_NETNS: /ns/none: file does not exist",
-			change: func(_ *world, r *cniwire.Request) { r.NetNS = "/ns/none" }},
-		{name: "bad container id", config: plainConfig, want: `4 pod: CNI_CONTAINERID "../x": letters, digits, _ . -, beginning with a letter or a digit`,
-			change: func(_ *world, r *cniwire.Request) { r.ContainerID = "../x" }},
-		{name: "bad ifname", config: plainConfig, want: `4 pod: CNI_IFNAME "a/b" is not a name for a device: 1 to 15 bytes without / : and spaces`,
-			change: func(_ *world, r *cniwire.Request) { r.IfName = "a/b" }},
-		{name: "bad args", config: plainConfig, want: "4 pod: CNI_ARGS: unknown keys [COLOR]; remove them or add IgnoreUnknown=1",
-			change: func(_ *world, r *cniwire.Request) { r.Args = "COLOR=red" }},
+		{
+			name: "bad own namespace", config: plainConfig, want: "8 pod: CNI_NETNS /own is the node's own namespace; a pod needs one of its own",
+			change: func(_ *world, r *cniwire.Request) { r.NetNS = "/own" },
+		},
+		{
+			name: "bad no namespace", config: plainConfig, want: "8 pod: CNI_NETNS: /ns/none: file does not exist",
+			change: func(_ *world, r *cniwire.Request) { r.NetNS = "/ns/none" },
+		},
+		{
+			name: "bad container id", config: plainConfig, want: `4 pod: CNI_CONTAINERID "../x": letters, digits, _ . -, beginning with a letter or a digit`,
+			change: func(_ *world, r *cniwire.Request) { r.ContainerID = "../x" },
+		},
+		{
+			name: "bad ifname", config: plainConfig, want: `4 pod: CNI_IFNAME "a/b" is not a name for a device: 1 to 15 bytes without / : and spaces`,
+			change: func(_ *world, r *cniwire.Request) { r.IfName = "a/b" },
+		},
+		{
+			name: "bad args", config: plainConfig, want: "4 pod: CNI_ARGS: unknown keys [COLOR]; remove them or add IgnoreUnknown=1",
+			change: func(_ *world, r *cniwire.Request) { r.Args = "COLOR=red" },
+		},
 		{name: "bad JSON", config: `{`, want: "6 pod: CNI configuration: unexpected end of JSON input"},
 		{name: "bad version", config: `{"cniVersion":"0.2.0","name":"weft"}`, want: `1 pod: cniVersion "0.2.0"; accepted: 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0`},
 		{name: "bad key", config: conf(`"mtu":9000`), want: `2 pod: CNI configuration: unknown key "mtu" with value 9000; weft's own key is "socket", all else is in ClusterConfig`},
@@ -55,12 +65,18 @@ func TestAdd(t *testing.T) {
 		{name: "bad port", config: conf(`"runtimeConfig":{"portMappings":[{"hostPort":70000,"containerPort":1}]}`), want: "7 pod: portMappings: port 70000; accepted: 1 to 65535"},
 		{name: "bad prevResult", config: conf(`"prevResult":{"cniVersion":"1.1.0","interfaces":[null]}`), want: "6 pod: prevResult: null in a list"},
 		{name: "bad chain", config: conf(`"prevResult":{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","sandbox":"/ns/a"}]}`), want: "7 pod: an earlier plugin has made eth0; weft-cni makes the pod's interface: put it first in the chain"},
-		{name: "bad taken", config: plainConfig, want: "4 pod: attach shop/a (container a): …",
-			change: func(w *world, _ *cniwire.Request) { w.attachErr = kernel.ErrTaken }},
-		{name: "bad kernel", config: plainConfig, want: "11 pod: attach shop/a (container a) (wf49075c1f237): broken",
-			change: func(w *world, _ *cniwire.Request) { w.attachErr = errors.New("broken") }},
-		{name: "bad loop", config: plainConfig, want: "11 pod: program the host's end of shop/a (container a) (wf49075c1f237): broken",
-			change: func(w *world, _ *cniwire.Request) { w.syncErr = errors.New("broken") }},
+		{
+			name: "bad taken", config: plainConfig, want: "4 pod: attach shop/a (container a): …",
+			change: func(w *world, _ *cniwire.Request) { w.attachErr = kernel.ErrTaken },
+		},
+		{
+			name: "bad kernel", config: plainConfig, want: "11 pod: attach shop/a (container a) (wf49075c1f237): broken",
+			change: func(w *world, _ *cniwire.Request) { w.attachErr = errors.New("broken") },
+		},
+		{
+			name: "bad loop", config: plainConfig, want: "11 pod: program the host's end of shop/a (container a) (wf49075c1f237): broken",
+			change: func(w *world, _ *cniwire.Request) { w.syncErr = errors.New("broken") },
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld()

@@ -174,8 +174,11 @@ func TestHostPort(t *testing.T) {
 	n.add("web", ports)
 	n.greet("web", ":80", "hello")
 	for _, c := range []struct{ from, to string }{
-		{"client", "192.0.2.1:8080"}, {"client", "[2001:db8::1]:8080"},
-		{"node", "192.0.2.1:8080"}, {"node", "127.0.0.1:8080"}, {"web", "192.0.2.1:8080"},
+		{"client", "192.0.2.1:8080"},
+		{"client", "[2001:db8::1]:8080"},
+		{"node", "192.0.2.1:8080"},
+		{"node", "127.0.0.1:8080"},
+		{"web", "192.0.2.1:8080"},
 	} {
 		if got, err := n.read(c.from, c.to); got != "hello" || err != nil {
 			t.Errorf("%s -> %s: %q, %v", c.from, c.to, got, err)
