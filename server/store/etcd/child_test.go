@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
@@ -34,6 +36,7 @@ func serveChild() {
 	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
 	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	config.InitialCluster = config.InitialClusterFromName(config.Name)
+	config.BcryptCost = 4 // the least: this is about users, not about time
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	if client.Scheme == "https" {
 		config.ClientTLSInfo.TrustedCAFile = filepath.Join(parts[2], "ca.crt")
@@ -100,23 +103,33 @@ func debian(t *testing.T) (endpoint string) {
 	}
 	dir := t.TempDir()
 	endpoint = "http://" + freePort(t)
-	cmd := exec.Command(path, "--data-dir", filepath.Join(dir, "data"), "--log-outputs", "stderr", "--logger", "zap",
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // ends the process also if it says nothing
+	cmd := exec.CommandContext(ctx, path, "--data-dir", filepath.Join(dir, "data"), "--log-outputs", "stderr", "--logger", "zap",
 		"--listen-client-urls", endpoint, "--advertise-client-urls", endpoint,
 		"--listen-peer-urls", "http://127.0.0.1:0",
 		"--initial-advertise-peer-urls", "http://localhost:1", "--initial-cluster", "default=http://localhost:1")
-	var log strings.Builder
-	cmd.Stderr = &log
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
+		cancel()
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		cancel()
 		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
 	})
-	return endpoint
+	var said []string
+	for lines := bufio.NewScanner(log); lines.Scan(); said = append(said, lines.Text()) {
+		if strings.Contains(lines.Text(), "serving client traffic") {
+			go func() { _, _ = io.Copy(io.Discard, log) }() // ends with the process
+			return endpoint
+		}
+	}
+	t.Fatalf("etcd gave up:\n%s", strings.Join(said, "\n"))
+	return ""
 }
 
 // freePort is one that was free a moment ago.

@@ -25,24 +25,19 @@ func Dial(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.probe(ctx, config.TLS); err != nil {
+		return nil, err
+	}
 	client, err := clientv3.New(config) // asks for a token, if there is a user
 	if err != nil {
-		return nil, c.failed(ctx, config.TLS, fmt.Errorf("etcd: %s: %w", strings.Join(c.Endpoints, ", "), err))
+		return nil, fmt.Errorf("etcd: %s: %w%s", strings.Join(c.Endpoints, ", "), err, hint(err))
 	}
 	s := &Store{config: c, client: client}
 	if _, err := s.Get(ctx, store.Fabric+"epoch"); err != nil && !errors.Is(err, store.ErrNotFound) {
 		_ = s.Close()
-		return nil, c.failed(ctx, config.TLS, err)
+		return nil, fmt.Errorf("%w%s", err, hint(err))
 	}
 	return s, nil
-}
-
-// failed says what to do about the failure of a first connection.
-func (c Config) failed(ctx context.Context, config *tls.Config, err error) error {
-	if why := c.probe(ctx, config); why != nil {
-		return fmt.Errorf("%w: %w", err, why)
-	}
-	return fmt.Errorf("%w%s", err, hint(err))
 }
 
 func (c Config) dialSettings(ctx context.Context) (clientv3.Config, error) {

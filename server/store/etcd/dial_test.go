@@ -50,6 +50,17 @@ func TestDebianConforms(t *testing.T) {
 	})
 }
 
+// One endpoint of several that does not answer is no reason not to start.
+func TestDialWithOneEndpointAway(t *testing.T) {
+	dir := t.TempDir()
+	endpoint := "unix://" + filepath.Join(dir, "c.sock")
+	child(t, dir, endpoint, "")
+	s := dialed(t, Config{Endpoints: []string{"unix://" + filepath.Join(dir, "none.sock"), endpoint}})
+	if _, err := s.Commit(t.Context(), store.Txn{Then: []store.Write{{Key: "/a", Value: []byte("1")}}}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTLSAndUserConform(t *testing.T) {
 	pki := newPKI(t)
 	address := freePort(t)
@@ -137,7 +148,6 @@ func refusals(t *testing.T, good Config) {
 	}
 	for _, c := range cases {
 		config := good
-		config.Timeout = 2 * time.Second
 		c.edit(&config)
 		s, err := Dial(t.Context(), config)
 		if err == nil {

@@ -6,22 +6,37 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/weft-net/weft/proto/note"
 )
 
 // probeTimeout is for one endpoint.
 const probeTimeout = 2 * time.Second
 
-// probe says why a first connection failed. etcd's client knows, but answers only
-// that the deadline is exceeded. It returns nil if every endpoint takes
-// connections.
+// probe connects to every endpoint before etcd's client does, which knows why it
+// cannot but answers only that a deadline is exceeded. It fails if none is good.
 func (c Config) probe(ctx context.Context, config *tls.Config) error {
-	var errs []error
-	for _, e := range c.Endpoints {
-		if err := probeOne(ctx, e, config); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w%s", e, err, hint(err)))
+	errs := make([]error, len(c.Endpoints))
+	var wg sync.WaitGroup
+	for i, e := range c.Endpoints {
+		wg.Go(func() {
+			if err := probeOne(ctx, e, config); err != nil {
+				errs[i] = fmt.Errorf("etcd: %s: %w%s", e, err, hint(err))
+			}
+		})
+	}
+	wg.Wait()
+	if slices.Contains(errs, nil) {
+		for _, err := range errs {
+			if err != nil {
+				c.Log.Warn("endpoint not usable", note.Err, err)
+			}
 		}
+		return nil
 	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,81 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/server/store"
+	"github.com/weft-net/weft/server/store/storetest"
+)
+
+func TestTokenSpecs(t *testing.T) {
+	a := mustOpen(t, storetest.New(), t.TempDir())
+	many := make([]string, maxTokenNodes+1)
+	for i := range many {
+		many[i] = fmt.Sprintf("n%d", i)
+	}
+	cases := []struct {
+		name string
+		spec TokenSpec
+		want string
+	}{
+		{"OK: all defaults", TokenSpec{}, ""},
+		{"OK: everything", TokenSpec{TTL: time.Hour, Uses: 3, Nodes: []string{"n1"}, Labels: map[string]string{"weft/site": "fra"}, Description: "d", Replace: true}, ""},
+		{"bad: replaces anybody", TokenSpec{Replace: true}, "weft token create --node NAME --replace"},
+		{"bad: node name", TokenSpec{Nodes: []string{"n_1"}}, "n_1"},
+		{"bad: too many nodes", TokenSpec{Nodes: many}, "at most 1000"},
+		{"bad: label", TokenSpec{Labels: map[string]string{"a b": "c"}}, "a b"},
+		{"bad: description", TokenSpec{Description: strings.Repeat("x", maxDescription+1)}, "at most 256"},
+	}
+	for _, c := range cases {
+		_, _, err := a.CreateToken(t.Context(), c.spec)
+		if (err == nil) != (c.want == "") || !strings.Contains(fmt.Sprint(err), c.want) {
+			t.Errorf("%s: want %q, got %v", c.name, c.want, err)
+		}
+	}
+}
+
+func TestTokenLives(t *testing.T) {
+	a := mustOpen(t, storetest.New(), t.TempDir())
+	for ttl, want := range map[time.Duration]time.Duration{0: 24 * time.Hour, time.Hour: time.Hour, -1: 0} {
+		_, made, err := a.CreateToken(t.Context(), TokenSpec{TTL: ttl})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life := time.Duration(made.ExpiresUnix-made.CreatedUnix) * time.Second; want == 0 && made.ExpiresUnix != 0 || want != 0 && life != want {
+			t.Errorf("TTL %v: lives %v", ttl, life)
+		}
+	}
+}
+
+func TestRevokeToken(t *testing.T) {
+	a := mustOpen(t, storetest.New(), t.TempDir())
+	made, _, err := a.CreateToken(t.Context(), TokenSpec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.RevokeToken(t.Context(), made.ID); err != nil {
+		t.Error(err)
+	}
+	if err := a.RevokeToken(t.Context(), made.ID); !errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), "weft token list") {
+		t.Errorf("again: %v", err)
+	}
+	if list, err := a.Tokens(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("what is left: %v, %v", list, err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"schema":1,"name":"n1","key":{"sha256":"00","endsUnix":1}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e := store.Entry{Key: "k", Value: b}
+		if n, err := decode[Node](e); err == nil && n.Schema != schema {
+			t.Errorf("accepted %+v", n)
+		}
+		_, _ = decode[token](e)
+		_, _ = decode[operator](e)
+	})
+}
