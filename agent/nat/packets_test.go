@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv("WEFT_T_SERVE") != "":
 		serve(os.Getenv("WEFT_T_SERVE"))
 	case os.Getenv("WEFT_T_DIAL") != "":
-		dial(os.Getenv("WEFT_T_DIAL"), os.Getenv("WEFT_T_FROM"))
+		dial(os.Getenv("WEFT_T_DIAL"), os.Getenv("WEFT_T_FROM"), os.Getenv("WEFT_T_WAIT"))
 	default:
 		os.Exit(m.Run())
 	}
@@ -58,14 +58,19 @@ func serve(addr string) {
 }
 
 // dial prints what the server says, or that there was no answer.
-func dial(addr, from string) {
-	d := net.Dialer{Timeout: 700 * time.Millisecond}
+func dial(addr, from, wait string) {
+	patience, err := time.ParseDuration(wait)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	d := net.Dialer{Timeout: patience}
 	if from != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
 	c, err := d.Dial("tcp", addr)
 	if err != nil {
-		fmt.Print("no answer")
+		fmt.Print(silence)
 		os.Exit(0)
 	}
 	_, _ = io.Copy(os.Stdout, c)
@@ -113,10 +118,19 @@ func (p places) serve(t *testing.T, place, addr string) {
 	}
 }
 
-func (p places) dial(t *testing.T, place, addr, from string) string {
+const silence = "no answer"
+
+// dial returns what the server saw. Where silence is expected it is awaited for
+// a moment only, else longer than a slow machine needs.
+func (p places) dial(t *testing.T, place, addr, from, expect string) string {
 	t.Helper()
+	wait := 10 * time.Second
+	if expect == silence {
+		wait = 500 * time.Millisecond
+	}
 	cmd := p.command(place, os.Args[0])
-	cmd.Env = append(os.Environ(), "WEFT_T_DIAL="+addr, "WEFT_T_FROM="+from)
+	// A race detector sleeps for a second when its program ends.
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "WEFT_T_DIAL="+addr, "WEFT_T_FROM="+from, "WEFT_T_WAIT="+wait.String())
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("dial in %s: %v", place, err)
@@ -231,12 +245,12 @@ func TestPackets(t *testing.T) {
 		{"hostPort from outside", "out", "192.0.2.1:8080", "", "192.0.2.2"},
 		{"hostPort from outside, IPv6", "out", "[2001:db8::1]:8080", "", "2001:db8::2"},
 		{"hostPort on a named address", "out", "192.0.2.1:8081", "", "192.0.2.2"},
-		{"no hostPort", "out", "192.0.2.1:8082", "", "no answer"},
+		{"no hostPort", "out", "192.0.2.1:8082", "", silence},
 		{"hostPort from the node", "node", "192.0.2.1:8080", "", "192.0.2.1"},
 		{"hostPort from the node, IPv6", "node", "[2001:db8::1]:8080", "", "2001:db8::1"},
 		{"hostPort on the fabric address", "node", "10.42.1.0:8080", "", "10.42.1.0"},
 		{"hostPort on loopback, with the node's address", "node", "127.0.0.1:8080", "", "10.42.1.0"},
-		{"hostPort on a named address is not on loopback", "node", "127.0.0.1:8081", "", "no answer"},
+		{"hostPort on a named address is not on loopback", "node", "127.0.0.1:8081", "", silence},
 		{"hostPort from another pod keeps its address", "other", "192.0.2.1:8080", "", "10.42.1.6"},
 		{"hostPort from another pod, IPv6", "other", "[2001:db8::1]:8080", "", "fd42:42:0:1::6"},
 		{"hostPort from the pod itself", "web", "192.0.2.1:8080", "10.42.1.5", "10.42.1.0"},
@@ -244,10 +258,10 @@ func TestPackets(t *testing.T) {
 		{"pod to pod", "other", "10.42.1.5:80", "", "10.42.1.6"},
 		{"pod to the world", "other", "192.0.2.2:90", "", "192.0.2.1"},
 		{"pod to the world, IPv6", "other", "[2001:db8::2]:90", "", "2001:db8::1"},
-		{"spoofed source", "web", "192.0.2.2:90", "10.42.1.99", "no answer"},
-		{"spoofed source, IPv6", "web", "[2001:db8::2]:90", "fd42:42:0:1::99", "no answer"},
+		{"spoofed source", "web", "192.0.2.2:90", "10.42.1.99", silence},
+		{"spoofed source, IPv6", "web", "[2001:db8::2]:90", "fd42:42:0:1::99", silence},
 	} {
-		if sees := p.dial(t, c.place, c.addr, c.from); sees != c.sees {
+		if sees := p.dial(t, c.place, c.addr, c.from, c.sees); sees != c.sees {
 			t.Errorf("%s: %s dials %s: the server sees %q, want %q", c.what, c.place, c.addr, sees, c.sees)
 		}
 	}
@@ -265,11 +279,11 @@ func (p places) loopbackIsTheNodes(t *testing.T) {
 	} {
 		p.run(t, "web", line)
 	}
-	if sees := p.dial(t, "web", "127.0.0.1:70", "10.42.1.5"); sees != "no answer" {
+	if sees := p.dial(t, "web", "127.0.0.1:70", "10.42.1.5", silence); sees != silence {
 		t.Errorf("a pod reached the node's loopback and was seen as %q", sees)
 	}
 	p.run(t, "node", "nft flush chain inet weft antispoof")
-	if sees := p.dial(t, "web", "127.0.0.1:70", "10.42.1.5"); sees != "10.42.1.5" {
+	if sees := p.dial(t, "web", "127.0.0.1:70", "10.42.1.5", "10.42.1.5"); sees != "10.42.1.5" {
 		t.Errorf("without the rule a pod is to reach the node's loopback, or this proves nothing: %q", sees)
 	}
 }
@@ -287,15 +301,15 @@ func TestGuard(t *testing.T) {
 		Lease:   []netip.Prefix{pfx("10.42.1.0/24")},
 	}
 	install(t, n)
-	if sees := p.dial(t, "other", "192.0.2.2:90", "198.51.100.2"); sees != "198.51.100.2" {
+	if sees := p.dial(t, "other", "192.0.2.2:90", "198.51.100.2", "198.51.100.2"); sees != "198.51.100.2" {
 		t.Errorf("without the guard %q", sees)
 	}
 	n.Guard = []bool{true, false}
 	install(t, n)
-	if sees := p.dial(t, "other", "192.0.2.2:90", "198.51.100.2"); sees != "no answer" {
+	if sees := p.dial(t, "other", "192.0.2.2:90", "198.51.100.2", silence); sees != silence {
 		t.Errorf("with the guard %q", sees)
 	}
-	if sees := p.dial(t, "other", "192.0.2.2:90", "10.42.1.6"); sees != "192.0.2.1" {
+	if sees := p.dial(t, "other", "192.0.2.2:90", "10.42.1.6", "192.0.2.1"); sees != "192.0.2.1" {
 		t.Errorf("a pod with the guard %q", sees)
 	}
 }
