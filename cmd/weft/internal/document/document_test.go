@@ -35,7 +35,7 @@ func TestRead(t *testing.T) {
 		{"bad: key is a mapping", head + "spec: {{a: b}: c}", `f:4: spec: a key that is no text`},
 		{"bad: alias to itself", head + "spec: &x\n  a: *x", `deeper than 64 levels`},
 		{"bad: deep", head + "spec: {a: " + strings.Repeat("[", 70) + strings.Repeat("]", 70) + "}", "deeper than 64 levels"},
-		{"bad: laughs", head + "spec:\n" + laughs(), "more than 1000000 values in one file; split it"},
+		{"bad: laughs", head + "spec:\n" + laughs(), "more than 500000 values in one file; split it"},
 		{"bad: revision", "apiVersion: weft/v1\nkind: Lease\nmetadata: {name: n1, revision: x}", "f:3: metadata.revision: not a whole number"},
 		{"bad: List in a List", "apiVersion: v1\nkind: List\nitems:\n- kind: List", "f:4: items[0]: a List in a List"},
 		{"bad: List of text", "apiVersion: v1\nkind: List\nitems: [a]", "f:3: document 1 items[0] is text; an object has apiVersion, kind, metadata and spec"},

@@ -17,7 +17,7 @@ import (
 const (
 	MaxBytes     = 16 << 20
 	MaxDocuments = 10_000
-	maxNodes     = 1_000_000 // of a file's trees, aliases counted where they are used
+	maxNodes     = 500_000 // of a file's trees, aliases counted where they are used
 	maxDepth     = 64
 )
 

@@ -1,7 +1,6 @@
 package document
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"unicode/utf8"
@@ -30,7 +29,7 @@ func (r *reader) value(n *yaml.Node, path string, depth int) (any, error) {
 	case yaml.SequenceNode:
 		list := make([]any, 0, len(n.Content))
 		for i, item := range n.Content {
-			v, err := r.value(item, fmt.Sprintf("%s[%d]", path, i), depth+1)
+			v, err := r.value(item, path+"["+strconv.Itoa(i)+"]", depth+1)
 			if err != nil {
 				return nil, err
 			}
