@@ -31,12 +31,12 @@ type Dir struct {
 // another process holds is an error that names the process.
 func Open(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("datadir: make %s: %w; choose a writable folder with --data-dir", path, err)
+		return nil, fmt.Errorf("datadir: make %s: %w; choose a writable folder with --data-dir", path, bare(err))
 	}
 	name := filepath.Join(path, lockName)
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("datadir: open %s: %w; the agent must be able to write to its data folder (--data-dir)", name, err)
+		return nil, fmt.Errorf("datadir: open %s: %w; the agent must be able to write to its data folder (--data-dir)", name, bare(err))
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		defer f.Close()
@@ -131,16 +131,20 @@ func WriteFile(path string, b []byte, mode fs.FileMode) (err error) {
 	dir, base := filepath.Split(path)
 	f, err := os.CreateTemp(dir, tempPrefix+base+"-*")
 	if err != nil {
-		return fmt.Errorf("datadir: write %s: %w", path, err)
+		return fmt.Errorf("datadir: write %s: %w", path, bare(err))
 	}
 	defer func() {
 		if err != nil {
 			_ = os.Remove(f.Name())
-			err = fmt.Errorf("datadir: write %s: %w", path, err)
+			err = fmt.Errorf("datadir: write %s: %w; what was there before is as it was", path, bare(err))
 		}
 	}()
 	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	for _, step := range []func() error{func() error { return f.Chmod(mode) }, f.Sync, f.Close} {
+		if serr := step(); err == nil {
+			err = serr
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -158,4 +162,13 @@ func syncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// bare is an error of package os without operation and path, which ours names.
+func bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }

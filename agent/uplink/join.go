@@ -89,7 +89,7 @@ func (u *Uplink) token() (join.Token, error) {
 	}
 	t, err := u.cfg.Token()
 	if err != nil {
-		return join.Token{}, refusedError{"join", err.Error(), "then start the agent again"}
+		return join.Token{}, refusedError{"join", err.Error(), "this node has not joined yet and needs its token"}
 	}
 	return t, nil
 }
