@@ -124,7 +124,7 @@ func reachOne(ctx context.Context, a netip.Addr, id uint16) error {
 // Gaps is what a stream of echo requests saw.
 type Gaps struct {
 	Sent, Lost int
-	LongestMS  float64 // between two answered requests, less the interval
+	LongestMS  float64 // between the sending of two answered requests, less the interval
 }
 
 // gaps sends every interval until its standard input is closed, then says what
@@ -159,9 +159,10 @@ func gaps(a netip.Addr, every time.Duration) (Gaps, error) {
 			mu.Unlock()
 		}
 	}()
-	sent := 0
-	for tick := time.NewTicker(every); ; sent++ {
-		_ = e.send(uint16(sent)) // a link that is down counts as a loss
+	var sent []time.Time
+	for tick := time.NewTicker(every); ; {
+		sent = append(sent, time.Now())
+		_ = e.send(uint16(len(sent) - 1)) // a link that is down counts as a loss
 		select {
 		case <-tick.C:
 			continue
@@ -174,12 +175,13 @@ func gaps(a netip.Addr, every time.Duration) (Gaps, error) {
 	defer mu.Unlock()
 	slices.Sort(answered)
 	answered = slices.Compact(answered)
-	longest, before := 0, -1
-	for _, n := range append(answered, sent+1) {
-		longest = max(longest, n-before-1)
-		before = n
+	longest, before := time.Duration(0), sent[0]
+	for _, n := range answered {
+		longest = max(longest, sent[n].Sub(before)-every)
+		before = sent[n]
 	}
-	return Gaps{Sent: sent + 1, Lost: sent + 1 - len(answered), LongestMS: float64(longest) * every.Seconds() * 1000}, nil
+	longest = max(longest, sent[len(sent)-1].Sub(before))
+	return Gaps{Sent: len(sent), Lost: len(sent) - len(answered), LongestMS: float64(longest.Microseconds()) / 1000}, nil
 }
 
 // probe is the command inside the namespace:
