@@ -18,8 +18,8 @@ import (
 )
 
 // maxMessage bounds one message that a client sends, in bytes: all documents of
-// an apply are one.
-const maxMessage = 16 << 20
+// an apply are one. It counts also for those who have not shown who they are.
+const maxMessage = 4 << 20
 
 // services is the gRPC side of the port.
 type services struct {

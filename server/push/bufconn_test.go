@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -28,6 +31,33 @@ func TestOverGRPC(t *testing.T) {
 	rev := f.peer("n2", 2)
 	if got := n1.until(t, rev); got[len(got)-2] != "set Node//n2" {
 		t.Error(got)
+	}
+}
+
+// TestAClientThatStopsReading: gRPC's own flow control stalls the stream, and the
+// others do not notice.
+func TestAClientThatStopsReading(t *testing.T) {
+	f := newFabric(t, func(c *Config) { c.Dead = 2 * time.Second; c.Heartbeat = 50 * time.Millisecond })
+	dial := serve(t, f)
+	n1, n2 := stream1(t, dial, hello("n1", 1)), stream1(t, dial, hello("n2", 2))
+	n1.until(t, 0)
+	n2.until(t, 0)
+	n2.follow()
+	go func() { // n1 says that it lives, and reads nothing
+		for n1.stream.Send(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Heartbeat{}}) == nil {
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	labels := map[string]string{}
+	for i := range 60 {
+		labels[fmt.Sprint(i)] = strings.Repeat("x", 1000)
+	}
+	for i := 0; ; i++ {
+		rev := f.put(kind.Report, "n2", kind.ReportSpec{Addresses: []kind.ReportAddress{{Address: netip.MustParsePrefix("192.0.2.2/24"), MTU: 1500 + i%1000}}, Labels: labels})
+		n2.wait(t, rev)
+		if s, _ := f.hub.Status("n1"); !s.Connected {
+			return
+		}
 	}
 }
 
@@ -51,12 +81,10 @@ func BenchmarkJoin(b *testing.B) {
 				}
 			}
 			all.Wait()
-			last := f.store.Revision()
 			for _, c := range clients {
 				c.follow()
 				c.wait(b, f.hub.Revision())
 			}
-			_ = last
 			i := 0
 			for b.Loop() {
 				i++
@@ -77,6 +105,7 @@ func serve(t testing.TB, f *fabric) func() *grpc.ClientConn {
 	t.Cleanup(s.Stop)
 	return func() *grpc.ClientConn {
 		cc, err := grpc.NewClient("passthrough:///hub", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithStaticStreamWindowSize(1<<16), grpc.WithStaticConnWindowSize(1<<20), // of fixed size: what is not read stalls
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
 		if err != nil {
 			t.Fatal(err)
@@ -125,10 +154,8 @@ func (c *client) until(t *testing.T, rev int64) []string {
 func (c *client) follow() {
 	go func() {
 		defer close(c.at)
-		beat := time.NewTicker(3 * time.Second)
-		defer beat.Stop()
 		go func() {
-			for range beat.C {
+			for beat := time.Tick(100 * time.Millisecond); ; <-beat {
 				if c.stream.Send(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Heartbeat{}}) != nil {
 					return
 				}

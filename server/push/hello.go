@@ -102,7 +102,7 @@ func (s *stream) settle(hello *weftv1.Hello) error {
 	ctx, cancel := context.WithTimeout(s.ctx, letInWork)
 	defer cancel()
 	s.node = s.hub.nodeOf(s.name)
-	err = s.storeReport(ctx, spec) // first: a lease depends on the node's addresses
+	_, err = s.hub.storeReport(ctx, s.node, spec) // first: a lease depends on the node's addresses
 	if err == nil {
 		_, err = s.hub.cfg.Leases.Acquire(ctx, s.name, carried(hello.GetReport()))
 	}
@@ -168,8 +168,11 @@ func (h *Hub) isPeer(name string) bool {
 func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || h.revision == 0 {
+	if h.closed {
 		return errStopping
+	}
+	if h.revision == 0 {
+		return errStarting
 	}
 	if s.ctx.Err() != nil {
 		return s.reason() // it went while it was let in

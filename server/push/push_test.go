@@ -142,6 +142,7 @@ func TestRefused(t *testing.T) {
 		{"a bad address", "n1", with(func(h *weftv1.Hello) { h.Report = report("192.0.2.1") }), `InvalidArgument: hello's report: addresses: "192.0.2.1" is not a prefix`},
 		{"loopback", "n1", with(func(h *weftv1.Hello) { h.Report = report("127.0.0.1/8") }), `InvalidArgument: hello's report: addresses: 127.0.0.1 is no address`},
 		{"a bad MAC", "n1", with(func(h *weftv1.Hello) { h.Report.VtepMac = "x" }), "InvalidArgument: hello's report: intent: \"x\" is not a MAC address"},
+		{"too many labels", "n1", with(func(h *weftv1.Hello) { h.Report.Labels = map[string]string{"a": strings.Repeat("x", 70000)} }), "hello's report: 1 labels with 70001 bytes"},
 		{"a bad external address", "n1", with(func(h *weftv1.Hello) { h.Report.ExternalAddresses = []string{"x"} }), `external_addresses: "x" is not an address`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -242,6 +243,19 @@ func TestReports(t *testing.T) {
 		}
 		a.report(report("192.0.2.9/24"))
 		expect(t, "another", a.hear(), lines("set Node//n1", "complete"))
+		for i := range 200 { // an address that flaps
+			a.report(report(fmt.Sprintf("192.0.2.%d/24", i+1)))
+			time.Sleep(10 * time.Millisecond)
+			a.hear()
+		}
+		if n := f.store.Revision() - before; n > 8 {
+			t.Errorf("200 reports in 2 s made %d writes", n)
+		}
+		time.Sleep(2 * time.Second)
+		a.hear()
+		if e, _ := f.store.Get(t.Context(), kind.Key(kind.Report, "", "n1")); !strings.Contains(string(e.Value), "192.0.2.200") {
+			t.Errorf("the last report was lost: %s", e.Value)
+		}
 		a.report(report("nonsense"))
 		time.Sleep(time.Second)
 		s, _ := f.hub.Status("n1")

@@ -17,7 +17,8 @@ import (
 // Bounds on a report.
 const (
 	maxAddresses  = 64
-	maxReport     = 96 << 10 // bytes as stored, below what compile takes of one piece
+	maxLabels     = 256
+	maxLabelBytes = 64 << 10
 	reportSubject = "report" // of problems
 )
 
@@ -57,17 +58,37 @@ func readReport(r *weftv1.NodeReport) (kind.ReportSpec, error) {
 		}
 		spec.External = append(spec.External, a)
 	}
-	return spec, nil
+	return spec, checkLabels(spec.Labels)
 }
 
-// report takes a later report in. A bad one is a problem of the node, and the
-// last good one stands.
+func checkLabels(labels map[string]string) error {
+	size := 0
+	for k, v := range labels {
+		size += len(k) + len(v)
+	}
+	if len(labels) > maxLabels || size > maxLabelBytes {
+		return fmt.Errorf("%d labels with %d bytes: at most %d with %d bytes are taken", len(labels), size, maxLabels, maxLabelBytes)
+	}
+	return nil
+}
+
+// report takes a later report in: at once, or, if the last is not long ago, with
+// the observations, because each one wakes every agent. A bad one is a problem of
+// the node, and the last good one stands.
 func (s *stream) report(r *weftv1.NodeReport) {
 	spec, err := readReport(r)
-	if err == nil {
+	switch now := time.Now(); {
+	case err != nil:
+	case now.Sub(s.reported) < writeEvery:
+		s.later(spec)
+	default:
 		ctx, cancel := context.WithTimeout(s.ctx, letInWork)
 		defer cancel()
-		if err := s.storeReport(ctx, spec); err != nil {
+		wrote, err := s.hub.storeReport(ctx, s.node, spec)
+		if wrote {
+			s.reported = now
+		}
+		if err != nil {
 			s.hub.cfg.Log.Warn("report not stored", "node", s.name, "err", err, "retry", writeEvery)
 			s.later(spec)
 		}
@@ -79,17 +100,10 @@ func (s *stream) report(r *weftv1.NodeReport) {
 
 // storeReport writes the report if it is another than is stored: each write
 // wakes every agent.
-func (s *stream) storeReport(ctx context.Context, spec kind.ReportSpec) error {
-	return s.hub.storeReport(ctx, s.node, spec)
-}
-
-func (h *Hub) storeReport(ctx context.Context, n *node, spec kind.ReportSpec) error {
+func (h *Hub) storeReport(ctx context.Context, n *node, spec kind.ReportSpec) (wrote bool, err error) {
 	b, err := kind.Encode(kind.Report, kind.Metadata{Name: n.name}, spec)
 	if err != nil {
-		return fmt.Errorf("push: %w", err)
-	}
-	if len(b) > maxReport {
-		return fmt.Errorf("push: report of %d bytes; at most %d are taken: use fewer or shorter labels", len(b), maxReport)
+		return false, fmt.Errorf("push: %w", err)
 	}
 	n.storing.Lock() // one writer a node: the last report must be the last write
 	defer n.storing.Unlock()
@@ -101,14 +115,14 @@ func (h *Hub) storeReport(ctx context.Context, n *node, spec kind.ReportSpec) er
 		last = e.Value
 	}
 	if bytes.Equal(last, b) {
-		return nil
+		return false, nil
 	}
 	rev, err := h.cfg.Store.Commit(ctx, store.Txn{Then: []store.Write{{Key: key, Value: b}}})
 	if err != nil {
-		return fmt.Errorf("push: store the report of node %s: %w", n.name, err)
+		return false, fmt.Errorf("push: store the report of node %s: %w", n.name, err)
 	}
 	n.stored, n.storedRev = b, rev
-	return nil
+	return true, nil
 }
 
 // later keeps a report that the store did not take, for the observer to try.
@@ -129,7 +143,7 @@ func (h *Hub) retry(ctx context.Context, n *node) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, letInWork)
 	defer cancel()
-	if err := h.storeReport(ctx, n, *spec); err != nil {
+	if _, err := h.storeReport(ctx, n, *spec); err != nil {
 		n.storing.Lock()
 		if n.pending == nil {
 			n.pending = spec

@@ -20,6 +20,7 @@ import (
 // Why the server ends a stream.
 var (
 	errStopping = status.Error(codes.Unavailable, "this server is stopping; try another, or again")
+	errStarting = status.Error(codes.Unavailable, "this server is starting; try another, or again")
 	errSilent   = status.Error(codes.DeadlineExceeded, "nothing was heard from the agent; is the path between us dead?")
 	errGone     = status.Error(codes.Canceled, "the agent went")
 	errStalled  = status.Error(codes.DeadlineExceeded, "the agent does not read what it is sent")
@@ -42,6 +43,8 @@ type stream struct {
 	boot    string
 	version uint32   // compile version of what is sent
 	knows   []string // collections
+
+	reported time.Time // of the last report that was stored at once; read's own
 
 	mu        sync.Mutex
 	whole     bool             // a full set is due
@@ -255,7 +258,8 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 }
 
 // acknowledge notes what the node has applied. Only what followed objects is
-// worth a write: a marker's acknowledgement would make a revision of its own.
+// worth a write, and a stream's first: a marker's acknowledgement would make a
+// revision of its own.
 func (s *stream) acknowledge(a *weftv1.Ack) {
 	s.mu.Lock()
 	known := a.GetEpoch() == s.hub.cfg.Epoch && a.GetRevision() <= s.sentRev && a.GetRevision() > 0
@@ -265,7 +269,7 @@ func (s *stream) acknowledge(a *weftv1.Ack) {
 		return
 	}
 	before := s.node.applied(a.GetRevision())
-	if before < objects && a.GetRevision() >= objects {
+	if before == 0 || before < objects && a.GetRevision() >= objects {
 		s.hub.observed.node(s.node)
 	}
 	s.hub.progress.send()
