@@ -93,7 +93,13 @@ func TestWatchIsQuiet(t *testing.T) {
 	kerneltest.Run(t, "nft add chain inet other c { type filter hook input priority 0 ; }")
 	kerneltest.Run(t, "nft add table ip weft")
 	kerneltest.Run(t, "ip route add 198.51.100.0/24 via 192.0.2.9 proto 87 metric 7") // the last is ours
-	if kinds := <-kicks; kinds != datapath.Of(datapath.KindRoute) {
-		t.Errorf("kicked %b before a route of ours", kinds)
+	for kinds := range kicks {
+		if kinds.Has(datapath.KindLink) || kinds.Has(datapath.KindAddr) {
+			continue // the veth's carrier and its own address come when the kernel likes
+		}
+		if kinds != datapath.Of(datapath.KindRoute) {
+			t.Errorf("kicked %b before a route of ours", kinds)
+		}
+		return
 	}
 }
