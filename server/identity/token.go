@@ -81,14 +81,8 @@ func (s TokenSpec) check() error {
 			return fmt.Errorf("identity: the token's node name %w", err)
 		}
 	}
-	return checkLabels(s.Labels)
-}
-
-// checkLabels takes what a Node object may have, for that is where they go.
-func checkLabels(labels map[string]string) error {
-	_, err := kind.Given{APIVersion: kind.APIVersion, Kind: kind.Node, Name: "node", Labels: labels}.Build()
-	if err != nil {
-		return fmt.Errorf("identity: labels of the token: %w", err)
+	if err := kind.ValidLabels(s.Labels); err != nil {
+		return fmt.Errorf("identity: the token's labels: %w", err)
 	}
 	return nil
 }
