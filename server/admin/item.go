@@ -111,8 +111,10 @@ func resource(o kind.Object, revision int64, status any) (*weftv1.Resource, erro
 
 func configItem(o stored) (*weftv1.Resource, error) {
 	var spec kind.ClusterConfigSpec
-	if err := o.ReadSpec(&spec); err != nil {
-		return nil, err
+	if len(o.Spec) > 0 {
+		if err := o.ReadSpec(&spec); err != nil {
+			return nil, err
+		}
 	}
 	var masks []string
 	for _, is4 := range intent.Families(spec.ClusterCIDRs) {

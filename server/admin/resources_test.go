@@ -497,3 +497,23 @@ func TestListKinds(t *testing.T) {
 		}
 	}
 }
+
+// TestUnreadable: an object that this release cannot read is shown without its
+// spec, and can be applied whole or deleted.
+func TestUnreadable(t *testing.T) {
+	f := newFabric(t)
+	f.put(kind.Key(kind.Lease, "", "n8"), []byte(`{"schema": 99}`))
+	f.put(kind.Key(kind.Lease, "", "n9"), []byte(`half`))
+	list, err := f.List(t.Context(), &weftv1.ListRequest{Kind: "ls"})
+	if err != nil || len(list.GetItems()) != 2 || list.GetItems()[1].GetMetadata().GetName() != "n9" {
+		t.Error(list, err)
+	}
+	out, err := f.Delete(t.Context(), &weftv1.DeleteRequest{Items: []*weftv1.GetRequest{{Kind: "ls", Name: "n8"}}})
+	if err != nil || line(out.GetResults()) != "Lease/n8 deleted" {
+		t.Error(out, said(err))
+	}
+	again, err := f.Apply(t.Context(), &weftv1.ApplyRequest{Items: items(t, "{kind: Lease, metadata: {name: n9}, spec: {prefixes: [10.42.9.0/24]}}")})
+	if err != nil || line(again.GetResults()) != "Lease/n9 configured" {
+		t.Error(again, said(err))
+	}
+}

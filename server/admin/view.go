@@ -80,7 +80,7 @@ func (r ref) String() string {
 }
 
 // take brings one entry into the view, or its deletion, and names the objects
-// that it is part of. What cannot be read counts as not there: compile reports it.
+// that it is part of. What cannot be read is reported by compile.
 func (v *view) take(e store.Entry) []ref {
 	if key, ok := strings.CutPrefix(e.Key, kind.ObservedEndpoints); ok {
 		return v.takeEndpoint(key, e)
@@ -118,7 +118,7 @@ func (v *view) take(e store.Entry) []ref {
 func (n *node) takeLease(o stored) {
 	var spec kind.LeaseSpec
 	if o.revision > 0 && json.Unmarshal(o.Spec, &spec) != nil {
-		o = stored{}
+		spec = kind.LeaseSpec{}
 	}
 	n.lease, n.prefixes = o, spec.Prefixes
 }
@@ -163,7 +163,8 @@ func (v *view) node(name string) *node {
 	return n
 }
 
-// decode reads a stored object of any kind.
+// decode reads a stored object of any kind. One that cannot be read has no spec:
+// it can be applied whole, or deleted.
 func decode(e store.Entry) stored {
 	var spec json.RawMessage
 	if e.Value == nil {
@@ -171,7 +172,8 @@ func decode(e store.Entry) stored {
 	}
 	o, err := kind.Decode(e.Value, &spec)
 	if err != nil {
-		return stored{}
+		k, namespace, name, _ := kind.ParseKey(e.Key)
+		o = kind.Object{Kind: k, Metadata: kind.Metadata{Namespace: namespace, Name: name}}
 	}
 	return stored{o, e.Revision}
 }

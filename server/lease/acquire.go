@@ -72,6 +72,9 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 
 // one takes a prefix of a family for a node.
 func (b *book) one(r *request, is4 bool, now time.Time) (netip.Prefix, error) {
+	if err := b.readable(); err != nil {
+		return netip.Prefix{}, fmt.Errorf("lease: node %s: %w", r.node, err)
+	}
 	if err := b.clear(r); err != nil {
 		return netip.Prefix{}, err
 	}

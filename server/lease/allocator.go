@@ -185,6 +185,7 @@ func (a *Allocator) current(ctx context.Context, b *book) (*book, error) {
 	b, err := read(ctx, a.store, a.known, a.now(), a.log)
 	if err == nil {
 		a.known = maps.Clone(b.held)
+		maps.DeleteFunc(a.known, func(node string, _ holding) bool { return b.broken[node] != nil })
 	}
 	return b, err
 }

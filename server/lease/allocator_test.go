@@ -329,3 +329,25 @@ func BenchmarkAcquire(b *testing.B) {
 		}
 	}
 }
+
+// TestUnreadableLease: who has a lease keeps it, nothing new is given, and the
+// broken one can be mended.
+func TestUnreadableLease(t *testing.T) {
+	f := newCluster(t, "10.42.0.0/16")
+	f.expect(f.acquire("a", ""), "10.42.0.0/24")
+	f.put(kind.Key(kind.Lease, "", "b"), []byte(`{"schema": 99}`))
+	f.alloc = f.another()
+	f.expect(f.acquire("a", ""), "10.42.0.0/24")
+	f.expect(f.acquire("c", ""), "lease: node c: Lease/b: the stored lease cannot be read (kind: / has schema 99")
+	if _, err := f.alloc.Guard(t.Context(), []kind.Object{object(t, "{kind: Lease, metadata: {name: d}, spec: {prefixes: [10.42.7.0/24]}}")}, nil); err == nil {
+		t.Error("a reservation is accepted blindly")
+	}
+	if _, err := f.alloc.Guard(t.Context(), nil, []string{"b"}); err != nil {
+		t.Error(err)
+	}
+	if err := f.alloc.Release(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	f.alloc = f.another()
+	f.expect(f.acquire("c", ""), "10.42.1.0/24")
+}

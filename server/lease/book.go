@@ -1,11 +1,13 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -39,7 +41,8 @@ type book struct {
 	held       map[string]holding
 	loose      []netip.Prefix // held, but in no space: of ranges that are gone
 	rests      map[netip.Prefix]rested
-	garbage    []string // keys of rests that are over
+	garbage    []string         // keys of rests that are over
+	broken     map[string]error // leases that cannot be read, by node: nobody knows what they hold
 }
 
 // holding is one node's lease as stored.
@@ -73,7 +76,7 @@ func read(ctx context.Context, s Store, known map[string]holding, now time.Time,
 	if err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	b := &book{config: config.Revision, held: map[string]holding{}, rests: map[netip.Prefix]rested{}}
+	b := &book{config: config.Revision, held: map[string]holding{}, rests: map[netip.Prefix]rested{}, broken: map[string]error{}}
 	if config.Revision > 0 {
 		if _, err := kind.Decode(config.Value, &b.spec); err != nil {
 			return nil, fmt.Errorf("lease: %w", err)
@@ -84,22 +87,20 @@ func read(ctx context.Context, s Store, known map[string]holding, now time.Time,
 		b.spaces = append(b.spaces, ipam.NewSpace(cidr))
 	}
 	for _, e := range leases {
-		if err := b.hold(e, known, log); err != nil {
-			return nil, err
-		}
+		b.hold(e, known, log)
 	}
 	return b, b.readMine(mine, now, log)
 }
 
 // hold enters a stored lease.
-func (b *book) hold(e store.Entry, known map[string]holding, log *slog.Logger) error {
+func (b *book) hold(e store.Entry, known map[string]holding, log *slog.Logger) {
 	_, _, node, _ := kind.ParseKey(e.Key)
 	h, ok := known[node]
 	if !ok || h.revision != e.Revision {
 		var spec kind.LeaseSpec
 		o, err := kind.Decode(e.Value, &spec)
 		if err != nil {
-			return fmt.Errorf("lease: %w", err)
+			b.broken[node] = err
 		}
 		h = holding{revision: e.Revision, meta: o.Metadata, prefixes: spec.Prefixes}
 	}
@@ -115,11 +116,24 @@ func (b *book) hold(e store.Entry, known map[string]holding, log *slog.Logger) e
 			log.Error("lease overlaps another", note.Node, node, note.Lease, p, note.Do, "delete one of the two nodes")
 		}
 	}
+}
+
+// readable refuses to decide anything while a lease cannot be read, but for those
+// that are about to be mended.
+func (b *book) readable(but ...string) error {
+	for _, node := range slices.Sorted(maps.Keys(b.broken)) {
+		if !slices.Contains(but, node) {
+			return kind.InUseError{Object: kind.Lease + "/" + node, Problem: fmt.Sprintf(
+				"the stored lease cannot be read (%v), so nobody knows which prefixes are free; apply it again, or delete it: weft delete lease %s", b.broken[node], node)}
+		}
+	}
 	return nil
 }
 
-// readMine enters the guard and what rests.
+// readMine enters the guard and what rests. Of two rests that overlap the younger
+// counts: a reservation may have used a part of what rested.
 func (b *book) readMine(entries []store.Entry, now time.Time, log *slog.Logger) error {
+	found := map[netip.Prefix]rested{}
 	for _, e := range entries {
 		if e.Key == guardKey {
 			b.guard = e.Revision
@@ -139,7 +153,13 @@ func (b *book) readMine(entries []store.Entry, now time.Time, log *slog.Logger) 
 		if r.since().After(now) { // written by a clock ahead of ours: it rests from now
 			r.SinceUnix = now.Unix()
 		}
-		b.rest(p, r)
+		found[p] = r
+	}
+	youngest := func(p, q netip.Prefix) int {
+		return cmp.Or(cmp.Compare(found[q].SinceUnix, found[p].SinceUnix), p.Compare(q))
+	}
+	for _, p := range slices.SortedFunc(maps.Keys(found), youngest) {
+		b.rest(p, found[p])
 	}
 	b.ripen(now)
 	return nil
@@ -161,14 +181,18 @@ func restKey(p netip.Prefix) string {
 	return restRoot + strings.ReplaceAll(p.String(), "/", "_")
 }
 
-// rest holds back a freed prefix. What lies in no range cannot be given anyway.
+// rest holds back a freed prefix, also one of a range that is gone for now. One
+// that is held again, or rests in a younger one, is over.
 func (b *book) rest(p netip.Prefix, r rested) {
-	if space, ok := b.space(p); ok && (space.Take(p) == nil) {
-		space.Rest(p, r.since())
-		b.rests[p] = r
+	space, ok := b.space(p)
+	if ok && space.Take(p) != nil {
+		b.garbage = append(b.garbage, restKey(p))
 		return
 	}
-	b.garbage = append(b.garbage, restKey(p))
+	if ok {
+		space.Rest(p, r.since())
+	}
+	b.rests[p] = r
 }
 
 // ripen ends the rests that have lasted.

@@ -124,6 +124,11 @@ func (a *Allocator) joined(ctx context.Context) (map[string]member, error) {
 // check refuses what would take from a node what it uses, or give it what others
 // use.
 func (b *book) check(c change, nodes map[string]member) error {
+	if c.hasConfig || len(c.leases) > 0 {
+		if err := b.readable(c.touched()...); err != nil {
+			return err
+		}
+	}
 	spec := b.spec
 	if c.hasConfig {
 		spec = c.config.WithDefaults()
