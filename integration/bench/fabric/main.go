@@ -55,8 +55,16 @@ func run(ctx context.Context, only, bin string, runs int, args []string) error {
 	}
 	b := &bench{bin: bin, self: self, runs: runs}
 	rows := []row{
-		{"join", join}, {"storm", storm}, {"heal", heal}, {"uplink", uplink}, {"address", address}, {"mtu", mtu},
-		{"restart", restart}, {"silence", silence}, {"idle", idle}, {"throughput", throughput},
+		{"join", join},
+		{"storm", storm},
+		{"heal", heal},
+		{"uplink", uplink},
+		{"address", address},
+		{"mtu", mtu},
+		{"restart", restart},
+		{"silence", silence},
+		{"idle", idle},
+		{"throughput", throughput},
 	}
 	for _, r := range rows {
 		if only != "" && !slices.Contains(strings.Split(only, ","), r.name) {
