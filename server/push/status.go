@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/compile"
 )
 
 // Epoch is that of the store.
@@ -88,6 +89,13 @@ func (h *Hub) behind(rev int64) (compiled bool, behind []string) {
 	}
 	slices.Sort(behind)
 	return h.revision >= rev, behind
+}
+
+// Problems lists the stored objects that cannot be compiled.
+func (h *Hub) Problems() []compile.Problem {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return slices.Clone(h.problems)
 }
 
 // signal tells many waiters that something moved.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
-	"github.com/weft-net/weft/server/compile"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -114,39 +113,6 @@ func (s *stream) reason() error {
 	return status.Error(codes.Internal, err.Error())
 }
 
-// read takes what the agent says until the stream ends.
-func (s *stream) read() {
-	silent := time.AfterFunc(s.hub.cfg.Dead, func() { s.cut(errSilent) })
-	defer silent.Stop()
-	for first := true; ; first = false {
-		silent.Reset(s.hub.cfg.Dead)
-		m, err := s.grpc.Recv()
-		if err != nil {
-			s.cut(err)
-			return
-		}
-		silent.Stop() // our own work is not the agent's silence
-		if first {
-			hello := m.GetHello()
-			if hello == nil {
-				s.cut(status.Error(codes.InvalidArgument, "the first message of a stream must be a hello"))
-				return
-			}
-			s.hello <- hello
-			select {
-			case <-s.opened:
-			case <-s.ctx.Done():
-				return
-			}
-			continue
-		}
-		if err := s.take(m); err != nil {
-			s.cut(err)
-			return
-		}
-	}
-}
-
 // write sends what is dirty, and a heartbeat at every beat.
 func (s *stream) write() {
 	ticker := time.NewTicker(s.hub.cfg.Heartbeat)
@@ -234,85 +200,6 @@ func (s *stream) wants(o object) bool {
 }
 
 func (s *stream) understands(collection string) bool { return slices.Contains(s.knows, collection) }
-
-// take brings one message in. An error ends the stream.
-func (s *stream) take(m *weftv1.SyncRequest) error {
-	s.node.heard()
-	switch m := m.GetMessage().(type) {
-	case *weftv1.SyncRequest_Ack:
-		s.acknowledge(m.Ack)
-	case *weftv1.SyncRequest_ObjectError:
-		s.node.objectError(m.ObjectError)
-		s.hub.observed.node(s.node)
-	case *weftv1.SyncRequest_Problems:
-		s.node.reported(m.Problems.GetProblems())
-		s.hub.observed.node(s.node)
-	case *weftv1.SyncRequest_Report:
-		s.report(m.Report)
-	case *weftv1.SyncRequest_Endpoints:
-		s.endpoints(m.Endpoints)
-	case *weftv1.SyncRequest_Hello:
-		return status.Error(codes.InvalidArgument, "a stream has one hello")
-	}
-	return nil // a heartbeat, or something of a later release
-}
-
-// acknowledge notes what the node has applied. Only what followed objects is
-// worth a write, and a stream's first: a marker's acknowledgement would make a
-// revision of its own.
-func (s *stream) acknowledge(a *weftv1.Ack) {
-	s.mu.Lock()
-	known := a.GetEpoch() == s.hub.cfg.Epoch && a.GetRevision() <= s.sentRev && a.GetRevision() > 0
-	objects := s.objectRev
-	s.mu.Unlock()
-	if !known {
-		return
-	}
-	before := s.node.applied(a.GetRevision())
-	if before == 0 || before < objects && a.GetRevision() >= objects {
-		s.hub.observed.node(s.node)
-	}
-	s.hub.progress.send()
-}
-
-// leave takes an ended stream off the hub.
-func (h *Hub) leave(s *stream) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.streams[s.name] != s {
-		return // a newer one is there, or the node was revoked
-	}
-	delete(h.streams, s.name)
-	s.node.left()
-	h.observed.node(s.node)
-	h.progress.send()
-	h.cfg.Log.Info("agent left", "node", s.name, "err", context.Cause(s.ctx))
-}
-
-// Cut ends a node's stream with a reason, and forgets the node: it was revoked
-// or deleted. It answers whether there was a stream.
-func (h *Hub) Cut(name, why string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if n := h.nodes[name]; n != nil {
-		h.observed.forget(n)
-		delete(h.nodes, name)
-	}
-	s, ok := h.streams[name]
-	if ok {
-		delete(h.streams, name)
-		s.cut(status.Error(codes.PermissionDenied, why))
-	}
-	h.progress.send()
-	return ok
-}
-
-// Problems lists the stored objects that cannot be compiled.
-func (h *Hub) Problems() []compile.Problem {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return slices.Clone(h.problems)
-}
 
 func refuse(code codes.Code, format string, args ...any) error {
 	return status.Error(code, fmt.Sprintf(format, args...))

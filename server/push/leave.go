@@ -1,0 +1,40 @@
+package push
+
+import (
+	"context"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// leave takes an ended stream off the hub.
+func (h *Hub) leave(s *stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.streams[s.name] != s {
+		return // a newer one is there, or the node was revoked
+	}
+	delete(h.streams, s.name)
+	s.node.left()
+	h.observed.node(s.node)
+	h.progress.send()
+	h.cfg.Log.Info("agent left", "node", s.name, "err", context.Cause(s.ctx))
+}
+
+// Cut ends a node's stream with a reason, and forgets the node: it was revoked
+// or deleted. It answers whether there was a stream.
+func (h *Hub) Cut(name, why string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := h.nodes[name]; n != nil {
+		h.observed.forget(n)
+		delete(h.nodes, name)
+	}
+	s, ok := h.streams[name]
+	if ok {
+		delete(h.streams, name)
+		s.cut(status.Error(codes.PermissionDenied, why))
+	}
+	h.progress.send()
+	return ok
+}
