@@ -3,6 +3,7 @@ package etcd
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -19,13 +20,18 @@ import (
 
 // childEnv makes the test binary an etcd server of today, as a process of its
 // own: a data folder, a client URL and, for https, a folder with ca.crt,
-// server.crt and server.key.
+// server.crt and server.key. "embed" and a data folder only try Embed.
 const childEnv = "WEFT_TEST_ETCD"
 
 // serveChild serves until standard input ends, as it does when the test's process
 // does.
 func serveChild() {
 	parts := strings.Split(os.Getenv(childEnv), " ")
+	if parts[0] == "embed" {
+		_, err := Embed(context.Background(), Config{DataDir: parts[1]})
+		_, _ = fmt.Println(err)
+		os.Exit(0)
+	}
 	config := embed.NewConfig()
 	config.Dir = parts[0]
 	client, err := url.Parse(parts[1])

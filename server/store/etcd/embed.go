@@ -90,6 +90,8 @@ func (s *server) settings(dir string, c Config) (*embed.Config, error) {
 	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	config.InitialCluster = config.InitialClusterFromName(config.Name)
 	config.EnableGRPCGateway = false
+	config.AuthToken = "" // no users: whoever enters the folder is root
+	config.TickMs, config.ElectionMs = tickMillis, electionMillis
 	config.AutoCompactionMode = embed.CompactorModePeriodic
 	config.AutoCompactionRetention = compactRetention
 	config.QuotaBackendBytes = quotaBytes

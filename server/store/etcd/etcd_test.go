@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -190,4 +191,32 @@ func candidate(t *testing.T, s *Store, id string) standing {
 			t.Errorf("campaign of %s: %v", id, err)
 		}
 	}}
+}
+
+// A damaged write-ahead log is an error that says so, and nothing is removed.
+func TestEmbedDamaged(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Embed(t.Context(), Config{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "etcd", "member", "wal", "*.wal"))
+	if err != nil || len(logs) == 0 {
+		t.Fatal(logs, err)
+	}
+	if err := os.WriteFile(logs[0], []byte(strings.Repeat("damage", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// In a process of its own: etcd leaves goroutines behind when it gives up.
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"=embed "+dir)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "from a backup") {
+		t.Errorf("got %s, %v", out, err)
+	}
+	if _, err := os.Stat(logs[0]); err != nil {
+		t.Error(err)
+	}
 }

@@ -3,15 +3,24 @@ package etcd
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
+// harmless are warnings of each start.
+var harmless = []string{
+	// gRPC and HTTP share our socket, and nobody watches over it.
+	"Running http and grpc server on single port. This is not recommended for production.",
+	// A database that was just made has none yet.
+	"Failed to detect schema version",
+}
+
 // bridge is a zapcore.Core that writes to slog. etcd's Info is about itself and
-// becomes Debug. While etcd is closed everything does: it logs four errors then
-// that are none.
+// becomes Debug; its Debug, several lines a write, is left out. While etcd is
+// closed everything becomes Debug: it logs four errors then that are none.
 type bridge struct {
 	log     *slog.Logger
 	closing *atomic.Bool
@@ -34,7 +43,9 @@ func (b bridge) level(l zapcore.Level) slog.Level {
 }
 
 // Enabled implements zapcore.LevelEnabler.
-func (b bridge) Enabled(l zapcore.Level) bool { return b.log.Enabled(context.Background(), b.level(l)) }
+func (b bridge) Enabled(l zapcore.Level) bool {
+	return l >= zapcore.InfoLevel && b.log.Enabled(context.Background(), b.level(l))
+}
 
 // With implements zapcore.Core.
 func (b bridge) With(fields []zapcore.Field) zapcore.Core {
@@ -44,7 +55,7 @@ func (b bridge) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (b bridge) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if b.Enabled(e.Level) {
+	if b.Enabled(e.Level) && !slices.Contains(harmless, e.Message) {
 		return checked.AddCore(e, b)
 	}
 	return checked
