@@ -50,17 +50,14 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 	}
 	prefixes := slices.Clone(h.prefixes)
 	var fresh []netip.Prefix
+	ended := map[netip.Prefix]rested{}
 	for _, is4 := range b.families() {
 		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() == is4 }) {
 			continue
 		}
-		p, err := b.one(r, is4, now)
+		p, err := b.one(r, is4, now, ended)
 		if err != nil {
-			for _, q := range fresh {
-				if space, ok := b.space(q); ok {
-					space.Free(q)
-				}
-			}
+			b.undo(fresh, ended)
 			return nil, err
 		}
 		fresh = append(fresh, p)
@@ -70,8 +67,22 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 	return h.prefixes, nil
 }
 
-// one takes a prefix of a family for a node.
-func (b *book) one(r *request, is4 bool, now time.Time) (netip.Prefix, error) {
+// undo gives back what was taken, and lets what had to end its rest for it go on.
+func (b *book) undo(fresh []netip.Prefix, ended map[netip.Prefix]rested) {
+	for _, p := range fresh {
+		if space, ok := b.space(p); ok {
+			space.Free(p)
+		}
+	}
+	for p, r := range ended {
+		b.garbage = slices.DeleteFunc(b.garbage, func(key string) bool { return key == restKey(p) })
+		b.rest(p, r)
+	}
+}
+
+// one takes a prefix of a family for a node. The rests that end for it are put
+// into ended.
+func (b *book) one(r *request, is4 bool, now time.Time, ended map[netip.Prefix]rested) (netip.Prefix, error) {
 	if err := b.readable(); err != nil {
 		return netip.Prefix{}, fmt.Errorf("lease: node %s: %w", r.node, err)
 	}
@@ -79,11 +90,11 @@ func (b *book) one(r *request, is4 bool, now time.Time) (netip.Prefix, error) {
 		return netip.Prefix{}, err
 	}
 	for _, p := range r.carried {
-		if p.Addr().Is4() == is4 && b.honour(r.node, p) {
+		if p.Addr().Is4() == is4 && b.honour(r.node, p, ended) {
 			return p, nil
 		}
 	}
-	p, err := b.carve(is4, now)
+	p, err := b.carve(is4, now, ended)
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("lease: node %s: %w; add a range to ClusterConfig/default spec.clusterCIDRs, or delete nodes that are gone", r.node, err)
 	}
@@ -106,12 +117,13 @@ func (b *book) clear(r *request) error {
 
 // honour takes a prefix that a node says it holds, if it is as one would be given
 // and nobody else has it.
-func (b *book) honour(node string, p netip.Prefix) bool {
+func (b *book) honour(node string, p netip.Prefix, ended map[netip.Prefix]rested) bool {
 	space, ok := b.space(p)
 	if !ok || p != p.Masked() || p.Bits() != b.spec.MaskSize(p.Addr().Is4()) || b.isLoose(p) {
 		return false
 	}
 	if r, resting := b.rests[p]; resting && r.Node == node {
+		ended[p] = r
 		b.wake(p)
 	}
 	return space.Take(p) == nil
@@ -119,7 +131,7 @@ func (b *book) honour(node string, p netip.Prefix) bool {
 
 // carve takes the lowest free prefix of a family, of the first range with room;
 // if there is none, the longest-rested.
-func (b *book) carve(is4 bool, now time.Time) (netip.Prefix, error) {
+func (b *book) carve(is4 bool, now time.Time, ended map[netip.Prefix]rested) (netip.Prefix, error) {
 	bits := b.spec.MaskSize(is4)
 	var mine []*ipam.Space
 	for _, s := range b.spaces {
@@ -136,8 +148,9 @@ func (b *book) carve(is4 bool, now time.Time) (netip.Prefix, error) {
 	if squeezed != nil {
 		return netip.Prefix{}, err
 	}
-	for q := range b.rests {
+	for q, r := range b.rests {
 		if q.Overlaps(p) {
+			ended[q] = r
 			delete(b.rests, q)
 			b.garbage = append(b.garbage, restKey(q))
 		}

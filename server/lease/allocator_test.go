@@ -351,3 +351,21 @@ func TestUnreadableLease(t *testing.T) {
 	f.alloc = f.another()
 	f.expect(f.acquire("c", ""), "10.42.1.0/24")
 }
+
+// TestHalfFailureEndsNoRest: what was squeezed out for a node that then gets no
+// IPv6 rests on.
+func TestHalfFailureEndsNoRest(t *testing.T) {
+	f := newCluster(t, "10.42.0.0/23 fd42:42::/64")
+	f.expect(f.acquire("a", ""), "10.42.0.0/24 fd42:42::/64")
+	f.object(kind.Lease, "b", kind.LeaseSpec{Node: "b", Prefixes: prefixes("10.42.1.0/24")})
+	f.alloc = f.another()
+	if err := f.alloc.Release(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	f.expect(f.acquire("c", ""), "lease: node c: ipam: no /64 in fd42:42::/64")
+	b := <-f.alloc.turn
+	defer func() { f.alloc.turn <- b }()
+	if p := prefixes("10.42.1.0/24")[0]; b.rests[p].Node != "b" || !b.spaces[0].Overlaps(p) || len(b.garbage) > 0 {
+		t.Errorf("rests %v, garbage %v", b.rests, b.garbage)
+	}
+}
