@@ -70,10 +70,23 @@ func (h *Host) boot(ctx context.Context) error {
 	if err := os.WriteFile(h.BootID(), fmt.Appendf(nil, "%s-boot-%d\n", h.ns, h.boots), 0o644); err != nil {
 		return err
 	}
-	wire, mtu := h.lab.prefix+switchName, strconv.Itoa(h.mtu)
+	return h.wire(ctx)
+}
+
+// Rewire removes eth0 and makes it anew, with its addresses and routes.
+func (h *Host) Rewire(ctx context.Context) error {
+	if err := ip(ctx, "-n", h.ns, "link", "del", "eth0"); err != nil {
+		return err
+	}
+	return h.wire(ctx)
+}
+
+// wire makes eth0 and its end on the switch.
+func (h *Host) wire(ctx context.Context) error {
+	sw, mtu := h.lab.prefix+switchName, strconv.Itoa(h.mtu)
 	steps := [][]string{
-		{"link", "add", "eth0", "mtu", mtu, "address", h.mac, "netns", h.ns, "type", "veth", "peer", "name", h.port, "mtu", mtu, "netns", wire},
-		{"-n", wire, "link", "set", h.port, "master", "br0", "up"},
+		{"link", "add", "eth0", "mtu", mtu, "address", h.mac, "netns", h.ns, "type", "veth", "peer", "name", h.port, "mtu", mtu, "netns", sw},
+		{"-n", sw, "link", "set", h.port, "master", "br0", "up"},
 		{"-n", h.ns, "link", "set", "eth0", "up"},
 	}
 	for _, a := range h.addrs {

@@ -86,8 +86,7 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 ip link add cni0 mtu %[1]s type bridge
 ip addr add %[2]v dev cni0
 ip link set cni0 up
-ip link add vethpod mtu %[1]s type veth peer name eth0 mtu %[1]s
-ip link set eth0 netns %[3]s
+ip link add vethpod mtu %[1]s type veth peer name eth0 mtu %[1]s netns %[3]s
 ip link set vethpod master cni0 up
 ip -n %[3]s addr add %[4]v/%[5]d dev eth0
 ip -n %[3]s link set eth0 up

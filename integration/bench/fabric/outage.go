@@ -85,7 +85,27 @@ func heal(ctx context.Context, b *bench) error {
 		all = append(all, gap...)
 		fmt.Printf("   %-24s ms without packets: %s\n", c.name, spread(gap))
 	}
-	fmt.Printf("   %-24s ms without packets: %s\n", "all of them", spread(all))
+	fmt.Printf("   %-24s ms without packets: %s\n", "all of these", spread(all))
+	var pods, bare []float64
+	for range b.runs {
+		var under Gaps
+		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+			var err error
+			under, err = watch(ctx, b, n1, netip.MustParseAddr(f.NodeIPs(f.Nodes[1])[0]), func() error {
+				pause(ctx, 200*time.Millisecond)
+				err := n1.Rewire(ctx)
+				pause(ctx, 3*time.Second)
+				return err
+			})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		pods, bare = append(pods, g.LongestMS), append(bare, under.LongestMS)
+	}
+	fmt.Printf("   uplink deleted and made anew: ms without packets between pods: %s\n", spread(pods))
+	fmt.Printf("   uplink deleted and made anew: ms without packets on the wire:  %s\n", spread(bare))
 	return nil
 }
 
