@@ -321,3 +321,17 @@ func FuzzDecode(f *testing.F) {
 		_, _ = Decode(in, &spec)
 	})
 }
+
+// TestColumnsAreToldOnce: a client adds the namespace of namespaced kinds itself,
+// when it asked for all of them.
+func TestColumnsAreToldOnce(t *testing.T) {
+	for _, k := range Kinds() {
+		titles := map[string]bool{"NAMESPACE": true}
+		for _, c := range k.Columns {
+			if titles[c.Title] {
+				t.Errorf("%s shows %s twice", k.Name, c.Title)
+			}
+			titles[c.Title] = true
+		}
+	}
+}

@@ -114,7 +114,6 @@ var kinds = []Info{
 		Name: Endpoint, Plural: "endpoints", Short: []string{"ep"}, Namespaced: true,
 		Description: "One attachment of a pod to the fabric, as its node reports it: <node>/<container id>/<ifname>.",
 		Columns: []Column{
-			{Title: "NAMESPACE", Path: "metadata.namespace"},
 			{Title: "POD", Path: "spec.pod"},
 			{Title: "NODE", Path: "spec.node"},
 			{Title: "ADDRESSES", Path: "spec.addresses", Format: FormatList},
