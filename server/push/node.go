@@ -95,8 +95,12 @@ func (n *node) left() {
 	n.status.Connected, n.status.Since = false, time.Now()
 }
 
-// replaced notes that a stream takes over from one that is alive.
+// replaced notes that a stream takes over from one that is alive. One of the same
+// boot is the same agent on a new connection: its address changed.
 func (n *node) replaced(old, by *stream) {
+	if old.machine == by.machine && old.boot == by.boot {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
@@ -104,7 +108,7 @@ func (n *node) replaced(old, by *stream) {
 	n.turns = append(n.turns, now)
 	machines := old.machine != by.machine
 	if !machines && len(n.turns) < turnsMany {
-		return // a node that booted, or lost its connection without our noticing
+		return // a node that booted
 	}
 	who := fmt.Sprintf("machines %s and %s", old.machine, by.machine)
 	if !machines {

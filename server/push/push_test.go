@@ -323,6 +323,23 @@ func TestTheNewestStreamHolds(t *testing.T) {
 	})
 }
 
+// TestANodeThatMovesIsOne: each new address is a new connection of the same agent.
+func TestANodeThatMovesIsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, nil)
+		a := f.join(hello("n1", 1))
+		a.hear()
+		for range 5 {
+			a = f.join(a.again(hello("n1", 1)))
+			a.hear()
+			time.Sleep(5 * time.Second)
+		}
+		if s, _ := f.hub.Status("n1"); len(s.Problems) > 0 {
+			t.Errorf("%v", s.Problems)
+		}
+	})
+}
+
 func TestTakingTurnsIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t, nil)
