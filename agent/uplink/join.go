@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/proto/join"
@@ -103,12 +104,9 @@ func (u *Uplink) join(t join.Token) func(context.Context, weftv1.JoinClient, []b
 		case codes.OK:
 			return signed{r.GetCertificate(), r.GetRoots()}, nil
 		case codes.AlreadyExists:
-			return signed{}, refusedError{
-				"join", status.Convert(err).Message(),
-				"if this machine was reinstalled, give it a token from: weft token create --node " + u.cfg.Node + " --replace; if the name is another machine's, choose one with --node-name",
-			}
+			return signed{}, refusal("join", err, "if the name is another machine's, choose one with --node-name")
 		case codes.PermissionDenied, codes.InvalidArgument, codes.Unauthenticated, codes.FailedPrecondition:
-			return signed{}, refusedError{"join", status.Convert(err).Message(), "get a token from: weft token create"}
+			return signed{}, refusal("join", err, "")
 		}
 		return signed{}, fmt.Errorf("uplink: join: %w", err)
 	}
@@ -120,12 +118,25 @@ func (u *Uplink) renew(ctx context.Context, c weftv1.JoinClient, csr []byte) (si
 	case codes.OK:
 		return signed{r.GetCertificate(), r.GetRoots()}, nil
 	case codes.PermissionDenied, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Unauthenticated:
-		return signed{}, refusedError{
-			"renewal of the certificate", status.Convert(err).Message(),
-			"if the node was deleted on purpose: weft-agent cleanup; if not, remove " + u.dir.Path(certName) + " and start with a token from: weft token create --node " + u.cfg.Node + " --replace",
-		}
+		return signed{}, refusal("renewal of the certificate", err,
+			"remove "+u.dir.Path(certName)+" and start with that token; if the node was deleted on purpose: weft-agent cleanup")
 	}
 	return signed{}, fmt.Errorf("uplink: renew the certificate: %w", err)
+}
+
+// refusal is what a server said, with what else to do here. The server's sentence
+// ends with a remedy of its own after a semicolon, if it knows one.
+func refusal(what string, err error, also string) refusedError {
+	cause, remedy, told := strings.Cut(status.Convert(err).Message(), "; ")
+	switch {
+	case !told && also == "":
+		remedy = "get a token from: weft token create"
+	case !told:
+		remedy = also
+	case also != "":
+		remedy += "; " + also
+	}
+	return refusedError{what, cause, remedy}
 }
 
 // reach connects to a server that is not held back, and runs f on it. The server

@@ -14,7 +14,8 @@ const maxProblems = 100
 type problemKey struct{ subject, cause string }
 
 // ledger merges the problems of several sources and remembers since when each
-// has stood. Not safe for concurrent use.
+// has stood, as long as its words stay; a source that words one problem in several
+// ways gives its date. Not safe for concurrent use.
 type ledger struct {
 	sources map[string][]intent.Problem
 	since   map[problemKey]int64 // Unix seconds
@@ -40,7 +41,7 @@ func (l *ledger) date(now time.Time) {
 	for _, ps := range l.sources {
 		for _, p := range ps {
 			k := problemKey{p.Subject, p.Cause}
-			stands[k] = now.Unix()
+			stands[k] = cmp.Or(p.SinceUnix, now.Unix())
 			if since, ok := l.since[k]; ok {
 				stands[k] = since
 			}

@@ -82,18 +82,25 @@ func (u *Uplink) base() []intent.Object {
 func (u *Uplink) lost(err error) {
 	u.mu.Lock()
 	first := u.line.err == nil
+	if first {
+		u.line.lost = time.Now()
+	}
 	u.line.server, u.line.err = "", err
+	since := u.line.lost
 	u.mu.Unlock()
 	level := slog.LevelDebug
 	if first {
 		level = slog.LevelWarn
 	}
 	u.cfg.Log.Log(context.Background(), level, "server lost", note.Err, err)
-	u.out.setProblems("server", []intent.Problem{serverProblem(err)})
+	u.out.setProblems("server", []intent.Problem{serverProblem(err, since)})
 }
 
-func serverProblem(err error) intent.Problem {
-	p := intent.Problem{Subject: "server", Cause: "no server answers", Remedy: "nothing on this node: its data path runs on; look at the servers, and at what drops TCP 7443 between: " + err.Error()}
+func serverProblem(err error, since time.Time) intent.Problem {
+	p := intent.Problem{
+		Subject: "server", SinceUnix: since.Unix(), Cause: "no server answers: " + err.Error(),
+		Remedy: "nothing on this node: its data path runs on; look at the servers, and at what drops TCP 7443 between",
+	}
 	if refused := (refusedError{}); errors.As(err, &refused) {
 		p.Cause, p.Remedy = refused.what+" refused: "+refused.cause, refused.remedy
 	}

@@ -57,7 +57,8 @@ type Uplink struct {
 type line struct {
 	server string
 	heard  time.Time
-	err    error // why there is none
+	err    error     // why there is none
+	lost   time.Time // since when there is none
 
 	local netip.Addr              // our end of the stream
 	cut   context.CancelCauseFunc // ends it
