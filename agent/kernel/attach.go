@@ -46,7 +46,7 @@ type Attached struct {
 }
 
 // Attach makes the pair and configures the pod's end: addresses, one default
-// route a family, no router advertisements. It may be repeated after it was
+// route a family with its gateway's neighbour entry, no router advertisements. It may be repeated after it was
 // stopped half way. It refuses the agent's own namespace before it touches
 // anything.
 func (k *Kernel) Attach(ctx context.Context, p Attachment) (Attached, error) {
@@ -66,7 +66,7 @@ func (k *Kernel) Attach(ctx context.Context, p Attachment) (Attached, error) {
 	if err != nil {
 		return Attached{}, fmt.Errorf("kernel: make %s with its end %s in %s: %w", p.HostDev, p.IfName, p.NetNS, err)
 	}
-	end, err := pod.configure(p)
+	end, err := pod.configure(p, mac(host.HardwareAddr))
 	if err != nil {
 		return Attached{}, fmt.Errorf("kernel: configure %s in %s: %w", p.IfName, p.NetNS, err)
 	}

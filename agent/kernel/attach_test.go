@@ -86,6 +86,8 @@ func TestAttach(t *testing.T) {
 		{"ip addr del 10.42.1.5/32 dev eth0", "address 10.42.1.5/32 is missing"},
 		{"ip route del default", "default route via 10.42.1.0 is missing"},
 		{"ip -6 route del default", "default route via fe80::1 is missing"},
+		{"ip neigh del 10.42.1.0 dev eth0", "permanent neighbour 10.42.1.0 is 00:00:00:00:00:00 instead of 02:57:01:00:00:06"},
+		{"ip neigh replace fe80::1 lladdr 02:00:00:00:00:01 dev eth0", "permanent neighbour fe80::1 is 02:00:00:00:00:01 instead of"},
 		{"ip link set eth0 down", "it is down"},
 		{"ip link set eth0 address 02:00:00:00:00:01", "MAC address"},
 	} {
@@ -108,6 +110,24 @@ func TestAttach(t *testing.T) {
 	if _, err := k.CheckAttached(ctx, a); err == nil {
 		t.Error("found what was detached")
 	}
+}
+
+// TestStrictARP: the host answers ARP only for addresses of the device that it is
+// asked on, as kube-proxy sets it for IPVS; the gateway is on another.
+func TestStrictARP(t *testing.T) {
+	k, ctx := open(t), context.Background()
+	for _, set := range []string{"arp_ignore=2", "arp_announce=2"} {
+		kerneltest.Run(t, "sysctl -qw net.ipv4.conf.all."+set)
+	}
+	a := attachment(podNetns(t, "strict"))
+	if _, err := k.Attach(ctx, a); err != nil {
+		t.Fatal(err)
+	}
+	converge(t, k, merge(t, hostEnd(a)))
+	for _, to := range []string{"10.42.1.0", "fd42:0:0:1::"} {
+		kerneltest.Run(t, "ip netns exec weft-t-strict ping -c 5 -i 0.2 -W 1 "+to) // some answer: carrier comes late
+	}
+	kerneltest.Run(t, "ping -c 5 -i 0.2 -W 1 10.42.1.5")
 }
 
 func TestAttachRefuses(t *testing.T) {

@@ -14,8 +14,9 @@ import (
 )
 
 // configure makes the pod's end ready: settings first, so that the device never
-// listens to a router advertisement, then up, addresses, routes.
-func (n *podNS) configure(p Attachment) (*netlink.LinkAttrs, error) {
+// listens to a router advertisement, then up, addresses, routes. host is the MAC
+// address of the host's end.
+func (n *podNS) configure(p Attachment, host datapath.MAC) (*netlink.LinkAttrs, error) {
 	end, err := n.h.LinkByName(p.IfName)
 	if err != nil {
 		return nil, err
@@ -51,8 +52,22 @@ func (n *podNS) configure(p Attachment) (*netlink.LinkAttrs, error) {
 		if err := n.h.RouteReplace(defaultVia(a.Index, gw)); err != nil {
 			return nil, fmt.Errorf("default route via %v: %w", gw, err)
 		}
+		if err := n.h.NeighSet(gatewayNeigh(a.Index, gw, host)); err != nil {
+			return nil, fmt.Errorf("neighbour %v: %w", gw, err)
+		}
 	}
 	return a, nil
+}
+
+// gatewayNeigh saves the pod from asking for its gateway, which is an address of
+// another device of the host: one with arp_ignore=1 or 2, as kube-proxy's strict
+// ARP sets it, answers only for those of the device that was asked on
+// (Documentation/networking/ip-sysctl.rst).
+func gatewayNeigh(index int, gw netip.Addr, host datapath.MAC) *netlink.Neigh {
+	return &netlink.Neigh{
+		LinkIndex: index, State: unix.NUD_PERMANENT, Type: unix.RTN_UNICAST,
+		IP: gw.AsSlice(), HardwareAddr: net.HardwareAddr(host[:]),
+	}
 }
 
 // podSysctls are settings inside the pod's namespace.
@@ -129,8 +144,32 @@ func (n *podNS) check(p Attachment) (netlink.LinkAttrs, error) {
 		} else if !ok {
 			miss("default route via %v is missing", gw)
 		}
+		if have, err := n.neighbour(a.Index, gw); err != nil {
+			return a, err
+		} else if have != p.HostMAC && p.HostMAC != (datapath.MAC{}) {
+			miss("permanent neighbour %v is %v instead of %v", gw, have, p.HostMAC)
+		}
 	}
 	return a, errors.Join(errs...)
+}
+
+// neighbour is the MAC address of a gateway's permanent entry, zero if it has none.
+func (n *podNS) neighbour(index int, gw netip.Addr) (datapath.MAC, error) {
+	family := netlink.FAMILY_V4
+	if gw.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	list, err := dump(func() ([]netlink.Neigh, error) { return n.h.NeighList(index, family) })
+	if err != nil {
+		return datapath.MAC{}, fmt.Errorf("list of neighbours: %w", err)
+	}
+	for _, e := range list {
+		ip, _ := netip.AddrFromSlice(e.IP)
+		if unmapped(family, ip) == gw && e.State&unix.NUD_PERMANENT != 0 {
+			return mac(e.HardwareAddr), nil
+		}
+	}
+	return datapath.MAC{}, nil
 }
 
 // routed tells whether a default route leads through a gateway.
