@@ -81,9 +81,7 @@ func indexIn(names map[int]string, name string) int {
 func (k *Kernel) hostDefaults(names map[int]string) ([]datapath.HostDefault, error) {
 	var out []datapath.HostDefault
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := dump(func() ([]netlink.Route, error) {
-			return k.table.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
-		})
+		routes, err := k.routes(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 		if err != nil {
 			return nil, fmt.Errorf("kernel: list of routes: %w", err)
 		}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/agent/kernel/kerneltest"
@@ -86,3 +88,26 @@ func converge(t testing.TB, k *kernel.Kernel, want datapath.State) {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// TestNoRouteEver: a kernel makes table main with the first route in it. One with
+// a rule of its own does not even make it with lo.
+func TestNoRouteEver(t *testing.T) {
+	kerneltest.Netns(t)
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil { // another, with lo down: nothing was ever routed there
+		t.Fatal(err)
+	}
+	k, err := kernel.Open(discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	for _, before := range []string{"true", "ip rule add from 192.0.2.1 lookup 100", "ip link set lo up"} {
+		kerneltest.Run(t, before)
+		if _, err := k.Observe(context.Background(), datapath.AllKinds); err != nil {
+			t.Errorf("%s: %v", before, err)
+		}
+		if _, err := k.Host(context.Background()); err != nil {
+			t.Errorf("%s: %v", before, err)
+		}
+	}
+}

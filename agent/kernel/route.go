@@ -20,7 +20,7 @@ func (k *Kernel) observeRoutes(d *devices, s datapath.State) error {
 	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: datapath.RouteProto}
 	const mask = netlink.RT_FILTER_TABLE | netlink.RT_FILTER_PROTOCOL
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := dump(func() ([]netlink.Route, error) { return k.table.RouteListFiltered(family, filter, mask) })
+		routes, err := k.routes(family, filter, mask)
 		if err != nil {
 			return fmt.Errorf("kernel: list of routes: %w", err)
 		}
@@ -33,6 +33,16 @@ func (k *Kernel) observeRoutes(d *devices, s datapath.State) error {
 		}
 	}
 	return nil
+}
+
+// routes lists those of a table. A table that never held a route is not there yet
+// (net/ipv4/fib_frontend.c, inet_dump_fib).
+func (k *Kernel) routes(family int, filter *netlink.Route, mask uint64) ([]netlink.Route, error) {
+	out, err := dump(func() ([]netlink.Route, error) { return k.table.RouteListFiltered(family, filter, mask) })
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	return out, err
 }
 
 // routeObject reads a route. One with several next hops, which we never make,
@@ -110,9 +120,7 @@ func (k *hands) refuseForeign(o datapath.Route) error {
 	if o.Dst.Addr().Is6() {
 		family = netlink.FAMILY_V6
 	}
-	routes, err := dump(func() ([]netlink.Route, error) {
-		return k.table.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
-	})
+	routes, err := k.routes(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return fmt.Errorf("who stands in the way: %w", err)
 	}
