@@ -44,6 +44,11 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 	if err := c.kernel(ctx, k, out); err != nil {
 		return err
 	}
+	if was, err := k.RemoveTable(); err != nil {
+		return fmt.Errorf("agent: cleanup: not all could be removed; run it again: %w", err)
+	} else if was {
+		fmt.Fprintln(out, "removed table inet", datapath.Table)
+	}
 	s, err := openSettings(dir, c.Log)
 	if err != nil {
 		return err

@@ -151,6 +151,18 @@ func (n *nft) apply(ctx context.Context, ops []datapath.Op) []error {
 	return t.errs
 }
 
+// RemoveTable removes the node's nftables table with all that is still in it, and
+// says whether it was there: the last step of a cleanup. Apply removes it with its
+// last object, but a table that was empty already holds none.
+func (k *Kernel) RemoveTable() (was bool, err error) {
+	k.nft.mu.Lock()
+	defer k.nft.mu.Unlock()
+	if was, err = k.nft.deleteTable(); err != nil {
+		return was, fmt.Errorf("kernel: %w", err)
+	}
+	return was, nil
+}
+
 // scope is what stands or falls together.
 func scope(o datapath.Object) string {
 	switch o := o.(type) {

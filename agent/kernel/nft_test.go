@@ -290,3 +290,27 @@ func TestAdopt(t *testing.T) {
 		t.Error(op)
 	}
 }
+
+func TestRemoveTable(t *testing.T) {
+	k := open(t)
+	for _, tt := range []struct {
+		before string
+		was    bool
+	}{
+		{"true", false},
+		{"nft add table inet weft", true},
+		{"nft add chain inet weft foreign", true},
+		{"true", false},
+	} {
+		if strings.Contains(tt.before, "chain") {
+			kerneltest.Run(t, "nft add table inet weft")
+		}
+		kerneltest.Run(t, tt.before)
+		if was, err := k.RemoveTable(); was != tt.was || err != nil {
+			t.Errorf("%s: was there: %v, %v", tt.before, was, err)
+		}
+		if out := kerneltest.Run(t, "nft list tables"); out != "" {
+			t.Errorf("%s: left %s", tt.before, out)
+		}
+	}
+}

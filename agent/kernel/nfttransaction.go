@@ -305,9 +305,18 @@ func (t *transaction) tidy() error {
 	if err := t.look(); err != nil || len(t.sets)+len(t.chains) > 0 {
 		return err
 	}
-	failed, err := t.nft.sock.commit([]nfMessage{{unix.NFT_MSG_DELTABLE, 0, inTable()}})
-	if ferr := failed[0]; ferr != nil && !errors.Is(ferr, unix.ENOENT) {
-		return fmt.Errorf("remove the empty table: %w", ferr)
-	}
+	_, err := t.nft.deleteTable()
 	return err
+}
+
+// deleteTable removes the table with all in it, and says whether it was there.
+func (n *nft) deleteTable() (was bool, err error) {
+	failed, err := n.sock.commit([]nfMessage{{unix.NFT_MSG_DELTABLE, 0, inTable()}})
+	switch ferr := failed[0]; {
+	case errors.Is(ferr, unix.ENOENT):
+		return false, nil
+	case ferr != nil:
+		return false, fmt.Errorf("remove table inet %s: %w", datapath.Table, ferr)
+	}
+	return err == nil, err
 }
