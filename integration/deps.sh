@@ -12,6 +12,7 @@ iperf3 iperf3
 tcpdump tcpdump
 conntrack conntrack
 etcd etcd-server
+etcdctl etcd-client
 ethtool ethtool
 gcc gcc
 git git'

@@ -38,7 +38,7 @@ func TestScenarios(t *testing.T) {
 		Dir:                "testdata",
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*flow{}}
+			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*flow{}, started: map[string]*lab.Process{}}
 			s.ctx, s.cancel = context.WithCancel(context.Background())
 			env.Values[key{}] = s
 			env.Defer(func() {
@@ -66,6 +66,7 @@ func TestScenarios(t *testing.T) {
 			"reach":   command((*scenario).reach),
 			"flow":    command((*scenario).flow),
 			"reboot":  command((*scenario).reboot),
+			"process": command((*scenario).process),
 			"outputs": command((*scenario).outputs),
 		},
 	})
@@ -76,12 +77,13 @@ type key struct{}
 // scenario is the state of one script.
 type scenario struct {
 	*lab.Fabric
-	bin    string
-	ctx    context.Context
-	cancel context.CancelFunc
-	pods   map[string]*lab.Pod
-	flows  map[string]*flow
-	last   string // what the last command printed
+	bin     string
+	ctx     context.Context
+	cancel  context.CancelFunc
+	pods    map[string]*lab.Pod
+	flows   map[string]*flow
+	started map[string]*lab.Process
+	last    string // what the last command printed
 }
 
 // command makes a testscript command of a method that returns what it prints.
@@ -242,6 +244,23 @@ func (s *scenario) reboot(ctx context.Context, args []string) (string, error) {
 		}
 	}
 	return "", h.Reboot(ctx)
+}
+
+// process start NAME HOST command … | process kill NAME
+func (s *scenario) process(_ context.Context, args []string) (string, error) {
+	switch args[0] {
+	case "start":
+		h, err := s.host(args[2])
+		if err != nil {
+			return "", err
+		}
+		s.started[args[1]], err = h.Start(args[1], args[3:]...)
+		return "", err
+	case "kill":
+		s.started[args[1]].Kill()
+		return "", nil
+	}
+	return "", fmt.Errorf("process: start or kill, not %q", args[0])
 }
 
 // instep N: N nodes of N hold the newest revision.
