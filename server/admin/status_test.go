@@ -150,6 +150,9 @@ func TestTokens(t *testing.T) {
 	if _, err := c.Revoke(t.Context(), &weftv1.TokensRevokeRequest{Id: made.GetStatus().GetId()}); err != nil {
 		t.Error(err)
 	}
+	if _, err := c.Revoke(t.Context(), &weftv1.TokensRevokeRequest{Id: "nope"}); said(err) != `NotFound | there is no token "nope"; weft token list shows what there is` {
+		t.Error(said(err))
+	}
 	list, err := c.List(t.Context(), &weftv1.TokensListRequest{})
 	if err != nil || len(list.GetTokens()) != 0 {
 		t.Error(list, err)

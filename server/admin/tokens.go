@@ -2,10 +2,12 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
 )
 
 // Bounds on a token.
@@ -69,7 +71,11 @@ func (s *tokens) Revoke(ctx context.Context, r *weftv1.TokensRevokeRequest) (*we
 	if r.GetId() == "" || len(r.GetId()) > 64 {
 		return nil, badField("id", "%.60q is not the id of a token; weft token list shows them", r.GetId())
 	}
-	if err := s.Tokens.RevokeToken(ctx, r.GetId()); err != nil {
+	err := s.Tokens.RevokeToken(ctx, r.GetId())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, notFound("there is no token %q; weft token list shows what there is", r.GetId())
+	}
+	if err != nil {
 		return nil, answer(err)
 	}
 	return &weftv1.TokensRevokeResponse{}, nil
