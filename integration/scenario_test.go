@@ -392,7 +392,7 @@ type flow struct {
 
 // flow start NAME FROM ADDRESS [interval]: a ping that runs until
 // flow stop NAME [packets that may be lost]; 0 by default.
-func (s *scenario) flow(_ context.Context, args []string) (string, error) {
+func (s *scenario) flow(ctx context.Context, args []string) (string, error) {
 	switch args[0] {
 	case "start":
 		from, err := s.host(args[2])
@@ -415,6 +415,10 @@ func (s *scenario) flow(_ context.Context, args []string) (string, error) {
 		may := 0
 		if len(args) > 2 {
 			may, _ = strconv.Atoi(args[2])
+		}
+		select { // what comes after the last step is watched as well
+		case <-ctx.Done():
+		case <-time.After(50 * f.every):
 		}
 		return f.stop(may)
 	}
