@@ -9,6 +9,9 @@ BINARIES := bin/weft-server bin/weft-agent bin/weft-cni bin/weft
 TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck bin/grpcurl bin/gofumpt
 MODULES := . $(patsubst %/go.mod,%,$(wildcard integration/*/go.mod integration/*/*/go.mod))
 SOURCES := $(shell git ls-files '*.go' go.mod go.sum 2>/dev/null)
+# What the wire contract must not break: where this work left main, else the commit before.
+BREAKING ?= $(shell b=$$(git merge-base HEAD origin/main 2>/dev/null); h=$$(git rev-parse HEAD 2>/dev/null); \
+	[ -n "$$b" ] && [ "$$b" != "$$h" ] && echo $$b || git rev-parse HEAD~1 2>/dev/null)
 ONCE ?=
 DEMO ?= base
 
@@ -44,8 +47,7 @@ test: deps build bin/grpcurl ## every test of every module, with the race detect
 .PHONY: lint
 lint: $(TOOLS) ## buf, vet, staticcheck, gofumpt, and that generated code is current
 	bin/buf lint
-	@if git rev-parse -q --verify origin/main >/dev/null; then bin/buf breaking --against '.git#ref=origin/main'; \
-	else bin/buf breaking --against '.git#branch=main'; fi
+	bin/buf breaking --against '.git#ref=$(BREAKING)'
 	@for m in $(MODULES); do [ -n "$$(cd $$m && go list ./... 2>/dev/null)" ] || continue; \
 	  echo "vet and staticcheck in $$m"; (cd $$m && go vet ./... && $(CURDIR)/bin/staticcheck -checks all,-ST1000 ./...) || exit 1; done
 	@bad=$$(bin/gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); \

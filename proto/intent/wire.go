@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"slices"
-	"strings"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/protobuf/proto"
@@ -47,43 +45,30 @@ func (e ObjectError) Unwrap() error { return e.Err }
 // Decode makes a Node of its objects. An object that is not understood is left
 // out and reported: versions of servers and agents differ, so it is never fatal.
 func Decode(name, epoch string, compile uint32, revision int64, objects []Object) (Node, []ObjectError) {
-	n := Node{Name: name, Epoch: epoch, Compile: compile, Revision: revision, Cluster: Cluster{Backend: None}}
-	var bad []ObjectError
-	for _, o := range objects {
-		if err := n.decode(o); err != nil {
-			bad = append(bad, ObjectError{o.Collection, o.Key, err})
-		}
-	}
-	slices.SortFunc(n.Peers, func(a, b Peer) int { return strings.Compare(a.Name, b.Name) })
-	return n, bad
+	var d Decoder
+	return d.Decode(name, epoch, compile, revision, objects)
 }
 
-func (n *Node) decode(o Object) error {
+var errTwice = errors.New("is there twice")
+
+// read decodes one object.
+func read(o Object) decoded {
+	d := decoded{value: o.Value}
 	if len(o.Value) > MaxObject {
-		return fmt.Errorf("%d bytes; at most %d are read", len(o.Value), MaxObject)
+		d.err = fmt.Errorf("%d bytes; at most %d are read", len(o.Value), MaxObject)
+		return d
 	}
 	switch o.Collection {
 	case CollectionCluster:
-		c, err := DecodeCluster(o.Value)
-		if err == nil {
-			n.Cluster = c
-		}
-		return err
+		d.cluster, d.err = DecodeCluster(o.Value)
 	case CollectionPeers:
-		p, err := DecodePeer(o.Value)
-		if err != nil {
-			return err
+		if d.peer, d.err = DecodePeer(o.Value); d.err == nil && PeerKey(d.peer.Name) != o.Key {
+			d.err = fmt.Errorf("names node %q", d.peer.Name)
 		}
-		if PeerKey(p.Name) != o.Key {
-			return fmt.Errorf("names node %q", p.Name)
-		}
-		if slices.ContainsFunc(n.Peers, func(q Peer) bool { return q.Name == p.Name }) {
-			return errors.New("is there twice")
-		}
-		n.Peers = append(n.Peers, p)
-		return nil
+	default:
+		d.err = errors.New("this release does not know the collection; upgrade the agent")
 	}
-	return errors.New("this release does not know the collection; upgrade the agent")
+	return d
 }
 
 // EncodeCluster is the wire form of a Cluster, the same bytes for equal values.
