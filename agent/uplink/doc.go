@@ -16,7 +16,8 @@
 //   - A full set that would take away more than 30 % (and more than three) of
 //     the peers waits for a second revision or 60 s.
 //   - The data path never waits for the disk: the file is written after the new
-//     intent stands, and a disk that refuses is a problem, not a stop.
+//     intent stands, within 2 s and when Run ends, and a disk that refuses is a
+//     problem, not a stop.
 //
 // Run owns its goroutines (sender, receiver, renewal, writer) and returns when
 // all have ended. Generated types stop here. It plans nothing and knows no kernel.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"time"
 
 	"github.com/weft-net/weft/agent/datadir"
@@ -13,8 +14,14 @@ import (
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
 
-// diskRetry is how long to wait after a disk refused the intent.
-const diskRetry = 10 * time.Second
+const (
+	// diskRetry is how long to wait after a disk refused the intent.
+	diskRetry = 10 * time.Second
+	// diskGather is for how long changes are gathered before one write, to twice
+	// of it: when a node joins, a thousand agents are told at once, and many share
+	// a disk.
+	diskGather = time.Second
+)
 
 // held is a complete intent. It never changes.
 type held struct {
@@ -59,8 +66,12 @@ func (u *Uplink) setAside(damage error) {
 // adopt makes what is staged the intent, or tells how long to wait for a second
 // word. The caller holds the stage.
 func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
+	if h := u.held.Load(); !s.changed && h != nil {
+		u.mark(h, c)
+		return 0
+	}
 	objects := s.list()
-	n, bad := intent.Decode(u.cfg.Node, c.GetEpoch(), c.GetCompileVersion(), c.GetRevision(), objects)
+	n, bad := s.decoder.Decode(u.cfg.Node, c.GetEpoch(), c.GetCompileVersion(), c.GetRevision(), objects)
 	if s.whole {
 		was, _ := u.Intent()
 		u.mu.Lock()
@@ -86,6 +97,17 @@ func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
 	return 0
 }
 
+// mark takes a revision that changes no object: the same intent, only later.
+func (u *Uplink) mark(h *held, c *weftv1.Complete) {
+	n := h.node
+	n.Epoch, n.Compile, n.Revision = c.GetEpoch(), c.GetCompileVersion(), c.GetRevision()
+	u.held.Store(&held{n, h.objects})
+	u.out.setRevision(n)
+	if u.cfg.OnChange != nil {
+		u.cfg.OnChange()
+	}
+}
+
 // stand makes h the intent.
 func (u *Uplink) stand(h *held, bad []intent.ObjectError) {
 	u.held.Store(h)
@@ -97,14 +119,18 @@ func (u *Uplink) stand(h *held, bad []intent.ObjectError) {
 	u.out.setIntent(h.node, bad)
 }
 
-// keepFile writes the intent to disk after each change, the latest only, and at
-// the end. A marker alone (a revision without changed objects) waits for that.
+// keepFile writes the intent to disk: the first at once, a change of it with those
+// that follow soon, and the latest at the end. A marker alone (a revision without
+// changed objects) waits for that.
 func (u *Uplink) keepFile(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return u.toDisk()
 		case <-u.write:
+		}
+		if u.filed != nil {
+			pause(ctx, diskGather+rand.N(diskGather))
 		}
 		for u.toDisk() != nil && ctx.Err() == nil {
 			pause(ctx, diskRetry)

@@ -114,13 +114,26 @@ func (b *outbox) setIntent(n intent.Node, bad []intent.ObjectError) {
 		errs[objectID{e.Collection, e.Key}] = objectError{n.Revision, clip(e.Err.Error())}
 	}
 	b.change(func() bool {
-		if b.epoch != n.Epoch {
-			b.applied = 0
-		}
-		b.epoch, b.ceiling, b.errors = n.Epoch, n.Revision, errs
-		b.lease = self.Lease
-		return true
+		changed := !maps.Equal(b.errors, errs) || !slices.Equal(b.lease, self.Lease)
+		b.errors, b.lease = errs, self.Lease
+		return b.raise(n) || changed
 	})
+}
+
+// setRevision notes that what is held stands for a later revision too.
+func (b *outbox) setRevision(n intent.Node) {
+	b.change(func() bool { return b.raise(n) })
+}
+
+// raise sets up to where may be acknowledged, and tells whether that lets an
+// acknowledgement go that waited.
+func (b *outbox) raise(n intent.Node) bool {
+	if b.epoch != n.Epoch {
+		b.applied = 0
+	}
+	waited := b.applied > b.ceiling
+	b.epoch, b.ceiling = n.Epoch, n.Revision
+	return waited
 }
 
 // hello returns the first report, and whether there is one yet.

@@ -28,6 +28,7 @@ type stage struct {
 	inside  bool // between ReplaceAll begin and end
 	whole   bool // a full set came on this stream and is not yet adopted
 	changed bool // some object differs from what is adopted
+	decoder intent.Decoder
 }
 
 func newStage(held []intent.Object) *stage {
@@ -88,7 +89,7 @@ func (s *stage) drop(id objectID) {
 func (s *stage) bracket(phase weftv1.ReplaceAll_Phase) error {
 	switch {
 	case phase == weftv1.ReplaceAll_PHASE_BEGIN:
-		*s = stage{objects: map[objectID]intent.Object{}, inside: true, whole: true, changed: true}
+		*s = stage{objects: map[objectID]intent.Object{}, inside: true, whole: true, changed: true, decoder: s.decoder}
 	case phase == weftv1.ReplaceAll_PHASE_END && s.inside:
 		s.inside = false
 	default:
