@@ -18,6 +18,7 @@ type selection struct {
 	namespace string
 	all       bool // of all namespaces
 	selector  string
+	progress  bool // a watch tells of nodes' progress too
 }
 
 func (s *selection) flags(cmd *cobra.Command) {

@@ -106,6 +106,7 @@ func (c *cli) wait(ctx context.Context, s selection, t target, until condition, 
 		open[name] = !until.deleted
 	}
 	told := false
+	s.progress = true // the condition may be a revision
 	err := c.events(ctx, s, t, func(e *weftv1.WatchResponse) error {
 		name := e.GetItem().GetMetadata().GetName()
 		switch e.GetVerb() {

@@ -46,7 +46,7 @@ func (c *cli) events(ctx context.Context, s selection, t target, fn func(*weftv1
 	if err != nil {
 		return err
 	}
-	stream, err := client.Watch(ctx, &weftv1.WatchRequest{Kind: t.kind.GetName(), Namespace: s.namespace, Selector: s.selector})
+	stream, err := client.Watch(ctx, &weftv1.WatchRequest{Kind: t.kind.GetName(), Namespace: s.namespace, Selector: s.selector, Progress: s.progress})
 	if err != nil {
 		return err
 	}

@@ -131,7 +131,7 @@ func TestBadRequests(t *testing.T) {
 		{fail(tokens.Create(ctx, &weftv1.TokensCreateRequest{Replace: true})), "InvalidArgument | nodes: is empty; a token that replaces"},
 		{fail(tokens.Create(ctx, &weftv1.TokensCreateRequest{Labels: map[string]string{"a b": "c"}})), "InvalidArgument | labels: key"},
 		{fail(tokens.Revoke(ctx, &weftv1.TokensRevokeRequest{})), "InvalidArgument | id:"},
-		{fail(tokens.Revoke(ctx, &weftv1.TokensRevokeRequest{Id: "77"})), "NotFound | identity: there is no token"},
+		{fail(tokens.Revoke(ctx, &weftv1.TokensRevokeRequest{Id: "77"})), "NotFound | there is no token \"77\""},
 	} {
 		if !strings.HasPrefix(c.got, c.want) && !strings.Contains(c.got, c.want) {
 			t.Errorf("got  %.300s\nwant %s", c.got, c.want)
@@ -367,7 +367,10 @@ func TestWatch(t *testing.T) {
 	expect("existing n1 Ready")
 	expect("synced")
 	f.json(kind.ObservedNode("n1"), kind.NodeObservation{Version: "0.1.0", HeardUnix: now.Unix(), AppliedRevision: 100, Revision: 100, Epoch: "e1"}) // heard: no change
-	f.json(kind.ObservedNode("n1"), kind.NodeObservation{Version: "0.1.0", HeardUnix: now.Unix(), AppliedRevision: 100, Revision: 100, Epoch: "e1", Gone: true})
+	f.object(kind.Node, "n1", map[string]string{"site": "fra"}, kind.NodeSpec{})
+	expect("configured n1 Ready")
+	f.json(kind.ObservedNode("n1"), kind.NodeObservation{Version: "0.1.0", HeardUnix: now.Unix(), AppliedRevision: 101, Revision: 101, Epoch: "e1"}) // and was told of it: no change
+	f.json(kind.ObservedNode("n1"), kind.NodeObservation{Version: "0.1.0", HeardUnix: now.Unix(), AppliedRevision: 101, Revision: 101, Epoch: "e1", Gone: true})
 	expect("configured n1 Away")
 	f.object(kind.Node, "n2", nil, kind.NodeSpec{})
 	expect("created n2 Away")
@@ -378,6 +381,25 @@ func TestWatch(t *testing.T) {
 	f.store.CutWatches(store.ErrCompacted)
 	if _, err := w.Recv(); !strings.HasPrefix(said(err), "Aborted | history was compacted meanwhile; watch again") {
 		t.Error(said(err))
+	}
+}
+
+// TestWatchProgress: who waits for a revision asks to be told of each.
+func TestWatchProgress(t *testing.T) {
+	f := newFabric(t)
+	f.join("n1")
+	w, err := f.Watch(t.Context(), &weftv1.WatchRequest{Kind: "nodes", Progress: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"existing", "synced", "configured"} {
+		e, err := w.Recv()
+		if err != nil || e.GetVerb() != want {
+			t.Fatal(e, err)
+		}
+		if want == "synced" {
+			f.json(kind.ObservedNode("n1"), kind.NodeObservation{Version: "0.1.0", HeardUnix: now.Unix(), AppliedRevision: 101, Revision: 101, Epoch: "e1"})
+		}
 	}
 }
 

@@ -31,7 +31,13 @@ func (s *resources) Watch(r *weftv1.WatchRequest, stream grpc.ServerStreamingSer
 	if err != nil {
 		return answer(err)
 	}
-	w := &watcher{Server: s.Server, selection: pick, view: v, send: stream.Send, sent: map[ref]*weftv1.Resource{}}
+	w := &watcher{
+		Server: s.Server, selection: pick, view: v, send: stream.Send, sent: map[ref]*weftv1.Resource{},
+		ignore: []string{"heardUnix", "appliedRevision", "inStep"},
+	}
+	if r.GetProgress() {
+		w.ignore = w.ignore[:1]
+	}
 	if err := w.existing(slices.Min(revisions)); err != nil {
 		return answer(err)
 	}
@@ -66,9 +72,10 @@ func (s *Server) follow(ctx context.Context, prefix string, after int64, events 
 type watcher struct {
 	*Server
 	selection
-	view *view
-	send func(*weftv1.WatchResponse) error
-	sent map[ref]*weftv1.Resource // as it was last sent
+	view   *view
+	send   func(*weftv1.WatchResponse) error
+	sent   map[ref]*weftv1.Resource // as it was last sent
+	ignore []string                 // fields of a node's status whose change is none
 }
 
 func (w *watcher) existing(revision int64) error {
@@ -126,7 +133,7 @@ func (w *watcher) tell(r ref, revision int64) error {
 	case item == nil:
 		delete(w.sent, r)
 		return w.send(&weftv1.WatchResponse{Item: before, Verb: "deleted", Revision: revision})
-	case known && same(before, item):
+	case known && w.same(before, item):
 		return nil
 	}
 	w.sent[r] = item
@@ -139,11 +146,13 @@ func (w *watcher) tell(r ref, revision int64) error {
 
 // same tells whether two states of an object are the same to who watches: that a
 // node was heard again is no change.
-func same(a, b *weftv1.Resource) bool {
+func (w *watcher) same(a, b *weftv1.Resource) bool {
 	if a.GetKind() == kind.Node {
 		a, b = proto.CloneOf(a), proto.CloneOf(b)
-		delete(a.GetStatus().GetFields(), "heardUnix")
-		delete(b.GetStatus().GetFields(), "heardUnix")
+		for _, field := range w.ignore {
+			delete(a.GetStatus().GetFields(), field)
+			delete(b.GetStatus().GetFields(), field)
+		}
 	}
 	return proto.Equal(a, b)
 }

@@ -783,10 +783,14 @@ func (x *DeleteResponse) GetRevision() int64 {
 
 // WatchRequest selects what to watch.
 type WatchRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Selector      string                 `protobuf:"bytes,3,opt,name=selector,proto3" json:"selector,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Kind      string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Selector  string                 `protobuf:"bytes,3,opt,name=selector,proto3" json:"selector,omitempty"`
+	// Progress also tells when nothing but a node's progress changed: the revision
+	// that it has applied, and whether it is in step. Each change of intent moves
+	// those of every node.
+	Progress      bool `protobuf:"varint,4,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -840,6 +844,13 @@ func (x *WatchRequest) GetSelector() string {
 		return x.Selector
 	}
 	return ""
+}
+
+func (x *WatchRequest) GetProgress() bool {
+	if x != nil {
+		return x.Progress
+	}
+	return false
 }
 
 // WatchResponse is one change.
@@ -1611,11 +1622,12 @@ const file_weft_v1_resources_proto_rawDesc = "" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"W\n" +
 	"\x0eDeleteResponse\x12)\n" +
 	"\aresults\x18\x01 \x03(\v2\x0f.weft.v1.ResultR\aresults\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\\\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"x\n" +
 	"\fWatchRequest\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x1a\n" +
-	"\bselector\x18\x03 \x01(\tR\bselector\"f\n" +
+	"\bselector\x18\x03 \x01(\tR\bselector\x12\x1a\n" +
+	"\bprogress\x18\x04 \x01(\bR\bprogress\"f\n" +
 	"\rWatchResponse\x12%\n" +
 	"\x04item\x18\x01 \x01(\v2\x11.weft.v1.ResourceR\x04item\x12\x12\n" +
 	"\x04verb\x18\x02 \x01(\tR\x04verb\x12\x1a\n" +
