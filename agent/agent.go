@@ -94,7 +94,7 @@ func (a *agent) open() (err error) {
 	}
 	a.pods, err = pod.Open(pod.Config{
 		Dir: a.dir.Path("pods"), Boot: boot, Node: a.podNode, Kernel: a.kernel, Loop: a.loop,
-		Namespaces: namespaces, Log: a.log, OnChange: a.touch,
+		Namespaces: namespaces, Log: a.log, Degraded: a.degraded, OnChange: a.touch,
 	})
 	return err
 }

@@ -281,3 +281,24 @@ func TestHostFollowsAddresses(t *testing.T) {
 		<-done
 	})
 }
+
+func TestLasting(t *testing.T) {
+	now := time.Unix(1000, 0)
+	at := func(subject string, since int64) intent.Problem {
+		return intent.Problem{Subject: subject, Cause: "refused", SinceUnix: since}
+	}
+	for _, tt := range []struct {
+		name     string
+		problems []intent.Problem
+		want     string
+	}{
+		{"OK none", nil, ""},
+		{"OK just now", []intent.Problem{at("route a", 990)}, ""},
+		{"one", []intent.Problem{at("route a", 990), at("route b", 970)}, "route b: refused"},
+		{"many", []intent.Problem{at("route a", 900), at("route b", 1000), at("route c", 10)}, "route a: refused (and 1 more)"},
+	} {
+		if got := lasting(tt.problems, now); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}

@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/weft-net/weft/agent/uplink"
@@ -66,12 +68,46 @@ func (a *agent) configureRuntime() []intent.Problem {
 	if dir == "" {
 		return nil
 	}
-	if err := a.pods.Status(cniwire.Request{Verb: cniwire.Status, Config: []byte(`{"type":"` + pluginName + `"}`)}); err == nil && a.inPlace() {
+	err := a.pods.Status(cniwire.Request{Verb: cniwire.Status, Config: []byte(`{"type":"` + pluginName + `"}`)})
+	if e := cniwire.AsError(err); (e == nil || e.Code == cniwire.CodeLimited) && a.inPlace() {
 		if err := writeConflist(dir, a.cniSocket()); err != nil {
 			return []intent.Problem{{Subject: filepath.Join(dir, conflistName), Cause: err.Error(), Remedy: "make the folder writable, or choose another with --cni-conf-dir"}}
 		}
 	}
 	return shadowed(dir)
+}
+
+// persistent is how long a problem must stand before pods count as limited by it:
+// a runtime that hears so takes its node out of service, so what the loop mends by
+// itself in a moment is not told.
+const persistent = 30 * time.Second
+
+// degraded says why pods may have limited connectivity, or nothing.
+func (a *agent) degraded() string {
+	if a.loop.Applied() == 0 {
+		return "no complete intent is in place yet"
+	}
+	return lasting(a.loop.Problems(), time.Now())
+}
+
+// lasting words the problems that have stood for long.
+func lasting(ps []intent.Problem, now time.Time) string {
+	n, first := 0, intent.Problem{}
+	for _, p := range ps {
+		if now.Sub(time.Unix(p.SinceUnix, 0)) < persistent {
+			continue
+		}
+		if n++; n == 1 {
+			first = p
+		}
+	}
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return first.Subject + ": " + first.Cause
+	}
+	return fmt.Sprintf("%s: %s (and %d more)", first.Subject, first.Cause, n-1)
 }
 
 func (a *agent) endpoints() []uplink.Endpoint {

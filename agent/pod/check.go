@@ -67,8 +67,11 @@ func (k *Keeper) Status(req cniwire.Request) error {
 	if err := k.exhausted(n); err != nil {
 		return cniwire.Errorf(cniwire.CodeNotAvailable, "pod: %v", err)
 	}
-	if n.Degraded != "" {
-		return cniwire.Errorf(cniwire.CodeLimited, "pod: %s", n.Degraded)
+	if k.Degraded == nil {
+		return nil
+	}
+	if why := k.Degraded(); why != "" {
+		return cniwire.Errorf(cniwire.CodeLimited, "pod: pods may have limited connectivity: %s; look: weft status", why)
 	}
 	return nil
 }

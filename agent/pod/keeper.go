@@ -16,8 +16,6 @@ type Node struct {
 	Name  string
 	Lease []netip.Prefix // masked
 	MTU   int            // of pods' devices, bytes
-	// Degraded says why pods may have limited connectivity; empty if they have not.
-	Degraded string
 }
 
 // NodeOf takes from a node's intent what this room needs.
@@ -39,6 +37,8 @@ type Config struct {
 	Namespaces Namespaces
 	Log        *slog.Logger
 
+	// Degraded says why pods may have limited connectivity, or nothing; may be nil.
+	Degraded func() string
 	OnChange func()           // called when Endpoints changed; may be nil
 	Now      func() time.Time // time.Now if nil
 	NewMAC   func() intent.MAC

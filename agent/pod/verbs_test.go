@@ -315,17 +315,19 @@ func TestStatus(t *testing.T) {
 		name   string
 		node   Node
 		ok     bool
+		worse  string
 		config string
 		want   string
 	}{
-		{"OK", Node{Lease: twoFamilies, MTU: 1450}, true, plainConfig, "OK"},
-		{"bad no lease", Node{}, false, plainConfig, "50 pod: this node has no lease yet; look: weft get nodes, journalctl -u weft-agent"},
-		{"bad degraded", Node{Lease: twoFamilies, MTU: 1450, Degraded: "2 peers cannot be reached"}, true, plainConfig, "51 pod: 2 peers cannot be reached"},
-		{"bad key", Node{Lease: twoFamilies, MTU: 1450}, true, conf(`"colour":"red"`), `2 pod: CNI configuration: unknown key "colour" with value "red"; weft's own key is "socket", all else is in ClusterConfig`},
+		{"OK", Node{Lease: twoFamilies, MTU: 1450}, true, "", plainConfig, "OK"},
+		{"bad no lease", Node{}, false, "no intent", plainConfig, "50 pod: this node has no lease yet; look: weft get nodes, journalctl -u weft-agent"},
+		{"bad degraded", Node{Lease: twoFamilies, MTU: 1450}, true, "2 peers cannot be reached", plainConfig, "51 pod: pods may have limited connectivity: 2 peers cannot be reached; look: weft status"},
+		{"bad key", Node{Lease: twoFamilies, MTU: 1450}, true, "", conf(`"colour":"red"`), `2 pod: CNI configuration: unknown key "colour" with value "red"; weft's own key is "socket", all else is in ClusterConfig`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newWorld().open(t, t.TempDir())
 			k.Node = func() (Node, bool) { return c.node, c.ok }
+			k.Degraded = func() string { return c.worse }
 			expect(t, "STATUS", say(k, request(cniwire.Status, "", "", c.config)), c.want)
 		})
 	}
