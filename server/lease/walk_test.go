@@ -72,8 +72,9 @@ type walk struct {
 	ranges []netip.Prefix
 	masks  [2]int
 	held   map[string][]netip.Prefix
-	freed  map[netip.Prefix]freed
-	until  map[holder]int // number of the transaction that freed it
+	freed  map[netip.Prefix]freed // and not given since: must rest
+	parted map[netip.Prefix]freed // and a part of it given since: the rest of it may rest
+	until  map[holder]int         // number of the transaction that freed it
 	calm   bool
 	atOnce int // operations
 	now    time.Time
@@ -96,7 +97,7 @@ var errLost = errors.New("the answer got lost")
 func newWalk(t failer, r *rand.Rand, atOnce int) *walk {
 	w := &walk{
 		t: t, store: storetest.New(), rand: r, atOnce: atOnce, now: time.Unix(1_800_000_000, 0),
-		held: map[string][]netip.Prefix{}, freed: map[netip.Prefix]freed{}, until: map[holder]int{},
+		held: map[string][]netip.Prefix{}, freed: map[netip.Prefix]freed{}, parted: map[netip.Prefix]freed{}, until: map[holder]int{},
 	}
 	w.store.Inject(storetest.Fault{Before: w.before, After: w.after})
 	for i := range w.allocs {
@@ -204,7 +205,12 @@ func (w *walk) wrote(node string, now []netip.Prefix) {
 				w.t.Errorf("%v, freed by %s %v ago, was given to %s though %v is free", q, f.node, w.ago(f.at), node, free)
 			}
 		}
-		maps.DeleteFunc(w.freed, func(q netip.Prefix, _ freed) bool { return q.Overlaps(p) })
+		maps.DeleteFunc(w.freed, func(q netip.Prefix, f freed) bool {
+			if q.Overlaps(p) && q.Bits() < p.Bits() {
+				w.parted[q] = f
+			}
+			return q.Overlaps(p)
+		})
 	}
 	w.held[node] = now
 }
@@ -219,8 +225,10 @@ func (w *walk) unrested(p netip.Prefix) (netip.Prefix, bool) {
 			for _, theirs := range w.held {
 				taken = taken || slices.ContainsFunc(theirs, q.Overlaps)
 			}
-			for f, when := range w.freed {
-				taken = taken || f.Overlaps(q) && w.ago(when.at) < ipam.RestPrefix+time.Second
+			for _, list := range []map[netip.Prefix]freed{w.freed, w.parted} {
+				for f, when := range list {
+					taken = taken || f.Overlaps(q) && w.ago(when.at) < ipam.RestPrefix+time.Second
+				}
 			}
 			if !taken {
 				return q, true
@@ -360,8 +368,38 @@ func (w *walk) write(ctx context.Context, a *Allocator, k, name string, spec any
 	}
 }
 
+// remembered compares what an allocator remembers with what it would read.
+func (w *walk) remembered(a *Allocator) {
+	b := <-a.turn
+	defer func() { a.turn <- b }()
+	ctx := context.Background()
+	guard, err := revision(ctx, w.store, guardKey)
+	if err != nil {
+		w.t.Fatalf("%v", err)
+	}
+	if b == nil || b.guard != guard {
+		return
+	}
+	fresh, err := read(ctx, w.store, nil, w.clock(), a.log)
+	if err != nil {
+		w.t.Fatalf("%v", err)
+	}
+	b.ripen(w.clock())
+	if len(b.held) != len(fresh.held) || !maps.Equal(b.rests, fresh.rests) {
+		w.t.Errorf("remembered are %d leases and rests %v, read are %d and %v", len(b.held), b.rests, len(fresh.held), fresh.rests)
+	}
+	for i, s := range b.spaces {
+		if s.Len() != fresh.spaces[i].Len() || s.Resting() != fresh.spaces[i].Resting() {
+			w.t.Errorf("%v: remembered are %d taken, %d resting, read are %d and %d", s.CIDR(), s.Len(), s.Resting(), fresh.spaces[i].Len(), fresh.spaces[i].Resting())
+		}
+	}
+}
+
 // agree compares the model with what is stored.
 func (w *walk) agree() {
+	for _, a := range w.allocs {
+		w.remembered(a)
+	}
 	entries, _, err := w.store.List(context.Background(), kind.Key(kind.Lease, "", ""))
 	if err != nil {
 		w.t.Fatalf("%v", err)
