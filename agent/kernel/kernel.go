@@ -26,6 +26,8 @@ type Kernel struct {
 	route *netlink.Handle
 	table *netlink.Handle          // lists routes: the kernel leaves out what was not asked for
 	raw   map[int]*nl.SocketHandle // for what the handle has no call for
+	rt    *rtSocket
+	fdbs  fdbs
 	nft   *nft
 	ioctl int // a datagram socket, for ethtool
 
@@ -64,6 +66,9 @@ func (k *Kernel) open() (err error) {
 		return fmt.Errorf("kernel: rtnetlink socket: %w", err)
 	}
 	k.raw = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: sock}}
+	if k.rt, err = openRTSocket(); err != nil {
+		return err
+	}
 	if k.nft, err = openNFT(); err != nil {
 		return err
 	}
@@ -85,6 +90,9 @@ func (k *Kernel) Close() error {
 		s.Close()
 	}
 	var errs []error
+	if k.rt != nil {
+		errs = append(errs, k.rt.close())
+	}
 	if k.nft != nil {
 		errs = append(errs, k.nft.close())
 	}
@@ -157,13 +165,18 @@ func (k *Kernel) Apply(ctx context.Context, ops []datapath.Op) []error {
 			rules = append(rules, i)
 		}
 	}
-	for i, op := range ops {
+	for i := 0; i < len(ops); {
+		kind := ops[i].Key().Kind
 		switch {
-		case !firewall.Has(op.Key().Kind):
-			errs[i] = h.step(ctx, op)
+		case many.Has(kind) && ctx.Err() == nil:
+			i = h.batch(ctx, ops, i, errs)
+			continue
+		case !firewall.Has(kind):
+			errs[i] = h.step(ctx, ops[i])
 		case i == rules[0]:
 			k.transact(ctx, ops, rules, errs)
 		}
+		i++
 	}
 	return errs
 }

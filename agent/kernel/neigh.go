@@ -33,6 +33,8 @@ func (k *Kernel) observeNeighs(d *devices, s datapath.State) error {
 
 // observeFDB asks each VXLAN device for itself: others' bridges can hold much.
 func (k *Kernel) observeFDB(d *devices, s datapath.State) error {
+	end := k.fdbs.look()
+	defer func() { end(s) }()
 	for _, l := range d.ours {
 		if l.Type() != datapath.LinkVXLAN {
 			continue
@@ -81,6 +83,7 @@ func (k *hands) putFDB(o datapath.FDB) error {
 	if err != nil {
 		return err
 	}
+	k.fdbs.told(o, true)
 	return k.route.NeighSet(n)
 }
 
@@ -89,6 +92,7 @@ func (k *hands) removeFDB(o datapath.FDB) error {
 	if err != nil {
 		return err
 	}
+	k.fdbs.told(o, false)
 	return k.route.NeighDel(n)
 }
 

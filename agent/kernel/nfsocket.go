@@ -40,28 +40,28 @@ func openNFSocket() (*nfSocket, error) {
 		return nil, fmt.Errorf("kernel: nftables socket: %w", err)
 	}
 	s := &nfSocket{fd: fd, buf: make([]byte, readBuffer)}
-	if err := s.setup(); err != nil {
+	if s.pid, err = setupSocket(fd); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("kernel: nftables socket; the agent needs CAP_NET_ADMIN: %w", err)
 	}
 	return s, nil
 }
 
-func (s *nfSocket) setup() error {
-	if err := unix.Bind(s.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
+// setupSocket binds a netlink socket and returns its port id.
+func setupSocket(fd int) (pid uint32, err error) {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return 0, err
 	}
-	addr, err := unix.Getsockname(s.fd)
+	addr, err := unix.Getsockname(fd)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	s.pid = addr.(*unix.SockaddrNetlink).Pid
 	timeout := unix.Timeval{Sec: 10} // the kernel answers at once; this bounds a bug
-	return errors.Join(
-		unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, rcvbuf),
-		unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1),
-		unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1),
-		unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
+	return addr.(*unix.SockaddrNetlink).Pid, errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, rcvbuf),
+		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1),
+		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
 	)
 }
 

@@ -186,8 +186,8 @@ func FuzzDecode(f *testing.F) {
 			_ = key.text(e.key)
 			_ = key.spanText(e.key, e.keyEnd)
 		}
-		w := watch{devs: map[int32]string{}}
+		w := watch{devs: map[int32]string{0: datapath.VXLANLink4}, fdbs: &fdbs{}}
 		w.routeKinds(b)
-		w.neighKinds(b)
+		w.neighKinds(b, len(b)%2 == 0)
 	})
 }

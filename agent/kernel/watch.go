@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -17,7 +18,8 @@ import (
 // Watch calls kick with the kinds of objects that an event was about, until ctx
 // ends; then it returns nil. It first kicks everything, because what happened
 // before it listened is not known. When the kernel had to drop events it kicks
-// everything again. Our own nftables transactions are no events.
+// everything again. Our own nftables transactions, routes, neighbours and forwarding
+// entries are no events.
 //
 // A device that goes down takes routes along without an event of their own, so
 // an event on a device is about all that may rest on it.
@@ -37,7 +39,7 @@ func (k *Kernel) Watch(ctx context.Context, kick func(datapath.Kinds)) error {
 	}
 	defer rules.Close()
 
-	w := &watch{kick: kick, devs: map[int32]string{}, nftPID: k.nft.sock.pid}
+	w := &watch{kick: kick, devs: map[int32]string{}, fdbs: &k.fdbs, rtPID: k.rt.pid, nftPID: k.nft.sock.pid}
 	if d, err := k.devices(); err != nil {
 		return err
 	} else {
@@ -83,7 +85,9 @@ func (k *Kernel) subscribe(protocol int, groups ...uint32) (*netlink.Conn, error
 type watch struct {
 	kick   func(datapath.Kinds)
 	devs   map[int32]string // devices by index, as route events name them
-	nftPID uint32
+	fdbs   *fdbs
+	rtPID  uint32 // the port that our changes come from
+	nftPID uint32 // likewise
 }
 
 func (w *watch) receive(ctx context.Context, c *netlink.Conn, event func(netlink.Message) datapath.Kinds) error {
@@ -112,6 +116,9 @@ func (w *watch) receive(ctx context.Context, c *netlink.Conn, event func(netlink
 var onDevice = datapath.Of(datapath.KindLink, datapath.KindAddr, datapath.KindNeigh, datapath.KindFDB, datapath.KindRoute, datapath.KindSysctl)
 
 func (w *watch) routeEvent(m netlink.Message) datapath.Kinds {
+	if m.Header.PID == w.rtPID { // what goes along unasked has no port
+		return 0
+	}
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		return w.linkEvent(m)
@@ -121,7 +128,7 @@ func (w *watch) routeEvent(m netlink.Message) datapath.Kinds {
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return w.routeKinds(m.Data)
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
-		return w.neighKinds(m.Data)
+		return w.neighKinds(m.Data, m.Header.Type == unix.RTM_DELNEIGH)
 	case unix.RTM_NEWNETCONF, unix.RTM_DELNETCONF:
 		return datapath.Of(datapath.KindSysctl)
 	}
@@ -161,7 +168,7 @@ func (w *watch) routeKinds(b []byte) datapath.Kinds {
 
 // neighKinds reads struct ndmsg. Neighbours that come and go by themselves are
 // none of ours, nor are other devices'.
-func (w *watch) neighKinds(b []byte) datapath.Kinds {
+func (w *watch) neighKinds(b []byte, gone bool) datapath.Kinds {
 	if len(b) < unix.SizeofNdMsg {
 		return 0
 	}
@@ -172,7 +179,7 @@ func (w *watch) neighKinds(b []byte) datapath.Kinds {
 		return 0
 	}
 	if b[0] == unix.AF_BRIDGE {
-		return datapath.Of(datapath.KindFDB)
+		return w.fdbKinds(name, b, gone)
 	}
 	// On a VXLAN device every neighbour is ours: one that is not permanent any
 	// more was.
@@ -180,6 +187,31 @@ func (w *watch) neighKinds(b []byte) datapath.Kinds {
 		return 0
 	}
 	return datapath.Of(datapath.KindNeigh)
+}
+
+// fdbKinds reads NDA_DST and NDA_LLADDR of a forwarding entry.
+func (w *watch) fdbKinds(dev string, b []byte, gone bool) datapath.Kinds {
+	var mac datapath.MAC
+	var dst netip.Addr
+	state := binary.NativeEndian.Uint16(b[8:])
+	_ = each(b[unix.SizeofNdMsg:], func(typ uint16, v []byte) {
+		switch typ {
+		case unix.NDA_LLADDR:
+			copy(mac[:], v)
+		case unix.NDA_DST:
+			dst, _ = netip.AddrFromSlice(v)
+		}
+	})
+	switch {
+	case gone:
+		dst = netip.Addr{}
+	case state&unix.NUD_PERMANENT == 0 || !dst.IsValid():
+		return datapath.Of(datapath.KindFDB)
+	}
+	if w.fdbs.knows(dev, mac, dst) {
+		return 0
+	}
+	return datapath.Of(datapath.KindFDB)
 }
 
 // nftEvent takes what is about table inet weft and was not caused by us. The

@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,6 +10,18 @@ import (
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/agent/kernel/kerneltest"
 )
+
+// peer is what leads to one peer.
+func peer(underlay string) []datapath.Object {
+	mac := datapath.MAC{2, 0, 0, 0, 0, 9}
+	return []datapath.Object{
+		datapath.FDB{Dev: datapath.VXLANLink4, MAC: mac, Dst: addr(underlay)},
+		datapath.Neigh{Dev: datapath.VXLANLink4, IP: addr("10.42.9.0"), MAC: mac},
+		datapath.Neigh{Dev: datapath.VXLANLink4, IP: addr("fd42:9::"), MAC: mac},
+		datapath.Route{Dst: pfx("10.42.9.0/24"), Via: addr("10.42.9.0"), Dev: datapath.VXLANLink4, OnLink: true, Src: addr("10.42.1.0"), MTU: 1400},
+		datapath.Route{Dst: pfx("fd42:9::/64"), Via: addr("fd42:9::"), Dev: datapath.VXLANLink4, OnLink: true, Src: addr("fd42:1::"), MTU: 1400},
+	}
+}
 
 // watched runs Watch until the test ends.
 func watched(t *testing.T, k *kernel.Kernel) <-chan datapath.Kinds {
@@ -77,16 +90,25 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestWatchIsQuiet: our own transactions and what happens to others' objects wake
-// nobody.
+// TestWatchIsQuiet: our own transactions, our own peers, and what happens to
+// others' objects wake nobody.
 func TestWatchIsQuiet(t *testing.T) {
 	k := open(t)
 	kerneltest.Run(t, "ip link add eth0 type veth peer name eth1")
 	kerneltest.Run(t, "ip link set eth1 up")
 	kerneltest.Run(t, "ip link set eth0 up")
 	kerneltest.Run(t, "ip addr add 192.0.2.1/24 dev eth0")
+	devices := []datapath.Object{
+		datapath.Link{Name: datapath.FabricLink, Type: datapath.LinkBridge, MTU: 1450},
+		datapath.Link{Name: datapath.VXLANLink4, Type: datapath.LinkVXLAN, MTU: 1450, VXLAN: datapath.VXLAN{VNI: 4096, Port: 8472, Local: addr("10.0.0.1")}},
+		datapath.Addr{Dev: datapath.FabricLink, Prefix: pfx("10.42.1.0/32")},
+		datapath.Addr{Dev: datapath.FabricLink, Prefix: pfx("fd42:1::/128")},
+	}
+	converge(t, k, merge(t, devices))
 	kicks := watched(t, k)
-	converge(t, k, merge(t, everyRule(), everySet(), datapath.BaseChains()))
+	firewall := slices.Concat(everyRule(), everySet(), datapath.BaseChains())
+	converge(t, k, merge(t, firewall, devices, peer("10.0.0.9")))
+	converge(t, k, merge(t, firewall, devices, peer("10.0.0.8"))) // it moved
 	kerneltest.Run(t, "ip neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 dev eth0")
 	kerneltest.Run(t, "ip route add 198.51.100.0/24 via 192.0.2.9")
 	kerneltest.Run(t, "nft add table inet other")
