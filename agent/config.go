@@ -3,10 +3,12 @@ package agent
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/weft-net/weft/agent/uplink"
@@ -94,6 +96,12 @@ func (c Config) normalize() (Config, error) {
 	default:
 		return c, fmt.Errorf("agent: --vxlan-checksum-offload %q: auto, on or off", c.ChecksumOff)
 	}
+	if c.MetricsListen != "" {
+		_, port, err := net.SplitHostPort(c.MetricsListen)
+		if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+			return c, fmt.Errorf("agent: --metrics-listen %q is no address with a port, such as %s", c.MetricsListen, DefaultMetrics)
+		}
+	}
 	if c.Token != "" && c.TokenFile != "" {
 		return c, fmt.Errorf("agent: --token and --token-file are both given; keep the file")
 	}
@@ -120,7 +128,7 @@ func (c Config) token() func() (join.Token, error) {
 func (c Config) boot() (string, error) {
 	b, err := os.ReadFile(c.BootIDFile)
 	if err != nil {
-		return "", fmt.Errorf("agent: boot id: %w", err)
+		return "", fmt.Errorf("agent: boot id: %w; name a file that changes with each boot with --boot-id-file", err)
 	}
 	return strings.TrimSpace(string(b)), nil
 }

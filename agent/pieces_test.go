@@ -118,6 +118,8 @@ func TestConfigRefused(t *testing.T) {
 		{"no server", func(c *Config) { c.Servers = nil }, "--server"},
 		{"bad expression", func(c *Config) { c.IfaceRegex = "(" }, "--iface-regex"},
 		{"bad offload", func(c *Config) { c.ChecksumOff = "maybe" }, "auto, on or off"},
+		{"bad metrics", func(c *Config) { c.MetricsListen = "7447" }, "--metrics-listen \"7447\" is no address with a port, such as localhost:7447"},
+		{"bad metrics port", func(c *Config) { c.MetricsListen = "localhost:70000" }, "--metrics-listen"},
 		{"bad token", func(c *Config) { c.Token = "weft1.x" }, "token"},
 		{"two tokens", func(c *Config) { c.Token, c.TokenFile = "weft1.x", "/f" }, "--token-file"},
 	} {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weft-net/weft/proto/note"
@@ -44,8 +45,12 @@ func (c Config) validate() error {
 	if c.DataDir == "" {
 		return errors.New("server: no data folder; give one with --data-dir")
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		return fmt.Errorf("server: --listen %q is no address with a port, such as 0.0.0.0:7443", c.Listen)
+	for _, l := range []struct{ flag, addr, example string }{
+		{"--listen", c.Listen, "0.0.0.0:7443"}, {"--metrics-listen", c.Metrics, "localhost:7446"}, {"--debug-listen", c.Debug, "localhost:7448"},
+	} {
+		if l.addr != "" && !hasPort(l.addr) || l.addr == "" && l.flag == "--listen" {
+			return fmt.Errorf("server: %s %q is no address with a port, such as %s", l.flag, l.addr, l.example)
+		}
 	}
 	if (c.Etcd.CertFile == "") != (c.Etcd.KeyFile == "") {
 		return errors.New("server: --etcd-certfile and --etcd-keyfile go together; give both or none")
@@ -62,6 +67,16 @@ func (c Config) validate() error {
 		}
 	}
 	return nil
+}
+
+// hasPort tells whether an address can be listened on, as far as its form goes.
+func hasPort(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // names are what clients may dial, for the certificate, the one to advertise

@@ -241,3 +241,25 @@ func TestAddressInUse(t *testing.T) {
 		t.Error(e, err)
 	}
 }
+
+// TestAddressesAreReadFirst: before anything is written.
+func TestAddressesAreReadFirst(t *testing.T) {
+	good := Config{DataDir: "/nonexistent", Listen: "127.0.0.1:0", Metrics: "localhost:7446"}
+	for _, tt := range []struct {
+		name string
+		with func(*Config)
+		want string
+	}{
+		{"OK", func(*Config) {}, ""},
+		{"OK none but one", func(c *Config) { c.Metrics = "" }, ""},
+		{"bad none", func(c *Config) { c.Listen = "" }, "server: --listen \"\" is no address with a port, such as 0.0.0.0:7443"},
+		{"bad form", func(c *Config) { c.Metrics = "7446" }, "server: --metrics-listen \"7446\" is no address with a port, such as localhost:7446"},
+		{"bad port", func(c *Config) { c.Debug = "[::1]:65536" }, "server: --debug-listen \"[::1]:65536\" is no address with a port, such as localhost:7448"},
+	} {
+		c := good
+		tt.with(&c)
+		if err := c.validate(); (err == nil) != (tt.want == "") || err != nil && err.Error() != tt.want {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}

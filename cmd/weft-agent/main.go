@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -29,7 +30,7 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "weft-agent:", err)
+		fmt.Fprintln(os.Stderr, "weft-agent:", strings.TrimPrefix(strings.TrimPrefix(err.Error(), "config: "), "agent: "))
 		os.Exit(1)
 	}
 }

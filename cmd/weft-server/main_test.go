@@ -73,6 +73,8 @@ func TestFlagsRefused(t *testing.T) {
 		{"--vni x", `invalid argument "x" for "--vni" flag`},
 		{"--log-level loud", "loud"},
 		{"--etcd-password-file /nonexistent/x", "--etcd-password-file: open /nonexistent/x"},
+		{"--config /nonexistent", "open /nonexistent: no such file or directory; it is what --config or WEFT_SERVER_CONFIG names"},
+		{"--cluster-cird x", "unknown flag: --cluster-cird; see --help"},
 		{"start", `unexpected argument "start"`},
 	} {
 		if _, _, err := read(strings.Fields(c.args)...); err == nil || !strings.Contains(err.Error(), c.want) {

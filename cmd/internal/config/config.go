@@ -47,8 +47,10 @@ func AddFlag(fs *pflag.FlagSet, o Options) {
 func Load(fs *pflag.FlagSet, args []string, o Options) error {
 	AddFlag(fs, o)
 	if !fs.Parsed() {
-		if err := fs.Parse(args); err != nil {
+		if err := fs.Parse(args); errors.Is(err, pflag.ErrHelp) {
 			return err
+		} else if err != nil {
+			return fmt.Errorf("config: %w; see --help", err)
 		}
 		if fs.NArg() > 0 {
 			return fmt.Errorf("config: unexpected argument %q; settings are flags: see --help", fs.Arg(0))

@@ -29,6 +29,9 @@ func (o Options) read(flags *pflag.FlagSet) (map[string]setting, error) {
 	}
 	merged := map[string]setting{}
 	err := readInto(merged, file, names(flags))
+	if explicit && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; it is what --%s or %s names", err, configFlag, o.configVar())
+	}
 	if err != nil && (explicit || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
 	}
