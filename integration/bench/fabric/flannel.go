@@ -32,7 +32,7 @@ func flannelUp(ctx context.Context, b *bench, f *lab.Fabric, backend string, pod
 	if _, err := f.Server.Start("etcd", "etcd", "--data-dir", filepath.Join(f.Server.Dir(), "etcd"), "--listen-client-urls", url, "--advertise-client-urls", url); err != nil {
 		return netip.Addr{}, err
 	}
-	config := fmt.Sprintf(`{"Network":"10.42.0.0/16","Backend":{"Type":%q}}`, backend)
+	config := fmt.Sprintf(`{"Network":"10.42.0.0/16","EnableNFTables":true,"Backend":{"Type":%q}}`, backend)
 	for _, n := range f.Nodes {
 		file := filepath.Join(n.Dir(), "subnet.env")
 		args := []string{"flannel", "-etcd", url, "-iface", "eth0", "-subnet-file", file}

@@ -18,7 +18,10 @@ import (
 	_ "github.com/flannel-io/flannel/pkg/backend/hostgw"
 	_ "github.com/flannel-io/flannel/pkg/backend/vxlan"
 	"github.com/flannel-io/flannel/pkg/ip"
+	"github.com/flannel-io/flannel/pkg/lease"
+	"github.com/flannel-io/flannel/pkg/subnet"
 	"github.com/flannel-io/flannel/pkg/subnet/etcd"
+	"github.com/flannel-io/flannel/pkg/trafficmngr/nftables"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -77,14 +80,33 @@ func run(ctx context.Context, endpoint, iface, file string) error {
 	if err != nil {
 		return err
 	}
-	lease := network.Lease()
-	if err := sm.HandleSubnetFile(file, config, false, lease.Subnet, lease.IPv6Subnet, network.MTU()); err != nil {
+	held := network.Lease()
+	if err := sm.HandleSubnetFile(file, config, true, held.Subnet, held.IPv6Subnet, network.MTU()); err != nil {
+		return err
+	}
+	if err := rules(ctx, config, held); err != nil {
 		return err
 	}
 	wg.Go(func() { network.Run(ctx) })
-	err = sm.CompleteLease(ctx, lease, &wg)
+	err = sm.CompleteLease(ctx, held, &wg)
 	wg.Wait()
 	return err
+}
+
+// rules sets masquerading and forwarding up, as Flannel's command does by default
+// in Kubernetes.
+func rules(ctx context.Context, config *subnet.Config, l *lease.Lease) error {
+	const resync = 5 // seconds, the command's default
+	manager := &nftables.NFTablesManager{}
+	if err := manager.Init(ctx); err != nil {
+		return err
+	}
+	err := manager.SetupAndEnsureMasqRules(ctx, config.Network, ip.IP4Net{}, ip.IP4Net{}, config.IPv6Network, ip.IP6Net{}, ip.IP6Net{}, l, resync, false)
+	if err != nil {
+		return err
+	}
+	manager.SetupAndEnsureForwardRules(ctx, config.Network, config.IPv6Network, resync)
+	return nil
 }
 
 // external is the device with its first IPv4 address.
