@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/nat"
 	"github.com/weft-net/weft/agent/overlay"
 	"github.com/weft-net/weft/agent/reconcile"
@@ -24,7 +23,7 @@ func (a *agent) plan(context.Context) (reconcile.Want, error) {
 		return reconcile.Want{Objects: pods, Revision: n.Revision}, nil
 	}
 	v := a.host.view()
-	fabric, problems := a.overlay.Objects(overlay.Node{
+	fabric, problems := a.overlay.Parts(overlay.Node{
 		Intent: n, Underlay: v.underlay, VTEP: a.uplink.VTEP(), ChecksumOff: a.checksumOff(v.underlay), AcceptRA: v.acceptRA,
 	})
 	rules, err := nat.Objects(nat.Node{Cluster: n.Cluster, Lease: self.Lease, HostPorts: a.pods.HostPorts(), Guard: a.guarded()})
@@ -33,7 +32,8 @@ func (a *agent) plan(context.Context) (reconcile.Want, error) {
 		problems = append(problems, intent.Problem{Subject: "hostPort", Cause: e.Error(), Remedy: "change the pod's hostPort"})
 	}
 	a.setProblems("plan", problems)
-	return reconcile.Want{Parts: [][]datapath.Object{fabric, rules, pods}, Complete: true, Revision: n.Revision}, nil
+	parts := append(slices.Clone(fabric), rules, pods)
+	return reconcile.Want{Parts: parts, Complete: true, Revision: n.Revision}, nil
 }
 
 // guarded are the families whose forwarding was off before weft: there, nobody

@@ -7,34 +7,128 @@ import (
 	"github.com/weft-net/weft/proto/intent"
 )
 
-// Cache plans a node anew only when something that Objects reads has changed;
-// else it gives the very same slices again, which their reader may take as a
-// sign that nothing is new. They must not be written to.
+// Cache plans anew only what a change is about: a peer that comes costs the plan
+// of that peer. What did not change is given as the very same slices again, which
+// their reader may take as a sign that nothing is new. They must not be written
+// to.
 //
-// An intent is known by epoch, compile version, revision and number of peers:
-// no two intents of one node agree in all of these. The zero value is ready;
-// one goroutine at a time may use it.
+// An intent's peers are known by their place in memory: whoever has an intent
+// never changes it. The zero value is ready; one goroutine at a time may use it.
 type Cache struct {
 	last     Node
 	filled   bool
-	objects  []datapath.Object
+	tunnels  [2]bool
+	peers    map[string]planned // only while no two claim one thing
+	parts    [][]datapath.Object
 	problems []intent.Problem
 }
 
-// Objects is the package's Objects, remembered.
-func (c *Cache) Objects(n Node) ([]datapath.Object, []intent.Problem) {
-	if !c.filled || !same(c.last, n) {
-		c.objects, c.problems = Objects(n)
-		n.Underlay, n.AcceptRA = slices.Clone(n.Underlay), slices.Clone(n.AcceptRA)
-		c.last, c.filled = n, true
-	}
-	return c.objects, c.problems
+// planned is one peer: the way to it, and the addresses it sends from.
+type planned struct {
+	peer     intent.Peer
+	tunnel   [2]bool // what it adds to plan.tunnels
+	way      []datapath.Object
+	sources  []datapath.Object
+	problems []intent.Problem
 }
 
-func same(a, b Node) bool {
-	return a.Intent.Name == b.Intent.Name && a.Intent.Epoch == b.Intent.Epoch &&
-		a.Intent.Compile == b.Intent.Compile && a.Intent.Revision == b.Intent.Revision &&
-		len(a.Intent.Peers) == len(b.Intent.Peers) &&
+// Parts is the package's Objects, remembered, in parts: what is the node's own,
+// and two a peer.
+func (c *Cache) Parts(n Node) ([][]datapath.Object, []intent.Problem) {
+	like := c.filled && alike(c.last, n)
+	if like && identical(c.last.Intent.Peers, n.Intent.Peers) {
+		return c.parts, c.problems
+	}
+	if !like {
+		c.peers = nil
+	}
+	n.Underlay, n.AcceptRA = slices.Clone(n.Underlay), slices.Clone(n.AcceptRA)
+	c.last, c.filled = n, true
+	c.parts, c.problems = nil, nil
+	self, ok := n.Intent.Self()
+	if !ok || len(self.Lease) == 0 {
+		c.peers = nil
+		return nil, nil
+	}
+	self.Underlay, self.VTEP = n.Underlay, n.VTEP
+	p := &plan{Node: n, cluster: n.Intent.Cluster, self: self}
+	p.forwarding()
+	p.fabric()
+	var peers []planned
+	if p.cluster.Backend != intent.None {
+		peers = c.plan(p)
+		p.devices()
+		p.guard()
+	}
+	c.parts, c.problems = assemble(p, peers)
+	return c.parts, c.problems
+}
+
+// plan plans all peers, those that are known from last time excepted.
+func (c *Cache) plan(p *plan) []planned {
+	before := len(p.problems)
+	if !p.reachable() {
+		c.peers = nil
+		return nil
+	}
+	lost, vteps, holders := p.lost(), p.vteps(), p.holders()
+	if len(p.problems) > before { // one peer's plan depends on another's
+		c.peers = nil
+	}
+	sound := len(p.problems) == before
+	peers := make([]planned, 0, len(p.Intent.Peers))
+	next := make(map[string]planned, len(p.Intent.Peers))
+	for i, peer := range p.Intent.Peers {
+		if peer.Name == p.Intent.Name {
+			continue
+		}
+		was, known := c.peers[peer.Name]
+		if !known || !was.peer.Equal(peer) {
+			was = p.one(i, lost, vteps)
+		}
+		for i, t := range was.tunnel {
+			p.tunnels[i] = p.tunnels[i] || t
+		}
+		peers = append(peers, was)
+	}
+	for i := range peers {
+		if c.peers == nil || c.tunnels != p.tunnels || peers[i].sources == nil {
+			peers[i].sources = p.sources(peers[i].peer, holders)
+		}
+		next[peers[i].peer.Name] = peers[i]
+	}
+	c.tunnels, c.peers = p.tunnels, nil
+	if sound {
+		c.peers = next
+	}
+	return peers
+}
+
+// assemble puts the parts together.
+func assemble(p *plan, peers []planned) ([][]datapath.Object, []intent.Problem) {
+	parts := make([][]datapath.Object, 1, 1+2*len(peers))
+	parts[0] = p.objects
+	problems := p.problems
+	for _, peer := range peers {
+		parts = append(parts, peer.way)
+		problems = append(problems, peer.problems...)
+	}
+	for _, peer := range peers {
+		parts = append(parts, peer.sources)
+	}
+	return slices.DeleteFunc(parts, func(part []datapath.Object) bool { return len(part) == 0 }), problems
+}
+
+// alike tells whether two nodes differ in their peers at most.
+func alike(a, b Node) bool {
+	x, ok := a.Intent.Self()
+	y, has := b.Intent.Self()
+	return ok == has && slices.Equal(x.Lease, y.Lease) &&
+		a.Intent.Name == b.Intent.Name && a.Intent.Cluster.Equal(b.Intent.Cluster) &&
 		slices.Equal(a.Underlay, b.Underlay) && a.VTEP == b.VTEP &&
 		a.ChecksumOff == b.ChecksumOff && slices.Equal(a.AcceptRA, b.AcceptRA)
+}
+
+func identical(a, b []intent.Peer) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

@@ -3,6 +3,7 @@ package overlay
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/proto/intent"
@@ -25,35 +26,22 @@ type Node struct {
 	AcceptRA    []string          // links with accept_ra=1 whose default route came from an advertisement
 }
 
-// plan is one call of Objects.
+// plan is one planning of a node.
 type plan struct {
 	Node
 	cluster  intent.Cluster
 	self     intent.Peer
-	tunnels  map[bool]bool // families of the underlay that may carry VXLAN; true is IPv4
+	tunnels  [2]bool // families of the underlay that may carry VXLAN: IPv6, IPv4
 	objects  []datapath.Object
 	problems []intent.Problem
 }
 
 // Objects plans the node. The objects are in a fixed order: devices, addresses,
-// peers by name, guard.
+// guard, ways to peers by name, from where they send.
 func Objects(n Node) ([]datapath.Object, []intent.Problem) {
-	p := &plan{Node: n, cluster: n.Intent.Cluster, tunnels: map[bool]bool{}}
-	self, ok := n.Intent.Self()
-	if !ok || len(self.Lease) == 0 {
-		return nil, nil
-	}
-	self.Underlay, self.VTEP = n.Underlay, n.VTEP
-	p.self = self
-	p.forwarding()
-	p.fabric()
-	if p.cluster.Backend != intent.None {
-		peers := p.peers()
-		p.devices()
-		p.add(peers...)
-		p.guard()
-	}
-	return p.objects, p.problems
+	var c Cache
+	parts, problems := c.Parts(n)
+	return slices.Concat(parts...), problems
 }
 
 func (p *plan) add(objects ...datapath.Object) { p.objects = append(p.objects, objects...) }

@@ -109,7 +109,16 @@ func BenchmarkObjects(b *testing.B) {
 		b.Run(fmt.Sprintf("cached/peers=%d", peers), func(b *testing.B) {
 			var c Cache
 			for b.Loop() {
-				c.Objects(n)
+				c.Parts(n)
+			}
+		})
+		b.Run(fmt.Sprintf("one-of/peers=%d", peers), func(b *testing.B) {
+			b.ReportAllocs()
+			var c Cache
+			for i := 0; b.Loop(); i++ {
+				n.Intent.Peers = slices.Clone(n.Intent.Peers)
+				n.Intent.Peers[peers].VTEP[0] = byte(2 * i)
+				c.Parts(n)
 			}
 		})
 	}
@@ -132,17 +141,53 @@ func BenchmarkMerge(b *testing.B) {
 func TestCache(t *testing.T) {
 	var c Cache
 	n := fleet(3)
-	first, _ := c.Objects(n)
-	again, _ := c.Objects(n)
-	if &first[0] != &again[0] {
-		t.Error("planned again although nothing changed")
+	first, _ := c.Parts(n)
+	n.Intent.Revision++
+	if again, _ := c.Parts(n); &first[0] != &again[0] {
+		t.Error("planned again although only the revision changed")
 	}
+	n.Intent.Peers = fleet(4).Intent.Peers
+	more, _ := c.Parts(n)
+	for i := range 3 {
+		if &first[1+i][0] != &more[1+i][0] {
+			t.Errorf("peer %d was planned again although another came", i)
+		}
+	}
+	n.Underlay = slices.Clone(n.Underlay)
 	n.Underlay[0].MTU = 1400
-	if mtu, _ := c.Objects(n); slices.Equal(first, mtu) {
+	if mtu, _ := c.Parts(n); slices.Equal(slices.Concat(more...), slices.Concat(mtu...)) {
 		t.Error("kept the plan although the uplink changed")
 	}
-	n.Intent.Revision++
-	if next, _ := c.Objects(n); &next[0] == &again[0] {
-		t.Error("kept the plan although the intent changed")
-	}
+}
+
+// TestCacheForgets: whatever was planned before, a cache gives what Objects does.
+func TestCacheForgets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var c Cache
+		n := anyNode(t)
+		for range 6 {
+			parts, problems := c.Parts(n)
+			want, wantProblems := Objects(n)
+			if got := slices.Concat(parts...); !slices.Equal(got, want) {
+				t.Fatalf("got %v, want %v", got, want)
+			}
+			if !slices.Equal(problems, wantProblems) {
+				t.Fatalf("got %v, want %v", problems, wantProblems)
+			}
+			other := anyNode(t)
+			n.Intent.Peers = slices.Clone(n.Intent.Peers)
+			switch rapid.IntRange(0, 4).Draw(t, "change") {
+			case 0:
+				n = other
+			case 1:
+				n.Underlay = other.Underlay
+			case 2:
+				n.Intent.Peers = other.Intent.Peers
+			default: // one peer
+				if i := len(n.Intent.Peers) - 1; i >= 0 && len(other.Intent.Peers) > i {
+					n.Intent.Peers[i] = other.Intent.Peers[i]
+				}
+			}
+		}
+	})
 }

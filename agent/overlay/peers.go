@@ -10,34 +10,42 @@ import (
 // minMTU4 is the least MTU of a link that carries IPv4 (RFC 791, section 3.2).
 const minMTU4 = 68
 
-// peers plans the way to every other node.
-func (p *plan) peers() []datapath.Object {
+// reachable tells whether any peer can be reached at all.
+func (p *plan) reachable() bool {
 	if len(p.Underlay) == 0 && len(p.Intent.Peers) > 1 {
 		p.problem("uplink", "see which address the agent looks for; --node-ip or --iface names one",
 			"this node has no underlay address, so no other node is reached")
-		return nil
+		return false
 	}
-	lost := p.lost()
-	vteps := p.vteps()
-	out := make([]datapath.Object, 0, 6*len(p.Intent.Peers))
-	for i, peer := range p.Intent.Peers {
-		if peer.Name == p.Intent.Name {
-			continue
-		}
-		w := way{plan: p, peer: peer, path: p.cluster.Path(p.self, peer), vtep: vteps[peer.VTEP] == i}
-		if !w.usable() {
-			continue
-		}
-		if p.cluster.Backend == intent.VXLAN {
-			p.tunnels[w.path.Local.Addr.Addr().Is4()] = true
-		}
+	return true
+}
+
+// one plans the way to the i-th peer.
+func (p *plan) one(i int, lost map[claim]bool, vteps map[datapath.MAC]int) planned {
+	peer := p.Intent.Peers[i]
+	w := way{
+		plan: &plan{Node: p.Node, cluster: p.cluster, self: p.self}, // for problems of its own
+		peer: peer, path: p.cluster.Path(p.self, peer), vtep: vteps[peer.VTEP] == i,
+	}
+	out := planned{peer: peer}
+	if w.usable() {
+		out.tunnel[family(w.path.Local.Addr.Addr().Is4())] = p.cluster.Backend == intent.VXLAN
 		for _, prefix := range peer.Lease {
 			if !lost[claim{prefix, i}] {
-				out = w.route(out, prefix)
+				out.way = w.route(out.way, prefix)
 			}
 		}
 	}
+	out.problems = w.problems
 	return out
+}
+
+// family is the index of a family in plan.tunnels.
+func family(is4 bool) int {
+	if is4 {
+		return 1
+	}
+	return 0
 }
 
 // way is the way to one peer.

@@ -3,6 +3,7 @@ package overlay
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/weft-net/weft/agent/datapath"
@@ -93,7 +94,7 @@ func (w *way) tunnelMTU() int {
 func (p *plan) devices() {
 	for _, is4 := range []bool{true, false} {
 		own, ok := p.self.UnderlayOf(is4)
-		if !p.tunnels[is4] || !ok {
+		if !p.tunnels[family(is4)] || !ok {
 			continue
 		}
 		mtu := own.MTU - intent.VXLANOverhead(is4)
@@ -110,25 +111,24 @@ func (p *plan) devices() {
 // guard drops datagrams for our VNI whose underlay source is no peer: VXLAN
 // has no authentication of its own.
 func (p *plan) guard() {
-	if len(p.tunnels) > 0 {
+	if p.tunnels != [2]bool{} {
 		p.add(inputChain())
 	}
 	for i, is4 := range []bool{true, false} {
-		if !p.tunnels[is4] {
+		if !p.tunnels[family(is4)] {
 			continue
 		}
-		set, typ, saddr := "vtep4", "ipv4_addr", datapath.SAddr4
+		typ, saddr := "ipv4_addr", datapath.SAddr4
 		if !is4 {
-			set, typ, saddr = "vtep6", "ipv6_addr", datapath.SAddr6
+			typ, saddr = "ipv6_addr", datapath.SAddr6
 		}
-		p.add(datapath.Set{Name: set, Type: typ})
-		p.sources(set, is4)
+		p.add(datapath.Set{Name: sourceSet(is4), Type: typ})
 		p.add(datapath.Rule{
 			Chain: datapath.ChainInput, Index: guardIndex + i,
 			Match: [6]datapath.Match{
 				{Field: datapath.UDPDPort, Value: strconv.Itoa(int(p.cluster.VXLANPort))},
 				{Field: datapath.VNI, Value: fmt.Sprint(p.cluster.VNI)},
-				{Field: saddr, Not: true, Value: "@" + set},
+				{Field: saddr, Not: true, Value: "@" + sourceSet(is4)},
 			},
 			Do:      [3]datapath.Action{{Verb: datapath.Counter}, {Verb: datapath.Drop}},
 			Comment: "VXLAN from no peer",
@@ -136,30 +136,54 @@ func (p *plan) guard() {
 	}
 }
 
-// sources fills a set with every underlay address of a family that a peer has:
-// which of them it sends from is its own choice.
-func (p *plan) sources(set string, is4 bool) {
-	holder := make(map[netip.Addr]string, len(p.Intent.Peers))
+// sourceSet is the set of addresses from which peers may send.
+func sourceSet(is4 bool) string {
+	if is4 {
+		return "vtep4"
+	}
+	return "vtep6"
+}
+
+// holders finds whose each underlay address is: the first by name has it. A
+// second holder is reported.
+func (p *plan) holders() map[netip.Addr]string {
+	out := make(map[netip.Addr]string, 2*len(p.Intent.Peers))
+	if p.cluster.Backend != intent.VXLAN {
+		return out
+	}
 	for _, peer := range p.Intent.Peers {
 		if peer.Name == p.Intent.Name {
 			continue
 		}
 		for _, u := range peer.Underlay {
 			a := u.Addr.Addr()
-			if a.Is4() != is4 {
-				continue
+			first, ok := out[a]
+			switch {
+			case !ok:
+				out[a] = peer.Name
+			case first != peer.Name:
+				p.problem(intent.PeerKey(peer.Name), "weft delete node, for the one that is gone",
+					"nodes %s and %s both have underlay address %v", first, peer.Name, a)
 			}
-			if first, ok := holder[a]; ok {
-				if first != peer.Name {
-					p.problem(intent.PeerKey(peer.Name), "weft delete node, for the one that is gone",
-						"nodes %s and %s both have underlay address %v", first, peer.Name, a)
-				}
-				continue
-			}
-			holder[a] = peer.Name
-			p.add(datapath.Element{Set: set, Elem: a.String()})
 		}
 	}
+	return out
+}
+
+// sources is every underlay address of a peer, of the families that carry VXLAN:
+// which of them it sends from is its own choice. It is never nil.
+func (p *plan) sources(peer intent.Peer, holders map[netip.Addr]string) []datapath.Object {
+	out := []datapath.Object{}
+	for _, u := range peer.Underlay {
+		a := u.Addr.Addr()
+		if !p.tunnels[family(a.Is4())] || holders[a] != peer.Name {
+			continue
+		}
+		if e := datapath.Object(datapath.Element{Set: sourceSet(a.Is4()), Elem: a.String()}); !slices.Contains(out, e) {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func inputChain() datapath.Object {

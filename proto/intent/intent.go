@@ -2,8 +2,10 @@ package intent
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sort"
 )
 
@@ -137,4 +139,17 @@ func ParseMAC(s string) (MAC, error) {
 		return MAC{}, fmt.Errorf("intent: %q is not a MAC address of 6 octets", s)
 	}
 	return MAC(hw), nil
+}
+
+// Equal tells whether two clusters are told the same.
+func (c Cluster) Equal(o Cluster) bool {
+	return slices.Equal(c.CIDRs, o.CIDRs) && slices.Equal(c.ServiceCIDRs, o.ServiceCIDRs) &&
+		c.Backend == o.Backend && c.DirectRouting == o.DirectRouting && c.VNI == o.VNI && c.VXLANPort == o.VXLANPort && c.MTU == o.MTU &&
+		slices.Equal(c.Masquerade, o.Masquerade) && slices.Equal(c.NonMasquerade, o.NonMasquerade)
+}
+
+// Equal tells whether two peers are known alike.
+func (p Peer) Equal(o Peer) bool {
+	return p.Name == o.Name && slices.Equal(p.Lease, o.Lease) && slices.Equal(p.Underlay, o.Underlay) && p.VTEP == o.VTEP &&
+		maps.Equal(p.Labels, o.Labels)
 }
