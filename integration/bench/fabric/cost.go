@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -12,22 +13,35 @@ import (
 	"github.com/weft-net/weft/integration/lab"
 )
 
-// ticks is the kernel's clock for /proc/<pid>/stat, 100 a second on every Linux
+// ticks is the kernel's clock for /proc/stat, 100 a second on every Linux
 // of today (proc(5), sysconf(3)).
 const ticks = 100
 
-// usage is CPU time in seconds and resident memory in MB of a process.
+// usage is CPU time in seconds and resident memory in MB of a process. Time is
+// the scheduler's own, to the nanosecond: an idle agent runs in bursts that the
+// clock of /proc/<pid>/stat is too coarse for (Documentation/scheduler/sched-stats.rst).
 func usage(pid int) (cpu, rss float64, err error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
 		return 0, 0, err
 	}
-	_, rest, _ := strings.Cut(string(b), ") ")
-	f := strings.Fields(rest)
-	user, _ := strconv.ParseFloat(f[11], 64)
-	system, _ := strconv.ParseFloat(f[12], 64)
-	pages, _ := strconv.ParseFloat(f[21], 64)
-	return (user + system) / ticks, pages * float64(os.Getpagesize()) / 1e6, nil
+	for _, t := range threads {
+		b, err := os.ReadFile(t)
+		if err != nil {
+			return 0, 0, err
+		}
+		ns, err := strconv.ParseFloat(strings.Fields(string(b))[0], 64)
+		if err != nil {
+			return 0, 0, err
+		}
+		cpu += ns / 1e9
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	pages, err := strconv.ParseFloat(strings.Fields(string(b))[1], 64)
+	return cpu, pages * float64(os.Getpagesize()) / 1e6, err
 }
 
 // idle: CPU and memory of an agent with 10 peers and 10 pods when nothing happens.
