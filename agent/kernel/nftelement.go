@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -207,18 +208,17 @@ func parseElements(out []rawElement, b []byte) ([]rawElement, error) {
 		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 			return
 		}
-		bad = each(v, func(_ uint16, v []byte) {
+		lerr := each(v, func(_ uint16, v []byte) {
 			e, err := parseElement(v)
 			if err != nil {
 				bad = err
+				return
 			}
 			out = append(out, e)
 		})
+		bad = cmp.Or(bad, lerr)
 	})
-	if err == nil {
-		err = bad
-	}
-	return out, err
+	return out, cmp.Or(err, bad)
 }
 
 func parseElement(b []byte) (rawElement, error) {

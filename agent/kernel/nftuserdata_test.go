@@ -1,9 +1,11 @@
 package kernel
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"github.com/weft-net/weft/agent/datapath"
@@ -154,6 +156,29 @@ func TestKeysRoundTrip(t *testing.T) {
 	}
 	if _, err := parseKey("ipv4_addr . time"); err == nil {
 		t.Error("an unknown type was accepted")
+	}
+}
+
+// TestElementsCutShort: a list of elements that cannot be read to its end is an
+// error, never a shorter list.
+func TestElementsCutShort(t *testing.T) {
+	element := func(value attrs) attrs {
+		var list attrs
+		list.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(a *attrs) {
+			a.nest(listElem, func(a *attrs) { *a = append(*a, value...) })
+		})
+		return list
+	}
+	var good attrs
+	good.nest(unix.NFTA_SET_ELEM_KEY, func(a *attrs) { a.bytes(unix.NFTA_DATA_VALUE, []byte{10, 0, 0, 1}) })
+	if got, err := parseElements(nil, element(good)); err != nil || len(got) != 1 || string(got[0].key) != "\x0a\x00\x00\x01" {
+		t.Errorf("%v, %v", got, err)
+	}
+	long := attrs{0xff, 0, unix.NFTA_SET_ELEM_KEY, 0} // says that it has 255 bytes
+	for _, bad := range []attrs{element(long), element(append(slices.Clone(good), long...))} {
+		if got, err := parseElements(nil, bad); err == nil || len(got) > 0 {
+			t.Errorf("%v, %v", got, err)
+		}
 	}
 }
 
