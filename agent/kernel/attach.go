@@ -46,9 +46,9 @@ type Attached struct {
 }
 
 // Attach makes the pair and configures the pod's end: addresses, one default
-// route a family with its gateway's neighbour entry, no router advertisements. It may be repeated after it was
-// stopped half way. It refuses the agent's own namespace before it touches
-// anything.
+// route a family with its gateway's neighbour entry, no router advertisements. It
+// may be repeated after it was stopped half way. It refuses the agent's own
+// namespace before it touches anything.
 func (k *Kernel) Attach(ctx context.Context, p Attachment) (Attached, error) {
 	pod, err := k.enter(ctx, p.NetNS)
 	if err != nil {
@@ -118,27 +118,6 @@ func (k *Kernel) CheckAttached(ctx context.Context, p Attachment) (Attached, err
 		return out, fmt.Errorf("kernel: attachment of %s in %s: %w", p.IfName, p.NetNS, err)
 	}
 	return out, nil
-}
-
-// SameNetNS tells whether a path is the network namespace that this Kernel is
-// bound to.
-func (k *Kernel) SameNetNS(path string) (bool, error) {
-	ns, err := openNetNS(path)
-	if err != nil {
-		return false, err
-	}
-	defer ns.Close()
-	return k.ns.Equal(ns), nil
-}
-
-// NetNSExists tells whether a path is a network namespace: a file that was left
-// behind when its mount went is none.
-func (k *Kernel) NetNSExists(path string) bool {
-	ns, err := openNetNS(path)
-	if err == nil {
-		ns.Close()
-	}
-	return err == nil
 }
 
 func openNetNS(path string) (netns.NsHandle, error) {

@@ -104,22 +104,3 @@ func (k *Kernel) hostDefaults(names map[int]string) ([]datapath.HostDefault, err
 	slices.SortStableFunc(out, func(a, b datapath.HostDefault) int { return cmp.Compare(a.Metric, b.Metric) })
 	return out, nil
 }
-
-// HostDevs lists the host ends of pods' veths that are there.
-func (k *Kernel) HostDevs(ctx context.Context) ([]string, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	d, err := k.devices()
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, l := range d.ours {
-		if l.Type() == datapath.LinkVeth {
-			out = append(out, l.Attrs().Name)
-		}
-	}
-	slices.Sort(out)
-	return out, nil
-}
