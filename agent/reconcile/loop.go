@@ -63,6 +63,7 @@ type Loop struct {
 	// What follows belongs to Run's goroutine.
 	want    wanted
 	have    datapath.State
+	open    *open
 	seen    bool      // have knows every kind
 	lookAt  time.Time // next look at everything
 	past    map[datapath.Key]*past
@@ -95,7 +96,7 @@ func New(cfg Config) *Loop {
 		}
 	}
 	return &Loop{
-		cfg: cfg, wake: make(chan struct{}, 1), have: datapath.State{},
+		cfg: cfg, wake: make(chan struct{}, 1), have: datapath.State{}, open: newOpen(),
 		past: map[datapath.Key]*past{}, broken: map[datapath.Key]time.Time{},
 	}
 }

@@ -32,7 +32,7 @@ func (l *Loop) Drift(ctx context.Context) ([]datapath.Op, error) {
 	var err error
 	asked := l.ask(request{ctx: ctx, do: func(ctx context.Context) {
 		var have datapath.State
-		if _, err = l.replan(ctx); err != nil {
+		if err = l.replan(ctx); err != nil {
 			return
 		}
 		if have, err = l.observe(ctx, datapath.AllKinds); err != nil {
@@ -103,7 +103,7 @@ func (l *Loop) serve(ctx context.Context) {
 func (l *Loop) sync(ctx context.Context, asked []request) {
 	err := l.ready(ctx)
 	if err == nil {
-		_, err = l.replan(ctx)
+		err = l.replan(ctx)
 	}
 	if err != nil {
 		answer(asked, func(datapath.Key) error { return err })
@@ -138,10 +138,11 @@ func (l *Loop) ready(ctx context.Context) error {
 
 // applyKeys takes the steps for what was asked for, and gives the errors.
 func (l *Loop) applyKeys(ctx context.Context, asked []request) map[datapath.Key]error {
-	c := cut{loop: l, want: datapath.State{}, have: datapath.State{}}
+	c := l.cut()
 	for _, r := range asked {
 		for _, k := range r.keys {
 			c.add(l.want.canonical(k))
+			c.again(l.want.canonical(k))
 		}
 	}
 	ops := datapath.Diff(c.want, c.have)
@@ -164,18 +165,26 @@ type cut struct {
 	want, have datapath.State
 }
 
+func (l *Loop) cut() cut {
+	return cut{loop: l, want: datapath.State{}, have: datapath.State{}}
+}
+
 func (c cut) add(k datapath.Key) {
-	w, wanted := c.loop.want.state[k]
-	h, had := c.loop.have[k]
-	if wanted {
+	if w, wanted := c.loop.want.state[k]; wanted {
 		c.want[k] = w
 		c.holder(w)
 	}
-	// nftables says when its objects go; all else may go unseen with a device,
-	// so it is made again.
-	if had && (!wanted || k.Kind >= datapath.KindSet) {
+	if h, had := c.loop.have[k]; had {
 		c.have[k] = h
 		c.holder(h)
+	}
+}
+
+// again has what may have gone unseen with a device made again; nftables says
+// when its objects go.
+func (c cut) again(k datapath.Key) {
+	if c.want[k] != nil && k.Kind < datapath.KindSet {
+		delete(c.have, k)
 	}
 }
 

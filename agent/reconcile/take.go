@@ -81,6 +81,7 @@ func (l *Loop) failed(key datapath.Key, op datapath.Op, err error, now time.Time
 }
 
 func (l *Loop) commit(op datapath.Op) {
+	l.open.key(op.Key())
 	if op.New == nil {
 		delete(l.have, op.Old.Key())
 	} else {

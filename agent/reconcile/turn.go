@@ -28,7 +28,7 @@ func (l *Loop) turn(ctx context.Context, event bool) {
 	if !l.seen || !began.Before(l.lookAt) {
 		dirty = datapath.AllKinds
 	}
-	_, planErr := l.replan(ctx)
+	planErr := l.replan(ctx)
 	l.again, l.fights = time.Time{}, nil
 	ok, taken := l.settle(ctx, dirty, kicked, event)
 	l.endTurn(ok && planErr == nil && l.want.planned)
@@ -103,10 +103,14 @@ func (l *Loop) look(ctx context.Context, kinds datapath.Kinds, kicked time.Time)
 	for k := range l.have {
 		if _, ok := got[k]; !ok && kinds.Has(k.Kind) {
 			delete(l.have, k)
+			l.open.key(k)
 		}
 	}
 	for k, o := range got {
-		l.have[k] = o
+		if l.have[k] != o {
+			l.have[k] = o
+			l.open.key(k)
+		}
 	}
 	if kinds == datapath.AllKinds {
 		l.seen = true
@@ -153,11 +157,8 @@ func (l *Loop) findBroken(kinds datapath.Kinds, got datapath.State, kicked time.
 // steps are the steps to take now.
 func (l *Loop) steps(event bool, now time.Time) []datapath.Op {
 	var due []datapath.Op
-	if l.want.planned && l.want.differs(l.have) {
-		due = datapath.Diff(l.want.state, l.have)
-		if !l.want.complete {
-			due = slices.DeleteFunc(due, func(op datapath.Op) bool { return l.want.state[op.Key()] == nil })
-		}
+	if l.want.planned {
+		due = l.diff()
 	}
 	l.forget(due, now)
 	// What is undone has a past from now on.
