@@ -30,7 +30,8 @@ const (
 	cniRead = 2 * time.Second
 )
 
-// CNIHandler does what one request asks for. package pod has it.
+// CNIHandler does what one request asks for, before ctx ends: then there is just
+// time left for its words to reach the shim. Package pod has it.
 type CNIHandler interface {
 	Serve(ctx context.Context, req cniwire.Request) cniwire.Response
 }
@@ -75,20 +76,21 @@ func (c CNI) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// serve reads a request, waits for a free place and answers.
+// serve reads a request, waits for a free place and answers. The wait counts: the
+// shim gives up when its verb's time is over, wherever it was spent.
 func (c CNI) serve(ctx context.Context, conn net.Conn, running chan struct{}) {
+	began := time.Now()
 	req, err := c.receive(conn)
 	if err != nil {
 		c.Log.Warn("CNI request refused", note.Err, err)
 		c.answer(conn, cniwire.Response{Error: cniwire.AsError(err)})
 		return
 	}
-	timer := time.NewTimer(req.Verb.Timeout() - cniwire.Margin)
-	defer timer.Stop()
-	began := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, began.Add(req.Verb.Timeout()-cniwire.Margin))
+	defer cancel()
 	select {
 	case running <- struct{}{}:
-	case <-timer.C:
+	case <-ctx.Done():
 		c.answer(conn, cniwire.Response{Error: cniwire.Errorf(cniwire.CodeTryAgain, "local: %d commands before this one still run", cniRunning)})
 		return
 	}

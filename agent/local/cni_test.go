@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/proto/cniwire"
 )
@@ -74,6 +75,23 @@ func TestCNIDocuments(t *testing.T) {
 				t.Errorf("%s, %v\nwant: %s", got, err, c.want)
 			}
 		})
+	}
+}
+
+// TestCNIDeadline: a command is given up before the shim does.
+func TestCNIDeadline(t *testing.T) {
+	before := time.Now()
+	path := serveCNI(t, func(ctx context.Context, r cniwire.Request) cniwire.Response {
+		at, ok := ctx.Deadline()
+		if latest := time.Now().Add(r.Verb.Timeout() - cniwire.Margin); !ok || at.After(latest) || at.Before(before) {
+			return cniwire.Response{Error: cniwire.Errorf(cniwire.CodeInternal, "deadline %v, at the latest %v", at, latest)}
+		}
+		return cniwire.Response{Result: []byte("1")}
+	})
+	for _, verb := range []cniwire.Verb{cniwire.Add, cniwire.Status, cniwire.GC} {
+		if got, err := tell(path, fmt.Sprintf(`{"version":1,"verb":%q}`, verb)); got != "OK 1" || err != nil {
+			t.Errorf("%s: %s, %v", verb, got, err)
+		}
 	}
 }
 

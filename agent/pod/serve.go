@@ -6,10 +6,9 @@ import (
 	"github.com/weft-net/weft/proto/cniwire"
 )
 
-// Serve does what one request asks for, within its verb's time-out.
+// Serve does what one request asks for. Whoever took it gives ctx the verb's
+// deadline.
 func (k *Keeper) Serve(ctx context.Context, req cniwire.Request) cniwire.Response {
-	ctx, cancel := context.WithTimeout(ctx, req.Verb.Timeout()-cniwire.Margin)
-	defer cancel()
 	var resp cniwire.Response
 	var err error
 	switch req.Verb {
