@@ -7,5 +7,6 @@
 // decided by the file system. Every answer comes from this node alone, with all
 // servers gone as well.
 //
-// It decides nothing: what it tells it asks of the interfaces in its Config.
+// It decides nothing: what it tells it asks of the functions and interfaces that
+// Agent and CNI are given.
 package local
