@@ -26,6 +26,7 @@ func TestStatus(t *testing.T) {
 		ObjectErrors: []kind.ObjectError{{Collection: "peers", Key: "Node//n9", Error: "no route", Remedy: "look"}},
 	})
 	f.json(kind.ObservedNode("n3"), kind.NodeObservation{HeardUnix: now.Unix() - 130, Epoch: "e1", AppliedRevision: 9, Revision: 9, Gone: true})
+	f.hub.live["n3"] = push.Status{Node: "n3"} // it came again, and was sent away
 	f.object(kind.Node, "n4", nil, kind.NodeSpec{})
 	f.put(kind.Key(kind.Lease, "", "n8"), []byte(`{"schema": 99}`))
 	got, err := weftv1.NewStatusClient(f.conn).Get(t.Context(), &weftv1.StatusGetRequest{})

@@ -231,13 +231,10 @@ func (s *Server) health(n *node) health {
 	h := health{push: n.seen}
 	here := !n.seen.Gone && n.observed && s.Now().Sub(time.Unix(n.seen.HeardUnix, 0)) < silence
 	wanted := n.seen.Revision
-	if live, ok := s.Hub.Status(n.name); ok && (live.Connected || !here) {
+	// One that came and was sent away says nothing newer than what is stored.
+	if live, ok := s.Hub.Status(n.name); ok && (live.Connected || !here && !live.Heard.IsZero()) {
 		here, wanted = live.Connected, s.Hub.Revision()
-		h.push = kind.NodeObservation{
-			Version: live.Version, Boot: live.Boot, Machine: live.Machine, HeardUnix: live.Heard.Unix(),
-			AppliedRevision: live.Applied, Epoch: s.Hub.Epoch(), Revision: live.Sent, Gone: !live.Connected,
-			Problems: live.Problems, ObjectErrors: live.ObjectErrors,
-		}
+		h.push = live.Observation(s.Hub.Epoch())
 	}
 	if h.push.Epoch == s.Hub.Epoch() { // a revision of another epoch says nothing
 		h.applied = h.push.AppliedRevision

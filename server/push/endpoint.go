@@ -141,8 +141,8 @@ func readEndpoint(node string, r *weftv1.EndpointRecord) ([]byte, error) {
 	return b, nil
 }
 
-// observation is a node's status as stored.
-func observation(s Status, epoch string) kind.NodeObservation {
+// Observation is a node's status as stored.
+func (s Status) Observation(epoch string) kind.NodeObservation {
 	return kind.NodeObservation{
 		Version: s.Version, Boot: s.Boot, Machine: s.Machine, HeardUnix: unix(s.Heard),
 		AppliedRevision: s.Applied, Epoch: epoch, Revision: s.Sent, Gone: !s.Connected,

@@ -159,7 +159,7 @@ func (h *Hub) flush(ctx context.Context) {
 		return true
 	}
 	for _, n := range nodes {
-		value, err := json.Marshal(observation(n.snapshot(), h.cfg.Epoch))
+		value, err := json.Marshal(n.snapshot().Observation(h.cfg.Epoch))
 		if err == nil {
 			err = b.add(ctx, h.cfg.Store, store.Write{Key: kind.ObservedNode(n.name), Value: value})
 		}
