@@ -87,7 +87,7 @@ func (a *agent) open() (err error) {
 		cfg: a.cfg, kernel: a.kernel, settings: a.settings, log: a.log, kicks: make(chan struct{}, 1),
 		changed: a.underlayChanged, addrs: a.uplink.SetAddresses, seen: view{underlay: self.Underlay},
 	}
-	a.loop = reconcile.New(reconcile.Config{Kernel: careful{a.kernel, a.settings, a.screen}, Plan: a.plan, Log: a.log, OnTurn: a.touch})
+	a.loop = reconcile.New(reconcile.Config{Kernel: careful{a.kernel, a.settings, a.screen}, Plan: a.plan, Log: a.log, OnTurn: a.turned})
 	namespaces, err := pod.HostNamespaces()
 	if err != nil {
 		return err

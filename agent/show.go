@@ -15,11 +15,25 @@ import (
 	"github.com/weft-net/weft/proto/note"
 )
 
-// show tells the world how the node is, after every change: servers, node.env,
-// the container runtime, systemd.
+// showEvery is the least time between two looks at what else is to be shown.
+const showEvery = 250 * time.Millisecond
+
+// turned runs after each turn of the loop: the servers learn at once what was
+// applied, and first what was not.
+func (a *agent) turned() {
+	a.uplink.SetProblems(a.problems())
+	a.uplink.Applied(a.loop.Applied())
+	a.touch()
+}
+
+// show tells the world how the node is, soon after every change: servers,
+// node.env, the container runtime, systemd.
 func (a *agent) show(ctx context.Context) error {
 	for {
 		a.showOnce()
+		if a.inPlace() && !pause(ctx, showEvery) {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -29,7 +43,6 @@ func (a *agent) show(ctx context.Context) error {
 }
 
 func (a *agent) showOnce() {
-	a.uplink.Applied(a.loop.Applied())
 	a.uplink.SetEndpoints(a.endpoints())
 	n, _ := a.withUnderlay()
 	var problems []intent.Problem

@@ -88,6 +88,8 @@ type Hub struct {
 	streams  map[string]*stream
 	nodes    map[string]*node // all that were seen since the start
 	problems []compile.Problem
+	marker   *time.Timer // fires mark while marking
+	marking  bool
 
 	progress signal // of the revision, and of what nodes have applied
 	hellos   chan struct{}
@@ -99,7 +101,7 @@ type Hub struct {
 // New returns a Hub that knows nothing yet.
 func New(cfg Config) *Hub {
 	cfg = cfg.withDefaults()
-	return &Hub{
+	h := &Hub{
 		cfg:      cfg,
 		compiler: compile.New(),
 		objects:  map[ref]object{},
@@ -110,6 +112,9 @@ func New(cfg Config) *Hub {
 		hellos:   make(chan struct{}, cfg.Hellos),
 		observed: newObserver(),
 	}
+	h.marker = time.AfterFunc(markerWait, h.mark)
+	h.marker.Stop()
+	return h
 }
 
 // Run follows the store and writes observations until ctx ends. Streams are
@@ -121,6 +126,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	defer cancel()
 	h.observe(ctx)
+	h.marker.Stop()
 	h.mu.Lock()
 	h.closed = true
 	for _, s := range h.streams {
@@ -201,11 +207,34 @@ func (h *Hub) fan(changes []compile.Change, revision int64) error {
 	}
 	h.revision = max(h.revision, revision)
 	h.problems = h.compiler.Problems()
-	for _, s := range h.streams {
-		s.kick()
+	if len(changes) > 0 {
+		h.kick()
+	} else if !h.marking {
+		h.marking = true
+		h.marker.Reset(markerWait)
 	}
 	h.progress.send()
 	return nil
+}
+
+// markerWait is how long a revision without objects waits for one that has some:
+// of the writes that make a node join only the last is news to the others, and
+// each message wakes them all.
+const markerWait = 100 * time.Millisecond
+
+// mark tells all streams of a revision that waited.
+func (h *Hub) mark() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.marking = false
+	h.kick()
+}
+
+// kick wakes all streams. h.mu is held.
+func (h *Hub) kick() {
+	for _, s := range h.streams {
+		s.kick()
+	}
 }
 
 // put keeps objects and their order. h.mu is held.
