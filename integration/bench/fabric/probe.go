@@ -34,7 +34,7 @@ func family(a netip.Addr) icmp {
 type echo struct {
 	icmp
 	conn net.PacketConn
-	to   net.Addr
+	to   netip.Addr
 	id   uint16
 }
 
@@ -44,11 +44,15 @@ func dial(to netip.Addr, id uint16) (*echo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &echo{icmp: f, conn: conn, to: &net.IPAddr{IP: to.AsSlice()}, id: id}, nil
+	return &echo{icmp: f, conn: conn, to: to, id: id}, nil
 }
 
-// send sends number seq. The kernel fills in ICMPv6's checksum.
-func (e *echo) send(seq uint16) error {
+// send sends number seq.
+func (e *echo) send(seq uint16) error { return e.sendTo(e.to, seq) }
+
+// sendTo sends number seq to an address of the family. The kernel fills in
+// ICMPv6's checksum.
+func (e *echo) sendTo(to netip.Addr, seq uint16) error {
 	b := make([]byte, 16)
 	b[0] = e.request
 	binary.BigEndian.PutUint16(b[4:], e.id)
@@ -63,62 +67,75 @@ func (e *echo) send(seq uint16) error {
 	if e.request == 8 {
 		binary.BigEndian.PutUint16(b[2:], ^uint16(sum))
 	}
-	_, err := e.conn.WriteTo(b, e.to)
+	_, err := e.conn.WriteTo(b, &net.IPAddr{IP: to.AsSlice()})
 	return err
 }
 
-// receive returns the number of the next reply that is ours.
-func (e *echo) receive() (uint16, error) {
+// receive returns the number of the next reply that is ours, and who sent it.
+func (e *echo) receive() (uint16, netip.Addr, error) {
 	for b := make([]byte, 1500); ; {
-		n, _, err := e.conn.ReadFrom(b)
+		n, from, err := e.conn.ReadFrom(b)
+		if err != nil {
+			return 0, netip.Addr{}, err
+		}
+		if n >= 8 && b[0] == e.reply && binary.BigEndian.Uint16(b[4:]) == e.id {
+			addr, _ := netip.AddrFromSlice(from.(*net.IPAddr).IP)
+			return binary.BigEndian.Uint16(b[6:]), addr.Unmap(), nil
+		}
+	}
+}
+
+// pace is how many requests a second reachAll sends in all: a flood of its own
+// would take the processor from the agents that it waits for.
+const pace = 5000
+
+// reachAll sends to every address in turn until each has answered. It has one
+// socket a family: the kernel hands every reply to every raw socket.
+func reachAll(ctx context.Context, addrs []netip.Addr) (time.Duration, error) {
+	began := time.Now()
+	answers := make(chan netip.Addr, len(addrs))
+	sockets := map[string]*echo{}
+	for _, a := range addrs {
+		f := family(a)
+		if sockets[f.network] != nil {
+			continue
+		}
+		e, err := dial(a, uint16(os.Getpid()))
 		if err != nil {
 			return 0, err
 		}
-		if n >= 8 && b[0] == e.reply && binary.BigEndian.Uint16(b[4:]) == e.id {
-			return binary.BigEndian.Uint16(b[6:]), nil
+		defer e.conn.Close()
+		sockets[f.network] = e
+		go func() {
+			for {
+				_, from, err := e.receive()
+				if err != nil {
+					return
+				}
+				answers <- from
+			}
+		}()
+	}
+	missing := map[netip.Addr]bool{}
+	for _, a := range addrs {
+		missing[a] = true
+	}
+	tick := time.NewTicker(time.Second / pace)
+	for seq := 0; len(missing) > 0; seq++ {
+		if a := addrs[seq%len(addrs)]; missing[a] {
+			_ = sockets[family(a).network].sendTo(a, uint16(seq)) // no route yet: try again
+		} else {
+			continue
 		}
-	}
-}
-
-// reachAll sends to every address every 2 ms until each has answered.
-func reachAll(ctx context.Context, addrs []netip.Addr) (time.Duration, error) {
-	began := time.Now()
-	var wg sync.WaitGroup
-	errs := make([]error, len(addrs))
-	for i, a := range addrs {
-		wg.Go(func() { errs[i] = reachOne(ctx, a, uint16(i+1)) })
-	}
-	wg.Wait()
-	for i, err := range errs {
-		if err != nil {
-			return 0, fmt.Errorf("%v: %w", addrs[i], err)
-		}
-	}
-	return time.Since(began), nil
-}
-
-func reachOne(ctx context.Context, a netip.Addr, id uint16) error {
-	e, err := dial(a, id)
-	if err != nil {
-		return err
-	}
-	defer e.conn.Close()
-	answered := make(chan struct{})
-	go func() {
-		if _, err := e.receive(); err == nil {
-			close(answered)
-		}
-	}()
-	for tick, seq := time.NewTicker(2*time.Millisecond), uint16(0); ; seq++ {
-		_ = e.send(seq) // no route yet: try again
 		select {
-		case <-answered:
-			return nil
+		case from := <-answers:
+			delete(missing, from)
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, fmt.Errorf("%d of %d did not answer: %w", len(missing), len(addrs), ctx.Err())
 		case <-tick.C:
 		}
 	}
+	return time.Since(began), nil
 }
 
 // Gaps is what a stream of echo requests saw.
@@ -144,7 +161,7 @@ func gaps(a netip.Addr, every time.Duration) (Gaps, error) {
 	var answered []int
 	go func() {
 		for base, last := 0, 0; ; {
-			seq, err := e.receive()
+			seq, _, err := e.receive()
 			if err != nil {
 				return
 			}
