@@ -34,7 +34,7 @@ func (r *rooms) failed(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-r.store.Failed():
-		return fmt.Errorf("server: the embedded etcd gave up: %w", err)
+		return fmt.Errorf("server: the embedded etcd: %w", err)
 	}
 }
 

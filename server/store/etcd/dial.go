@@ -65,7 +65,7 @@ func (c Config) dialSettings(ctx context.Context) (clientv3.Config, error) {
 		DialKeepAliveTime:    10 * time.Second, // gRPC knows no shorter one
 		DialKeepAliveTimeout: 3 * time.Second,
 		Context:              context.WithoutCancel(ctx), // lives until Close
-		Logger:               newLogger(c.Log, &atomic.Bool{}),
+		Logger:               newLogger(c.Log, &atomic.Bool{}, nil),
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: 2 * time.Second,

@@ -25,6 +25,7 @@ type server struct {
 	etcd    *embed.Etcd
 	lock    *os.File
 	closing *atomic.Bool
+	failed  surrender
 }
 
 // Embed starts etcd below <DataDir>/etcd and returns when it takes requests.
@@ -35,7 +36,7 @@ func Embed(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{lock: lock, closing: &atomic.Bool{}}
+	s := &server{lock: lock, closing: &atomic.Bool{}, failed: make(surrender, 1)}
 	config, err := s.settings(dir, c)
 	if err == nil {
 		err = s.start(ctx, config)
@@ -99,7 +100,7 @@ func (s *server) settings(dir string, c Config) (*embed.Config, error) {
 	config.MaxTxnOps = store.MaxOps
 	config.MaxRequestBytes = embed.DefaultMaxRequestBytes
 	config.WatchProgressNotifyInterval = progressInterval
-	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(c.Log, s.closing))
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(c.Log, s.closing, s.failed))
 	return config, nil
 }
 
@@ -114,26 +115,46 @@ func socket(dir, name string) (url.URL, error) {
 	return url.URL{Scheme: "unix", Path: path}, nil
 }
 
-// start returns when etcd is ready. Where etcd gives up on its files by a panic,
-// that is an error like any other.
-func (s *server) start(ctx context.Context, config *embed.Config) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("it gave up: %v; its files may be damaged: restore them from a backup, or move them away to start empty", p)
-		}
-	}()
-	if s.etcd, err = embed.StartEtcd(config); err != nil {
-		return err
+// start returns when etcd is ready. It runs in a goroutine of its own, which ends
+// where etcd gives up.
+func (s *server) start(ctx context.Context, config *embed.Config) error {
+	late := time.NewTimer(startTimeout)
+	defer late.Stop()
+	type result struct {
+		etcd *embed.Etcd
+		err  error
 	}
-	select {
-	case <-s.etcd.Server.ReadyNotify():
-		return nil
-	case err := <-s.etcd.Err():
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(startTimeout):
-		return fmt.Errorf("not ready after %v", startTimeout)
+	started := make(chan result, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				s.failed.tell(gaveUp(fmt.Errorf("%v", p)))
+			}
+		}()
+		e, err := embed.StartEtcd(config)
+		started <- result{e, err}
+	}()
+	var ready <-chan struct{}
+	var failed <-chan error
+	for {
+		select {
+		case r := <-started:
+			if r.err != nil {
+				return r.err
+			}
+			s.etcd = r.etcd
+			ready, failed = s.etcd.Server.ReadyNotify(), s.etcd.Err()
+		case <-ready:
+			return nil
+		case err := <-failed:
+			return err
+		case err := <-s.failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-late.C:
+			return gaveUp(fmt.Errorf("not ready after %v", startTimeout))
+		}
 	}
 }
 
@@ -157,12 +178,17 @@ func (s *server) close() error {
 }
 
 // Failed delivers the error of an embedded etcd that gave up while it ran. For
-// one elsewhere it never delivers.
+// one elsewhere it never delivers. It is asked for once.
 func (s *Store) Failed() <-chan error {
 	if s.server == nil {
 		return nil
 	}
-	return s.server.etcd.Err()
+	go func() {
+		for err := range s.server.etcd.Err() { // closed with it
+			s.server.failed.tell(err)
+		}
+	}()
+	return s.server.failed
 }
 
 // Close ends all requests and watches, and an embedded etcd.

@@ -2,12 +2,17 @@ package etcd
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
 )
 
 // harmless are warnings of each start.
@@ -26,10 +31,44 @@ type bridge struct {
 	closing *atomic.Bool
 }
 
-// newLogger is the logger that etcd gets. Where etcd would exit the process it
-// panics instead, so that Embed can make an error of it.
-func newLogger(log *slog.Logger, closing *atomic.Bool) *zap.Logger {
-	return zap.New(bridge{log: log.With("room", "etcd"), closing: closing}, zap.WithFatalHook(zapcore.WriteThenPanic))
+// newLogger is the logger that etcd gets. Where etcd would end the process, by a
+// panic or at once, surrendered gets the reason and only that goroutine ends.
+func newLogger(log *slog.Logger, closing *atomic.Bool, surrendered surrender) *zap.Logger {
+	return zap.New(bridge{log: log.With("room", "etcd"), closing: closing}, zap.WithFatalHook(surrendered), zap.WithPanicHook(surrendered))
+}
+
+// surrender has room for one: why etcd gave up. A client, which never does, has none.
+type surrender chan error
+
+// OnWrite implements zapcore.CheckWriteHook.
+func (s surrender) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	err := errors.New(e.Message)
+	for _, f := range fields {
+		if cause, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType {
+			err = fmt.Errorf("%s: %w", e.Message, cause)
+		}
+	}
+	s.tell(gaveUp(err))
+	runtime.Goexit()
+}
+
+func (s surrender) tell(err error) {
+	select {
+	case s <- err:
+	default: // the first reason is the one
+	}
+}
+
+// gaveUp adds what to do.
+func gaveUp(err error) error {
+	do := "its files may be damaged: restore them from a backup, or move them away to start empty"
+	switch text := err.Error(); {
+	case strings.Contains(text, unix.ENOSPC.Error()), strings.Contains(text, unix.EDQUOT.Error()):
+		do = "make room on its disk and start again: what was acknowledged is not lost"
+	case strings.Contains(text, unix.EROFS.Error()), strings.Contains(text, unix.EACCES.Error()):
+		do = "make its folder writable and start again"
+	}
+	return fmt.Errorf("it gave up: %w; %s", err, do)
 }
 
 func (b bridge) level(l zapcore.Level) slog.Level {

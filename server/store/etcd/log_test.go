@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 )
 
 func TestLogBridge(t *testing.T) {
@@ -19,7 +21,7 @@ func TestLogBridge(t *testing.T) {
 		return a
 	}
 	var closing atomic.Bool
-	log := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime})), &closing)
+	log := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime})), &closing, make(surrender, 1))
 	log.Debug("about bbolt")
 	log.With(zap.String("member", "m1")).Info("about itself", zap.Int("term", 2))
 	log.Warn(harmless[0])
@@ -37,12 +39,27 @@ level=DEBUG msg="listener closed" room=etcd
 	}
 }
 
-// A fatal error of etcd is Embed's error, not the end of the process.
-func TestLogFatalPanics(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("no panic")
+// Where etcd gives up, its reason is an error, not the end of the process.
+func TestSurrender(t *testing.T) {
+	for _, tt := range []struct {
+		give func(*zap.Logger)
+		want string
+	}{
+		{func(l *zap.Logger) { l.Fatal("gives up") }, "it gave up: gives up; its files may be damaged: restore them from a backup, or move them away to start empty"},
+		{func(l *zap.Logger) { l.Panic("failed to open database", zap.Error(errors.New("invalid"))) }, "it gave up: failed to open database: invalid; its files may be damaged: restore them from a backup, or move them away to start empty"},
+		{func(l *zap.Logger) { l.Fatal("failed to save", zap.Error(unix.ENOSPC)) }, "it gave up: failed to save: no space left on device; make room on its disk and start again: what was acknowledged is not lost"},
+		{func(l *zap.Logger) { l.Fatal("failed to save", zap.Error(unix.EROFS)) }, "it gave up: failed to save: read-only file system; make its folder writable and start again"},
+	} {
+		said := make(surrender, 1)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			tt.give(newLogger(slog.New(slog.DiscardHandler), &atomic.Bool{}, said))
+			t.Error("etcd goes on")
+		}()
+		<-ended
+		if err := <-said; err.Error() != tt.want {
+			t.Errorf("got  %v\nwant %s", err, tt.want)
 		}
-	}()
-	newLogger(slog.New(slog.DiscardHandler), &atomic.Bool{}).Fatal("gives up")
+	}
 }
