@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/disk"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -74,7 +74,7 @@ func writeConflist(dir, socket string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("agent: CNI configuration: %w; choose a folder with --cni-conf-dir, or none", err)
 	}
-	return datadir.WriteFile(path, want, 0o644)
+	return disk.WriteFile(path, want, 0o644)
 }
 
 // shadowed names the first configuration that a runtime would take before ours:
@@ -120,5 +120,5 @@ func installPlugin(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("agent: --cni-bin-dir: %w", err)
 	}
-	return datadir.WriteFile(to, want, 0o755)
+	return disk.WriteFile(to, want, 0o755)
 }

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/disk"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -52,5 +52,5 @@ func writeEnv(runDir, content string) error {
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return fmt.Errorf("agent: make the run folder: %w; choose one with --run-dir", err)
 	}
-	return datadir.WriteFile(path, []byte(content), 0o644)
+	return disk.WriteFile(path, []byte(content), 0o644)
 }

@@ -41,6 +41,13 @@ type Etcd struct {
 	Password                  note.Secret
 }
 
+func (c Config) withDefaults() Config {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
 func (c Config) validate() error {
 	if c.DataDir == "" {
 		return errors.New("server: no data folder; give one with --data-dir")

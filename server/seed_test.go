@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -118,32 +117,6 @@ func TestFound(t *testing.T) {
 	}
 	s.Down()
 	if _, err := found(t.Context(), s, "prod"); !errors.Is(err, storetest.ErrDown) {
-		t.Error(err)
-	}
-}
-
-func TestOneServerADataFolder(t *testing.T) {
-	dir := t.TempDir() + "/a/b"
-	f, err := hold(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = hold(dir)
-	if want := "is in use by another weft-server (pid " + strconv.Itoa(os.Getpid()) + "); stop it"; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want %s", err, want)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	f, err = hold(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = f.Close()
-	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := hold(dir + "/file/x"); err == nil || !strings.Contains(err.Error(), "--data-dir") {
 		t.Error(err)
 	}
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/weft-net/weft/disk"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/identity"
@@ -28,13 +28,11 @@ const (
 
 // Run is the whole server. It returns nil when ctx ended.
 func Run(ctx context.Context, c Config) (err error) {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return err
 	}
-	lock, err := hold(c.DataDir)
+	lock, err := disk.Hold(c.DataDir, "weft-server")
 	if err != nil {
 		return err
 	}

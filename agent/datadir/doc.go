@@ -1,9 +1,8 @@
-// Package datadir is the agent's data folder: who holds it, and files in it
-// that are there whole or not at all.
+// Package datadir is the agent's data folder: held by one agent, with files that
+// are there whole or not at all (package disk).
 //
-// Invariants: one process holds a folder at a time (flock, so that a killed
-// holder leaves nothing behind); a file is replaced by rename after fsync, so a
-// crash or a full disk leaves the old content; files are 0600, the folder 0700.
+// Invariants: files are 0600, the folder 0700. A file that cannot be used is set
+// aside, never deleted, and only the last one is kept.
 //
 // It does not know what the files hold: their schemas belong to the rooms that
 // write them.

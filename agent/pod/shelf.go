@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/weft-net/weft/disk"
 )
 
 // What a record's file is called after the name of its device.
@@ -17,7 +19,6 @@ const (
 	suffixReady      = ".json"       // its ADD succeeded
 	suffixResting    = ".resting"    // its addresses rest since the file's time
 	suffixUnreadable = ".unreadable" // set aside for a person
-	tempPrefix       = ".new-"
 )
 
 // shelf is the folder of records. It is safe for concurrent use by callers that
@@ -48,13 +49,7 @@ func openShelf(dir string) (*shelf, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("pod: make the folder of records: %w", err)
 	}
-	left, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
-	if err != nil {
-		return nil, fmt.Errorf("pod: records in %s: %w", dir, err)
-	}
-	for _, name := range left {
-		_ = os.Remove(name) // a read-only folder is found at the first ADD
-	}
+	disk.Sweep(dir)
 	return &shelf{dir: dir, sync: groupSync{dir: dir}}, nil
 }
 
@@ -127,7 +122,7 @@ func (s *shelf) write(r Record) error {
 	if err != nil {
 		return fmt.Errorf("pod: record of %s: %w", r.Who(), err)
 	}
-	temp := filepath.Join(s.dir, tempPrefix+r.HostDev)
+	temp := filepath.Join(s.dir, disk.TempPrefix+r.HostDev)
 	if err = writeSynced(temp, b); err == nil {
 		err = os.Rename(temp, s.path(r.HostDev, suffixAdding))
 	}
@@ -184,7 +179,7 @@ func (s *shelf) drop(dev, suffix string) error {
 
 // probe tells whether a record could be written now.
 func (s *shelf) probe() error {
-	name := filepath.Join(s.dir, tempPrefix+"probe")
+	name := filepath.Join(s.dir, disk.TempPrefix+"probe")
 	defer os.Remove(name)
 	return writeSynced(name, make([]byte, maxRecord))
 }
@@ -243,15 +238,7 @@ func (g *groupSync) work() {
 			return
 		}
 		g.mu.Unlock()
-		round.err = syncDir(g.dir)
+		round.err = disk.SyncDir(g.dir)
 		close(round.done)
 	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

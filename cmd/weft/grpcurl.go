@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/weft-net/weft/disk"
 	"github.com/weft-net/weft/proto/join"
 )
 
@@ -31,7 +32,7 @@ func (c *cli) grpcurlCommand() *cobra.Command {
 				return err
 			}
 			for name, content := range map[string][]byte{"ca.pem": creds.CA, "cert.pem": creds.Cert, "key.pem": []byte(creds.Key.Reveal())} {
-				if err := join.WriteFile(filepath.Join(dir, name), content); err != nil {
+				if err := disk.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 					return err
 				}
 			}

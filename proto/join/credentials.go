@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/weft-net/weft/disk"
 	"github.com/weft-net/weft/proto/note"
 	"sigs.k8s.io/yaml"
 )
@@ -94,7 +95,7 @@ func (c Credentials) Save(path string) error {
 	if err != nil {
 		return fmt.Errorf("join: credentials: %w", err)
 	}
-	return WriteFile(path, b)
+	return disk.WriteFile(path, b, 0o600)
 }
 
 // Address is host:port to dial.

@@ -98,27 +98,6 @@ func TestCredentialsValid(t *testing.T) {
 	}
 }
 
-func TestWriteFileLeavesTheOldOne(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "f")
-	if err := WriteFile(path, []byte("old")); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteFile(filepath.Join(dir, "none", "f"), []byte("new")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no folder: %v", err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "full"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteFile(filepath.Join(dir, "full"), []byte("new")); err == nil {
-		t.Error("a folder was replaced")
-	}
-	left, _ := filepath.Glob(filepath.Join(dir, ".*"))
-	if b, err := os.ReadFile(path); err != nil || string(b) != "old" || len(left) > 0 {
-		t.Errorf("old file %q, %v; left over %v", b, err, left)
-	}
-}
-
 func FuzzParseCredentials(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "admin.yaml")
 	if err := newCredentials(f).Save(path); err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/weft-net/weft/disk"
 	"github.com/weft-net/weft/proto/note"
 )
 
@@ -140,4 +141,6 @@ func LoadToken(path string) (Token, error) {
 }
 
 // Save writes the token to a file, 0600.
-func (t Token) Save(path string) error { return WriteFile(path, []byte(t.Reveal()+"\n")) }
+func (t Token) Save(path string) error {
+	return disk.WriteFile(path, []byte(t.Reveal()+"\n"), 0o600)
+}

@@ -11,7 +11,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/weft-net/weft/proto/join"
+	"github.com/weft-net/weft/disk"
 	"github.com/weft-net/weft/proto/note"
 )
 
@@ -29,7 +29,7 @@ type serverKey struct{ secret note.Secret }
 func makeServerKey(path string) (serverKey, error) {
 	b := make([]byte, serverKeyLen)
 	_, _ = rand.Read(b) // never fails
-	if err := join.WriteFile(path, []byte(serverKeyHead+base64.StdEncoding.EncodeToString(b)+"\n")); err != nil {
+	if err := disk.WriteFile(path, []byte(serverKeyHead+base64.StdEncoding.EncodeToString(b)+"\n"), 0o600); err != nil {
 		return serverKey{}, fmt.Errorf("identity: %w; the server must be able to write to its data folder (--data-dir)", err)
 	}
 	return serverKey{note.Secret(b)}, nil
