@@ -3,6 +3,7 @@ package kind
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -52,6 +53,23 @@ type findings struct {
 
 func (f *findings) add(field, format string, args ...any) {
 	f.errs = append(f.errs, FieldError{f.object, field, fmt.Sprintf(format, args...)})
+}
+
+// more adds what was found later, but for what follows from a field that could
+// not be read: that is in f already, itself or an item of it.
+func (f *findings) more(later FieldErrors) {
+	first := f.errs
+	for _, e := range later {
+		if !slices.ContainsFunc(first, func(b FieldError) bool { return within(e.Field, b.Field) || within(b.Field, e.Field) }) {
+			f.errs = append(f.errs, e)
+		}
+	}
+}
+
+// within tells whether a field is another one or a part of it.
+func within(field, of string) bool {
+	rest, ok := strings.CutPrefix(field, of)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 func (f *findings) err() error {

@@ -34,9 +34,9 @@ func (g Given) Build() (Object, error) {
 	spec := g.spec(info.Name)
 	f.strict("spec", withoutNulls(g.Spec), reflect.ValueOf(spec).Elem())
 	checkLabels(f, g.Labels)
-	if len(f.errs) == 0 {
-		g.complete(f, spec)
-	}
+	whole := &findings{object: f.object}
+	g.complete(whole, spec)
+	f.more(whole.errs)
 	if err := f.err(); err != nil {
 		return Object{}, err
 	}

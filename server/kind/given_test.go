@@ -51,6 +51,13 @@ func TestBuild(t *testing.T) {
 		{lease("10.42.7.0/24"), `{"node":"n7","prefixes":["10.42.7.0/24"]}`},
 		{"{kind: 'no', metadata: {name: n7, labels: {site: fra}}}", "{}"},
 
+		// All that is wrong at once, and nothing that only follows from it.
+		{config(", backnd: x, mtu: 20, vni: 99999999, serviceCIDRs: [10.42.0.1/32, 7]"), "ClusterConfig/default spec.serviceCIDRs[1]: 7 is not accepted; accepted: a range such as 10.42.0.0/16\n" +
+			"ClusterConfig/default spec.backnd: is not a field; did you mean backend\n" +
+			"ClusterConfig/default spec.serviceCIDRs[0]: 10.42.0.1/32 overlaps spec.clusterCIDRs[0] 10.42.0.0/16; give ranges that do not overlap\n" +
+			"ClusterConfig/default spec.vni: 99999999 is out of bounds; accepted: 1 to 16777215\n" +
+			"ClusterConfig/default spec.mtu: 20 is out of bounds"},
+
 		// Fields.
 		{config(", backnd: vxlan"), "ClusterConfig/default spec.backnd: is not a field; did you mean backend"},
 		{config(", clustercidrs: []"), "spec.clustercidrs: is not a field; did you mean clusterCIDRs"},
