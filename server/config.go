@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/kind"
 )
 
 // Config is what a server is started with. Flags of cmd/weft-server say the same
@@ -57,6 +58,15 @@ func (c Config) validate() error {
 	} {
 		if l.addr != "" && !hasPort(l.addr) || l.addr == "" && l.flag == "--listen" {
 			return fmt.Errorf("server: %s %q is no address with a port, such as %s", l.flag, l.addr, l.example)
+		}
+	}
+	for _, name := range c.TLSSANs {
+		if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+			continue
+		}
+		bare := strings.TrimPrefix(strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), ".")), "*.")
+		if err := kind.ValidName(bare); err != nil && bare != "" {
+			return fmt.Errorf("server: --tls-san %w, or an address", err)
 		}
 	}
 	if (c.Etcd.CertFile == "") != (c.Etcd.KeyFile == "") {

@@ -252,6 +252,8 @@ func TestAddressesAreReadFirst(t *testing.T) {
 	}{
 		{"OK", func(*Config) {}, ""},
 		{"OK none but one", func(c *Config) { c.Metrics = "" }, ""},
+		{"OK names", func(c *Config) { c.TLSSANs = []string{"Fabric.example.", "*.example", "2001:db8::1", "[::1]"} }, ""},
+		{"bad name", func(c *Config) { c.TLSSANs = []string{"a_b"} }, "server: --tls-san \"a_b\" is not a name; accepted: a-z, 0-9, - and . between them, or an address"},
 		{"bad none", func(c *Config) { c.Listen = "" }, "server: --listen \"\" is no address with a port, such as 0.0.0.0:7443"},
 		{"bad form", func(c *Config) { c.Metrics = "7446" }, "server: --metrics-listen \"7446\" is no address with a port, such as localhost:7446"},
 		{"bad port", func(c *Config) { c.Debug = "[::1]:65536" }, "server: --debug-listen \"[::1]:65536\" is no address with a port, such as localhost:7448"},
