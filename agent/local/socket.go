@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -24,13 +25,23 @@ func Listen(path string, mode fs.FileMode) (net.Listener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("local: listen on %s: %w", path, err)
+		return nil, fmt.Errorf("local: listen on %s: %w; it is in the run folder (--run-dir)", path, rootCause(err))
 	}
 	if err := os.Chmod(path, mode); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("local: %w", err)
 	}
 	return l, nil
+}
+
+// rootCause leaves out the words around a system call's error that say again what
+// was listened on.
+func rootCause(err error) error {
+	var no syscall.Errno
+	if errors.As(err, &no) {
+		return no
+	}
+	return err
 }
 
 // clear removes what a killed agent left at path.

@@ -1,12 +1,15 @@
 package pod
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
 )
@@ -112,8 +115,15 @@ func Open(c Config) (*Keeper, error) {
 	for _, f := range records {
 		k.adopt(f)
 	}
+	if len(asides) == 0 {
+		return k, nil
+	}
+	seen, err := k.Kernel.Observe(context.Background(), datapath.Of(datapath.KindRoute))
+	if err != nil {
+		return nil, fmt.Errorf("pod: which addresses have the devices of records that are not understood: %w", err)
+	}
 	for _, a := range asides {
-		k.quarantine(a)
+		k.quarantine(a, seen)
 	}
 	return k, nil
 }
@@ -166,10 +176,17 @@ func minTime(a, b time.Time) time.Time {
 	return a
 }
 
-// quarantine keeps a file that cannot be read, with the addresses it may hold.
-func (k *Keeper) quarantine(a aside) {
+// quarantine keeps a file that cannot be read, with the addresses it may hold:
+// those that look so in what is left of it, and those that the kernel routes to
+// its device.
+func (k *Keeper) quarantine(a aside, seen datapath.State) {
 	k.asides[a.hostDev] = a
 	addrs := salvage(a.bytes)
+	for _, o := range seen {
+		if r, ok := o.(datapath.Route); ok && r.Dev == a.hostDev {
+			addrs = append(addrs, r.Dst.Addr())
+		}
+	}
 	for _, addr := range addrs {
 		k.doubt[addr] = a.hostDev
 	}

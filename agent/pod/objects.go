@@ -34,7 +34,8 @@ func (k *Keeper) Objects() []datapath.Object {
 // Screen takes out of what the loop saw in the kernel the host's ends that were
 // not among the last Objects. Their ADD or DEL is under way: a loop that planned
 // before an ADD and looked after it would remove the new device. What belongs to
-// no attachment, Heal removes.
+// no attachment, Heal removes. All on a device whose record is not understood is
+// left as it is as well: a pod may have it.
 func (k *Keeper) Screen(seen datapath.State) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -42,7 +43,25 @@ func (k *Keeper) Screen(seen datapath.State) {
 		if l, ok := o.(datapath.Link); ok && l.Type == datapath.LinkVeth && !k.planned[l.Name] {
 			delete(seen, key)
 		}
+		if _, unreadable := k.asides[device(o)]; unreadable {
+			delete(seen, key)
+		}
 	}
+}
+
+// device is what an object of the forwarding plane is on; none for other objects.
+func device(o datapath.Object) string {
+	switch o := o.(type) {
+	case datapath.Link:
+		return o.Name
+	case datapath.Addr:
+		return o.Dev
+	case datapath.Route:
+		return o.Dev
+	case datapath.Neigh:
+		return o.Dev
+	}
+	return ""
 }
 
 // link is the host's end itself.

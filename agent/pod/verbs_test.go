@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/intent"
@@ -446,4 +447,31 @@ func FuzzRecord(f *testing.F) {
 func FuzzArgs(f *testing.F) {
 	f.Add("IgnoreUnknown=1;K8S_POD_NAME=a;IP=10.0.0.1")
 	f.Fuzz(func(_ *testing.T, s string) { _, _ = parseArgs(s) })
+}
+
+// TestRecordCutShort: what is left of a record tells no address, but the kernel
+// does. Its pod keeps what it has, and nobody else is given its address.
+func TestRecordCutShort(t *testing.T) {
+	for _, size := range []int64{0, 100, 300} {
+		w, dir := newWorld(), t.TempDir()
+		k := w.open(t, dir)
+		expect(t, "ADD", say(k, request(cniwire.Add, "a", w.netns("/ns/a"), plainConfig)), "OK 10.42.1.1 fd42:42:0:1::1")
+		dev := ID{"a", "eth0"}.HostDev()
+		if err := os.Truncate(filepath.Join(dir, "pods", dev+suffixReady), size); err != nil {
+			t.Fatal(err)
+		}
+		k = w.open(t, dir)
+		seen, err := w.Observe(t.Context(), datapath.AllKinds)
+		if k.Objects(); err != nil {
+			t.Fatal(err)
+		}
+		if k.Screen(seen); len(seen) > 0 {
+			t.Errorf("the loop would remove %v", seen)
+		}
+		expect(t, "ADD of another", say(k, request(cniwire.Add, "b", w.netns("/ns/b"), plainConfig)), "OK 10.42.1.2 fd42:42:0:1::2")
+		expect(t, "DEL", say(k, request(cniwire.Del, "a", "/ns/a", plainConfig)), "OK")
+		if len(w.broken) > 0 || len(k.Problems()) > 0 {
+			t.Errorf("%v %v", w.broken, k.Problems())
+		}
+	}
 }

@@ -149,13 +149,19 @@ func (w *world) CheckAttached(_ context.Context, a kernel.Attachment) (kernel.At
 	return kernel.Attached{}, nil
 }
 
-func (w *world) Observe(context.Context, datapath.Kinds) (datapath.State, error) {
+func (w *world) Observe(_ context.Context, kinds datapath.Kinds) (datapath.State, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := datapath.State{}
-	for dev := range w.veths {
+	for dev, a := range w.veths {
 		l := datapath.Link{Name: dev, Type: datapath.LinkVeth}
 		s[l.Key()] = l
+		for _, p := range a.Addrs {
+			if kinds.Has(datapath.KindRoute) {
+				r := datapath.Route{Dst: p, Dev: dev}
+				s[r.Key()] = r
+			}
+		}
 	}
 	return s, nil
 }
