@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,6 +48,9 @@ func TestScenarios(t *testing.T) {
 					if t.Failed() {
 						s.logs(t)
 					}
+					for len(s.disks) > 0 {
+						s.umount(s.disks[0])
+					}
 					if err := s.Close(); err != nil {
 						t.Error(err)
 					}
@@ -67,6 +71,7 @@ func TestScenarios(t *testing.T) {
 			"flow":    command((*scenario).flow),
 			"reboot":  command((*scenario).reboot),
 			"process": command((*scenario).process),
+			"disk":    command((*scenario).disk),
 			"outputs": command((*scenario).outputs),
 		},
 	})
@@ -83,7 +88,8 @@ type scenario struct {
 	pods    map[string]*lab.Pod
 	flows   map[string]*flow
 	started map[string]*lab.Process
-	last    string // what the last command printed
+	disks   []string // mounted
+	last    string   // what the last command printed
 }
 
 // command makes a testscript command of a method that returns what it prints.
@@ -445,6 +451,40 @@ func (f *flow) stop(may int) (string, error) {
 		return out, fmt.Errorf("%d of %d packets lost, %v apart; at most %d may be", lost, sent, f.every, may)
 	}
 	return out, nil
+}
+
+// disk mount FOLDER SIZE[,ro] | disk umount FOLDER…: a small disk of its own.
+func (s *scenario) disk(_ context.Context, args []string) (string, error) {
+	switch args[0] {
+	case "mount":
+		if err := os.MkdirAll(args[1], 0o755); err != nil {
+			return "", err
+		}
+		size, ro, _ := strings.Cut(args[2], ",")
+		var flags uintptr
+		if ro != "" {
+			flags = syscall.MS_RDONLY
+		}
+		if err := syscall.Mount("weft-t", args[1], "tmpfs", flags, "size="+size); err != nil {
+			return "", err
+		}
+		s.disks = append(s.disks, args[1])
+		return "", nil
+	case "umount":
+		for _, dir := range args[1:] {
+			s.umount(dir)
+		}
+		return "", nil
+	}
+	return "", fmt.Errorf("disk: mount or umount, not %q", args[0])
+}
+
+// umount lets go also of what processes still use.
+func (s *scenario) umount(dir string) {
+	if i := slices.Index(s.disks, dir); i >= 0 {
+		s.disks = slices.Delete(s.disks, i, i+1)
+		_ = syscall.Unmount(dir, syscall.MNT_DETACH)
+	}
 }
 
 // outputs [!] PATTERN: the last command printed it.
