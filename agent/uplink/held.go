@@ -17,10 +17,14 @@ import (
 const (
 	// diskRetry is how long to wait after a disk refused the intent.
 	diskRetry = 10 * time.Second
-	// diskGather is for how long changes are gathered before one write, to twice
-	// of it: when a node joins, a thousand agents are told at once, and many share
-	// a disk.
-	diskGather = time.Second
+	// gatherObject and gatherMost are for how long changes are gathered before one
+	// write, to twice of it: a millisecond for each object, for a write costs what
+	// the whole intent is large. When a node joins, a thousand agents are told at
+	// once, and many share a disk; but an agent that is killed meanwhile comes back
+	// to the file and takes down what is not in it, so a few nodes wait next to
+	// nothing.
+	gatherObject = time.Millisecond
+	gatherMost   = time.Second
 )
 
 // held is a complete intent. It never changes.
@@ -130,7 +134,8 @@ func (u *Uplink) keepFile(ctx context.Context) error {
 		case <-u.write:
 		}
 		if u.filed != nil {
-			pause(ctx, diskGather+rand.N(diskGather))
+			d := min(time.Duration(1+len(u.filed.objects))*gatherObject, gatherMost)
+			pause(ctx, d+rand.N(d))
 		}
 		for u.toDisk() != nil && ctx.Err() == nil {
 			pause(ctx, diskRetry)
