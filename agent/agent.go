@@ -10,6 +10,7 @@ import (
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/agent/local"
+	"github.com/weft-net/weft/agent/nat"
 	"github.com/weft-net/weft/agent/overlay"
 	"github.com/weft-net/weft/agent/pod"
 	"github.com/weft-net/weft/agent/reconcile"
@@ -35,7 +36,8 @@ type agent struct {
 	host     *host
 	pods     *pod.Keeper
 	loop     *reconcile.Loop
-	overlay  overlay.Cache // the loop's goroutine has it
+	overlay  overlay.Cache // the loop's goroutine has it, and the next
+	nat      nat.Cache
 
 	dirty     chan struct{} // room for one: something to show
 	readyOnce sync.Once

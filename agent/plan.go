@@ -26,7 +26,7 @@ func (a *agent) plan(context.Context) (reconcile.Want, error) {
 	fabric, problems := a.overlay.Parts(overlay.Node{
 		Intent: n, Underlay: v.underlay, VTEP: a.uplink.VTEP(), ChecksumOff: a.checksumOff(v.underlay), AcceptRA: v.acceptRA,
 	})
-	rules, err := nat.Objects(nat.Node{Cluster: n.Cluster, Lease: self.Lease, HostPorts: a.pods.HostPorts(), Guard: a.guarded()})
+	rules, err := a.nat.Objects(nat.Node{Cluster: n.Cluster, Lease: self.Lease, HostPorts: a.pods.HostPorts(), Guard: a.guarded()})
 	problems = slices.Clone(problems) // the cache's
 	for _, e := range unjoin(err) {
 		problems = append(problems, intent.Problem{Subject: "hostPort", Cause: e.Error(), Remedy: "change the pod's hostPort"})

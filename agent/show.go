@@ -15,8 +15,9 @@ import (
 	"github.com/weft-net/weft/proto/note"
 )
 
-// showEvery is the least time between two looks at what else is to be shown.
-const showEvery = 250 * time.Millisecond
+// showAfter is how long what is to be shown may wait for more: when a node joins,
+// the machine has better to do first.
+const showAfter = 250 * time.Millisecond
 
 // turned runs after each turn of the loop: the servers learn at once what was
 // applied, and first what was not.
@@ -26,18 +27,20 @@ func (a *agent) turned() {
 	a.touch()
 }
 
-// show tells the world how the node is, soon after every change: servers,
-// node.env, the container runtime, systemd.
+// show tells the world how the node is, at once until it is in place and soon
+// after every change from then on: servers, node.env, the container runtime,
+// systemd.
 func (a *agent) show(ctx context.Context) error {
 	for {
+		there := a.inPlace()
 		a.showOnce()
-		if a.inPlace() && !pause(ctx, showEvery) {
-			return nil
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.dirty:
+		}
+		if there && !pause(ctx, showAfter) {
+			return nil
 		}
 	}
 }

@@ -71,19 +71,24 @@ func (k *hands) index(dev string) (int, error) {
 	if i, ok := k.indexes[dev]; ok {
 		return i, nil
 	}
-	i, err := indexOf(k.route, dev)
+	i, err := k.indexOf(dev)
 	if err == nil {
 		k.indexes[dev] = i
 	}
 	return i, err
 }
 
-func indexOf(h *netlink.Handle, dev string) (int, error) {
-	l, err := h.LinkByName(dev)
+// indexOf asks by ioctl (netdevice(7)): rtnetlink would send all that is known of
+// the device.
+func (k *Kernel) indexOf(dev string) (int, error) {
+	r, err := unix.NewIfreq(dev)
+	if err == nil {
+		err = unix.IoctlIfreq(k.ioctl, unix.SIOCGIFINDEX, r)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("device %s: %w", dev, err)
 	}
-	return l.Attrs().Index, nil
+	return int(r.Uint32()), nil
 }
 
 func byIndex(index int) netlink.Link {

@@ -72,17 +72,23 @@ func (t *transaction) look() error {
 	for _, s := range sets {
 		t.sets[s.object.Name], t.keys[s.object.Name] = true, s
 	}
-	chains, err := t.nft.chains()
-	if err != nil {
-		return err
-	}
-	for _, c := range chains {
-		t.chains[c.Name] = true
-	}
+	var kinds datapath.Kinds
 	for i, op := range t.ops {
-		if t.pending(i) && op.Key().Kind == datapath.KindRule {
-			return t.lookAtRules()
+		if kind := op.Key().Kind; t.pending(i) || kind != datapath.KindRule {
+			kinds |= datapath.Of(kind)
 		}
+	}
+	if kinds.Has(datapath.KindSet) || kinds.Has(datapath.KindChain) { // elements alone need no chain
+		chains, err := t.nft.chains()
+		if err != nil {
+			return err
+		}
+		for _, c := range chains {
+			t.chains[c.Name] = true
+		}
+	}
+	if kinds.Has(datapath.KindRule) {
+		return t.lookAtRules()
 	}
 	return nil
 }

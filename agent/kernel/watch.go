@@ -24,7 +24,7 @@ import (
 // A device that goes down takes routes along without an event of their own, so
 // an event on a device is about all that may rest on it.
 func (k *Kernel) Watch(ctx context.Context, kick func(datapath.Kinds)) error {
-	route, err := k.subscribe(unix.NETLINK_ROUTE,
+	route, err := k.subscribe(unix.NETLINK_ROUTE, k.rt.pid,
 		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
@@ -33,7 +33,7 @@ func (k *Kernel) Watch(ctx context.Context, kick func(datapath.Kinds)) error {
 		return err
 	}
 	defer route.Close()
-	rules, err := k.subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES)
+	rules, err := k.subscribe(unix.NETLINK_NETFILTER, k.nft.sock.pid, unix.NFNLGRP_NFTABLES)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,8 @@ func (k *Kernel) Watch(ctx context.Context, kick func(datapath.Kinds)) error {
 	return g.Wait()
 }
 
-func (k *Kernel) subscribe(protocol int, groups ...uint32) (*netlink.Conn, error) {
+// subscribe listens to events, but for those that a port of ours caused.
+func (k *Kernel) subscribe(protocol int, own uint32, groups ...uint32) (*netlink.Conn, error) {
 	c, err := netlink.Dial(protocol, &netlink.Config{NetNS: int(k.ns)})
 	if err != nil {
 		return nil, fmt.Errorf("kernel: netlink socket for events: %w", err)
@@ -67,7 +68,7 @@ func (k *Kernel) subscribe(protocol int, groups ...uint32) (*netlink.Conn, error
 	raw, err := c.SyscallConn()
 	if err == nil {
 		cerr := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, rcvbuf)
+			err = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, rcvbuf), deaf(int(fd), own))
 		})
 		err = errors.Join(err, cerr)
 	}
@@ -79,6 +80,20 @@ func (k *Kernel) subscribe(protocol int, groups ...uint32) (*netlink.Conn, error
 		return nil, fmt.Errorf("kernel: subscribe to netlink events: %w", err)
 	}
 	return c, nil
+}
+
+// deaf has the kernel drop events that a port caused, so that our own changes do
+// not even wake us. It looks at the port of the first message; messages that come
+// together are of one port.
+func deaf(fd int, pid uint32) error {
+	const portAt = 12 // in struct nlmsghdr
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: portAt},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, pid))},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 }
 
 // watch turns events into kinds.
@@ -116,7 +131,7 @@ func (w *watch) receive(ctx context.Context, c *netlink.Conn, event func(netlink
 var onDevice = datapath.Of(datapath.KindLink, datapath.KindAddr, datapath.KindNeigh, datapath.KindFDB, datapath.KindRoute, datapath.KindSysctl)
 
 func (w *watch) routeEvent(m netlink.Message) datapath.Kinds {
-	if m.Header.PID == w.rtPID { // what goes along unasked has no port
+	if m.Header.PID == w.rtPID { // not the first of its datagram; what goes along unasked has no port
 		return 0
 	}
 	switch m.Header.Type {

@@ -18,7 +18,7 @@ type Cache struct {
 	last     Node
 	filled   bool
 	tunnels  [2]bool
-	peers    map[string]planned // only while no two claim one thing
+	peers    map[string]*planned // only while no two claim one thing
 	parts    [][]datapath.Object
 	problems []intent.Problem
 }
@@ -54,7 +54,7 @@ func (c *Cache) Parts(n Node) ([][]datapath.Object, []intent.Problem) {
 	p := &plan{Node: n, cluster: n.Intent.Cluster, self: self}
 	p.forwarding()
 	p.fabric()
-	var peers []planned
+	var peers []*planned
 	if p.cluster.Backend != intent.None {
 		peers = c.plan(p)
 		p.devices()
@@ -65,7 +65,7 @@ func (c *Cache) Parts(n Node) ([][]datapath.Object, []intent.Problem) {
 }
 
 // plan plans all peers, those that are known from last time excepted.
-func (c *Cache) plan(p *plan) []planned {
+func (c *Cache) plan(p *plan) []*planned {
 	before := len(p.problems)
 	if !p.reachable() {
 		c.peers = nil
@@ -76,14 +76,13 @@ func (c *Cache) plan(p *plan) []planned {
 		c.peers = nil
 	}
 	sound := len(p.problems) == before
-	peers := make([]planned, 0, len(p.Intent.Peers))
-	next := make(map[string]planned, len(p.Intent.Peers))
+	peers := make([]*planned, 0, len(p.Intent.Peers))
 	for i, peer := range p.Intent.Peers {
 		if peer.Name == p.Intent.Name {
 			continue
 		}
-		was, known := c.peers[peer.Name]
-		if !known || !was.peer.Equal(peer) {
+		was := c.peers[peer.Name]
+		if was == nil || !was.peer.Equal(peer) {
 			was = p.one(i, lost, vteps)
 		}
 		for i, t := range was.tunnel {
@@ -91,21 +90,23 @@ func (c *Cache) plan(p *plan) []planned {
 		}
 		peers = append(peers, was)
 	}
-	for i := range peers {
-		if c.peers == nil || c.tunnels != p.tunnels || peers[i].sources == nil {
-			peers[i].sources = p.sources(peers[i].peer, holders)
+	for _, peer := range peers {
+		if c.tunnels != p.tunnels || peer.sources == nil {
+			peer.sources = p.sources(peer.peer, holders)
 		}
-		next[peers[i].peer.Name] = peers[i]
 	}
 	c.tunnels, c.peers = p.tunnels, nil
 	if sound {
-		c.peers = next
+		c.peers = make(map[string]*planned, len(peers))
+		for _, peer := range peers {
+			c.peers[peer.peer.Name] = peer
+		}
 	}
 	return peers
 }
 
 // assemble puts the parts together.
-func assemble(p *plan, peers []planned) ([][]datapath.Object, []intent.Problem) {
+func assemble(p *plan, peers []*planned) ([][]datapath.Object, []intent.Problem) {
 	parts := make([][]datapath.Object, 1, 1+2*len(peers))
 	parts[0] = p.objects
 	problems := p.problems

@@ -21,13 +21,13 @@ func (p *plan) reachable() bool {
 }
 
 // one plans the way to the i-th peer.
-func (p *plan) one(i int, lost map[claim]bool, vteps map[datapath.MAC]int) planned {
+func (p *plan) one(i int, lost map[claim]bool, vteps map[datapath.MAC]int) *planned {
 	peer := p.Intent.Peers[i]
 	w := way{
 		plan: &plan{Node: p.Node, cluster: p.cluster, self: p.self}, // for problems of its own
 		peer: peer, path: p.cluster.Path(p.self, peer), vtep: vteps[peer.VTEP] == i,
 	}
-	out := planned{peer: peer}
+	out := &planned{peer: peer}
 	if w.usable() {
 		out.tunnel[family(w.path.Local.Addr.Addr().Is4())] = p.cluster.Backend == intent.VXLAN
 		for _, prefix := range peer.Lease {

@@ -54,8 +54,12 @@ func encodeFile(n intent.Node, objects []intent.Object) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The envelope is written by hand: json would read and copy the body again.
 	sum := sha256.Sum256(body)
-	return json.Marshal(envelope{Schema: intentSchema, Sum: hex.EncodeToString(sum[:]), Intent: body})
+	b := make([]byte, 0, len(body)+128)
+	b = fmt.Appendf(b, `{"schema":%d,"sum":"%x","intent":`, intentSchema, sum)
+	b = append(b, body...)
+	return append(b, '}'), nil
 }
 
 // decodeFile reads what encodeFile wrote and refuses everything else. A
