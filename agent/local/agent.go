@@ -28,6 +28,8 @@ const (
 	maxRequest = 64 << 10
 	maxStreams = 32
 	stopWait   = time.Second
+	// helloWait is how long a client may take to begin with HTTP/2.
+	helloWait = 5 * time.Second
 )
 
 // Line is what is known of the servers and from them.
@@ -66,7 +68,9 @@ type Agent struct {
 
 // Serve answers on l until ctx ends.
 func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
-	s := grpc.NewServer(grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxStreams), grpc.WaitForHandlers(true))
+	s := grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(helloWait), grpc.WaitForHandlers(true))
 	weftv1.RegisterAgentServer(s, a)
 	healthv1.RegisterHealthServer(s, health.NewServer())
 	reflection.Register(s)
