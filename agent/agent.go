@@ -121,7 +121,7 @@ func (a *agent) serve(ctx context.Context) error {
 		return err
 	}
 	a.report()
-	a.log.Info("agent started", note.Node, a.cfg.NodeName, "version", a.cfg.Version)
+	a.log.Info("agent started", note.Node, a.cfg.NodeName, note.Release, a.cfg.Version)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.kernel.Watch(ctx, a.kernelChanged) })
 	g.Go(func() error { return a.host.run(ctx) })

@@ -70,7 +70,7 @@ func (a *agent) inPlace() bool {
 // ready tells systemd once.
 func (a *agent) ready(why string) {
 	a.readyOnce.Do(func() {
-		a.log.Info("agent ready", "why", why)
+		a.log.Info("agent ready", note.Why, why)
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 			a.log.Warn("systemd not notified", note.Err, err)
 		}

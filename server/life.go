@@ -52,7 +52,7 @@ func keepTrying(ctx context.Context, log *slog.Logger, what string, run func(con
 		if errors.Is(err, store.ErrWentBack) {
 			return fmt.Errorf("server: %s: %w; start the server again", what, err)
 		}
-		log.Warn("store not followed", "what", what, note.Err, err, note.Retry, retryAfter)
+		log.Warn("store not followed", note.Room, what, note.Err, err, note.Retry, retryAfter)
 		if !pause(ctx, retryAfter) {
 			return nil
 		}

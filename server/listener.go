@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weft-net/weft/proto/note"
 	"google.golang.org/grpc/credentials"
 )
 
@@ -72,7 +73,7 @@ func (p *port) run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			p.log.Warn("connection not accepted", "err", err)
+			p.log.Warn("connection not accepted", note.Err, err)
 			if !pause(ctx, 100*time.Millisecond) { // out of files: others must end first
 				return nil
 			}
@@ -91,7 +92,7 @@ func (p *port) handshake(ctx context.Context, raw net.Conn) {
 	defer cancel()
 	conn := tls.Server(raw, p.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		p.log.Debug("handshake failed", "conn", raw.RemoteAddr().String(), "err", err)
+		p.log.Debug("handshake failed", note.Conn, raw.RemoteAddr().String(), note.Err, err)
 		_ = raw.Close()
 		return
 	}

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/weft-net/weft/proto/note"
 )
 
 // notify tells systemd something, if it started us (sd_notify(3)).
 func notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd not notified", "err", err)
+		log.Warn("systemd not notified", note.Err, err)
 	}
 }
 
@@ -20,7 +21,7 @@ func notify(log *slog.Logger, state string) {
 func watchdog(ctx context.Context, log *slog.Logger, alive func()) error {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("watchdog not understood", "err", err)
+		log.Warn("watchdog not understood", note.Err, err)
 	}
 	if interval <= 0 {
 		return nil

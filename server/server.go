@@ -111,7 +111,7 @@ func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*
 		r.close()
 		return nil, err
 	}
-	c.Log.Info("fabric opened", "fabric", found.name, "epoch", found.epoch, note.Addr, address)
+	c.Log.Info("fabric opened", note.Fabric, found.name, note.Epoch, found.epoch, note.Addr, address)
 	return r, nil
 }
 
@@ -143,6 +143,6 @@ func (r *rooms) serve(ctx context.Context, g *errgroup.Group) error {
 	stop := context.AfterFunc(ctx, func() { notify(r.Log, daemon.SdNotifyStopping) })
 	defer stop()
 	notify(r.Log, daemon.SdNotifyReady)
-	r.Log.Info("server was ready", note.Addr, r.port.tcp.Addr().String(), "version", note.Version)
+	r.Log.Info("server was ready", note.Addr, r.port.tcp.Addr().String(), note.Release, note.Version)
 	return r.port.run(ctx)
 }

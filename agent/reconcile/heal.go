@@ -64,5 +64,5 @@ func (l *Loop) noteHeals(heals []Heal) {
 		l.heals.add(h)
 	}
 	l.mu.Unlock()
-	l.cfg.Log.Info("objects healed", note.Op, heals[0].Step, "objects", len(heals), note.Took, heals[0].Took)
+	l.cfg.Log.Info("objects healed", note.Op, heals[0].Step, note.Objects, len(heals), note.Took, heals[0].Took)
 }

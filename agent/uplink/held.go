@@ -83,7 +83,7 @@ func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
 		doubt := u.guard
 		u.mu.Unlock()
 		if !ok {
-			u.cfg.Log.Error("full set doubted", note.Rev, n.Revision, "lost", doubt.lost, "of", doubt.of)
+			u.cfg.Log.Error("full set doubted", note.Rev, n.Revision, note.Lost, doubt.lost, note.Of, doubt.of)
 			u.out.setProblems("guard", []intent.Problem{doubt.problem()})
 			return wait
 		}

@@ -75,7 +75,7 @@ func (u *Uplink) enrol(ctx context.Context, id identity) error {
 		return err
 	}
 	u.setIdentity(next)
-	u.cfg.Log.Info("certificate received", note.Node, id.node, "until", next.cert.NotAfter)
+	u.cfg.Log.Info("certificate received", note.Node, id.node, note.Until, next.cert.NotAfter)
 	return nil
 }
 

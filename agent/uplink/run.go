@@ -145,7 +145,7 @@ func (u *Uplink) keepCertificate(ctx context.Context) error {
 			continue
 		}
 		if err := u.enrol(ctx, id); err != nil && ctx.Err() == nil {
-			u.cfg.Log.Warn("certificate not renewed", note.Err, err, "until", id.cert.NotAfter)
+			u.cfg.Log.Warn("certificate not renewed", note.Err, err, note.Until, id.cert.NotAfter)
 			u.out.setProblems("certificate", []intent.Problem{{
 				Subject: u.dir.Path(certName),
 				Cause:   "the certificate ends at " + id.cert.NotAfter.UTC().Format(time.RFC3339) + " and could not be renewed",

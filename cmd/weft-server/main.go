@@ -45,7 +45,7 @@ func run(args []string, out, errs io.Writer) int {
 	}
 	c.Log = slog.New(slog.NewTextHandler(errs, &slog.HandlerOptions{Level: f.level}))
 	for _, alias := range f.aliases {
-		c.Log.Info("flag of K3s taken", "flag", alias.old, "use", alias.now)
+		c.Log.Info("flag of K3s taken", note.Flag, alias.old, note.Do, "write "+alias.now)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

@@ -3,20 +3,32 @@ package note
 // Keys of log attributes. A message is a short constant in past tense; facts
 // are keys from here.
 const (
-	Node  = "node"
-	Peer  = "peer"
-	Lease = "lease"
-	Pod   = "pod"
-	Dev   = "dev"
-	Op    = "op"
-	Rev   = "rev"
-	Err   = "err"
-	Retry = "retry"
-	Conn  = "conn"
-	Addr  = "addr"
-	Path  = "path"
-	Took  = "took"
-	Do    = "do" // what the reader should do
+	Node    = "node"
+	Lease   = "lease"
+	Pod     = "pod"
+	Dev     = "dev"
+	Fabric  = "fabric"
+	Epoch   = "epoch"
+	Rev     = "rev"
+	Whole   = "whole" // all of an intent follows, not what changed
+	Token   = "token" // its id, never the token
+	Machine = "machine"
+	Until   = "until"
+	Op      = "op"
+	Objects = "objects" // how many
+	Lost    = "lost"    // how many of
+	Of      = "of"      // how many
+	Conn    = "conn"
+	Addr    = "addr"
+	Path    = "path"
+	Flag    = "flag"
+	Release = "version"
+	Room    = "room" // the part of this process
+	Took    = "took"
+	Retry   = "retry"
+	Err     = "err"
+	Why     = "why"
+	Do      = "do" // what the reader should do
 )
 
 // Secret is text that prints, logs and marshals as (secret). Reveal gives it.

@@ -50,7 +50,7 @@ func (a *Authority) Join(ctx context.Context, r *weftv1.JoinRequest) (*weftv1.Jo
 		return nil, a.refuse("join refused", c.node, err)
 	}
 	if fresh {
-		a.config.Log.Info("node joined", note.Node, c.node, "token", t.ID, "machine", c.machine)
+		a.config.Log.Info("node joined", note.Node, c.node, note.Token, t.ID, note.Machine, c.machine)
 	}
 	return &weftv1.JoinResponse{Certificate: cert.Raw, Roots: [][]byte{a.ca.cert.Raw}}, nil
 }

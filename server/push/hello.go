@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
@@ -114,11 +115,11 @@ func (s *stream) settle(hello *weftv1.Hello) error {
 		return s.reason()
 	}
 	if s.hub.isPeer(s.name) {
-		s.hub.cfg.Log.Warn("agent let in with what is known", "node", s.name, "err", err)
+		s.hub.cfg.Log.Warn("agent let in with what is known", note.Node, s.name, note.Err, err)
 		s.later(spec)
 		return nil
 	}
-	s.hub.cfg.Log.Warn("agent not let in", "node", s.name, "err", err, "retry", backoffLease*time.Second)
+	s.hub.cfg.Log.Warn("agent not let in", note.Node, s.name, note.Err, err, note.Retry, backoffLease*time.Second)
 	return s.sendAway(backoffLease, codes.ResourceExhausted, "no lease for node "+s.name+": "+err.Error())
 }
 
@@ -198,7 +199,7 @@ func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 	s.node.came(hello, remote)
 	h.observed.node(s.node)
 	h.progress.send()
-	h.cfg.Log.Info("agent came", "node", s.name, "conn", remote, "rev", hello.GetRevision(), "whole", s.whole)
+	h.cfg.Log.Info("agent came", note.Node, s.name, note.Conn, remote, note.Rev, hello.GetRevision(), note.Whole, s.whole)
 	return nil
 }
 

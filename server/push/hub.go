@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/compile"
 	"github.com/weft-net/weft/server/store"
@@ -174,7 +175,7 @@ func (h *Hub) take(b store.Batch) {
 		revision = max(revision, e.Revision)
 	}
 	if err := h.fan(h.compiler.Apply(b.Events), revision); err != nil {
-		h.cfg.Log.Error("intent not encoded", "err", err)
+		h.cfg.Log.Error("intent not encoded", note.Err, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 
+	"github.com/weft-net/weft/proto/note"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -18,7 +19,7 @@ func (h *Hub) leave(s *stream) {
 	s.node.left()
 	h.observed.node(s.node)
 	h.progress.send()
-	h.cfg.Log.Info("agent left", "node", s.name, "err", context.Cause(s.ctx))
+	h.cfg.Log.Info("agent left", note.Node, s.name, note.Err, context.Cause(s.ctx))
 }
 
 // Cut ends a node's stream with a reason, and forgets the node: it was revoked

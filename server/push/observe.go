@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 )
@@ -155,7 +156,7 @@ func (h *Hub) flush(ctx context.Context) {
 			return false
 		}
 		h.observed.giveBack(nodes, endpoints)
-		h.cfg.Log.Warn("observations not written", "err", err, "retry", writeEvery)
+		h.cfg.Log.Warn("observations not written", note.Err, err, note.Retry, writeEvery)
 		return true
 	}
 	for _, n := range nodes {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
@@ -89,7 +90,7 @@ func (s *stream) report(r *weftv1.NodeReport) {
 			s.reported = now
 		}
 		if err != nil {
-			s.hub.cfg.Log.Warn("report not stored", "node", s.name, "err", err, "retry", writeEvery)
+			s.hub.cfg.Log.Warn("report not stored", note.Node, s.name, note.Err, err, note.Retry, writeEvery)
 			s.later(spec)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/weft-net/weft/proto/note"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
@@ -34,7 +35,7 @@ type bridge struct {
 // newLogger is the logger that etcd gets. Where etcd would end the process, by a
 // panic or at once, surrendered gets the reason and only that goroutine ends.
 func newLogger(log *slog.Logger, closing *atomic.Bool, surrendered surrender) *zap.Logger {
-	return zap.New(bridge{log: log.With("room", "etcd"), closing: closing}, zap.WithFatalHook(surrendered), zap.WithPanicHook(surrendered))
+	return zap.New(bridge{log: log.With(note.Room, "etcd"), closing: closing}, zap.WithFatalHook(surrendered), zap.WithPanicHook(surrendered))
 }
 
 // surrender has room for one: why etcd gave up. A client, which never does, has none.
