@@ -102,6 +102,7 @@ func walk(t *testing.T, steps []step) string {
 		come(i)
 	}
 	for range agents { // what they report themselves reaches the others
+		time.Sleep(markerWait)
 		for _, a := range agents {
 			a.hear()
 		}
