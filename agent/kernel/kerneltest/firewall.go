@@ -14,12 +14,12 @@ import (
 // other steps on its chain with it; the rest is tried again.
 func (f *Fake) transact(ops []datapath.Op, errs []error) {
 	for range len(ops) + 1 {
-		before, taken := maps.Clone(f.state), len(f.taken)
+		before := maps.Clone(f.state)
 		bad := f.tryTransaction(ops, errs)
 		if len(bad) == 0 {
 			return
 		}
-		f.state, f.taken = before, f.taken[:taken]
+		f.state = before
 		for i, op := range ops {
 			if err := bad[scope(op)]; err != nil && errs[i] == nil {
 				errs[i] = err
@@ -62,9 +62,6 @@ func (f *Fake) deleteRule(op datapath.Op) error {
 		}
 	}
 	f.drop(op.Key())
-	if op.New == nil {
-		f.taken = append(f.taken, op)
-	}
 	return nil
 }
 
