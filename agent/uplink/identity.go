@@ -212,7 +212,7 @@ func (id identity) verify(chain []*x509.Certificate, now time.Time) error {
 	}
 	if _, err := chain[0].Verify(opts); err != nil {
 		if clock := join.Valid(chain[0], now); clock != nil {
-			err = clock
+			return fmt.Errorf("the server's certificate: %w", clock)
 		}
 		return fmt.Errorf("the server's certificate is not of the fabric that this node joined: %w", err)
 	}
