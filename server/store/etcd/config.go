@@ -25,12 +25,14 @@ type Config struct {
 
 // Defaults and settings of an embedded server.
 const (
-	defaultTimeout   = 5 * time.Second
-	startTimeout     = 60 * time.Second // a large history is read from a slow disk
-	closeTimeout     = 10 * time.Second
-	quotaBytes       = 2 << 30
-	defragMegabytes  = 100 // free space that is given back at start
-	compactRetention = "1h"
+	defaultTimeout = 5 * time.Second
+	startTimeout   = 60 * time.Second // a large history is read from a slow disk
+	closeTimeout   = 10 * time.Second
+
+	surrenderedTimeout = time.Second // one that gave up may wait for a part of it that is no more
+	quotaBytes         = 2 << 30
+	defragMegabytes    = 100 // free space that is given back at start
+	compactRetention   = "1h"
 	// A lone member waits for an election timeout when it starts, and there is no
 	// network between members: a fifth of etcd's defaults.
 	tickMillis     = 20

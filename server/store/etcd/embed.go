@@ -25,7 +25,7 @@ type server struct {
 	etcd    *embed.Etcd
 	lock    *os.File
 	closing *atomic.Bool
-	failed  surrender
+	failed  *surrender
 }
 
 // Embed starts etcd below <DataDir>/etcd and returns when it takes requests.
@@ -36,7 +36,7 @@ func Embed(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{lock: lock, closing: &atomic.Bool{}, failed: make(surrender, 1)}
+	s := &server{lock: lock, closing: &atomic.Bool{}, failed: newSurrender()}
 	config, err := s.settings(dir, c)
 	if err == nil {
 		err = s.start(ctx, config)
@@ -148,7 +148,7 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 			return nil
 		case err := <-failed:
 			return err
-		case err := <-s.failed:
+		case err := <-s.failed.said:
 			return err
 		case <-ctx.Done():
 			return ctx.Err()
@@ -172,9 +172,20 @@ func (s *server) close() error {
 	select {
 	case <-done:
 		return s.lock.Close()
-	case <-time.After(closeTimeout):
+	case <-time.After(s.patience()):
+		if s.failed.gave.Load() {
+			return nil // what it left behind waits for what has ended
+		}
 		return fmt.Errorf("etcd: not stopped after %v; it goes on until this process ends", closeTimeout)
 	}
+}
+
+// patience is how long etcd may take to stop.
+func (s *server) patience() time.Duration {
+	if s.failed.gave.Load() {
+		return surrenderedTimeout
+	}
+	return closeTimeout
 }
 
 // Failed delivers the error of an embedded etcd that gave up while it ran. For
@@ -188,7 +199,7 @@ func (s *Store) Failed() <-chan error {
 			s.server.failed.tell(err)
 		}
 	}()
-	return s.server.failed
+	return s.server.failed.said
 }
 
 // Close ends all requests and watches, and an embedded etcd.

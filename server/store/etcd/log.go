@@ -22,6 +22,7 @@ var harmless = []string{
 	"Running http and grpc server on single port. This is not recommended for production.",
 	// A database that was just made has none yet.
 	"Failed to detect schema version",
+	"failed to update storage version",
 }
 
 // bridge is a zapcore.Core that writes to slog. etcd's Info is about itself and
@@ -34,15 +35,20 @@ type bridge struct {
 
 // newLogger is the logger that etcd gets. Where etcd would end the process, by a
 // panic or at once, surrendered gets the reason and only that goroutine ends.
-func newLogger(log *slog.Logger, closing *atomic.Bool, surrendered surrender) *zap.Logger {
+func newLogger(log *slog.Logger, closing *atomic.Bool, surrendered *surrender) *zap.Logger {
 	return zap.New(bridge{log: log.With(note.Room, "etcd"), closing: closing}, zap.WithFatalHook(surrendered), zap.WithPanicHook(surrendered))
 }
 
-// surrender has room for one: why etcd gave up. A client, which never does, has none.
-type surrender chan error
+// surrender is why etcd gave up, if it did. A client, which never does, has none.
+type surrender struct {
+	said chan error // room for one
+	gave atomic.Bool
+}
+
+func newSurrender() *surrender { return &surrender{said: make(chan error, 1)} }
 
 // OnWrite implements zapcore.CheckWriteHook.
-func (s surrender) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+func (s *surrender) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	err := errors.New(e.Message)
 	for _, f := range fields {
 		if cause, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType {
@@ -53,9 +59,13 @@ func (s surrender) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	runtime.Goexit()
 }
 
-func (s surrender) tell(err error) {
+func (s *surrender) tell(err error) {
+	if s == nil {
+		return
+	}
+	s.gave.Store(true)
 	select {
-	case s <- err:
+	case s.said <- err:
 	default: // the first reason is the one
 	}
 }

@@ -21,7 +21,7 @@ func TestLogBridge(t *testing.T) {
 		return a
 	}
 	var closing atomic.Bool
-	log := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime})), &closing, make(surrender, 1))
+	log := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime})), &closing, newSurrender())
 	log.Debug("about bbolt")
 	log.With(zap.String("member", "m1")).Info("about itself", zap.Int("term", 2))
 	log.Warn(harmless[0])
@@ -50,15 +50,15 @@ func TestSurrender(t *testing.T) {
 		{func(l *zap.Logger) { l.Fatal("failed to save", zap.Error(unix.ENOSPC)) }, "it gave up: failed to save: no space left on device; make room on its disk and start again: what was acknowledged is not lost"},
 		{func(l *zap.Logger) { l.Fatal("failed to save", zap.Error(unix.EROFS)) }, "it gave up: failed to save: read-only file system; make its folder writable and start again"},
 	} {
-		said := make(surrender, 1)
+		given := newSurrender()
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			tt.give(newLogger(slog.New(slog.DiscardHandler), &atomic.Bool{}, said))
+			tt.give(newLogger(slog.New(slog.DiscardHandler), &atomic.Bool{}, given))
 			t.Error("etcd goes on")
 		}()
 		<-ended
-		if err := <-said; err.Error() != tt.want {
+		if err := <-given.said; err.Error() != tt.want {
 			t.Errorf("got  %v\nwant %s", err, tt.want)
 		}
 	}
