@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/agent/uplink"
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 )
@@ -28,8 +29,6 @@ const (
 	None = "none"
 	on   = "on"
 	off  = "off"
-
-	maxNodeName = 63 // bytes of a DNS label (RFC 1035, section 2.3.4)
 )
 
 // Config is what an operator says about one node.
@@ -58,8 +57,6 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-var nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
-
 // normalize fills defaults and refuses what cannot work, all of it at once being
 // less useful here than the first thing with its remedy.
 func (c Config) normalize() (Config, error) {
@@ -77,8 +74,8 @@ func (c Config) normalize() (Config, error) {
 		}
 		c.NodeName = strings.ToLower(host)
 	}
-	if !nodeName.MatchString(c.NodeName) || len(c.NodeName) > maxNodeName {
-		return c, fmt.Errorf("agent: node name %q: lower case letters, digits, '-' and '.', at most %d; give one with --node-name", c.NodeName, maxNodeName)
+	if err := intent.ValidName(c.NodeName); err != nil {
+		return c, fmt.Errorf("agent: node name %w; give one with --node-name", err)
 	}
 	if len(c.Servers) == 0 {
 		return c, fmt.Errorf("agent: no server is given; use --server https://HOST:7443")

@@ -114,6 +114,7 @@ func TestConfigRefused(t *testing.T) {
 	}{
 		{"OK", func(*Config) {}, ""},
 		{"bad name", func(c *Config) { c.NodeName = "N_1" }, "--node-name"},
+		{"bad name that the server would refuse", func(c *Config) { c.NodeName = "a..b" }, "--node-name"},
 		{"bad server", func(c *Config) { c.Servers = []string{"http://x"} }, "https://"},
 		{"no server", func(c *Config) { c.Servers = nil }, "--server"},
 		{"bad expression", func(c *Config) { c.IfaceRegex = "(" }, "--iface-regex"},

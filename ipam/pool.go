@@ -38,17 +38,6 @@ type Request struct {
 	Freed func(netip.Addr) time.Time
 }
 
-// Families lists the families of the pool in the order of its prefixes.
-func (p Pool) Families() []bool {
-	var out []bool
-	for _, q := range p.Prefixes {
-		if is4 := q.Addr().Is4(); !slices.Contains(out, is4) {
-			out = append(out, is4)
-		}
-	}
-	return out
-}
-
 // Pick gives the next free address after the last given, around the pool. If
 // all that is free rests, it is the longest-rested. The error wraps
 // ErrExhausted. It costs time in the number of addresses used or resting.

@@ -11,8 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
-	"github.com/weft-net/weft/server/kind"
 )
 
 // Config is what a server is started with. Flags of cmd/weft-server say the same
@@ -65,7 +65,7 @@ func (c Config) validate() error {
 			continue
 		}
 		bare := strings.TrimPrefix(strings.ToLower(strings.TrimSuffix(strings.TrimSpace(name), ".")), "*.")
-		if err := kind.ValidName(bare); err != nil && bare != "" {
+		if err := intent.ValidName(bare); err != nil && bare != "" {
 			return fmt.Errorf("server: --tls-san %w, or an address", err)
 		}
 	}

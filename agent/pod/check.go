@@ -6,6 +6,7 @@ import (
 
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/proto/cniwire"
+	"github.com/weft-net/weft/proto/intent"
 )
 
 // Check tells whether an attachment is as its ADD left it: the record against the
@@ -96,7 +97,7 @@ func (k *Keeper) exhausted(n Node) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	pool := ipam.Pool{Prefixes: n.Lease}
-	for _, is4 := range pool.Families() {
+	for _, is4 := range intent.Families(n.Lease) {
 		if _, err := pool.Pick(ipam.Request{Is4: is4, After: k.last[is4], Now: k.Now(), Used: k.taken}); err != nil {
 			return fmt.Errorf("no address: %w", err)
 		}

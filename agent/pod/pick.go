@@ -7,6 +7,7 @@ import (
 
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/proto/cniwire"
+	"github.com/weft-net/weft/proto/intent"
 )
 
 // pick chooses a pod's addresses: those asked for by name, and one of every other
@@ -23,7 +24,7 @@ func (k *Keeper) pick(n Node, want []netip.Addr) ([]netip.Addr, error) {
 			return nil, cniwire.Errorf(code, "pod: address %v: %v", a, err)
 		}
 	}
-	for _, is4 := range pool.Families() {
+	for _, is4 := range intent.Families(n.Lease) {
 		if i := slices.IndexFunc(want, func(a netip.Addr) bool { return a.Is4() == is4 }); i >= 0 {
 			out = append(out, want[i])
 			continue

@@ -3,6 +3,7 @@ package intent
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Transport is how one pair of nodes reaches each other.
@@ -135,5 +136,19 @@ func Families(prefixes []netip.Prefix) []bool {
 			out = append(out, is4)
 		}
 	}
+	return out
+}
+
+// InOrder returns prefixes sorted stably by the order of families; prefixes of
+// other families come last.
+func InOrder(families []bool, prefixes []netip.Prefix) []netip.Prefix {
+	rank := func(p netip.Prefix) int {
+		if i := slices.Index(families, p.Addr().Is4()); i >= 0 {
+			return i
+		}
+		return len(families)
+	}
+	out := slices.Clone(prefixes)
+	slices.SortStableFunc(out, func(a, b netip.Prefix) int { return rank(a) - rank(b) })
 	return out
 }

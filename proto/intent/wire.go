@@ -14,7 +14,6 @@ import (
 const (
 	MaxObject   = 512 << 10 // bytes of one object
 	maxList     = 1024      // entries of any list in an object
-	maxName     = 253       // bytes of a name, as a DNS name (RFC 1035, section 2.3.4)
 	maxVNI      = 1<<24 - 1 // RFC 7348, section 5
 	maxMTU      = 65535
 	maxLabelLen = 1024

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 
+	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 )
@@ -34,7 +35,7 @@ func (s *nodes) List(ctx context.Context, _ *weftv1.NodesListRequest) (*weftv1.N
 
 // GetIntent implements weftv1.NodesServer.
 func (s *nodes) GetIntent(ctx context.Context, r *weftv1.NodesGetIntentRequest) (*weftv1.NodesGetIntentResponse, error) {
-	if err := kind.ValidName(r.GetNode()); err != nil {
+	if err := intent.ValidName(r.GetNode()); err != nil {
 		return nil, badField("node", "%v", err)
 	}
 	v, _, err := s.read(ctx, parts[kind.Node])

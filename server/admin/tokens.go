@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
@@ -38,7 +39,7 @@ func checkToken(r *weftv1.TokensCreateRequest) error {
 		add("nodes", "has %d names; at most %d are accepted", n, maxTokenNodes)
 	}
 	for i, name := range r.GetNodes()[:min(len(r.GetNodes()), maxTokenNodes)] {
-		if err := kind.ValidName(name); err != nil {
+		if err := intent.ValidName(name); err != nil {
 			add(fmt.Sprintf("nodes[%d]", i), "%v", err)
 		}
 	}

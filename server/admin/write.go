@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
@@ -188,7 +189,7 @@ func mergeLabels(old, given map[string]string) map[string]string {
 func (v *view) nodeEdit(g *kind.Given) error {
 	n := v.nodes[g.Name]
 	if n == nil || !n.is() {
-		if kind.ValidName(g.Name) != nil {
+		if intent.ValidName(g.Name) != nil {
 			return nil // Build says so
 		}
 		return kind.FieldError{

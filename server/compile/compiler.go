@@ -162,7 +162,7 @@ func (c *Compiler) object(r ref) (Object, bool) {
 	maps.Copy(labels, p.node.value.Labels) // an operator's word beats the node's
 	o.Value = intent.EncodePeer(intent.Peer{
 		Name:     name,
-		Lease:    inFamilyOrder(p.lease.value.Lease, intent.Families(c.cluster.value.CIDRs)),
+		Lease:    intent.InOrder(intent.Families(c.cluster.value.CIDRs), p.lease.value.Lease),
 		Underlay: p.report.value.Underlay,
 		VTEP:     p.report.value.VTEP,
 		Labels:   labels,

@@ -3,8 +3,6 @@ package compile
 import (
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/server/kind"
@@ -114,18 +112,4 @@ func part(p intent.Peer) (intent.Peer, error) {
 		return intent.Peer{}, fmt.Errorf("%d bytes: at most %d", len(b), maxPart)
 	}
 	return intent.DecodePeer(b)
-}
-
-// inFamilyOrder sorts prefixes stably by the order of families that the cluster
-// CIDRs give; families that they do not have come last.
-func inFamilyOrder(prefixes []netip.Prefix, families []bool) []netip.Prefix {
-	rank := func(p netip.Prefix) int {
-		if i := slices.Index(families, p.Addr().Is4()); i >= 0 {
-			return i
-		}
-		return len(families)
-	}
-	out := slices.Clone(prefixes)
-	slices.SortStableFunc(out, func(a, b netip.Prefix) int { return rank(a) - rank(b) })
-	return out
 }

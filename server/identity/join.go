@@ -11,6 +11,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -159,7 +160,7 @@ func (a *Authority) claim(node, machine string, request []byte) (claim, any, err
 	bad := func(format string, args ...any) (claim, any, error) {
 		return claim{}, nil, status.Errorf(codes.InvalidArgument, format, args...)
 	}
-	if err := kind.ValidName(node); err != nil {
+	if err := intent.ValidName(node); err != nil {
 		return bad("the node's name %v (--node-name)", err)
 	}
 	if len(machine) > maxMachine {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
@@ -231,7 +232,7 @@ func FuzzClaim(f *testing.F) {
 	a := &Authority{}
 	f.Fuzz(func(t *testing.T, node, machine string, request []byte) {
 		c, key, err := a.claim(node, machine, request)
-		if err == nil && (key == nil || c.keyHash == "" || kind.ValidName(c.node) != nil) {
+		if err == nil && (key == nil || c.keyHash == "" || intent.ValidName(c.node) != nil) {
 			t.Errorf("accepted %+v", c)
 		}
 	})

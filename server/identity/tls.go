@@ -16,7 +16,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/proto/intent"
 )
 
 // serverCert is this server's certificate. It lives in memory: it is made at
@@ -42,7 +42,7 @@ func (s *serverCert) setNames(names []string) error {
 			continue
 		}
 		name = strings.ToLower(strings.TrimSuffix(name, "."))
-		if err := kind.ValidName(strings.TrimPrefix(name, "*.")); err != nil {
+		if err := intent.ValidName(strings.TrimPrefix(name, "*.")); err != nil {
 			if i == len(names)-1 {
 				continue // the host's own name: nobody can dial it
 			}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/kind"
@@ -77,7 +78,7 @@ func (s TokenSpec) check() error {
 		return fmt.Errorf("identity: the description has %d bytes; at most %d", len(s.Description), maxDescription)
 	}
 	for _, n := range s.Nodes {
-		if err := kind.ValidName(n); err != nil {
+		if err := intent.ValidName(n); err != nil {
 			return fmt.Errorf("identity: the token's node name %w", err)
 		}
 	}

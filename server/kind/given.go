@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/weft-net/weft/proto/intent"
 )
 
 // MaxObject is the largest object that is stored, in bytes.
@@ -73,7 +75,7 @@ func (g Given) check() (Info, error) {
 	case info.Name == ClusterConfig && g.Name != DefaultName:
 		f.add("metadata.name", "%s is not accepted; the only %s is named %s", quote(g.Name), ClusterConfig, DefaultName)
 	default:
-		if err := ValidName(g.Name); err != nil {
+		if err := intent.ValidName(g.Name); err != nil {
 			f.add("metadata.name", "%v", err)
 		}
 	}

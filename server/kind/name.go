@@ -5,36 +5,17 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/weft-net/weft/proto/intent"
 )
 
-// Bounds of names and labels, those of Kubernetes, so that its nodes' names and
-// labels fit.
+// Bounds of labels, those of Kubernetes, so that its nodes' labels fit.
 const (
-	maxName   = 253 // RFC 1035, section 2.3.4
 	maxLabel  = 63
 	maxLabels = 64
 )
 
-var (
-	nameForm  = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-	labelForm = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
-)
-
-// ValidName refuses what cannot name an object or a node: a name is a DNS name in
-// lower case (RFC 1123).
-func ValidName(name string) error {
-	switch {
-	case name == "":
-		return errors.New("is missing; give a name")
-	case len(name) > maxName:
-		return fmt.Errorf("has %d bytes; at most %d are accepted", len(name), maxName)
-	case nameForm.MatchString(name):
-		return nil
-	case nameForm.MatchString(strings.ToLower(name)):
-		return fmt.Errorf("%s has capitals; did you mean %s", quote(name), strings.ToLower(name))
-	}
-	return fmt.Errorf("%s is not a name; accepted: a-z, 0-9, - and . between them", quote(name))
-}
+var labelForm = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
 
 func checkLabels(f *findings, labels map[string]string) {
 	if len(labels) > maxLabels {
@@ -55,7 +36,7 @@ func checkLabels(f *findings, labels map[string]string) {
 func validLabelKey(k string) error {
 	name := k
 	if domain, rest, ok := strings.Cut(k, "/"); ok {
-		if err := ValidName(domain); err != nil {
+		if err := intent.ValidName(domain); err != nil {
 			return fmt.Errorf("key %s: what is before / %w", quote(k), err)
 		}
 		name = rest

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 )
@@ -62,7 +63,7 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 		}
 		fresh = append(fresh, p)
 	}
-	h.prefixes = b.ordered(append(prefixes, fresh...))
+	h.prefixes = intent.InOrder(b.families(), append(prefixes, fresh...))
 	b.held[r.node] = h
 	return h.prefixes, nil
 }
@@ -180,16 +181,3 @@ func (b *book) first(spaces []*ipam.Space, carve func(*ipam.Space) (netip.Prefix
 }
 
 func (b *book) isLoose(p netip.Prefix) bool { return slices.ContainsFunc(b.loose, p.Overlaps) }
-
-// ordered sorts prefixes by the cluster's order of families.
-func (b *book) ordered(prefixes []netip.Prefix) []netip.Prefix {
-	families := b.families()
-	rank := func(p netip.Prefix) int {
-		if i := slices.Index(families, p.Addr().Is4()); i >= 0 {
-			return i
-		}
-		return len(families)
-	}
-	slices.SortStableFunc(prefixes, func(p, q netip.Prefix) int { return rank(p) - rank(q) })
-	return prefixes
-}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
@@ -82,7 +83,7 @@ func New(c Config) *Allocator {
 // After an error it is not known whether a lease was written; asking again is
 // safe. The error wraps ipam.ErrFull when the ranges are used up.
 func (a *Allocator) Acquire(ctx context.Context, node string, carried []netip.Prefix) ([]netip.Prefix, error) {
-	if err := kind.ValidName(node); err != nil {
+	if err := intent.ValidName(node); err != nil {
 		return nil, fmt.Errorf("lease: node name %w", err)
 	}
 	address, err := a.addresses(ctx, node)
