@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/weft-net/weft/disk"
+	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -52,7 +53,7 @@ func conflist(socket string) ([]byte, error) {
 		Plugins     []plugin `json:"plugins"`
 	}{
 		"1.0.0",
-		[]string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"},
+		cniwire.Versions(),
 		"weft",
 		[]plugin{{pluginName, socket, map[string]bool{"portMappings": true, "bandwidth": true, "ips": true, "mac": true, "dns": true}}},
 	}

@@ -278,14 +278,11 @@ func identify(req cniwire.Request) (ID, error) {
 	return id, nil
 }
 
-// versions are those of the CNI specification whose results we can write.
-var versions = []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"}
-
 // checkVersion refuses a specification that we do not know before anything is
 // touched.
 func (p plugin) checkVersion() error {
-	if !slices.Contains(versions, p.CNIVersion) {
-		return cniwire.Errorf(cniwire.CodeIncompatibleVersion, "pod: cniVersion %q; accepted: %s", p.CNIVersion, strings.Join(versions, ", "))
+	if v := cniwire.Versions(); !slices.Contains(v, p.CNIVersion) {
+		return cniwire.Errorf(cniwire.CodeIncompatibleVersion, "pod: cniVersion %q; accepted: %s", p.CNIVersion, strings.Join(v, ", "))
 	}
 	return nil
 }

@@ -357,7 +357,7 @@ func TestObjects(t *testing.T) {
 }
 
 func TestResultOfEveryVersion(t *testing.T) {
-	for _, version := range versions {
+	for _, version := range cniwire.Versions() {
 		w := newWorld()
 		k := w.open(t, t.TempDir())
 		k.NewMAC = func() intent.MAC { return intent.MAC{2, 0, 0, 0, 0, 1} }

@@ -20,7 +20,7 @@ func main() {
 		Check:  func(a *skel.CmdArgs) error { return ask(cniwire.Check, a) },
 		Status: func(a *skel.CmdArgs) error { return ask(cniwire.Status, a) },
 		GC:     func(a *skel.CmdArgs) error { return ask(cniwire.GC, a) },
-	}, version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"),
+	}, version.PluginSupports(cniwire.Versions()...),
 		"weft-cni "+note.Version+": carries CNI commands to the weft agent's socket")
 }
 

@@ -5,6 +5,9 @@ import (
 	"fmt"
 )
 
+// Versions are the versions of the CNI specification that weft speaks, in order.
+func Versions() []string { return []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"} }
+
 // Code is an error code of the CNI specification, section 5, "Error".
 type Code uint
 
