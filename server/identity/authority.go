@@ -140,15 +140,25 @@ func backdate(life time.Duration) time.Duration { return min(maxBackdate, life) 
 // retries bounds compare-and-swap loops: a loser has met that many winners.
 const retries = 64
 
-// swap runs decide until its transaction is written. decide reads, and answers
-// what to write from what it read; an empty transaction writes nothing.
+// comeAround is how long a change that is written may take to reach the book.
+const comeAround = time.Second
+
+// swap runs decide until its transaction is written, and the book has it: who is
+// given a certificate shows it the next moment. decide reads, and answers what to
+// write from what it read; an empty transaction writes nothing.
 func (a *Authority) swap(ctx context.Context, decide func() (store.Txn, error)) error {
 	for range retries {
 		txn, err := decide()
 		if err != nil || len(txn.Then) == 0 {
 			return err
 		}
-		if _, err = a.store.Commit(ctx, txn); !errors.Is(err, store.ErrConflict) {
+		revision, err := a.store.Commit(ctx, txn)
+		if err == nil && a.book.Revision() > 0 {
+			late, cancel := context.WithTimeout(ctx, comeAround)
+			defer cancel()
+			_ = a.book.WaitRevision(late, revision) // it is written all the same
+		}
+		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 	}
