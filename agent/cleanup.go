@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ type Cleaning struct {
 // Cleanup removes from the host all that is weft's, puts foreign settings back,
 // and says on out what it did. An agent that runs on the data folder is an error.
 func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
-	dir, err := datadir.Open(or(c.DataDir, DefaultDataDir))
+	dir, err := datadir.Open(cmp.Or(c.DataDir, DefaultDataDir))
 	if err != nil {
 		return err
 	}
@@ -91,9 +92,9 @@ func (c Cleaning) kernel(ctx context.Context, k effects, out io.Writer) error {
 }
 
 func (c Cleaning) files(dir *datadir.Dir, out io.Writer) error {
-	run := or(c.RunDir, DefaultRunDir)
+	run := cmp.Or(c.RunDir, DefaultRunDir)
 	paths := []string{filepath.Join(run, envName), filepath.Join(run, "agent.sock"), filepath.Join(run, "cni.sock")}
-	if conf := findConfDir(or(c.CNIConfDir, Auto)); conf != "" {
+	if conf := findConfDir(cmp.Or(c.CNIConfDir, Auto)); conf != "" {
 		paths = append(paths, filepath.Join(conf, conflistName))
 	}
 	var errs []error

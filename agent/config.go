@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -60,9 +61,9 @@ type Config struct {
 // normalize fills defaults and refuses what cannot work, all of it at once being
 // less useful here than the first thing with its remedy.
 func (c Config) normalize() (Config, error) {
-	c.DataDir, c.RunDir = or(c.DataDir, DefaultDataDir), or(c.RunDir, DefaultRunDir)
-	c.BootIDFile = or(c.BootIDFile, DefaultBootID)
-	c.CNIConfDir, c.ChecksumOff = or(c.CNIConfDir, Auto), or(c.ChecksumOff, Auto)
+	c.DataDir, c.RunDir = cmp.Or(c.DataDir, DefaultDataDir), cmp.Or(c.RunDir, DefaultRunDir)
+	c.BootIDFile = cmp.Or(c.BootIDFile, DefaultBootID)
+	c.CNIConfDir, c.ChecksumOff = cmp.Or(c.CNIConfDir, Auto), cmp.Or(c.ChecksumOff, Auto)
 	var err error
 	if c.RunDir, err = filepath.Abs(c.RunDir); err != nil { // the conflist names the socket by it
 		return c, fmt.Errorf("agent: --run-dir: %w", err)
@@ -137,11 +138,4 @@ func machine() string {
 		return ""
 	}
 	return strings.TrimSpace(string(b[:min(len(b), 64)]))
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

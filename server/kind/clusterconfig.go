@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -47,20 +48,13 @@ var (
 
 // WithDefaults fills what is not given.
 func (s ClusterConfigSpec) WithDefaults() ClusterConfigSpec {
-	fill(&s.NodeCIDRMaskSize4, DefaultMaskSize4)
-	fill(&s.NodeCIDRMaskSize6, DefaultMaskSize6)
-	fill(&s.Backend, DefaultBackend)
-	fill(&s.VNI, DefaultVNI)
-	fill(&s.VXLANPort, DefaultVXLANPort)
-	fill(&s.Masquerade, DefaultMasquerade)
+	s.NodeCIDRMaskSize4 = cmp.Or(s.NodeCIDRMaskSize4, DefaultMaskSize4)
+	s.NodeCIDRMaskSize6 = cmp.Or(s.NodeCIDRMaskSize6, DefaultMaskSize6)
+	s.Backend = cmp.Or(s.Backend, DefaultBackend)
+	s.VNI = cmp.Or(s.VNI, DefaultVNI)
+	s.VXLANPort = cmp.Or(s.VXLANPort, DefaultVXLANPort)
+	s.Masquerade = cmp.Or(s.Masquerade, DefaultMasquerade)
 	return s
-}
-
-func fill[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // MaskSize is the length of the prefix that a node leases of a family.

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,22 +54,15 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	fill(&c.Heartbeat, 3*time.Second)
-	fill(&c.Dead, 8*time.Second)
-	fill(&c.Refresh, time.Minute)
-	fill(&c.History, 1<<14)
-	fill(&c.Hellos, 64)
+	c.Heartbeat = cmp.Or(c.Heartbeat, 3*time.Second)
+	c.Dead = cmp.Or(c.Dead, 8*time.Second)
+	c.Refresh = cmp.Or(c.Refresh, time.Minute)
+	c.History = cmp.Or(c.History, 1<<14)
+	c.Hellos = cmp.Or(c.Hellos, 64)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func fill[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Hub holds all streams. It is safe for concurrent use.
