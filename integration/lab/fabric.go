@@ -147,7 +147,9 @@ func (f *Fabric) Agent(h *Host, args ...string) (*Process, error) {
 		"--boot-id-file", h.BootID(),
 	}, args...)...)
 	if err == nil {
+		f.mu.Lock() // a storm starts many at once
 		f.Agents[h.Name] = p
+		f.mu.Unlock()
 	}
 	return p, err
 }

@@ -47,6 +47,21 @@ func TestANodeJoins(t *testing.T) {
 	}
 }
 
+// TestACertificateCountsAtOnce: whoever is given one shows it the next moment.
+func TestACertificateCountsAtOnce(t *testing.T) {
+	f := newFabric(t, storetest.New(), Config{})
+	token := f.agentToken()
+	for i := range 50 {
+		n := newMachine(t, fmt.Sprintf("n%d", i))
+		if err := f.join(n, token); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Identify(n.cert); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestJoinAgain(t *testing.T) {
 	f := newFabric(t, storetest.New(), Config{})
 	once := f.newToken(TokenSpec{Uses: 1})
