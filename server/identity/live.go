@@ -25,6 +25,7 @@ type live struct {
 type liveStream struct {
 	grpc.ServerStream
 	ctx  context.Context
+	peer Peer
 	cert *x509.Certificate
 	cut  context.CancelCauseFunc
 }
@@ -49,7 +50,7 @@ func (a *Authority) Stream(server any, stream grpc.ServerStream, info *grpc.Stre
 		cut(status.Errorf(codes.Unauthenticated, "the certificate of %s %s ended at %s; come back with the next", p.Role, p.Name, utc(cert.NotAfter.Unix())))
 	})
 	defer end.Stop()
-	s := &liveStream{ServerStream: stream, ctx: ctx, cert: cert, cut: cut}
+	s := &liveStream{ServerStream: stream, ctx: ctx, peer: p, cert: cert, cut: cut}
 	a.live.add(s)
 	defer a.live.remove(s)
 	if _, err := a.Identify(cert); err != nil { // revoked between the first look and add
@@ -86,15 +87,20 @@ func (a *Authority) OnRevoke(fn func(node string)) {
 	a.live.hooks = append(a.live.hooks, fn)
 }
 
-// follow looks at the live streams again when the book changes under them.
+// follow looks at the live streams again whose names' records changed.
 func (a *Authority) follow(b store.Batch) {
-	changed := slices.ContainsFunc(b.Events, func(e store.Event) bool {
-		return strings.HasPrefix(e.Key, nodeKey("")) || strings.HasPrefix(e.Key, operatorKey(""))
-	})
-	if !changed {
+	changed := map[Peer]bool{}
+	for _, e := range b.Events {
+		if name, ok := strings.CutPrefix(e.Key, nodeKey("")); ok {
+			changed[Peer{RoleNode, name}] = true
+		} else if name, ok := strings.CutPrefix(e.Key, operatorKey("")); ok {
+			changed[Peer{RoleOperator, name}] = true
+		}
+	}
+	if len(changed) == 0 {
 		return
 	}
-	hooks := a.recheck()
+	hooks := a.recheck(changed)
 	for _, e := range b.Events {
 		name, ok := strings.CutPrefix(e.Key, nodeKey(""))
 		if n, known := a.Node(name); !ok || known && n.RevokedUnix == 0 {
@@ -106,11 +112,14 @@ func (a *Authority) follow(b store.Batch) {
 	}
 }
 
-// recheck cuts the streams whose certificate counts no more.
-func (a *Authority) recheck() (hooks []func(string)) {
+// recheck cuts the streams of some names whose certificate counts no more.
+func (a *Authority) recheck(changed map[Peer]bool) (hooks []func(string)) {
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
 	for s := range a.live.streams {
+		if !changed[s.peer] {
+			continue
+		}
 		if _, err := a.Identify(s.cert); status.Code(err) == codes.PermissionDenied {
 			s.cut(err)
 		}
