@@ -2,6 +2,7 @@ package intent
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -11,13 +12,15 @@ import (
 // slices and maps with the last result. The zero value is ready; one goroutine at
 // a time may use it.
 type Decoder struct {
-	known map[objectID]decoded
+	known map[objectID]*decoded
+	call  uint64
 }
 
 type objectID struct{ collection, key string }
 
 // decoded is what one object was read to.
 type decoded struct {
+	call    uint64 // of the Decoder, that had the object last
 	value   []byte
 	cluster Cluster
 	peer    Peer
@@ -28,19 +31,23 @@ type decoded struct {
 func (d *Decoder) Decode(name, epoch string, compile uint32, revision int64, objects []Object) (Node, []ObjectError) {
 	n := Node{Name: name, Epoch: epoch, Compile: compile, Revision: revision, Cluster: Cluster{Backend: None}}
 	n.Peers = make([]Peer, 0, len(objects))
-	next := make(map[objectID]decoded, len(objects))
+	if d.known == nil {
+		d.known = make(map[objectID]*decoded, len(objects))
+	}
+	d.call++
 	var bad []ObjectError
 	for _, o := range objects {
 		id := objectID{o.Collection, o.Key}
-		if _, twice := next[id]; twice {
+		was := d.known[id]
+		if was != nil && was.call == d.call {
 			bad = append(bad, ObjectError{o.Collection, o.Key, errTwice})
 			continue
 		}
-		was, known := d.known[id]
-		if !known || !bytes.Equal(was.value, o.Value) {
+		if was == nil || !bytes.Equal(was.value, o.Value) {
 			was = read(o)
+			d.known[id] = was
 		}
-		next[id] = was
+		was.call = d.call
 		switch {
 		case was.err != nil:
 			bad = append(bad, ObjectError{o.Collection, o.Key, was.err})
@@ -50,7 +57,9 @@ func (d *Decoder) Decode(name, epoch string, compile uint32, revision int64, obj
 			n.Peers = append(n.Peers, was.peer)
 		}
 	}
-	d.known = next
+	if len(d.known) > len(objects) {
+		maps.DeleteFunc(d.known, func(_ objectID, was *decoded) bool { return was.call != d.call })
+	}
 	slices.SortFunc(n.Peers, func(a, b Peer) int { return strings.Compare(a.Name, b.Name) })
 	return n, bad
 }

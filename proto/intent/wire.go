@@ -51,8 +51,8 @@ func Decode(name, epoch string, compile uint32, revision int64, objects []Object
 var errTwice = errors.New("is there twice")
 
 // read decodes one object.
-func read(o Object) decoded {
-	d := decoded{value: o.Value}
+func read(o Object) *decoded {
+	d := &decoded{value: o.Value}
 	if len(o.Value) > MaxObject {
 		d.err = fmt.Errorf("%d bytes; at most %d are read", len(o.Value), MaxObject)
 		return d
