@@ -13,6 +13,10 @@
 //     drops new flows that neither come from nor go to the cluster, so that the
 //     host does not become a router. Where somebody else had switched it on, what
 //     they forward is theirs.
+//   - A pod's datagrams for the fabric's VXLAN port and VNI are dropped, wherever
+//     they go: masqueraded, they would come from a node, which is all that a peer
+//     asks of a sender. Other VNIs and ports are the pods' own business. No
+//     hostPort takes such datagrams from peers.
 //   - A pod's own packets to 127.0.0.0/8 are dropped before routing. This makes it
 //     safe to set route_localnet on the host ends of pods with IPv4 hostPorts,
 //     which is what makes 127.0.0.1:hostPort work on the node (CVE-2020-8558 is

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/proto/intent"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens")
@@ -118,6 +119,7 @@ func set(ar *txtar.Archive, f txtar.File) {
 // parse reads a node, one fact a line, prefixes separated by spaces:
 //
 //	cluster, service, masquerade, keep, lease PREFIX…
+//	vxlan PORT VNI
 //	guard ipv4 ipv6
 //	hostport 8080/tcp -> 10.42.1.5:80 [dev wf0123456789a]
 //	hostport 10.0.0.1:53/udp -> 10.42.1.5:53
@@ -140,6 +142,11 @@ func parse(t *testing.T, in string) Node {
 			n.Cluster.NonMasquerade = prefixes(rest)
 		case "lease":
 			n.Lease = prefixes(rest)
+		case "vxlan":
+			n.Cluster.Backend = intent.VXLAN
+			if _, err := fmt.Sscan(strings.Join(rest, " "), &n.Cluster.VXLANPort, &n.Cluster.VNI); err != nil {
+				t.Fatalf("bad line %q: %v", line, err)
+			}
 		case "guard":
 			for _, w := range rest {
 				n.Guard = append(n.Guard, w == "ipv4")

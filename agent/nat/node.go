@@ -9,8 +9,9 @@ import (
 
 // Places of this room in the chains that it shares with others.
 const (
-	guardIndex = 900 // fwdpolicy: behind every policy
-	ruleIndex  = 100 // all other chains
+	tunnelIndex = 50  // before all else
+	guardIndex  = 900 // fwdpolicy: behind every policy
+	ruleIndex   = 100 // all other chains
 )
 
 const podLinks = datapath.PodPrefix + "*"
@@ -27,6 +28,7 @@ type Node struct {
 // beside it hold all others.
 func Objects(n Node) ([]datapath.Object, error) {
 	p := &plan{Node: n, objects: datapath.BaseChains()}
+	p.tunnel()
 	p.antispoof()
 	p.clamp()
 	p.guard()

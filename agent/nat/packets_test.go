@@ -2,6 +2,7 @@ package nat_test
 
 import (
 	"bufio"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/weft-net/weft/agent/datapath"
@@ -312,4 +314,91 @@ func TestGuard(t *testing.T) {
 	if sees := p.dial(t, "other", "192.0.2.2:90", "10.42.1.6", "192.0.2.1"); sees != "192.0.2.1" {
 		t.Errorf("a pod with the guard %q", sees)
 	}
+}
+
+// TestTunnel: a pod cannot send what a peer would take for the fabric's VXLAN, in
+// either family, to a peer or to its own node, not even when others have
+// translated it. All other datagrams pass, and no hostPort takes the fabric's.
+func TestTunnel(t *testing.T) {
+	p := world(t)
+	const port, vni = 8472, 4096
+	pfx, addr := netip.MustParsePrefix, netip.MustParseAddr
+	pods := []netip.Prefix{pfx("10.42.0.0/16"), pfx("fd42:42::/48")}
+	n := nat.Node{
+		Cluster: intent.Cluster{CIDRs: pods, Masquerade: pods, Backend: intent.VXLAN, VXLANPort: port, VNI: vni},
+		Lease:   []netip.Prefix{pfx("10.42.1.0/24"), pfx("fd42:42:0:1::/64")},
+	}
+	for _, pod := range []string{"10.42.1.5", "fd42:42:0:1::5"} {
+		n.HostPorts = append(n.HostPorts, nat.HostPort{Proto: "udp", HostPort: port, Pod: addr(pod), PodPort: 99})
+	}
+	install(t, n)
+	p.run(t, "node", "nft add table inet other")
+	p.run(t, "node", "nft add chain inet other pre { type nat hook prerouting priority -100 ; }")
+	p.run(t, "node", "nft add rule inet other pre ip daddr 203.0.113.1 udp dport 53 dnat ip to 192.0.2.2:8472")
+	for _, c := range []struct {
+		what, from, to string
+		at             string // where it is to be received, and how
+		listen         string
+		vni            uint32
+		arrives        bool
+	}{
+		{"to a peer", "other", "192.0.2.2:8472", "out", ":8472", vni, false},
+		{"to a peer, IPv6", "other", "[2001:db8::2]:8472", "out", ":8472", vni, false},
+		{"to its own node", "other", "192.0.2.1:8472", "node", ":8472", vni, false},
+		{"to its own node, IPv6", "other", "[fe80::1%eth0]:8472", "node", ":8472", vni, false},
+		{"through a Service", "other", "203.0.113.1:53", "out", ":8472", vni, false},
+		{"another VNI", "other", "192.0.2.2:8472", "out", ":8472", vni + 1, true},
+		{"another VNI, IPv6", "other", "[2001:db8::2]:8472", "out", ":8472", vni + 1, true},
+		{"another port", "other", "192.0.2.2:8473", "out", ":8473", vni, true},
+		{"a peer's, with a hostPort", "out", "192.0.2.1:8472", "node", ":8472", vni, true},
+		{"a peer's, with a hostPort, IPv6", "out", "[2001:db8::1]:8472", "node", ":8472", vni, true},
+	} {
+		if got := p.datagram(t, c.from, c.to, c.at, c.listen, c.vni); got != c.arrives {
+			t.Errorf("%s: VNI %d from %s to %s arrives: %v, want %v", c.what, c.vni, c.from, c.to, got, c.arrives)
+		}
+	}
+}
+
+// datagram sends a VXLAN header and tells whether it is received within a moment.
+func (p places) datagram(t *testing.T, from, to, at, listen string, vni uint32) bool {
+	t.Helper()
+	c := in(t, p[at], func() (net.PacketConn, error) { return net.ListenPacket("udp", listen) })
+	defer c.Close()
+	s := in(t, p[from], func() (net.Conn, error) { return net.Dial("udp", to) })
+	defer s.Close()
+	header := binary.BigEndian.AppendUint32(nil, 0x08000000) // RFC 7348, section 5
+	if _, err := s.Write(binary.BigEndian.AppendUint32(header, vni<<8)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	size, _, err := c.ReadFrom(make([]byte, 64))
+	return err == nil && size == 8
+}
+
+// in runs a function in a namespace.
+func in[T any](t *testing.T, path string, open func() (T, error)) (out T) {
+	t.Helper()
+	home, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	if err := netns.Set(ns); err != nil {
+		t.Fatal(err)
+	}
+	out, openErr := open()
+	if err := netns.Set(home); err != nil {
+		t.Fatal(err)
+	}
+	if openErr != nil {
+		t.Fatal(openErr)
+	}
+	return out
 }
