@@ -100,19 +100,14 @@ func (k *Keeper) removeUnknown(ctx context.Context, id ID) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, ok := k.asides[dev]; !ok {
+	a, ok := k.asides[dev]
+	if !ok {
 		return nil
 	}
 	if err := k.shelf.drop(dev, suffixUnreadable); err != nil {
 		return cniwire.Errorf(cniwire.CodeTryAgain, "%v", err)
 	}
+	k.letGo(a)
 	delete(k.asides, dev)
-	now := k.Now()
-	for a, of := range k.doubt {
-		if of == dev {
-			delete(k.doubt, a)
-			k.freed[a] = now
-		}
-	}
 	return nil
 }

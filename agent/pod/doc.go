@@ -9,8 +9,9 @@
 //
 // A record's life is its file's name in the folder: wf….adding while its ADD
 // runs, wf….json from its success on, wf….resting once its addresses rest. A
-// file that cannot be read is renamed to wf….unreadable, and the addresses that
-// it seems to hold are not given again while it is there.
+// file that cannot be read is renamed to wf….unreadable. What its pod has is then
+// asked of the kernel, stays as it is, and is not given again while the pod's
+// device is there; if the kernel cannot tell, no pod is added.
 //
 // Pods are routed. The pod end of a veth holds /32 and /128 addresses, with the
 // node's fabric address as on-link IPv4 gateway and fe80::1 as IPv6 gateway. What

@@ -85,7 +85,6 @@ type Keeper struct {
 	entries  map[ID]*entry
 	byDev    map[string]ID
 	used     map[netip.Addr]ID        // of entries
-	doubt    map[netip.Addr]string    // device whose unreadable record may hold it
 	freed    map[netip.Addr]time.Time // rests since
 	resting  map[string]time.Time     // devices with a .resting file, and since when
 	last     map[bool]netip.Addr      // given last, by family: true is IPv4
@@ -105,7 +104,7 @@ func Open(c Config) (*Keeper, error) {
 	k := &Keeper{
 		Config: c, shelf: s, kicks: make(chan struct{}, 1),
 		entries: map[ID]*entry{}, byDev: map[string]ID{}, used: map[netip.Addr]ID{},
-		doubt: map[netip.Addr]string{}, freed: map[netip.Addr]time.Time{}, resting: map[string]time.Time{},
+		freed: map[netip.Addr]time.Time{}, resting: map[string]time.Time{},
 		last: map[bool]netip.Addr{}, asides: map[string]aside{},
 	}
 	records, asides, err := s.load()
@@ -118,7 +117,7 @@ func Open(c Config) (*Keeper, error) {
 	if len(asides) == 0 {
 		return k, nil
 	}
-	seen, err := k.Kernel.Observe(context.Background(), datapath.Of(datapath.KindRoute))
+	seen, err := k.Kernel.Observe(context.Background(), datapath.Of(datapath.KindLink, datapath.KindRoute))
 	if err != nil {
 		return nil, fmt.Errorf("pod: which addresses have the devices of records that are not understood: %w", err)
 	}
@@ -174,24 +173,6 @@ func minTime(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// quarantine keeps a file that cannot be read, with the addresses it may hold:
-// those that look so in what is left of it, and those that the kernel routes to
-// its device.
-func (k *Keeper) quarantine(a aside, seen datapath.State) {
-	k.asides[a.hostDev] = a
-	addrs := salvage(a.bytes)
-	for _, o := range seen {
-		if r, ok := o.(datapath.Route); ok && r.Dev == a.hostDev {
-			addrs = append(addrs, r.Dst.Addr())
-		}
-	}
-	for _, addr := range addrs {
-		k.doubt[addr] = a.hostDev
-	}
-	k.Log.Error("record not understood", note.Path, a.path, note.Err, a.cause, note.Addr, addrs,
-		note.Do, "delete the pod that has the device, or the file when no pod has it")
 }
 
 // hold enters an attachment. The caller holds mu, or is Open.

@@ -1,7 +1,6 @@
 package pod
 
 import (
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -169,16 +168,12 @@ func (k *Keeper) Endpoints() []Endpoint {
 
 // Problems lists what is wrong with records, in order.
 func (k *Keeper) Problems() []intent.Problem {
+	families := k.families()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var out []intent.Problem
 	for _, dev := range slices.Sorted(maps.Keys(k.asides)) {
-		a := k.asides[dev]
-		out = append(out, intent.Problem{
-			Subject: a.path,
-			Cause:   fmt.Sprintf("the record of device %s is not understood: %s; addresses that it may hold are not given to pods", dev, a.cause),
-			Remedy:  "delete the pod that has the device; if none has: rm " + a.path + " and restart weft-agent",
-		})
+		out = append(out, k.asides[dev].problem(families))
 	}
 	if k.writeErr != nil {
 		out = append(out, intent.Problem{Subject: k.Dir, Cause: k.writeErr.Error(), Remedy: "make room on its disk; no pod can be added until then"})

@@ -14,6 +14,10 @@ import (
 // family of the lease. The caller holds mu.
 func (k *Keeper) pick(n Node, want []netip.Addr) ([]netip.Addr, error) {
 	pool := ipam.Pool{Prefixes: n.Lease}
+	families := intent.Families(n.Lease)
+	if err := k.sure(families); err != nil {
+		return nil, err
+	}
 	var out []netip.Addr
 	for _, a := range want {
 		if err := pool.Check(a, k.taken); err != nil {
@@ -24,7 +28,7 @@ func (k *Keeper) pick(n Node, want []netip.Addr) ([]netip.Addr, error) {
 			return nil, cniwire.Errorf(code, "pod: address %v: %v", a, err)
 		}
 	}
-	for _, is4 := range intent.Families(n.Lease) {
+	for _, is4 := range families {
 		if i := slices.IndexFunc(want, func(a netip.Addr) bool { return a.Is4() == is4 }); i >= 0 {
 			out = append(out, want[i])
 			continue
@@ -45,6 +49,13 @@ func (k *Keeper) pick(n Node, want []netip.Addr) ([]netip.Addr, error) {
 // taken tells whether an address may be a pod's. The caller holds mu.
 func (k *Keeper) taken(a netip.Addr) bool {
 	_, held := k.used[a]
-	_, doubted := k.doubt[a]
-	return held || doubted
+	if held {
+		return true
+	}
+	for _, aside := range k.asides {
+		if slices.Contains(aside.addrs, a) {
+			return true
+		}
+	}
+	return false
 }

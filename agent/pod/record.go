@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"net/netip"
 	"slices"
 	"strings"
@@ -65,6 +66,9 @@ type Record struct {
 	Pod       string            `json:"pod,omitempty"`       // K8S_POD_NAME
 	UID       string            `json:"uid,omitempty"`       // K8S_POD_UID
 	Created   time.Time         `json:"created"`
+	// Sum is the CRC-32C (RFC 3720, 12.1) of the record without it: a flipped bit
+	// would make another pod's address of an address.
+	Sum string `json:"sum"`
 }
 
 // HostPort is one port of the node that leads to the pod.
@@ -86,8 +90,7 @@ func (h HostPort) String() string {
 // clashes tells whether two ports of the node would catch the same packets.
 func (h HostPort) clashes(o HostPort) bool {
 	return h.Protocol == o.Protocol && h.HostPort == o.HostPort &&
-		(h.HostIP == o.HostIP || (!h.HostIP.IsValid() && !o.HostIP.IsValid()) ||
-			!h.HostIP.IsValid() || !o.HostIP.IsValid())
+		(h.HostIP == o.HostIP || !h.HostIP.IsValid() || !o.HostIP.IsValid())
 }
 
 // Bandwidth limits a pod, in bits per second and bits; 0 is no limit. Ingress is
@@ -116,6 +119,7 @@ func (r Record) has(is4 bool) bool {
 }
 
 func (r Record) encode() ([]byte, error) {
+	r.Sum = r.sum()
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return nil, err
@@ -124,6 +128,13 @@ func (r Record) encode() ([]byte, error) {
 		return nil, fmt.Errorf("a record of %d bytes; at most %d fit: give the pod fewer labels", len(b), maxRecord)
 	}
 	return append(b, '\n'), nil
+}
+
+// sum is what Sum must be.
+func (r Record) sum() string {
+	r.Sum = ""
+	b, _ := json.Marshal(r) // fails for no value of its fields
+	return fmt.Sprintf("%08x", crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // laterError is the error of a record that a later release wrote.
@@ -147,6 +158,8 @@ func decode(b []byte, hostDev string) (Record, error) {
 		return Record{}, laterError{r.Schema}
 	case r.Schema < 1:
 		return Record{}, fmt.Errorf("no schema version")
+	case r.Sum != r.sum():
+		return Record{}, fmt.Errorf("checksum %q, want %q", r.Sum, r.sum())
 	case r.HostDev != hostDev || r.ID().HostDev() != hostDev:
 		return Record{}, fmt.Errorf("is about device %q of %v, not %s", r.HostDev, r.ID(), hostDev)
 	case len(r.Addrs) == 0 || slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool { return !a.IsValid() || a.Zone() != "" }):
@@ -166,8 +179,8 @@ func mac(s string) intent.MAC {
 	return m
 }
 
-// salvage finds what looks like an address in a file that cannot be read. These
-// addresses may be a pod's.
+// salvage finds what looks like an address in a file that cannot be read. A cut or
+// a flipped bit makes another one of it, so this is a guess.
 func salvage(b []byte) []netip.Addr {
 	var out []netip.Addr
 	for _, word := range strings.FieldsFunc(string(b), func(c rune) bool {

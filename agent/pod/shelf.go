@@ -35,14 +35,6 @@ type found struct {
 	time   time.Time // of the file
 }
 
-// aside is a file that cannot be read.
-type aside struct {
-	path    string
-	hostDev string
-	cause   string
-	bytes   []byte
-}
-
 // openShelf makes the folder if it is not there and removes what a crash left of
 // a file that was being written.
 func openShelf(dir string) (*shelf, error) {
@@ -53,7 +45,7 @@ func openShelf(dir string) (*shelf, error) {
 	return &shelf{dir: dir, sync: groupSync{dir: dir}}, nil
 }
 
-// load reads all records. What cannot be read is set aside; what a later release
+// load reads all records. What cannot be read is set aside, unless it rests; what a later release
 // wrote is an error, before anything is changed.
 func (s *shelf) load() ([]found, []aside, error) {
 	files, err := os.ReadDir(s.dir)
@@ -73,6 +65,9 @@ func (s *shelf) load() ([]found, []aside, error) {
 		got, b, err := s.read(dev, suffix)
 		if errors.As(err, new(laterError)) {
 			return nil, nil, fmt.Errorf("pod: record %s %w", filepath.Join(s.dir, f.Name()), err)
+		}
+		if err != nil && suffix == suffixResting { // no pod has it: what seems to be in it rests
+			got, err = found{record: Record{HostDev: dev, Addrs: salvage(b)}, suffix: suffix, time: got.time}, nil
 		}
 		if err == nil && suffix != suffixUnreadable {
 			records = append(records, got)

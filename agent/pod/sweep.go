@@ -107,6 +107,7 @@ func (k *Keeper) Heal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.release(links)
 	var errs []error
 	for _, e := range k.all() {
 		if e.phase == ready && links[e.link().Key()] == nil {

@@ -429,7 +429,17 @@ func FuzzConfig(f *testing.F) {
 }
 
 func FuzzRecord(f *testing.F) {
-	f.Add([]byte(`{"schema":1,"containerID":"a","ifname":"eth0","hostDev":"wf49075c1f237","mac":"02:00:00:00:00:01","hostMAC":"02:00:00:00:00:02","addrs":["10.42.1.1"]}`))
+	b, err := Record{
+		Schema: 1, ContainerID: "a", IfName: "eth0", HostDev: "wf49075c1f237", MAC: "02:00:00:00:00:01", HostMAC: "02:00:00:00:00:02",
+		Addrs: []netip.Addr{netip.MustParseAddr("10.42.1.1")},
+	}.encode()
+	if err == nil {
+		_, err = decode(b, "wf49075c1f237")
+	}
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = salvage(b)
 		r, err := decode(b, "wf49075c1f237")
@@ -474,4 +484,28 @@ func TestRecordCutShort(t *testing.T) {
 			t.Errorf("%v %v", w.broken, k.Problems())
 		}
 	}
+}
+
+// TestRecordDamagedKernelMute: neither the record nor the kernel tells what the pod
+// has. No address is given until its device is gone.
+func TestRecordDamagedKernelMute(t *testing.T) {
+	w, dir := newWorld(), t.TempDir()
+	k := w.open(t, dir)
+	say(k, request(cniwire.Add, "a", w.netns("/ns/a"), plainConfig))
+	dev := ID{"a", "eth0"}.HostDev()
+	file := filepath.Join(dir, "pods", dev+suffixReady)
+	if err := os.Truncate(file, 100); err != nil {
+		t.Fatal(err)
+	}
+	w.mute = true
+	k = w.open(t, dir)
+	other := request(cniwire.Add, "b", w.netns("/ns/b"), plainConfig)
+	expect(t, "ADD of another", say(k, other), "11 pod: no address can be given: the record of device "+dev+" is not understood: unexpected end of JSON input; "+
+		"its pod has [] and perhaps more that the kernel does not tell, so that no pod can be added; delete the pod that has it; if there is none: ip link delete "+dev+", rm …")
+	w.kill("/ns/a")
+	if err := k.Heal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "ADD with the device gone", say(k, other), "OK …")
+	expect(t, "problem", k.Problems()[0].Cause, "the record of device "+dev+" is not understood: unexpected end of JSON input; its device is gone, so that no pod has its addresses")
 }

@@ -29,6 +29,7 @@ type world struct {
 	ino    uint64
 	ns     map[string]NSID
 	veths  map[string]kernel.Attachment
+	mute   bool // tells no routes
 	synced [][]datapath.Key
 	shaped []string
 	broken []string // what must never be
@@ -157,7 +158,7 @@ func (w *world) Observe(_ context.Context, kinds datapath.Kinds) (datapath.State
 		l := datapath.Link{Name: dev, Type: datapath.LinkVeth}
 		s[l.Key()] = l
 		for _, p := range a.Addrs {
-			if kinds.Has(datapath.KindRoute) {
+			if kinds.Has(datapath.KindRoute) && !w.mute {
 				r := datapath.Route{Dst: p, Dev: dev}
 				s[r.Key()] = r
 			}
