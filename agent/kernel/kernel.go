@@ -61,11 +61,14 @@ func (k *Kernel) open() (err error) {
 	if err := k.table.SetStrictCheck(true); err != nil {
 		return fmt.Errorf("kernel: rtnetlink strict checking needs Linux 4.20: %w", err)
 	}
-	sock, err := nl.GetNetlinkSocketAt(k.ns, netns.None(), unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("kernel: rtnetlink socket: %w", err)
+	k.raw = map[int]*nl.SocketHandle{}
+	for _, protocol := range []int{unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER} {
+		sock, err := nl.GetNetlinkSocketAt(k.ns, netns.None(), protocol)
+		if err != nil {
+			return fmt.Errorf("kernel: netlink socket: %w", err)
+		}
+		k.raw[protocol] = &nl.SocketHandle{Socket: sock}
 	}
-	k.raw = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: sock}}
 	if k.rt, err = openRTSocket(); err != nil {
 		return err
 	}
