@@ -63,6 +63,7 @@ func (k *Keeper) Add(ctx context.Context, req cniwire.Request) (json.RawMessage,
 		k.disconnect(ctx, e)
 		return nil, err
 	}
+	k.forgetFlows(ctx, e.Record, true)
 	k.Log.Info("pod attached", note.Pod, e.Who(), note.Dev, e.HostDev, note.Addr, e.Addrs)
 	k.OnChange()
 	return text, nil
@@ -101,6 +102,9 @@ func (k *Keeper) checkAdd(req cniwire.Request) (addition, error) {
 	if a.node, ok = k.Node(); !ok || len(a.node.Lease) == 0 || a.node.MTU == 0 {
 		return addition{}, cniwire.Errorf(cniwire.CodeTryAgain,
 			"pod: this node has no lease yet; look: weft get nodes, journalctl -u weft-agent")
+	}
+	if err = portsForPods(a.wish.hostPorts, a.node); err != nil {
+		return addition{}, err
 	}
 	return a, nil
 }

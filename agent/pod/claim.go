@@ -88,6 +88,18 @@ func portsLead(ports []HostPort, addrs []netip.Addr) error {
 	return nil
 }
 
+// portsForPods refuses ports that the fabric itself needs: without them the node
+// would hear no peer.
+func portsForPods(ports []HostPort, n Node) error {
+	for _, p := range ports {
+		if p.Protocol == "udp" && n.VXLANPort != 0 && p.HostPort == n.VXLANPort {
+			return cniwire.Errorf(cniwire.CodeConfig,
+				"pod: host port %v is the fabric's own (VXLAN); give the pod another hostPort, or the cluster another vxlanPort in ClusterConfig", p)
+		}
+	}
+	return nil
+}
+
 // portsFree refuses ports of the node that another pod has. The caller holds mu.
 func (k *Keeper) portsFree(ports []HostPort) error {
 	for _, p := range ports {

@@ -78,6 +78,7 @@ func (k *Keeper) remove(ctx context.Context, id ID) error {
 	if err := k.Kernel.Detach(ctx, e.HostDev); err != nil {
 		return again("detach", e.Record, err)
 	}
+	k.forgetFlows(ctx, e.Record, false)
 	now := k.Now()
 	if err := k.shelf.rest(e.HostDev, from, now); err != nil {
 		return again("give back", e.Record, err)

@@ -8,6 +8,7 @@ import (
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
 )
 
 // Kernel is what this room needs of package kernel.
@@ -16,6 +17,7 @@ type Kernel interface {
 	Shape(ctx context.Context, hostDev string, b kernel.Bandwidth) error
 	Detach(ctx context.Context, hostDev string) error
 	CheckAttached(ctx context.Context, a kernel.Attachment) (kernel.Attached, error)
+	ForgetFlows(ctx context.Context, ports []kernel.Forward) error
 	Observe(ctx context.Context, kinds datapath.Kinds) (datapath.State, error)
 }
 
@@ -46,6 +48,24 @@ func (k *Keeper) attach(ctx context.Context, r Record) error {
 		return err
 	}
 	return k.Kernel.Shape(ctx, r.HostDev, kernel.Bandwidth(r.Bandwidth))
+}
+
+// forgetFlows has a sender that does not pause reach what the node's ports lead
+// to now: the pod if it is live, else what they led to without it. TCP begins
+// anew by itself, so a pod without other ports costs nothing here.
+func (k *Keeper) forgetFlows(ctx context.Context, r Record, live bool) {
+	var ports []kernel.Forward
+	for _, h := range r.hostPorts() {
+		if h.Proto != "tcp" {
+			ports = append(ports, kernel.Forward{Proto: h.Proto, HostIP: h.HostIP, Port: h.HostPort, Pod: h.Pod, Live: live})
+		}
+	}
+	if len(ports) == 0 {
+		return
+	}
+	if err := k.Kernel.ForgetFlows(ctx, ports); err != nil {
+		k.Log.Warn("old flows to host ports stay until their senders pause", note.Pod, r.Who(), note.Err, err)
+	}
 }
 
 // randomMAC is a locally administered unicast address (IEEE 802, clause 8.4).

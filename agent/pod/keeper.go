@@ -19,12 +19,18 @@ type Node struct {
 	Name  string
 	Lease []netip.Prefix // masked
 	MTU   int            // of pods' devices, bytes
+	// VXLANPort is the UDP port that the fabric itself needs on the node; 0: none.
+	VXLANPort uint16
 }
 
 // NodeOf takes from a node's intent what this room needs.
 func NodeOf(n intent.Node) (Node, bool) {
 	self, ok := n.Self()
-	return Node{Name: n.Name, Lease: self.Lease, MTU: n.Cluster.PodMTU(self)}, ok && len(self.Lease) > 0
+	out := Node{Name: n.Name, Lease: self.Lease, MTU: n.Cluster.PodMTU(self)}
+	if n.Cluster.Backend == intent.VXLAN {
+		out.VXLANPort = n.Cluster.VXLANPort
+	}
+	return out, ok && len(self.Lease) > 0
 }
 
 // fabric is the node's fabric address of a family.

@@ -63,6 +63,7 @@ func TestAdd(t *testing.T) {
 		{name: "bad two of a family", config: conf(`"runtimeConfig":{"ips":["10.42.1.1","10.42.1.2"]}`), want: "7 pod: ips: [10.42.1.1 10.42.1.2]: a pod has one address of a family"},
 		{name: "bad mac", config: conf(`"runtimeConfig":{"mac":"01:00:00:00:00:01"}`), want: `7 pod: mac "01:00:00:00:00:01" is not a unicast MAC address of 6 octets`},
 		{name: "bad protocol", config: conf(`"runtimeConfig":{"portMappings":[{"hostPort":1,"containerPort":1,"protocol":"icmp"}]}`), want: `7 pod: portMappings: protocol "icmp"; accepted: tcp, udp, sctp`},
+		{name: "bad port of the fabric", config: conf(`"runtimeConfig":{"portMappings":[{"hostPort":8472,"containerPort":53,"protocol":"UDP","hostIP":"192.0.2.1"}]}`), want: "7 pod: host port udp 192.0.2.1:8472 is the fabric's own (VXLAN); give the pod another hostPort, or the cluster another vxlanPort in ClusterConfig"},
 		{name: "bad port", config: conf(`"runtimeConfig":{"portMappings":[{"hostPort":70000,"containerPort":1}]}`), want: "7 pod: portMappings: port 70000; accepted: 1 to 65535"},
 		{name: "bad prevResult", config: conf(`"prevResult":{"cniVersion":"1.1.0","interfaces":[null]}`), want: "6 pod: prevResult: null in a list"},
 		{name: "bad chain", config: conf(`"prevResult":{"cniVersion":"1.1.0","interfaces":[{"name":"eth0","sandbox":"/ns/a"}]}`), want: "7 pod: an earlier plugin has made eth0; weft-cni makes the pod's interface: put it first in the chain"},
@@ -186,6 +187,21 @@ func TestHostPortsAreHeldByOne(t *testing.T) {
 	}
 	say(k, request(cniwire.Del, "a", "/ns/a", port))
 	expect(t, "ADD after DEL", say(k, request(cniwire.Add, "b", "/ns/b", port)), "OK 10.42.1.2 fd42:42:0:1::2")
+}
+
+// TestOldFlows: those of UDP and SCTP are forgotten, TCP's are not even asked for.
+func TestOldFlows(t *testing.T) {
+	w := newWorld()
+	k := w.open(t, t.TempDir())
+	ports := conf(`"runtimeConfig":{"portMappings":[{"hostPort":53,"containerPort":5353,"protocol":"udp","hostIP":"192.0.2.1"},{"hostPort":80,"containerPort":80},{"hostPort":8472,"containerPort":1,"protocol":"sctp"}]}`)
+	expect(t, "ADD", say(k, request(cniwire.Add, "a", w.netns("/ns/a"), ports)), "OK 10.42.1.1 fd42:42:0:1::1")
+	expect(t, "DEL", say(k, request(cniwire.Del, "a", "/ns/a", ports)), "OK")
+	if diff := cmp.Diff([]string{
+		"udp 53 10.42.1.1 live true", "sctp 8472 10.42.1.1 live true", "sctp 8472 fd42:42:0:1::1 live true",
+		"udp 53 10.42.1.1 live false", "sctp 8472 10.42.1.1 live false", "sctp 8472 fd42:42:0:1::1 live false",
+	}, w.flows); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestGC(t *testing.T) {

@@ -32,6 +32,7 @@ type world struct {
 	mute   bool // tells no routes
 	synced [][]datapath.Key
 	shaped []string
+	flows  []string // that were to be forgotten
 	broken []string // what must never be
 
 	attachErr, detachErr, syncErr error
@@ -129,6 +130,15 @@ func (w *world) Shape(_ context.Context, dev string, b kernel.Bandwidth) error {
 	return nil
 }
 
+func (w *world) ForgetFlows(_ context.Context, ports []kernel.Forward) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range ports {
+		w.flows = append(w.flows, fmt.Sprintf("%s %d %v live %v", p.Proto, p.Port, p.Pod, p.Live))
+	}
+	return nil
+}
+
 func (w *world) Detach(_ context.Context, dev string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -209,7 +219,7 @@ func (w *world) tryOpen(dir string, lease ...netip.Prefix) (*Keeper, error) {
 	}
 	return Open(Config{
 		Dir: filepath.Join(dir, "pods"), Boot: fmt.Sprint("boot", w.boot),
-		Node:   func() (Node, bool) { return Node{Name: "n1", Lease: lease, MTU: 1450}, true },
+		Node:   func() (Node, bool) { return Node{Name: "n1", Lease: lease, MTU: 1450, VXLANPort: 8472}, true },
 		Kernel: w, Loop: w, Namespaces: w, Log: slog.New(slog.DiscardHandler), Now: w.clock,
 	})
 }
