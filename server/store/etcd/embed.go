@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
+	"github.com/weft-net/weft/disk"
 	"github.com/weft-net/weft/server/store"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-	"golang.org/x/sys/unix"
 )
 
 // maxSocketPath is the room for a path in sockaddr_un, without its final zero
@@ -23,7 +23,7 @@ const maxSocketPath = 107
 // server is an etcd in this process.
 type server struct {
 	etcd    *embed.Etcd
-	lock    *os.File
+	lock    io.Closer
 	closing *atomic.Bool
 	failed  *surrender
 }
@@ -32,7 +32,8 @@ type server struct {
 func Embed(ctx context.Context, c Config) (*Store, error) {
 	c = c.withDefaults()
 	dir := filepath.Join(c.DataDir, "etcd")
-	lock, err := hold(dir)
+	// etcd itself would wait for ever for another one to let go of its database.
+	lock, err := disk.Hold(dir, "weft-server")
 	if err != nil {
 		return nil, err
 	}
@@ -50,27 +51,6 @@ func Embed(ctx context.Context, c Config) (*Store, error) {
 		return nil, errors.Join(err, opened.Close())
 	}
 	return opened, nil
-}
-
-// hold takes the folder for this process. etcd itself would wait for ever for
-// another one to let go of its database.
-func hold(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("etcd: %w; the server must be able to write to its data folder (--data-dir)", err)
-	}
-	path := filepath.Join(dir, "lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("etcd: %w; the server must be able to write to its data folder (--data-dir)", err)
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("etcd: %s is in use by another weft-server; stop it, or give this one a folder of its own with --data-dir", dir)
-		}
-		return nil, fmt.Errorf("etcd: lock %s: %w", path, err)
-	}
-	return f, nil
 }
 
 // settings are those of production. Nobody reaches the peer socket; it is there
