@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/weft-net/weft/proto/join"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,13 +28,12 @@ const (
 	handshakeTimeout = 3 * time.Second
 	stagger          = 250 * time.Millisecond // between the starts of attempts (RFC 8305, section 5)
 	maxTargets       = 16
-	defaultPort      = "7443"
 )
 
 // ParseServer reads what --server accepts, https://HOST[:PORT] or HOST[:PORT],
 // and returns HOST:PORT.
 func ParseServer(s string) (string, error) {
-	hint := "write https://HOST:" + defaultPort
+	hint := "write https://HOST:" + join.DefaultPort
 	rest := s
 	if scheme, after, ok := strings.Cut(s, "://"); ok {
 		u, err := url.Parse(s)
@@ -43,11 +43,11 @@ func ParseServer(s string) (string, error) {
 		rest = strings.TrimRight(after, "/")
 	}
 	if a, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
-		return net.JoinHostPort(a.String(), defaultPort), nil
+		return net.JoinHostPort(a.String(), join.DefaultPort), nil
 	}
 	host, port, err := net.SplitHostPort(rest)
 	if err != nil {
-		host, port = rest, defaultPort
+		host, port = rest, join.DefaultPort
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if _, ip := netip.ParseAddr(host); err != nil || number == 0 || ip != nil && !isName(host) {

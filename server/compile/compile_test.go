@@ -269,7 +269,7 @@ func drawEvent(t *rapid.T, rev int64) (store.Event, bool) {
 }
 
 func TestAudience(t *testing.T) {
-	if !ToAll().Has("n1") || !ToNode("n1").Has("n1") || ToNode("n1").Has("n2") {
+	if !(Audience{}).Has("n1") || !ToNode("n1").Has("n1") || ToNode("n1").Has("n2") {
 		t.Error("an audience has another node than it says")
 	}
 }

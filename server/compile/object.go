@@ -12,9 +12,6 @@ type Audience struct {
 	node string
 }
 
-// ToAll is the audience of every node.
-func ToAll() Audience { return Audience{} }
-
 // ToNode is the audience of one node.
 func ToNode(name string) Audience { return Audience{node: name} }
 

@@ -31,7 +31,7 @@ func (o Options) lookup(name string) (string, bool) {
 	return os.LookupEnv(name)
 }
 
-func (o Options) configVar() string { return "WEFT_" + variable(o.Name) + "_CONFIG" }
+func (o Options) configVar() string { return variable(o.Name) + "_CONFIG" }
 
 // AddFlag registers --config. Load does it by itself; a command whose flags are
 // parsed by somebody else (cobra) calls it before.
@@ -100,11 +100,9 @@ func ArgsOnly(fs *pflag.FlagSet, names ...string) {
 	}
 }
 
-// EnvName is the variable of a flag: cluster-cidr is WEFT_CLUSTER_CIDR.
-func EnvName(flag string) string { return "WEFT_" + variable(flag) }
-
-func variable(name string) string {
-	return strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+// variable is the one of a flag: cluster-cidr is WEFT_CLUSTER_CIDR.
+func variable(flag string) string {
+	return "WEFT_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // setting is a value that a flag takes from outside the command line.
@@ -116,7 +114,7 @@ type setting struct {
 }
 
 func (o Options) environment(f *pflag.Flag) (setting, bool) {
-	name := EnvName(f.Name)
+	name := variable(f.Name)
 	v, ok := o.lookup(name)
 	return setting{values: []string{v}, origin: name}, ok
 }
