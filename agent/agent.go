@@ -24,6 +24,9 @@ import (
 // starts after the agent must not wait for ever.
 const patience = 10 * time.Second
 
+// podsName is the folder of pods' records in the data folder.
+const podsName = "pods"
+
 // agent is all rooms of one node.
 type agent struct {
 	cfg      Config
@@ -53,6 +56,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	a := &agent{cfg: cfg, log: cfg.Log, release: kernelRelease(), dirty: make(chan struct{}, 1), found: map[string][]intent.Problem{}}
+	lock, err := alone(a.log)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	if a.dir, err = datadir.Open(cfg.DataDir); err != nil {
 		return err
 	}
@@ -95,7 +103,7 @@ func (a *agent) open() (err error) {
 		return err
 	}
 	a.pods, err = pod.Open(pod.Config{
-		Dir: a.dir.Path("pods"), Boot: boot, Node: a.podNode, Kernel: a.kernel, Loop: a.loop,
+		Dir: a.dir.Path(podsName), Boot: boot, Node: a.podNode, Kernel: a.kernel, Loop: a.loop,
 		Namespaces: namespaces, Log: a.log, Degraded: a.degraded, OnChange: a.touch,
 	})
 	return err

@@ -22,7 +22,7 @@ const looks = 3
 
 // Cleaning says what Cleanup removes.
 type Cleaning struct {
-	DataDir    string
+	DataDir    string // DefaultDataDir if empty, which then may be gone
 	RunDir     string
 	CNIConfDir string
 	Purge      bool // the data folder too: the node's key, its lease's memory, pods' records
@@ -30,26 +30,63 @@ type Cleaning struct {
 }
 
 // Cleanup removes from the host all that is weft's, puts foreign settings back,
-// and says on out what it did. An agent that runs on the data folder is an error.
+// and says on out what it did. An agent that runs, on the data folder or on this
+// network, is an error, as is a setting that cannot be put back.
 func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
-	dir, err := datadir.Open(cmp.Or(c.DataDir, DefaultDataDir))
+	lock, err := alone(c.Log)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer lock.Close()
+	dir, err := c.folder()
+	if err != nil {
+		return err
+	}
+	if dir != nil {
+		defer dir.Close()
+	}
 	k, err := kernel.Open(c.Log)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	if err := c.kernel(ctx, k, out); err != nil {
+	removed, err := c.kernel(ctx, k, out)
+	if err != nil {
 		return err
 	}
 	if was, err := k.RemoveTable(); err != nil {
 		return fmt.Errorf("agent: cleanup: not all could be removed; run it again: %w", err)
 	} else if was {
+		removed = true
 		fmt.Fprintln(out, "removed table inet", datapath.Table)
 	}
+	if dir == nil && removed {
+		err = notRestored("no data folder is at " + DefaultDataDir + ", run it again with the agent's --data-dir")
+	} else if dir != nil {
+		err = c.settings(dir, out)
+	}
+	return errors.Join(err, c.files(dir, out))
+}
+
+// folder opens the data folder. One that is no agent's is an error, unless it is
+// the default, which may be gone: then there is none.
+func (c Cleaning) folder() (*datadir.Dir, error) {
+	path := cmp.Or(c.DataDir, DefaultDataDir)
+	_, err := os.Stat(filepath.Join(path, podsName))
+	switch {
+	case err == nil:
+		return datadir.Open(path)
+	case errors.Is(err, fs.ErrNotExist) && c.DataDir == "":
+		return nil, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("agent: cleanup: %s is no data folder of an agent: it has no %s; give the one that the agent ran with (--data-dir)", path, podsName)
+	}
+	return nil, fmt.Errorf("agent: cleanup: %w", err)
+}
+
+// settings puts foreign settings back. A record of them that could not be read,
+// now or when the agent started, says nothing of what they were.
+func (c Cleaning) settings(dir *datadir.Dir, out io.Writer) error {
 	s, err := openSettings(dir, c.Log)
 	if err != nil {
 		return err
@@ -58,15 +95,19 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 	for _, line := range done {
 		fmt.Fprintln(out, "restored", line)
 	}
-	return errors.Join(err, c.files(dir, out))
+	if aside := dir.Aside(sysctlName); aside != "" {
+		err = errors.Join(err, notRestored("the record of old settings could not be read (look into "+aside+", then remove it)"))
+	}
+	return err
 }
 
-func (c Cleaning) kernel(ctx context.Context, k effects, out io.Writer) error {
+// kernel removes what the loop would see, and says whether there was something.
+func (c Cleaning) kernel(ctx context.Context, k effects, out io.Writer) (removed bool, err error) {
 	var errs []error
 	for range looks {
 		have, err := k.Observe(ctx, datapath.AllKinds)
 		if err != nil {
-			return fmt.Errorf("agent: cleanup: %w", err)
+			return removed, fmt.Errorf("agent: cleanup: %w", err)
 		}
 		var ops []datapath.Op
 		for _, op := range datapath.Diff(nil, have) {
@@ -82,13 +123,14 @@ func (c Cleaning) kernel(ctx context.Context, k effects, out io.Writer) error {
 				errs = append(errs, err)
 				continue
 			}
+			removed = true
 			fmt.Fprintln(out, "removed", ops[i].Old)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("agent: cleanup: not all could be removed; run it again: %w", err)
+		return removed, fmt.Errorf("agent: cleanup: not all could be removed; run it again: %w", err)
 	}
-	return nil
+	return removed, nil
 }
 
 func (c Cleaning) files(dir *datadir.Dir, out io.Writer) error {
@@ -107,13 +149,15 @@ func (c Cleaning) files(dir *datadir.Dir, out io.Writer) error {
 			errs = append(errs, fmt.Errorf("agent: cleanup: %w", err))
 		}
 	}
-	if c.Purge {
+	switch {
+	case dir == nil:
+	case c.Purge:
 		if err := os.RemoveAll(dir.Path("")); err != nil {
 			errs = append(errs, fmt.Errorf("agent: cleanup: %w", err))
 		} else {
 			fmt.Fprintln(out, "removed", dir.Path(""))
 		}
-	} else {
+	default:
 		fmt.Fprintf(out, "kept %s: the node's key and certificate; --purge removes it\n", dir.Path(""))
 	}
 	return errors.Join(errs...)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -119,6 +120,37 @@ func (s *settings) had(path, value string) bool {
 	}
 	b, err := os.ReadFile(procSys + path)
 	return err == nil && strings.TrimSpace(string(b)) == value
+}
+
+// weftValues are the host's settings that weft may change, as patterns below
+// /proc/sys, and the values that it gives them.
+var weftValues = []datapath.Sysctl{
+	{Path: "net/ipv4/ip_forward", Value: "1"},
+	{Path: "net/ipv6/conf/all/forwarding", Value: "1"},
+	{Path: "net/ipv6/conf/*/accept_ra", Value: "2"},
+}
+
+// unrestored lists the settings that may be weft's and stay so.
+func unrestored() []string {
+	var out []string
+	for _, w := range weftValues {
+		paths, _ := filepath.Glob(procSys + w.Path)
+		for _, p := range paths {
+			if b, err := os.ReadFile(p); err == nil && strings.TrimSpace(string(b)) == w.Value {
+				out = append(out, strings.TrimPrefix(p, procSys)+"="+w.Value)
+			}
+		}
+	}
+	return out
+}
+
+// notRestored is the error of settings whose old values are not known.
+func notRestored(why string) error {
+	left := unrestored()
+	if len(left) == 0 {
+		return nil
+	}
+	return fmt.Errorf("agent: cleanup: %s: not put back, if weft changed it: %s; set what the host should have with sysctl -w", why, strings.Join(left, ", "))
 }
 
 // restore puts the old values back and forgets them; it says what it did. A

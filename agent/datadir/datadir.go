@@ -14,6 +14,9 @@ import (
 // MaxFile is the most that Read takes of one file, in bytes.
 const MaxFile = 128 << 20
 
+// asideSuffix ends the names of files that were set aside.
+const asideSuffix = ".unreadable"
+
 // Dir is an open data folder, held by this process until Close.
 type Dir struct {
 	path string
@@ -72,9 +75,17 @@ func (d *Dir) Remove(name string) error {
 // and returns its new path. One earlier such file is overwritten: a crash loop
 // must not fill the disk.
 func (d *Dir) SetAside(name string) (string, error) {
-	to := d.Path(name + ".unreadable")
+	to := d.Path(name + asideSuffix)
 	if err := os.Rename(d.Path(name), to); err != nil {
 		return "", fmt.Errorf("datadir: set aside: %w", err)
 	}
 	return to, nil
+}
+
+// Aside is where a file is that was set aside; empty if none was.
+func (d *Dir) Aside(name string) string {
+	if _, err := os.Lstat(d.Path(name + asideSuffix)); err != nil {
+		return ""
+	}
+	return d.Path(name + asideSuffix)
 }

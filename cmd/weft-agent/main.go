@@ -93,6 +93,9 @@ func runCleanup(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
+	if !fs.Changed("data-dir") {
+		c.DataDir = ""
+	}
 	return agent.Cleanup(ctx, c, stdout)
 }
 
