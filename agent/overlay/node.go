@@ -21,7 +21,7 @@ const defaultMTU = 1500
 type Node struct {
 	Intent      intent.Node
 	Underlay    []intent.Underlay // as the kernel has it now; may be newer than what peers know
-	VTEP        datapath.MAC      // of this node's VXLAN devices, kept over restarts
+	VTEP        datapath.MAC      // of this node's VXLAN devices, kept over restarts; weft0's follows from it
 	ChecksumOff bool              // switch transmit checksum offload of the VXLAN devices off
 	AcceptRA    []string          // links with accept_ra=1 whose default route came from an advertisement
 }
@@ -89,7 +89,7 @@ func (p *plan) fabric() {
 				"the cluster's MTU %d is more than the %d that fit through %s (%v)", p.cluster.MTU, fits, u.Device, u.Addr)
 		}
 	}
-	p.add(datapath.Link{Name: datapath.FabricLink, Type: datapath.LinkBridge, MTU: mtu})
+	p.add(datapath.Link{Name: datapath.FabricLink, Type: datapath.LinkBridge, MAC: fabricMAC(p.VTEP), MTU: mtu})
 	p.settings(datapath.FabricLink, mtu)
 	for _, a := range p.self.Fabric() {
 		p.add(datapath.Addr{Dev: datapath.FabricLink, Prefix: netip.PrefixFrom(a, a.BitLen())})
@@ -97,6 +97,17 @@ func (p *plan) fabric() {
 	for _, l := range p.self.Lease {
 		p.add(datapath.Route{Dst: l, Type: datapath.Blackhole, Metric: leaseMetric})
 	}
+}
+
+// fabricMAC is weft0's address. It follows from the VTEP's, which is kept over
+// restarts: the kernel would give each new device another, and whoever remembers
+// the old one sends to nobody. It is the VTEP's but for one bit, so that no frame
+// for one is taken by the other.
+func fabricMAC(vtep datapath.MAC) datapath.MAC {
+	if vtep != (datapath.MAC{}) {
+		vtep[0] ^= 4 // stays a local unicast address
+	}
+	return vtep
 }
 
 // settings are those of a device of ours: paths may be asymmetric, and a host

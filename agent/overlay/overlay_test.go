@@ -191,3 +191,18 @@ func TestCacheForgets(t *testing.T) {
 		}
 	})
 }
+
+// TestFabricMAC: weft0 is never the VTEP, nor a group address, and has no address
+// of its own before the VTEP has one.
+func TestFabricMAC(t *testing.T) {
+	for _, c := range []struct{ vtep, want string }{
+		{"02:57:00:00:00:01", "06:57:00:00:00:01"},
+		{"fe:ff:ff:ff:ff:ff", "fa:ff:ff:ff:ff:ff"},
+		{"00:00:00:00:00:00", "00:00:00:00:00:00"},
+	} {
+		vtep, err := intent.ParseMAC(c.vtep)
+		if got := fabricMAC(vtep); err != nil || got.String() != c.want {
+			t.Errorf("%s: %v, %v; want %s", c.vtep, got, err, c.want)
+		}
+	}
+}
