@@ -111,6 +111,14 @@ func (a *agent) open() (err error) {
 
 // serve runs all rooms until one fails or ctx ends.
 func (a *agent) serve(ctx context.Context) error {
+	if a.cfg.CNIBinDir != "" {
+		if err := installPlugin(a.cfg.CNIBinDir); err != nil {
+			return err
+		}
+	}
+	if _, err := a.host.look(ctx, time.Now()); err != nil {
+		return err
+	}
 	agentSocket, err := local.Listen(filepath.Join(a.cfg.RunDir, "agent.sock"), local.AgentMode)
 	if err != nil {
 		return err
@@ -118,14 +126,6 @@ func (a *agent) serve(ctx context.Context) error {
 	cniSocket, err := local.Listen(a.cniSocket(), local.CNIMode)
 	if err != nil {
 		agentSocket.Close()
-		return err
-	}
-	if a.cfg.CNIBinDir != "" {
-		if err := installPlugin(a.cfg.CNIBinDir); err != nil {
-			return err
-		}
-	}
-	if _, err := a.host.look(ctx, time.Now()); err != nil {
 		return err
 	}
 	a.report()
