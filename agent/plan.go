@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
+	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/nat"
 	"github.com/weft-net/weft/agent/overlay"
 	"github.com/weft-net/weft/agent/reconcile"
@@ -14,7 +17,7 @@ import (
 // plan makes one desired state of what the servers said, what the host's network
 // is and which pods there are. Nothing may be removed before the intent is
 // complete and gives the node a lease.
-func (a *agent) plan(context.Context) (reconcile.Want, error) {
+func (a *agent) plan(ctx context.Context) (reconcile.Want, error) {
 	n, held := a.uplink.Intent()
 	self, _ := n.Self()
 	pods := a.pods.Objects()
@@ -26,27 +29,75 @@ func (a *agent) plan(context.Context) (reconcile.Want, error) {
 	fabric, problems := a.overlay.Parts(overlay.Node{
 		Intent: n, Underlay: v.underlay, VTEP: a.uplink.VTEP(), ChecksumOff: a.checksumOff(v.underlay), AcceptRA: v.acceptRA,
 	})
-	rules, err := a.nat.Objects(nat.Node{Cluster: n.Cluster, Lease: self.Lease, HostPorts: a.pods.HostPorts(), Guard: a.guarded()})
+	guard, err := a.guarded(ctx)
+	if err != nil {
+		return reconcile.Want{}, err
+	}
+	rules, err := a.nat.Objects(nat.Node{Cluster: n.Cluster, Lease: self.Lease, HostPorts: a.pods.HostPorts(), Guard: guard})
 	problems = slices.Clone(problems) // the cache's
 	for _, e := range unjoin(err) {
 		problems = append(problems, intent.Problem{Subject: "hostPort", Cause: e.Error(), Remedy: "change the pod's hostPort"})
 	}
 	a.setProblems("plan", problems)
-	parts := append(slices.Clone(fabric), rules, pods)
-	return reconcile.Want{Parts: parts, Complete: true, Revision: n.Revision}, nil
+	want := reconcile.Want{Parts: append(slices.Clone(fabric), rules, pods), Complete: true, Revision: n.Revision}
+	if !a.uplink.Confirmed() {
+		want.Keep = ofPeers
+	}
+	return want, nil
 }
 
-// guarded are the families whose forwarding was off before weft: there, nobody
-// else counts on it.
-func (a *agent) guarded() []bool {
-	var out []bool
+// ofPeers tells whether an object leads to peers. The intent on disk may be older
+// than the kernel: until a server has spoken, a peer that it does not name may
+// have come just before the agent was killed.
+func ofPeers(o datapath.Object) bool {
+	switch o := o.(type) {
+	case datapath.Route:
+		return !datapath.IsPodLink(o.Dev)
+	case datapath.Neigh:
+		return !datapath.IsPodLink(o.Dev)
+	case datapath.Element:
+		return strings.HasPrefix(o.Set, overlay.PeerSets)
+	case datapath.Link:
+		return o.Type != datapath.LinkVeth
+	case datapath.Set:
+		return strings.HasPrefix(o.Name, overlay.PeerSets)
+	case datapath.FDB:
+		return true
+	}
+	return false
+}
+
+// guarded are the families whose forwarding was off before weft, as long as nobody
+// else has come who governs what this host forwards: only there nobody counts on
+// it.
+func (a *agent) guarded(ctx context.Context) ([]bool, error) {
+	var off []bool
 	if a.settings.had("net/ipv4/ip_forward", "0") {
-		out = append(out, true)
+		off = append(off, true)
 	}
 	if a.settings.had("net/ipv6/conf/all/forwarding", "0") {
-		out = append(out, false)
+		off = append(off, false)
 	}
-	return out
+	if len(off) == 0 {
+		return nil, nil
+	}
+	chains, err := a.kernel.OtherChains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(off, func(is4 bool) bool {
+		return slices.ContainsFunc(chains, func(c datapath.HostChain) bool { return governs(c, is4) })
+	}), nil
+}
+
+// governs tells whether a chain of somebody else says what of a family this host
+// forwards, or translates what it does: containers, machines and tunnels of
+// others come with one of the two.
+func governs(c datapath.HostChain, is4 bool) bool {
+	if c.Family == "ip" && !is4 || c.Family == "ip6" && is4 {
+		return false
+	}
+	return c.Hook == "forward" || c.Hook == "postrouting" && c.Type == "nat"
 }
 
 func (a *agent) checksumOff(us []intent.Underlay) bool {

@@ -136,12 +136,15 @@ func (p *plan) guard() {
 	}
 }
 
+// PeerSets begins the names of the sets that hold peers' underlay addresses.
+const PeerSets = "vtep"
+
 // sourceSet is the set of addresses from which peers may send.
 func sourceSet(is4 bool) string {
 	if is4 {
-		return "vtep4"
+		return PeerSets + "4"
 	}
-	return "vtep6"
+	return PeerSets + "6"
 }
 
 // holders finds whose each underlay address is: the first by name has it. A

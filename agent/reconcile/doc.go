@@ -8,7 +8,8 @@
 //
 // Invariants:
 //
-//   - Nothing is deleted before the first complete plan (Want.Complete).
+//   - Nothing is deleted before the first complete plan (Want.Complete), and
+//     nothing that the plan says to keep (Want.Keep).
 //   - An object that cannot be made or removed is tried again by itself, later and
 //     later; no other object waits for it. Elements of sets are told apart the
 //     same way although the kernel takes them in one transaction.

@@ -29,6 +29,9 @@ type Want struct {
 	Parts    [][]datapath.Object
 	Complete bool  // what is not wanted may be deleted
 	Revision int64 // of the intent from which it was planned
+	// Keep names what stays though nobody wants it, because nobody can know yet.
+	// It must be a function of the object alone; nil keeps nothing.
+	Keep func(datapath.Object) bool
 }
 
 // Config makes a Loop. The zero values of times mean their defaults.

@@ -234,6 +234,25 @@ func TestNoPruneBeforeComplete(t *testing.T) {
 	})
 }
 
+func TestKeptUntilItIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept, other := route(9), route(8)
+		w := &world{kernel: newFake(), plan: &plan{want: Want{
+			Objects: []datapath.Object{bridge, vxlan}, Complete: true,
+			Keep: func(o datapath.Object) bool { return o == datapath.Object(kept) },
+		}}}
+		w.kernel.Put(vxlan, kept, other)
+		w.start(t)
+		defer w.stop()
+		w.wants(t, kept)
+		w.lacks(t, other)
+		w.plan.set(func(p *Want) { p.Keep = nil })
+		w.Kick(0)
+		w.rest()
+		w.lacks(t, kept)
+	})
+}
+
 func TestFailingStepsDelayNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := run(t, peers()...)

@@ -55,9 +55,9 @@ func (l *Loop) diff() []datapath.Op {
 	if differ(want, have) {
 		ops = datapath.Diff(want, have)
 	}
-	if !l.want.complete {
-		ops = slices.DeleteFunc(ops, func(op datapath.Op) bool { return l.want.state[op.Key()] == nil })
-	}
+	ops = slices.DeleteFunc(ops, func(op datapath.Op) bool {
+		return l.want.state[op.Key()] == nil && (!l.want.complete || l.want.keep != nil && op.Old != nil && l.want.keep(op.Old))
+	})
 	l.open.all = false
 	clear(l.open.keys)
 	for _, op := range ops {

@@ -17,6 +17,7 @@ type wanted struct {
 	state    datapath.State
 	more     map[datapath.Key]int // further producers of a key, if there are any
 	complete bool
+	keep     func(datapath.Object) bool // nil: nothing
 	revision int64
 }
 
@@ -72,9 +73,10 @@ func (w *wanted) set(plan Want, open *open) error {
 			w.state[k] = o
 		}
 	}
-	if w.complete != plan.Complete {
+	if w.complete != plan.Complete || (w.keep == nil) != (plan.Keep == nil) {
 		open.everything()
 	}
+	w.keep = plan.Keep
 	w.parts, w.complete, w.revision, w.planned = parts, plan.Complete, plan.Revision, true
 	return nil
 }

@@ -71,6 +71,7 @@ func (u *Uplink) setAside(damage error) {
 // word. The caller holds the stage.
 func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
 	if h := u.held.Load(); !s.changed && h != nil {
+		u.confirmed.Store(true)
 		u.mark(h, c)
 		return 0
 	}
@@ -89,6 +90,7 @@ func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
 		}
 	}
 	u.out.setProblems("guard", nil)
+	u.confirmed.Store(true)
 	changed := s.changed
 	s.adopted()
 	u.stand(&held{n, objects}, bad)

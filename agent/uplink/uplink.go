@@ -39,10 +39,11 @@ type Uplink struct {
 	out   *outbox
 	order *order
 
-	held     atomic.Pointer[held]
-	distrust atomic.Bool   // the server made no sense: claim to hold nothing
-	write    chan struct{} // room for one: held should go to disk
-	renewed  chan struct{} // room for one: the identity has changed
+	held      atomic.Pointer[held]
+	confirmed atomic.Bool   // a server has named held in this run
+	distrust  atomic.Bool   // the server made no sense: claim to hold nothing
+	write     chan struct{} // room for one: held should go to disk
+	renewed   chan struct{} // room for one: the identity has changed
 
 	enrolling sync.Mutex // one Join or Renew at a time
 
@@ -122,6 +123,10 @@ func (u *Uplink) Intent() (intent.Node, bool) {
 	}
 	return h.node, true
 }
+
+// Confirmed tells whether a server has named the intent in this run. One from the
+// disk may be older than what the kernel was given before the agent was killed.
+func (u *Uplink) Confirmed() bool { return u.confirmed.Load() }
 
 // Objects returns the last complete intent as it came over the wire.
 func (u *Uplink) Objects() []intent.Object {
