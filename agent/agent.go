@@ -111,10 +111,8 @@ func (a *agent) open() (err error) {
 
 // serve runs all rooms until one fails or ctx ends.
 func (a *agent) serve(ctx context.Context) error {
-	if a.cfg.CNIBinDir != "" {
-		if err := installPlugin(a.cfg.CNIBinDir); err != nil {
-			return err
-		}
+	if err := installPlugin(a.cfg.CNIBinDir); err != nil {
+		return err
 	}
 	if _, err := a.host.look(ctx, time.Now()); err != nil {
 		return err

@@ -100,8 +100,12 @@ func shadowed(dir string) []intent.Problem {
 	return nil
 }
 
-// installPlugin copies weft-cni from beside the agent into the runtime's folder.
+// installPlugin copies weft-cni from beside the agent into the runtime's folder,
+// if one is given.
 func installPlugin(dir string) error {
+	if dir == "" {
+		return nil
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("agent: --cni-bin-dir: %w", err)

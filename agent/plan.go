@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/agent/datapath"
-	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/nat"
 	"github.com/weft-net/weft/agent/overlay"
 	"github.com/weft-net/weft/agent/reconcile"
