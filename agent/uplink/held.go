@@ -21,8 +21,7 @@ const (
 	// write, to twice of it: a millisecond for each object, for a write costs what
 	// the whole intent is large. When a node joins, a thousand agents are told at
 	// once, and many share a disk; but an agent that is killed meanwhile comes back
-	// to the file and takes down what is not in it, so a few nodes wait next to
-	// nothing.
+	// to an older intent, so a few nodes wait next to nothing.
 	gatherObject = time.Millisecond
 	gatherMost   = time.Second
 )
