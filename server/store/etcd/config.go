@@ -27,6 +27,7 @@ type Config struct {
 const (
 	defaultTimeout = 5 * time.Second
 	startTimeout   = 60 * time.Second // a large history is read from a slow disk
+	readyTimeout   = 10 * time.Second // from then on, it has one entry to write
 	closeTimeout   = 10 * time.Second
 
 	surrenderedTimeout = time.Second // one that gave up may wait for a part of it that is no more

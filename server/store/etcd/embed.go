@@ -37,8 +37,11 @@ func Embed(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{lock: lock, closing: &atomic.Bool{}, failed: newSurrender()}
+	s := &server{lock: lock, closing: &atomic.Bool{}, failed: newSurrender(dir)}
 	config, err := s.settings(dir, c)
+	if err == nil {
+		err = inspect(dir)
+	}
 	if err == nil {
 		err = s.start(ctx, config)
 	}
@@ -108,7 +111,7 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				s.failed.tell(gaveUp(fmt.Errorf("%v", p)))
+				s.failed.tell(gaveUp(config.Dir, fmt.Errorf("its write-ahead log or snapshot makes no sense (%v)", p)))
 			}
 		}()
 		e, err := embed.StartEtcd(config)
@@ -123,6 +126,7 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 				return r.err
 			}
 			s.etcd = r.etcd
+			late.Reset(readyTimeout)
 			ready, failed = s.etcd.Server.ReadyNotify(), s.etcd.Err()
 		case <-ready:
 			return nil
@@ -133,9 +137,19 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-late.C:
-			return gaveUp(fmt.Errorf("not ready after %v", startTimeout))
+			return gaveUp(config.Dir, s.lateness())
 		}
 	}
+}
+
+// lateness is why etcd is not ready in time. One that has opened its files answers
+// at once, unless its log ends before its database does: it then waits for ever
+// for what it wrote to come out of the log.
+func (s *server) lateness() error {
+	if s.etcd == nil {
+		return fmt.Errorf("its files were not read within %v", startTimeout)
+	}
+	return fmt.Errorf("not ready %v after its files were read: the write-ahead log has lost its end, or the disk is very slow", readyTimeout)
 }
 
 // close stops etcd, and returns after closeTimeout at the latest.

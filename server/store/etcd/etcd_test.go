@@ -213,7 +213,7 @@ func TestEmbedDamaged(t *testing.T) {
 	// In a process of its own: etcd leaves goroutines behind when it gives up.
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"=embed "+dir)
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "from a backup") {
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "restore a backup") {
 		t.Errorf("got %s, %v", out, err)
 	}
 	if _, err := os.Stat(logs[0]); err != nil {

@@ -7,13 +7,11 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/weft-net/weft/proto/note"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/sys/unix"
 )
 
 // harmless are warnings of each start.
@@ -41,11 +39,12 @@ func newLogger(log *slog.Logger, closing *atomic.Bool, surrendered *surrender) *
 
 // surrender is why etcd gave up, if it did. A client, which never does, has none.
 type surrender struct {
+	dir  string     // of etcd
 	said chan error // room for one
 	gave atomic.Bool
 }
 
-func newSurrender() *surrender { return &surrender{said: make(chan error, 1)} }
+func newSurrender(dir string) *surrender { return &surrender{dir: dir, said: make(chan error, 1)} }
 
 // OnWrite implements zapcore.CheckWriteHook.
 func (s *surrender) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
@@ -55,7 +54,11 @@ func (s *surrender) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 			err = fmt.Errorf("%s: %w", e.Message, cause)
 		}
 	}
-	s.tell(gaveUp(err))
+	dir := ""
+	if s != nil {
+		dir = s.dir
+	}
+	s.tell(gaveUp(dir, err))
 	runtime.Goexit()
 }
 
@@ -68,18 +71,6 @@ func (s *surrender) tell(err error) {
 	case s.said <- err:
 	default: // the first reason is the one
 	}
-}
-
-// gaveUp adds what to do.
-func gaveUp(err error) error {
-	do := "its files may be damaged: restore them from a backup, or move them away to start empty"
-	switch text := err.Error(); {
-	case strings.Contains(text, unix.ENOSPC.Error()), strings.Contains(text, unix.EDQUOT.Error()):
-		do = "make room on its disk and start again: what was acknowledged is not lost"
-	case strings.Contains(text, unix.EROFS.Error()), strings.Contains(text, unix.EACCES.Error()):
-		do = "make its folder writable and start again"
-	}
-	return fmt.Errorf("it gave up: %w; %s", err, do)
 }
 
 func (b bridge) level(l zapcore.Level) slog.Level {

@@ -21,7 +21,7 @@ func TestLogBridge(t *testing.T) {
 		return a
 	}
 	var closing atomic.Bool
-	log := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime})), &closing, newSurrender())
+	log := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime})), &closing, newSurrender(t.TempDir()))
 	log.Debug("about bbolt")
 	log.With(zap.String("member", "m1")).Info("about itself", zap.Int("term", 2))
 	log.Warn(harmless[0])
@@ -45,12 +45,12 @@ func TestSurrender(t *testing.T) {
 		give func(*zap.Logger)
 		want string
 	}{
-		{func(l *zap.Logger) { l.Fatal("gives up") }, "it gave up: gives up; its files may be damaged: restore them from a backup, or move them away to start empty"},
-		{func(l *zap.Logger) { l.Panic("failed to open database", zap.Error(errors.New("invalid"))) }, "it gave up: failed to open database: invalid; its files may be damaged: restore them from a backup, or move them away to start empty"},
+		{func(l *zap.Logger) { l.Fatal("gives up") }, "it gave up: gives up; its files may be damaged: " + restore},
+		{func(l *zap.Logger) { l.Panic("failed to open database", zap.Error(errors.New("invalid"))) }, "it gave up: failed to open database: invalid; its files may be damaged: " + restore},
 		{func(l *zap.Logger) { l.Fatal("failed to save", zap.Error(unix.ENOSPC)) }, "it gave up: failed to save: no space left on device; make room on its disk and start again: what was acknowledged is not lost"},
 		{func(l *zap.Logger) { l.Fatal("failed to save", zap.Error(unix.EROFS)) }, "it gave up: failed to save: read-only file system; make its folder writable and start again"},
 	} {
-		given := newSurrender()
+		given := newSurrender(t.TempDir())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
