@@ -31,6 +31,16 @@ type HostAddr struct {
 	Secondary  bool // IPv4 IFA_F_SECONDARY
 }
 
+// HostChain is a base chain of somebody else's nftables (those of iptables-nft
+// are among them), at a hook that forwarded packets pass.
+type HostChain struct {
+	Family string // ip, ip6, inet
+	Table  string
+	Name   string
+	Type   string // filter, nat, route
+	Hook   string // forward, postrouting
+}
+
 // HostDefault is a default route.
 type HostDefault struct {
 	Link   string

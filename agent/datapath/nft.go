@@ -90,6 +90,14 @@ func (r ForeignRule) Key() Key {
 	return Key{KindRule, fmt.Sprintf("%s handle %d", r.Chain, r.Handle)}
 }
 
+// Dormant is what table inet weft is when somebody put it to sleep (nft: flags
+// dormant): its chains see no packet. It is seen, never wanted; removing it wakes
+// the table.
+type Dormant struct{}
+
+// Key implements Object.
+func (Dormant) Key() Key { return Key{KindChain, "flags dormant"} }
+
 // Match compares one field of the packet, in nft's words.
 type Match struct {
 	Field Field

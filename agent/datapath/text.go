@@ -137,6 +137,9 @@ func (r ForeignRule) String() string {
 	return fmt.Sprintf("rule %s handle %d (not weft's)", r.Chain, r.Handle)
 }
 
+// String is nft syntax.
+func (Dormant) String() string { return "table inet " + Table + " { flags dormant; }" }
+
 func (m Match) text() string {
 	not, value := "", m.Value
 	if m.Not {

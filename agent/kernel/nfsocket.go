@@ -145,11 +145,16 @@ func (s *nfSocket) answers(begin uint32, n int) (map[int]error, error) {
 	}
 }
 
-// dump asks for a list and returns its messages. A table that is not there is an
-// empty one. A list that changed while it was read is read again.
+// dump asks for a list of family inet and returns its messages. A table that is
+// not there is an empty one. A list that changed while it was read is read again.
 func (s *nfSocket) dump(typ uint16, body []byte) ([][]byte, error) {
+	return s.dumpOf(inetFamily, typ, body)
+}
+
+// dumpOf is dump of any family (NFPROTO_*).
+func (s *nfSocket) dumpOf(family uint8, typ uint16, body []byte) ([][]byte, error) {
 	for range 5 {
-		out, whole, err := s.dumpOnce(typ, body)
+		out, whole, err := s.dumpOnce(family, typ, body)
 		if errors.Is(err, unix.ENOENT) {
 			return nil, nil
 		}
@@ -157,11 +162,11 @@ func (s *nfSocket) dump(typ uint16, body []byte) ([][]byte, error) {
 			return out, err
 		}
 	}
-	return nil, errors.New("kernel: table inet weft changes faster than it can be read")
+	return nil, errors.New("kernel: nftables change faster than they can be read")
 }
 
-func (s *nfSocket) dumpOnce(typ uint16, body []byte) (out [][]byte, whole bool, err error) {
-	b, seq := s.append(nil, nftType(typ), unix.NLM_F_DUMP, inetFamily, 0, body)
+func (s *nfSocket) dumpOnce(family uint8, typ uint16, body []byte) (out [][]byte, whole bool, err error) {
+	b, seq := s.append(nil, nftType(typ), unix.NLM_F_DUMP, family, 0, body)
 	if err := unix.Sendto(s.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, false, fmt.Errorf("kernel: ask nftables: %w", err)
 	}

@@ -16,6 +16,8 @@ type nft struct {
 	mu    sync.Mutex
 	sock  *nfSocket
 	rules map[ruleID]datapath.Rule // of this process: see userdata
+
+	others others
 }
 
 func openNFT() (*nft, error) {
@@ -51,6 +53,13 @@ func (n *nft) observe(ctx context.Context, kinds datapath.Kinds, s datapath.Stat
 		}
 		for _, c := range chains {
 			s[c.Key()] = c
+		}
+		asleep, err := n.asleep()
+		if err != nil {
+			return err
+		}
+		if asleep {
+			s[datapath.Dormant{}.Key()] = datapath.Dormant{}
 		}
 	}
 	if !kinds.Has(datapath.KindRule) {
@@ -136,6 +145,11 @@ func (n *nft) apply(ctx context.Context, ops []datapath.Op) []error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	t := transaction{nft: n, ops: ops, errs: make([]error, len(ops)), done: make([]bool, len(ops)), replace: map[int]bool{}}
+	for i, op := range ops {
+		if op.Old == datapath.Object(datapath.Dormant{}) {
+			t.errs[i], t.done[i] = n.wake(), true
+		}
+	}
 	for range len(ops) + 1 {
 		again, err := t.try(ctx)
 		if err != nil {

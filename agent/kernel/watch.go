@@ -39,7 +39,9 @@ func (k *Kernel) Watch(ctx context.Context, kick func(datapath.Kinds)) error {
 	}
 	defer rules.Close()
 
-	w := &watch{kick: kick, devs: map[int32]string{}, fdbs: &k.fdbs, rtPID: k.rt.pid, nftPID: k.nft.sock.pid}
+	w := &watch{kick: kick, devs: map[int32]string{}, fdbs: &k.fdbs, others: &k.nft.others, rtPID: k.rt.pid, nftPID: k.nft.sock.pid}
+	w.others.watched(true)
+	defer w.others.watched(false)
 	if d, err := k.devices(); err != nil {
 		return err
 	} else {
@@ -101,6 +103,7 @@ type watch struct {
 	kick   func(datapath.Kinds)
 	devs   map[int32]string // devices by index, as route events name them
 	fdbs   *fdbs
+	others *others
 	rtPID  uint32 // the port that our changes come from
 	nftPID uint32 // likewise
 }
@@ -112,6 +115,7 @@ func (w *watch) receive(ctx context.Context, c *netlink.Conn, event func(netlink
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
+			w.others.forget()
 			w.kick(datapath.AllKinds)
 			continue
 		case err != nil:
@@ -230,11 +234,18 @@ func (w *watch) fdbKinds(dev string, b []byte, gone bool) datapath.Kinds {
 }
 
 // nftEvent takes what is about table inet weft and was not caused by us. The
-// kernel names the port that asked.
+// kernel names the port that asked. Others' chains are kept no book of by the
+// loop, so when one comes or goes that matters, it is only to plan again.
 func (w *watch) nftEvent(m netlink.Message) datapath.Kinds {
 	typ := uint16(m.Header.Type)
 	if typ>>8 != unix.NFNL_SUBSYS_NFTABLES || m.Header.PID == w.nftPID || len(m.Data) < nfHeader {
 		return 0
+	}
+	if typ&0xff == unix.NFT_MSG_NEWCHAIN || typ&0xff == unix.NFT_MSG_DELCHAIN {
+		if w.others.event(m.Data[0], typ&0xff, m.Data[nfHeader:]) {
+			w.kick(0)
+			return 0
+		}
 	}
 	if m.Data[0] != inetFamily {
 		return 0

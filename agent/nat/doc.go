@@ -11,8 +11,11 @@
 //     of ours does not undo a drop in another table, so such a rule would only
 //     cost time. Where this agent itself switched forwarding on, Node.Guard
 //     drops new flows that neither come from nor go to the cluster, so that the
-//     host does not become a router. Where somebody else had switched it on, what
-//     they forward is theirs.
+//     host does not become a router. Where somebody else had switched it on, or
+//     has come since with a chain at the forward hook or a translation of sources
+//     (Docker, libvirt, a VPN, firewalld), what they forward is theirs, and there
+//     is no guard. Chains of iptables-legacy are not seen: such a host switches
+//     forwarding on before weft starts, or moves to iptables-nft.
 //   - A pod's datagrams for the fabric's VXLAN port and VNI are dropped, wherever
 //     they go: masqueraded, they would come from a node, which is all that a peer
 //     asks of a sender. Other VNIs and ports are the pods' own business. No

@@ -107,6 +107,7 @@ var accepted = []struct {
 		{Old: datapath.Element{Set: "nosuch", Elem: "10.0.0.7"}},
 		{Old: with(drop, func(r *datapath.Rule) { r.Index = 70 })},
 		{Old: datapath.ForeignRule{Chain: "c", Handle: 4711}},
+		{Old: datapath.Dormant{}},
 		{Old: datapath.Chain{Name: "nosuch"}},
 		{Old: datapath.Set{Name: "nosuch", Type: "ipv4_addr"}},
 	}},
