@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
@@ -93,16 +94,23 @@ func (u *Uplink) lost(err error) {
 		level = slog.LevelWarn
 	}
 	u.cfg.Log.Log(context.Background(), level, "server lost", note.Err, err)
-	u.out.setProblems("server", []intent.Problem{serverProblem(err, since)})
+	u.out.setProblems("server", []intent.Problem{serverProblem(u.cfg.Node, err, since)})
 }
 
-func serverProblem(err error, since time.Time) intent.Problem {
+func serverProblem(node string, err error, since time.Time) intent.Problem {
 	p := intent.Problem{
 		Subject: "server", SinceUnix: since.Unix(), Cause: "no server answers: " + err.Error(),
 		Remedy: "nothing on this node: its data path runs on; look at the servers, and at what drops TCP 7443 between",
 	}
 	if refused := (refusedError{}); errors.As(err, &refused) {
 		p.Cause, p.Remedy = refused.what+" refused: "+refused.cause, refused.remedy
+		return p
+	}
+	// A server that knows the node and sends it away did answer.
+	if root := rootCause(err); status.Code(root) == codes.PermissionDenied {
+		said, _, _ := strings.Cut(status.Convert(root).Message(), "; ")
+		p.Cause = "this node was sent away from the fabric: " + said
+		p.Remedy = "its data path stays as it is; to end it: weft-agent cleanup; to join again, start with a token from: weft token create --node " + node + " --replace"
 	}
 	return p
 }

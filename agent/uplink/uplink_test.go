@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -208,7 +209,7 @@ func TestServerProblem(t *testing.T) {
 	var l ledger
 	began := time.Unix(1000, 0)
 	for i, err := range []error{errors.New("uplink: connect to server 192.0.2.1:7443: refused"), errors.New("uplink: timed out")} {
-		l.set("server", []intent.Problem{serverProblem(err, began)}, began.Add(time.Duration(i)*time.Minute))
+		l.set("server", []intent.Problem{serverProblem("n1", err, began)}, began.Add(time.Duration(i)*time.Minute))
 		want := intent.Problem{
 			Subject: "server", Cause: "no server answers: " + err.Error(), SinceUnix: 1000,
 			Remedy: "nothing on this node: its data path runs on; look at the servers, and at what drops TCP 7443 between",
@@ -216,6 +217,18 @@ func TestServerProblem(t *testing.T) {
 		if got := l.all(); len(got) != 1 || got[0] != want {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
+	}
+}
+
+// A node that was deleted is told so: servers answer, and nothing drops packets.
+func TestServerProblemSentAway(t *testing.T) {
+	err := fmt.Errorf("uplink: receive: %w", status.Error(codes.PermissionDenied, "node n1: it was revoked at 2026-11-21T14:00:00Z"))
+	want := intent.Problem{
+		Subject: "server", SinceUnix: 1000, Cause: "this node was sent away from the fabric: node n1: it was revoked at 2026-11-21T14:00:00Z",
+		Remedy: "its data path stays as it is; to end it: weft-agent cleanup; to join again, start with a token from: weft token create --node n1 --replace",
+	}
+	if got := serverProblem("n1", err, time.Unix(1000, 0)); got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 
