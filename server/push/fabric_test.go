@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/storetest"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -179,8 +181,13 @@ func (a *agent) Recv() (*weftv1.SyncRequest, error) {
 }
 
 // dial opens a stream with a certificate.
-func (f *fabric) dial(certificate string) *agent {
+func (f *fabric) dial(certificate string) *agent { return f.dialFrom(nil, certificate) }
+
+func (f *fabric) dialFrom(from net.Addr, certificate string) *agent {
 	ctx, gone := context.WithCancel(metadata.NewIncomingContext(f.t.Context(), metadata.Pairs("certificate", certificate)))
+	if from != nil {
+		ctx = peer.NewContext(ctx, &peer.Peer{Addr: from})
+	}
 	a := &agent{
 		f: f, ctx: ctx, gone: gone, up: make(chan *weftv1.SyncRequest), down: make(chan *weftv1.SyncResponse),
 		end: make(chan struct{}), held: map[ref]string{}, stage: map[ref]string{},
@@ -209,6 +216,13 @@ func report(addr string) *weftv1.NodeReport {
 // join opens a stream and says hello.
 func (f *fabric) join(h *weftv1.Hello) *agent {
 	a := f.dial(h.GetNode())
+	a.say(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Hello{Hello: h}})
+	return a
+}
+
+// joinFrom is join from an address and port.
+func (f *fabric) joinFrom(from string, h *weftv1.Hello) *agent {
+	a := f.dialFrom(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from)), h.GetNode())
 	a.say(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Hello{Hello: h}})
 	return a
 }

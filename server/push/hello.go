@@ -32,6 +32,9 @@ func (s *stream) open(hello *weftv1.Hello) error {
 	if err := s.identify(hello); err != nil {
 		return err
 	}
+	if wait := s.hub.contested(s); wait > 0 {
+		return s.sendAway(wait, codes.Aborted, "another agent speaks as node "+s.name+"; look: weft status")
+	}
 	s.knows = understood(hello.GetCollections())
 	s.version = versionFor(s.knows)
 	if err := s.turn(); err != nil {
@@ -61,7 +64,13 @@ func (s *stream) identify(hello *weftv1.Hello) error {
 			return refuse(codes.InvalidArgument, "hello has a text of %d bytes; at most %d are taken", len(t), maxText)
 		}
 	}
-	s.name, s.machine, s.boot = name, hello.GetMachine(), hello.GetBoot()
+	s.name, s.speaker = name, speaker{machine: hello.GetMachine(), boot: hello.GetBoot()}
+	if p, ok := peer.FromContext(s.grpc.Context()); ok && p.Addr != nil {
+		s.remote = p.Addr.String()
+		if at, err := netip.ParseAddrPort(s.remote); err == nil {
+			s.speaker.addr = at.Addr()
+		}
+	}
 	return nil
 }
 
@@ -182,8 +191,8 @@ func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 		if old.number > s.number {
 			return refuse(codes.Aborted, "a newer stream of node %s came meanwhile", s.name)
 		}
-		s.node.replaced(old, s)
-		old.cut(refuse(codes.Aborted, "another stream of node %s came, from machine %s; the newest holds", s.name, s.machine))
+		s.node.replaced(old.speaker, s.speaker)
+		old.cut(refuse(codes.Aborted, "another stream of node %s came, from %v; the newest holds", s.name, s.speaker))
 	}
 	h.streams[s.name] = s
 	missed, ok := h.missed(s, hello)
@@ -191,15 +200,11 @@ func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 	for _, r := range missed {
 		s.dirty[r] = struct{}{}
 	}
-	remote := ""
-	if p, ok := peer.FromContext(s.grpc.Context()); ok && p.Addr != nil {
-		remote = p.Addr.String()
-	}
 	h.nodes[s.name] = s.node // Cut may have forgotten it
-	s.node.came(hello, remote)
+	s.node.came(hello, s.remote)
 	h.observed.node(s.node)
 	h.progress.send()
-	h.cfg.Log.Info("agent came", note.Node, s.name, note.Conn, remote, note.Rev, hello.GetRevision(), note.Whole, s.whole)
+	h.cfg.Log.Info("agent came", note.Node, s.name, note.Conn, s.remote, note.Rev, hello.GetRevision(), note.Whole, s.whole)
 	return nil
 }
 

@@ -2,7 +2,6 @@ package push
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -19,14 +18,6 @@ const (
 	maxObjectErrors = 1024
 	maxSentence     = 1024 // bytes of a cause, a remedy, an error
 	maxSubject      = 512
-)
-
-// A name that two machines use is noticed when one takes a live stream over from
-// the other, or when streams take turns this often.
-const (
-	turnsWithin = time.Minute
-	turnsMany   = 3
-	doubleKept  = 10 * time.Minute
 )
 
 // Status is what the hub knows of a node, from its own streams since its start.
@@ -61,8 +52,7 @@ type node struct {
 	noted     map[string]kind.Problem // what the server noticed, by subject
 	errors    map[ref]kind.ObjectError
 	endpoints map[string][]byte // as stored, by key; nil before the first full list
-	turns     []time.Time       // when a live stream was replaced
-	double    time.Time         // when two machines were noticed last
+	double    double
 }
 
 func newNode(name string) *node {
@@ -93,33 +83,6 @@ func (n *node) left() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.status.Connected, n.status.Since = false, time.Now()
-}
-
-// replaced notes that a stream takes over from one that is alive. One of the same
-// boot is the same agent on a new connection: its address changed.
-func (n *node) replaced(old, by *stream) {
-	if old.machine == by.machine && old.boot == by.boot {
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	now := time.Now()
-	n.turns = slices.DeleteFunc(n.turns, func(t time.Time) bool { return now.Sub(t) > turnsWithin })
-	n.turns = append(n.turns, now)
-	machines := old.machine != by.machine
-	if !machines && len(n.turns) < turnsMany {
-		return // a node that booted
-	}
-	who := fmt.Sprintf("machines %s and %s", old.machine, by.machine)
-	if !machines {
-		who = fmt.Sprintf("agents of boots %s and %s on machine %s", old.boot, by.boot, by.machine)
-	}
-	n.double = now
-	n.noted["agent"] = kind.Problem{
-		Subject: "agent", SinceUnix: now.Unix(),
-		Cause:  fmt.Sprintf("%s both speak as node %s and take its stream from each other", who, n.name),
-		Remedy: "stop one of them; if its data folder was copied, empty it and join under another --node-name",
-	}
 }
 
 // applied notes a revision and answers with the one before.
@@ -196,9 +159,9 @@ func (n *node) note(subject string, err error, remedy string) bool {
 func (n *node) snapshot() Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.double.IsZero() && time.Since(n.double) > doubleKept {
-		n.double = time.Time{}
-		delete(n.noted, "agent")
+	if n.double.over(time.Now()) {
+		n.double = double{}
+		delete(n.noted, doubleSubject)
 	}
 	s := n.status
 	s.Endpoints = len(n.endpoints)

@@ -28,8 +28,11 @@ func readReport(r *weftv1.NodeReport) (kind.ReportSpec, error) {
 	if r == nil {
 		return kind.ReportSpec{}, errors.New("is missing")
 	}
-	if len(r.GetAddresses()) == 0 || len(r.GetAddresses()) > maxAddresses {
-		return kind.ReportSpec{}, fmt.Errorf("%d addresses: want 1 to %d", len(r.GetAddresses()), maxAddresses)
+	if len(r.GetAddresses()) == 0 {
+		return kind.ReportSpec{}, errors.New("the node has no address on the network below; on the node: weft status --local")
+	}
+	if len(r.GetAddresses()) > maxAddresses {
+		return kind.ReportSpec{}, fmt.Errorf("%d addresses: at most %d", len(r.GetAddresses()), maxAddresses)
 	}
 	underlay, err := intent.DecodeUnderlay(r.GetAddresses())
 	if err != nil {

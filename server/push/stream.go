@@ -38,8 +38,8 @@ type stream struct {
 	number  uint64        // of all streams, in the order of their coming
 	node    *node         // set before opened is closed, as what follows
 	name    string
-	machine string
-	boot    string
+	speaker speaker
+	remote  string   // address and port
 	version uint32   // compile version of what is sent
 	knows   []string // collections
 
