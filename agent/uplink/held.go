@@ -116,12 +116,12 @@ func (u *Uplink) mark(h *held, c *weftv1.Complete) {
 // stand makes h the intent.
 func (u *Uplink) stand(h *held, bad []intent.ObjectError) {
 	u.held.Store(h)
+	u.out.setIntent(h.node, bad)
 	var ps []intent.Problem
 	for _, e := range bad {
 		ps = append(ps, intent.Problem{Subject: e.Key, Cause: "not understood: " + clip(e.Err.Error()), Remedy: objectRemedy})
 	}
 	u.out.setProblems("objects", ps)
-	u.out.setIntent(h.node, bad)
 }
 
 // keepFile writes the intent to disk: the first at once, a change of it with those
