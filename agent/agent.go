@@ -141,7 +141,7 @@ func (a *agent) serve(ctx context.Context) error {
 	g.Go(func() error { return a.watchdog(ctx) })
 	g.Go(func() error {
 		if pause(ctx, patience) {
-			a.ready("no intent yet; the agent goes on trying")
+			a.ready(a.waiting())
 		}
 		return nil
 	})

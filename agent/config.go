@@ -86,6 +86,9 @@ func (c Config) normalize() (Config, error) {
 			return c, err
 		}
 	}
+	if err := onePerFamily(c.NodeIPs); err != nil {
+		return c, err
+	}
 	if _, err := regexp.Compile(c.IfaceRegex); err != nil {
 		return c, fmt.Errorf("agent: --iface-regex: %w", err)
 	}
@@ -109,6 +112,18 @@ func (c Config) normalize() (Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// onePerFamily refuses what peers could not choose from.
+func onePerFamily(ips []netip.Addr) error {
+	for i, a := range ips {
+		for _, b := range ips[:i] {
+			if a.Unmap().Is4() == b.Unmap().Is4() {
+				return fmt.Errorf("agent: --node-ip names %v and %v, which are of one family: give one address a family", b, a)
+			}
+		}
+	}
+	return nil
 }
 
 // token returns what the node joins with, read anew at each try, or nil.

@@ -119,10 +119,22 @@ func (h *host) look(ctx context.Context, now time.Time) (again time.Duration, er
 	h.seen = next
 	h.mu.Unlock()
 	if !was.equal(next) {
-		h.log.Info("underlay chosen", note.Addr, prefixes(next.underlay))
+		h.tell(was, next)
 		h.changed()
 	}
 	return 0, nil
+}
+
+// tell logs what is chosen, and what is wrong with it that was not before.
+func (h *host) tell(was, next view) {
+	for _, p := range next.problems {
+		if !slices.Contains(was.problems, p) {
+			h.log.Warn("underlay not found", note.Err, p.Subject+": "+p.Cause, note.Do, p.Remedy)
+		}
+	}
+	if len(next.underlay) > 0 {
+		h.log.Info("underlay chosen", note.Addr, prefixes(next.underlay))
+	}
 }
 
 func (h *host) choose(host datapath.Host) view {

@@ -285,6 +285,58 @@ func TestHostFollowsAddresses(t *testing.T) {
 	})
 }
 
+// What keeps a node from having an address is said once, with what to do.
+func TestHostSaysWhyNot(t *testing.T) {
+	dir, err := datadir.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	w := &wire{}
+	w.set(1500, "10.0.0.11/24")
+	var out strings.Builder
+	noTime := func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}
+	h := &host{
+		cfg: Config{NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, kernel: w, settings: &settings{dir: dir},
+		log:     slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: noTime})),
+		changed: func() {}, addrs: func(func(netip.Addr) bool) {},
+	}
+	for range 2 {
+		if _, err := h.look(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `level=WARN msg="underlay not found" err="--node-ip 192.0.2.1: 192.0.2.1 is on no device; there are eth0 10.0.0.11/24" do="add the address to a device, or change --node-ip"
+`
+	if d := cmp.Diff(want, out.String()); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestOnePerFamily(t *testing.T) {
+	for ips, want := range map[string]string{
+		"":                        "",
+		"10.0.0.1":                "",
+		"10.0.0.1 fd00::1":        "",
+		"10.0.0.1 10.0.0.2":       "agent: --node-ip names 10.0.0.1 and 10.0.0.2, which are of one family: give one address a family",
+		"fd00::1 1.1.1.1 fd00::2": "agent: --node-ip names fd00::1 and fd00::2, which are of one family: give one address a family",
+	} {
+		var list []netip.Addr
+		for _, ip := range strings.Fields(ips) {
+			list = append(list, netip.MustParseAddr(ip))
+		}
+		err := onePerFamily(list)
+		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%s: %v, want %s", ips, err, want)
+		}
+	}
+}
+
 func TestLasting(t *testing.T) {
 	now := time.Unix(1000, 0)
 	at := func(subject string, since int64) intent.Problem {

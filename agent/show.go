@@ -60,11 +60,20 @@ func (a *agent) showOnce() {
 	}
 }
 
-// inPlace tells whether some intent with a lease has been applied.
+// inPlace tells whether some intent with a lease has been applied, on a network
+// below.
 func (a *agent) inPlace() bool {
 	n, _ := a.uplink.Intent()
 	self, _ := n.Self()
-	return len(self.Lease) > 0 && a.loop.Applied() > 0
+	return len(self.Lease) > 0 && a.loop.Applied() > 0 && len(a.host.view().underlay) > 0
+}
+
+// waiting says what the node still lacks.
+func (a *agent) waiting() string {
+	if len(a.host.view().underlay) == 0 {
+		return "no address for the fabric yet; the agent goes on looking"
+	}
+	return "no intent yet; the agent goes on trying"
 }
 
 // ready tells systemd once.
@@ -152,11 +161,20 @@ func (a *agent) problems() []intent.Problem {
 	return out
 }
 
-// report tells peers how to reach this node.
+// report tells peers how to reach this node. Without an address now, they are told
+// the last; a node that never had one has nothing to report yet.
 func (a *agent) report() {
-	v := a.host.view()
+	us := a.host.view().underlay
+	if len(us) == 0 {
+		n, _ := a.uplink.Intent()
+		self, _ := n.Self()
+		us = self.Underlay
+	}
+	if len(us) == 0 {
+		return
+	}
 	a.uplink.SetReport(uplink.Report{
-		Underlay: v.underlay, External: a.cfg.ExternalIPs, VTEP: a.uplink.VTEP(),
+		Underlay: us, External: a.cfg.ExternalIPs, VTEP: a.uplink.VTEP(),
 		Capabilities: []string{"vxlan", "nftables"}, Labels: a.cfg.NodeLabels, Kernel: a.release,
 	})
 }

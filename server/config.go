@@ -121,6 +121,11 @@ func (c Config) names(listening netip.Addr) []string {
 	return compact(append(out, c.TLSSANs...))
 }
 
+// absent are the NodeIPs that no interface has, of those that it has.
+func (c Config) absent(has []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(c.NodeIPs), func(a netip.Addr) bool { return slices.Contains(has, a.Unmap().WithZone("")) })
+}
+
 func compact(in []string) []string {
 	var out []string
 	for _, s := range in {

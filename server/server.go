@@ -86,6 +86,11 @@ func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*
 	if err != nil {
 		return nil, fmt.Errorf("server: --listen: %w", err)
 	}
+	if has := interfaceAddrs(); has != nil {
+		for _, a := range c.absent(has) {
+			c.Log.Warn("address not found", note.Addr, a, note.Flag, "--node-ip", note.Do, "no interface has it: change --node-ip, unless agents reach this machine by it all the same")
+		}
+	}
 	names := c.names(listening.Addr())
 	address := net.JoinHostPort(names[0], fmt.Sprint(listening.Port()))
 	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: names, Log: c.Log})

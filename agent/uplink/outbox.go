@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
@@ -134,6 +135,23 @@ func (b *outbox) raise(n intent.Node) bool {
 	waited := b.applied > b.ceiling
 	b.epoch, b.ceiling = n.Epoch, n.Revision
 	return waited
+}
+
+// awaitReport returns when there is a report, or when ctx ends.
+func (b *outbox) awaitReport(ctx context.Context) error {
+	for {
+		b.mu.Lock()
+		there := b.reported
+		b.mu.Unlock()
+		if there {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-b.wake:
+		}
+	}
 }
 
 // hello returns the first report, and whether there is one yet.

@@ -52,12 +52,16 @@ func (u *Uplink) connect(ctx context.Context) error {
 	return nil
 }
 
-// once joins or renews if need be, and holds a stream until it ends.
+// once joins or renews if need be, and holds a stream until it ends. A node that
+// has no address for the fabric yet waits for one before it speaks.
 func (u *Uplink) once(ctx context.Context) error {
 	if id := u.identity(); id.cert == nil || time.Now().After(id.cert.NotAfter) {
 		if err := u.enrol(ctx, id); err != nil {
 			return err
 		}
+	}
+	if err := u.out.awaitReport(ctx); err != nil {
+		return err
 	}
 	server, err := u.reach(ctx, u.identity().tls(true), func(ctx context.Context, cc *grpc.ClientConn, l link) error {
 		s := &session{u: u, link: l, stage: newStage(u.base())}

@@ -232,6 +232,21 @@ func TestServerProblemSentAway(t *testing.T) {
 	}
 }
 
+// A node without an address does not speak yet, and gives no reason to think that
+// a server is silent.
+func TestWaitsForReport(t *testing.T) {
+	b := newOutbox("n1")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.awaitReport(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("without a report: %v", err)
+	}
+	go b.setReport(Report{Kernel: "6.1"})
+	if err := b.awaitReport(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBackoffOfTheServer(t *testing.T) {
 	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
 		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))

@@ -95,8 +95,8 @@ func (s *Server) nodeProblems(n *node) []*weftv1.Problem {
 		})
 	case h.state == away:
 		out = append(out, &weftv1.Problem{
-			Node: n.name, Subject: "agent", SinceUnix: n.created(), Cause: "its agent joined and never connected",
-			Remedy: "on " + n.name + ": systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
+			Node: n.name, Subject: "agent", SinceUnix: n.created(), Cause: "its agent joined and never connected: it is stopped, or has found no address for the fabric yet",
+			Remedy: "on " + n.name + ": weft status --local, systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
 		})
 	case len(n.prefixes) == 0:
 		out = append(out, &weftv1.Problem{

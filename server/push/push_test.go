@@ -138,7 +138,7 @@ func TestRefused(t *testing.T) {
 		{"nothing in it", "n1", &weftv1.SyncRequest{}, "InvalidArgument: the first message of a stream must be a hello"},
 		{"a long text", "n1", with(func(h *weftv1.Hello) { h.Boot = strings.Repeat("x", 300) }), "InvalidArgument: hello has a text of 300 bytes"},
 		{"no report", "n1", with(func(h *weftv1.Hello) { h.Report = nil }), "InvalidArgument: hello's report: is missing"},
-		{"no address", "n1", with(func(h *weftv1.Hello) { h.Report.Addresses = nil }), "InvalidArgument: hello's report: 0 addresses"},
+		{"no address", "n1", with(func(h *weftv1.Hello) { h.Report.Addresses = nil }), "InvalidArgument: hello's report: the node has no address on the network below"},
 		{"a bad address", "n1", with(func(h *weftv1.Hello) { h.Report = report("192.0.2.1") }), `InvalidArgument: hello's report: addresses: "192.0.2.1" is not a prefix`},
 		{"loopback", "n1", with(func(h *weftv1.Hello) { h.Report = report("127.0.0.1/8") }), `InvalidArgument: hello's report: addresses: 127.0.0.1 is no address`},
 		{"a bad MAC", "n1", with(func(h *weftv1.Hello) { h.Report.VtepMac = "x" }), "InvalidArgument: hello's report: intent: \"x\" is not a MAC address"},
