@@ -54,7 +54,7 @@ func (k *Keeper) families() []bool {
 }
 
 // quarantine keeps a file that cannot be read, with the addresses that its pod
-// has. Where there is no device, those that seem to be in the file rest.
+// has.
 func (k *Keeper) quarantine(a aside, seen datapath.State) {
 	_, a.alive = seen[datapath.Link{Name: a.hostDev}.Key()]
 	for _, o := range seen {
@@ -64,7 +64,7 @@ func (k *Keeper) quarantine(a aside, seen datapath.State) {
 	}
 	slices.SortFunc(a.addrs, netip.Addr.Compare)
 	if !a.alive {
-		k.restsSince(Record{HostDev: a.hostDev, Addrs: salvage(a.bytes)}, k.Now())
+		a = k.letGo(a)
 	}
 	k.asides[a.hostDev] = a
 	p := a.problem(k.families())
@@ -83,12 +83,10 @@ func (k *Keeper) release(links datapath.State) {
 	}
 }
 
-// letGo makes the addresses of an aside rest. The caller holds mu.
+// letGo makes the addresses of an aside rest, and those that seem to be in its file.
+// The caller holds mu, or is Open.
 func (k *Keeper) letGo(a aside) aside {
-	now := k.Now()
-	for _, addr := range a.addrs {
-		k.freed[addr] = now
-	}
+	k.restsSince(Record{HostDev: a.hostDev, Addrs: slices.Concat(a.addrs, salvage(a.bytes))}, k.Now())
 	a.alive, a.addrs = false, nil
 	return a
 }
