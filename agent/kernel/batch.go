@@ -53,6 +53,7 @@ func (k *hands) message(op datapath.Op) (rtMessage, bool) {
 		m := neighMessage(unix.AF_BRIDGE, index, unix.NUD_PERMANENT|unix.NUD_NOARP, unix.NTF_SELF, o.Dst, o.MAC)
 		return m.deleting(op.New == nil, unix.RTM_DELNEIGH), err == nil
 	case datapath.Route:
+		k.dests.told(o.Dst, op.New != nil)
 		if op.New == nil {
 			return rtMessage{}, false
 		}

@@ -28,6 +28,7 @@ type Kernel struct {
 	raw   map[int]*nl.SocketHandle // for what the handle has no call for
 	rt    *rtSocket
 	fdbs  fdbs
+	dests dests
 	nft   *nft
 	ioctl int // a datagram socket, for ethtool
 

@@ -211,7 +211,7 @@ func FuzzDecode(f *testing.F) {
 			_ = key.text(e.key)
 			_ = key.spanText(e.key, e.keyEnd)
 		}
-		w := watch{devs: map[int32]string{0: datapath.VXLANLink4}, fdbs: &fdbs{}}
+		w := watch{devs: map[int32]string{0: datapath.VXLANLink4}, fdbs: &fdbs{}, dests: &dests{}}
 		w.routeKinds(b)
 		w.neighKinds(b, len(b)%2 == 0)
 	})

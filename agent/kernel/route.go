@@ -30,6 +30,7 @@ func (k *Kernel) observeRoutes(d *devices, s datapath.State) error {
 			}
 			o := routeObject(family, r, d)
 			s[o.Key()] = o
+			k.dests.told(o.Dst, true)
 		}
 	}
 	return nil

@@ -39,7 +39,7 @@ func (k *Kernel) Watch(ctx context.Context, kick func(datapath.Kinds)) error {
 	}
 	defer rules.Close()
 
-	w := &watch{kick: kick, devs: map[int32]string{}, fdbs: &k.fdbs, others: &k.nft.others, rtPID: k.rt.pid, nftPID: k.nft.sock.pid}
+	w := &watch{kick: kick, devs: map[int32]string{}, fdbs: &k.fdbs, dests: &k.dests, others: &k.nft.others, rtPID: k.rt.pid, nftPID: k.nft.sock.pid}
 	w.others.watched(true)
 	defer w.others.watched(false)
 	if d, err := k.devices(); err != nil {
@@ -103,6 +103,7 @@ type watch struct {
 	kick   func(datapath.Kinds)
 	devs   map[int32]string // devices by index, as route events name them
 	fdbs   *fdbs
+	dests  *dests
 	others *others
 	rtPID  uint32 // the port that our changes come from
 	nftPID uint32 // likewise
@@ -172,17 +173,20 @@ func (w *watch) linkEvent(m netlink.Message) datapath.Kinds {
 	return onDevice
 }
 
-// routeKinds reads struct rtmsg: routes of ours, and defaults, which decide about
-// the node's address.
+// routeKinds reads struct rtmsg: routes of ours, those where ours should be, and
+// defaults, which decide about the node's address.
 func (w *watch) routeKinds(b []byte) datapath.Kinds {
 	if len(b) < unix.SizeofRtMsg {
 		return 0
 	}
 	length, protocol, flags := b[1], b[5], binary.NativeEndian.Uint32(b[8:])
-	if flags&unix.RTM_F_CLONED != 0 || protocol != datapath.RouteProto && length != 0 {
+	if flags&unix.RTM_F_CLONED != 0 {
 		return 0
 	}
-	return datapath.Of(datapath.KindRoute)
+	if protocol == datapath.RouteProto || length == 0 || w.dests.holds(routeDst(b)) {
+		return datapath.Of(datapath.KindRoute)
+	}
+	return 0
 }
 
 // neighKinds reads struct ndmsg. Neighbours that come and go by themselves are

@@ -90,6 +90,37 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// TestWatchForeignRoutes: whose route it is does not matter where ours should be.
+func TestWatchForeignRoutes(t *testing.T) {
+	k := open(t)
+	kerneltest.Run(t, "ip link add eth0 type veth peer name eth1")
+	kerneltest.Run(t, "ip link set eth1 up")
+	kerneltest.Run(t, "ip link set eth0 up")
+	kerneltest.Run(t, "ip addr add 192.0.2.1/24 dev eth0")
+	devices := []datapath.Object{
+		datapath.Link{Name: datapath.FabricLink, Type: datapath.LinkBridge, MTU: 1450},
+		datapath.Link{Name: datapath.VXLANLink4, Type: datapath.LinkVXLAN, MTU: 1450, VXLAN: datapath.VXLAN{VNI: 4096, Port: 8472, Local: addr("10.0.0.1")}},
+		datapath.Addr{Dev: datapath.FabricLink, Prefix: pfx("10.42.1.0/32")},
+		datapath.Addr{Dev: datapath.FabricLink, Prefix: pfx("fd42:1::/128")},
+	}
+	converge(t, k, merge(t, devices, peer("10.0.0.9")))
+	kicks := watched(t, k)
+	for _, hand := range []string{
+		"ip route replace 10.42.9.0/24 via 192.0.2.9 dev eth0",
+		"ip route del 10.42.9.0/24 via 192.0.2.9 dev eth0",
+		"ip route add 10.42.9.128/25 via 192.0.2.9 dev eth0",
+		"ip -6 route add fd42:9:0:0:1::/80 dev eth0",
+	} {
+		kerneltest.Run(t, hand)
+		for start := time.Now(); ; {
+			if kinds := <-kicks; kinds == datapath.Of(datapath.KindRoute) {
+				t.Logf("%s: seen after %v", hand, time.Since(start))
+				break
+			}
+		}
+	}
+}
+
 // TestWatchIsQuiet: our own transactions, our own peers, and what happens to
 // others' objects wake nobody.
 func TestWatchIsQuiet(t *testing.T) {
