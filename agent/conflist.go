@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/weft-net/weft/disk"
 	"github.com/weft-net/weft/proto/cniwire"
+	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/intent"
 )
 

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/weft-net/weft/disk"
+	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/intent"
 )
 

@@ -121,6 +121,17 @@ func (c Config) names(listening netip.Addr) []string {
 	return compact(append(out, c.TLSSANs...))
 }
 
+// warnAbsent warns of NodeIPs that no interface has; has is nil when interfaces
+// could not be listed.
+func (c Config) warnAbsent(has []netip.Addr) {
+	if has == nil {
+		return
+	}
+	for _, a := range c.absent(has) {
+		c.Log.Warn("address not found", note.Addr, a, note.Flag, "--node-ip", note.Do, "no interface has it: change --node-ip, unless agents reach this machine by it all the same")
+	}
+}
+
 // absent are the NodeIPs that no interface has, of those that it has.
 func (c Config) absent(has []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(c.NodeIPs), func(a netip.Addr) bool { return slices.Contains(has, a.Unmap().WithZone("")) })

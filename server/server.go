@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"github.com/weft-net/weft/disk"
+	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/identity"
@@ -86,11 +86,7 @@ func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*
 	if err != nil {
 		return nil, fmt.Errorf("server: --listen: %w", err)
 	}
-	if has := interfaceAddrs(); has != nil {
-		for _, a := range c.absent(has) {
-			c.Log.Warn("address not found", note.Addr, a, note.Flag, "--node-ip", note.Do, "no interface has it: change --node-ip, unless agents reach this machine by it all the same")
-		}
-	}
+	c.warnAbsent(interfaceAddrs())
 	names := c.names(listening.Addr())
 	address := net.JoinHostPort(names[0], fmt.Sprint(listening.Port()))
 	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: names, Log: c.Log})

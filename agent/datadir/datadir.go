@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/weft-net/weft/disk"
+	"github.com/weft-net/weft/proto/disk"
 )
 
 // MaxFile is the most that Read takes of one file, in bytes.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/weft-net/weft/disk"
+	"github.com/weft-net/weft/proto/disk"
 )
 
 // What a record's file is called after the name of its device.

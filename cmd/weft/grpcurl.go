@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"github.com/weft-net/weft/disk"
+	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/join"
 )
 

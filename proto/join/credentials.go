@@ -12,7 +12,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/weft-net/weft/disk"
+	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/note"
 	"sigs.k8s.io/yaml"
 )

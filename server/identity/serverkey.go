@@ -11,7 +11,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/weft-net/weft/disk"
+	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/note"
 )
 

@@ -27,7 +27,7 @@ const (
 // speaker is who speaks as a node, as far as can be told.
 type speaker struct {
 	machine, boot string
-	addr          netip.Addr
+	addr          netip.Addr // without a port
 }
 
 // String names the speaker for an operator.
@@ -55,6 +55,21 @@ type double struct {
 
 func (d *double) over(now time.Time) bool { return !d.seen.IsZero() && now.Sub(d.seen) > doubleKept }
 
+// back tells whether a speaker is one that the stream was taken from of late.
+func (d *double) back(by speaker, now time.Time) bool {
+	return slices.ContainsFunc(d.turns, func(t turn) bool { return t.from == by && now.Sub(t.at) <= turnsWithin })
+}
+
+// backs counts of late the turns that went to one from which the stream was taken.
+func (d *double) backs(now time.Time) (n int) {
+	for _, t := range d.turns {
+		if t.back && now.Sub(t.at) <= turnsWithin {
+			n++
+		}
+	}
+	return n
+}
+
 // take notes that one speaker takes a live stream from another, and tells whether
 // they are two. A node that booted does so once, and one whose address changed
 // does not come back: its old address is gone.
@@ -62,19 +77,16 @@ func (d *double) take(from, by speaker, now time.Time) bool {
 	if from == by {
 		return false
 	}
+	back := d.back(by, now)
 	d.turns = slices.DeleteFunc(d.turns, func(t turn) bool { return now.Sub(t.at) > turnsWithin })
-	back := slices.ContainsFunc(d.turns, func(t turn) bool { return t.from == by })
 	d.turns = append(d.turns, turn{now, from, from.boot != by.boot, back})
-	boots, backs := 0, 0
+	boots := 0
 	for _, t := range d.turns {
 		if t.booted {
 			boots++
 		}
-		if t.back {
-			backs++
-		}
 	}
-	if from.machine == by.machine && boots < turnsMany && backs < turnsBack {
+	if from.machine == by.machine && boots < turnsMany && d.backs(now) < turnsBack {
 		return false
 	}
 	d.seen = now
@@ -98,9 +110,13 @@ func (n *node) replaced(old, by speaker) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
-	if !n.double.take(old, by, now) {
-		return
+	if n.double.take(old, by, now) {
+		n.noteDouble(old, by, now)
 	}
+}
+
+// noteDouble says that there are two. n.mu is held.
+func (n *node) noteDouble(old, by speaker, now time.Time) {
 	who := fmt.Sprintf("%v and %v", old, by)
 	if old.machine == by.machine && old.boot != by.boot {
 		who = fmt.Sprintf("%v (boot %s) and %v (boot %s)", old, old.boot, by, by.boot)
@@ -114,7 +130,8 @@ func (n *node) replaced(old, by speaker) {
 }
 
 // contested is for how long, seconds, a stream's agent is to stay away: another
-// has the node's stream, and the two are known to take it from each other. One
+// has the node's stream, and the two take it from each other. Of these the first
+// keeps it: the other is the one that would be back for the second time. A holder
 // that was not heard of late does not hold it.
 func (h *Hub) contested(s *stream) uint32 {
 	h.mu.RLock()
@@ -123,11 +140,21 @@ func (h *Hub) contested(s *stream) uint32 {
 	if old == nil || old.speaker == s.speaker {
 		return 0
 	}
-	n, now := old.node, time.Now()
+	return old.node.contested(old.speaker, s.speaker, 2*h.cfg.Heartbeat)
+}
+
+func (n *node) contested(old, by speaker, silent time.Duration) uint32 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.double.seen.IsZero() || n.double.over(now) || now.Sub(n.status.Heard) > 2*h.cfg.Heartbeat {
+	now := time.Now()
+	if now.Sub(n.status.Heard) > silent {
 		return 0
 	}
-	return n.double.sendAway(s.speaker, now)
+	if n.double.seen.IsZero() || n.double.over(now) {
+		if !n.double.back(by, now) || n.double.backs(now)+1 < turnsBack {
+			return 0
+		}
+		n.noteDouble(old, by, now)
+	}
+	return n.double.sendAway(by, now)
 }

@@ -33,6 +33,8 @@ func (s *stream) open(hello *weftv1.Hello) error {
 		return err
 	}
 	if wait := s.hub.contested(s); wait > 0 {
+		s.hub.observed.node(s.hub.nodeOf(s.name))
+		s.hub.cfg.Log.Warn("agent not let in", note.Node, s.name, note.Conn, s.remote, note.Err, "another one speaks as this node", note.Retry, time.Duration(wait)*time.Second)
 		return s.sendAway(wait, codes.Aborted, "another agent speaks as node "+s.name+"; look: weft status")
 	}
 	s.knows = understood(hello.GetCollections())
