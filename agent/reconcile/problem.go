@@ -2,8 +2,10 @@ package reconcile
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/agent/datapath"
@@ -42,12 +44,7 @@ func (l *Loop) findProblems(now time.Time) []intent.Problem {
 			Cause: fmt.Sprintf("did not stay done %d times in a row: %v", looks, op),
 		})
 	}
-	for k, p := range l.past {
-		if p.err == nil && !p.denied {
-			continue
-		}
-		out = append(out, p.problem(k))
-	}
+	out = append(out, l.refusals()...)
 	slices.SortFunc(out, func(a, b intent.Problem) int {
 		return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Cause, b.Cause))
 	})
@@ -60,16 +57,79 @@ func (l *Loop) findProblems(now time.Time) []intent.Problem {
 	return out
 }
 
+// refusals are the objects that the kernel refuses, or somebody undoes. What rests
+// on a device that is refused itself is counted there: it is no cause of its own.
+func (l *Loop) refusals() []intent.Problem {
+	var out []intent.Problem
+	rest := map[string]int{} // on a device
+	for k, p := range l.past {
+		if dev := p.device(); p.err != nil && dev != "" && l.refused(dev) {
+			rest[dev]++
+		} else if p.err != nil || p.denied {
+			out = append(out, p.problem(k))
+		}
+	}
+	for i, p := range out {
+		if dev, ok := strings.CutPrefix(p.Subject, "link "); ok && rest[dev] > 0 {
+			out[i].Cause += fmt.Sprintf(" (and %d objects that rest on it)", rest[dev])
+		}
+	}
+	return out
+}
+
+func (l *Loop) refused(dev string) bool {
+	p := l.past[datapath.Link{Name: dev}.Key()]
+	return p != nil && p.err != nil
+}
+
+// device is the one that the last step needed.
+func (p *past) device() string {
+	switch o := p.op.New.(type) {
+	case datapath.Addr:
+		return o.Dev
+	case datapath.Route:
+		return o.Dev
+	case datapath.Neigh:
+		return o.Dev
+	case datapath.FDB:
+		return o.Dev
+	case datapath.Sysctl:
+		return o.Dev()
+	}
+	return ""
+}
+
 func (p *past) problem(k datapath.Key) intent.Problem {
 	out := intent.Problem{Subject: subject(k), SinceUnix: p.since.Unix()}
 	if p.err != nil {
-		out.Cause = p.err.Error()
-		out.Remedy = "it is tried again by itself; remove what stands in the way"
+		out.Cause, out.Remedy = p.said()
 		return out
 	}
 	out.Cause = fmt.Sprintf("somebody undid it more than %d times; it is put back once a second", burst)
 	out.Remedy = whoFights
 	return out
+}
+
+// said parts an error into what is the matter and what to do. It names the step,
+// which the subject does already, and may have a remedy between a semicolon and
+// the kernel's own words.
+func (p *past) said() (cause, remedy string) {
+	text := p.err.Error()
+	if _, rest, ok := strings.Cut(text, p.op.String()+": "); ok {
+		text = rest
+	}
+	cause, remedy, told := strings.Cut(text, "; ")
+	if !told {
+		return cause, "it is tried again by itself; remove what stands in the way"
+	}
+	root := p.err
+	for e := errors.Unwrap(root); e != nil; e = errors.Unwrap(e) {
+		root = e
+	}
+	if do, ok := strings.CutSuffix(remedy, ": "+root.Error()); ok {
+		cause, remedy = cause+": "+root.Error(), do
+	}
+	return cause, remedy + "; it is tried again by itself"
 }
 
 func subject(k datapath.Key) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,18 +173,73 @@ func (c *cli) problemTable(problems []*weftv1.Problem, node bool) string {
 	if node {
 		t.Titles = append([]string{"NODE"}, t.Titles...)
 	}
-	for _, p := range problems {
+	groups := alike(problems)
+	wide := c.shareOf(groups, node)
+	for _, same := range groups {
+		p := same[0]
 		cause := p.GetCause()
 		if s := p.GetSubject(); s != "" && !strings.Contains(cause, s) {
 			cause = strings.Replace(s, "//", "/", 1) + ": " + cause // a key without a namespace
 		}
-		row := []string{c.moment(p.GetSinceUnix()), table.Wrap(cause, c.wrapAt(56)), table.Wrap(p.GetRemedy(), c.wrapAt(56))}
+		row := []string{c.moment(p.GetSinceUnix()), table.Wrap(cause, wide), table.Wrap(p.GetRemedy(), wide)}
 		if node {
-			row = append([]string{p.GetNode()}, row...)
+			row = append([]string{whoSay(same)}, row...)
 		}
 		t.Add(row...)
 	}
 	return t.Text(false)
+}
+
+// shareOf is what a problem, and what to do, may have of the terminal's width
+// beside the columns before them.
+func (c *cli) shareOf(groups [][]*weftv1.Problem, node bool) int {
+	if c.width == 0 {
+		return 0
+	}
+	const since, gaps = 8, 6
+	left := c.width - since - gaps
+	if node {
+		longest := 0
+		for _, same := range groups {
+			longest = max(longest, len(whoSay(same)))
+		}
+		left -= longest
+	}
+	return max(min(left/2, 56), 20)
+}
+
+// alike puts together what several nodes say in the same words, in the order in
+// which each was first said.
+func alike(problems []*weftv1.Problem) [][]*weftv1.Problem {
+	type words struct{ subject, cause, remedy string }
+	at := map[words]int{}
+	var out [][]*weftv1.Problem
+	for _, p := range problems {
+		w := words{p.GetSubject(), p.GetCause(), p.GetRemedy()}
+		i, ok := at[w]
+		if !ok {
+			i, at[w] = len(out), len(out)
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], p)
+	}
+	return out
+}
+
+// whoSay names those that have one problem, or the first of many; the rest are
+// in -o json.
+func whoSay(same []*weftv1.Problem) string {
+	const shown = 2
+	var names []string
+	for _, p := range same {
+		if !slices.Contains(names, p.GetNode()) {
+			names = append(names, p.GetNode())
+		}
+	}
+	if more := len(names) - shown; more > 1 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), more)
+	}
+	return strings.Join(names, ", ")
 }
 
 // moment is an age, or of today the time of day, which finds the line in a log.
