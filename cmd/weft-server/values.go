@@ -29,7 +29,9 @@ func (f *flags) config() (server.Config, error) {
 		}
 	}
 	c.TLSSANs = f.sans
-	keep(f.level.UnmarshalText([]byte(f.levelName)))
+	if err := f.level.UnmarshalText([]byte(f.levelName)); err != nil {
+		keep(fmt.Errorf("%s: %q is no level; accepted: debug, info, warn, error", config.Origin(f.set, "log-level"), f.levelName))
+	}
 	c.Seed, err = f.seed()
 	keep(err)
 	c.Etcd.Password, err = f.password()

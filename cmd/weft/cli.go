@@ -56,11 +56,17 @@ func (c *cli) root() *cobra.Command {
 		Short:         "weft asks and changes a weft fabric",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		// As many letters as a slip of the fingers has.
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())
+		err = fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())
+		if cmd.Name() == statusName { // its 1 means problems
+			return &exit{exitCannotAsk, err}
+		}
+		return err
 	})
 	f := root.PersistentFlags()
 	f.StringVar(&c.config, "config", "", "operator's credentials (default: WEFT_CONFIG, ~/.config/weft/admin.yaml, /etc/weft/admin.yaml, /var/lib/weft/server/admin.yaml)")
@@ -81,6 +87,9 @@ func (c *cli) root() *cobra.Command {
 		c.statusCommand(), c.meshCommand(), c.tokenCommand(), c.whoOwnsCommand(), c.reserveCommand(),
 		c.portsCommand(), c.grpcurlCommand(), c.versionCommand(),
 	)
+	for _, cmd := range root.Commands() {
+		sayUsage(cmd)
+	}
 	return root
 }
 

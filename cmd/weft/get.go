@@ -156,7 +156,7 @@ func (c *cli) sayNone(t target, s selection) {
 }
 
 // fetch lists objects, or gets those named. A name without a namespace is
-// looked for in all.
+// looked for in all, and an endpoint also by its pod.
 func (c *cli) fetch(ctx context.Context, s selection, t target) ([]*weftv1.Resource, error) {
 	client, err := c.resources()
 	if err != nil {
@@ -165,7 +165,7 @@ func (c *cli) fetch(ctx context.Context, s selection, t target) ([]*weftv1.Resou
 	if len(t.names) > 0 && s.selector != "" {
 		return nil, fmt.Errorf("names and -l %s together: give one of them", s.selector)
 	}
-	direct := len(t.names) > 0 && (!t.kind.GetNamespaced() || s.namespace != "")
+	direct := len(t.names) > 0 && (!t.kind.GetNamespaced() || s.namespace != "") && t.kind.GetName() != endpointKind
 	if !direct {
 		answer, err := client.List(ctx, &weftv1.ListRequest{Kind: t.kind.GetName(), Namespace: s.namespace, Selector: s.selector})
 		if err != nil || len(t.names) == 0 {
@@ -196,10 +196,37 @@ func named(t target, items []*weftv1.Resource) ([]*weftv1.Resource, error) {
 			}
 		}
 		if !found {
-			return nil, notThere(t.kind, name)
+			r, err := ofPod(t, items, name)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, r)
 		}
 	}
 	return out, nil
+}
+
+const endpointKind = "Endpoint"
+
+// ofPod finds an endpoint by the name of its pod, which is what people know.
+func ofPod(t target, items []*weftv1.Resource, pod string) (*weftv1.Resource, error) {
+	var found []*weftv1.Resource
+	for _, r := range items {
+		if v := r.GetSpec().GetFields()["pod"]; t.kind.GetName() == endpointKind && v.GetStringValue() == pod {
+			found = append(found, r)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, notThere(t.kind, pod)
+	case 1:
+		return found[0], nil
+	}
+	var names []string
+	for _, r := range found {
+		names = append(names, r.GetMetadata().GetName())
+	}
+	return nil, fmt.Errorf("%d endpoints are of a pod %q: name one of %s, or give its namespace with -n", len(found), pod, strings.Join(names, ", "))
 }
 
 func notThere(kind *weftv1.Kind, name string) error {

@@ -13,6 +13,8 @@ import (
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
 
+const statusName = "status"
+
 // Exit status of weft status.
 const (
 	exitProblems  = 1
@@ -23,7 +25,7 @@ func (c *cli) statusCommand() *cobra.Command {
 	var o output
 	var local bool
 	cmd := &cobra.Command{
-		Use:   "status",
+		Use:   statusName,
 		Short: "How the fabric is; exit status 1 with problems, 2 when it could not be asked",
 		Long: "How the fabric is: servers, store, nodes in step, paths, what is wrong and what to do.\n" +
 			"On a node, when no server can be asked, this node's agent answers instead.\n\n" +

@@ -28,6 +28,7 @@ type LeftOut struct {
 	Field  string       // "spec.clusterCIDRs[0]"
 	Range  netip.Prefix // the zero Prefix if the family has no range any more
 	Leases []InUse      // at least one, of one family
+	Before netip.Prefix // the range that held the first of them until now, if any
 }
 
 // InUse is a lease in the way of a change.
@@ -42,7 +43,9 @@ type InUse struct {
 func (e LeftOut) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s/%s %s: ", ClusterConfig, DefaultName, e.Field)
-	if e.Range.IsValid() {
+	if e.Range.IsValid() && e.elsewhere() {
+		fmt.Fprintf(&b, "%v is elsewhere: it leaves out %s in use\n", e.Range, leases(len(e.Leases)))
+	} else if e.Range.IsValid() {
 		fmt.Fprintf(&b, "%v is too small: it leaves out %s in use\n", e.Range, leases(len(e.Leases)))
 	} else {
 		fmt.Fprintf(&b, "has no %s range: that leaves out %s in use\n", ipam.Family(e.Leases[0].Prefix.Addr().Is4()), leases(len(e.Leases)))
@@ -59,8 +62,22 @@ func (e LeftOut) Error() string {
 	if more := len(e.Leases) - maxNamed; more > 0 {
 		fmt.Fprintf(&b, "   and %d more", more)
 	}
-	fmt.Fprintf(&b, "\naccepted: any prefix that holds %v; or free them first: %s", e.holding(), e.remedy())
+	fmt.Fprintf(&b, "\n%s; or free them first: %s", e.accepted(), e.remedy())
 	return b.String()
+}
+
+// elsewhere tells whether the range lies outside of the one before.
+func (e LeftOut) elsewhere() bool {
+	return e.Before.IsValid() && !ipam.Contains(e.Before, e.holding())
+}
+
+// accepted is a range that would do. One that reaches from the leases to another
+// range altogether would hold much that is not the fabric's.
+func (e LeftOut) accepted() string {
+	if e.elsewhere() {
+		return fmt.Sprintf("keep %v, it holds %s", e.Before, leases(len(e.Leases)))
+	}
+	return fmt.Sprintf("accepted: any prefix that holds %v", e.holding())
 }
 
 // holding is the smallest prefix that would do.

@@ -34,3 +34,17 @@ accepted: any prefix that holds 10.42.0.0/20; or free them first: weft delete le
 		t.Error(diff)
 	}
 }
+
+// A range elsewhere is not joined with the leases: what holds both holds too much.
+func TestLeftOutElsewhere(t *testing.T) {
+	e := LeftOut{
+		Field: "spec.clusterCIDRs[0]", Range: netip.MustParsePrefix("10.99.0.0/16"), Before: netip.MustParsePrefix("10.42.0.0/16"),
+		Leases: []InUse{{Node: "n1", Prefix: netip.MustParsePrefix("10.42.1.0/24"), Joined: true}},
+	}
+	want := `ClusterConfig/default spec.clusterCIDRs[0]: 10.99.0.0/16 is elsewhere: it leaves out 1 lease in use
+  n1 10.42.1.0/24
+keep 10.42.0.0/16, it holds 1 lease; or free them first: weft delete node n1`
+	if diff := cmp.Diff(want, e.Error()); diff != "" {
+		t.Error(diff)
+	}
+}

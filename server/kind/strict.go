@@ -119,12 +119,25 @@ func (f *findings) strictInt(path string, raw json.RawMessage, into reflect.Valu
 	case err != nil || n != math.Trunc(n):
 		f.mismatch(path, raw, "a whole number")
 	case math.Abs(n) > 1<<53 || into.CanInt() && into.OverflowInt(int64(n)) || into.CanUint() && (n < 0 || into.OverflowUint(uint64(n))):
-		f.add(path, "%s is out of bounds", cut(string(raw)))
+		f.add(path, "%s is out of bounds%s", cut(string(raw)), bounds(into))
+	case into.CanUint() && n == 0: // it would be taken for what is not given
+		f.add(path, "0 is out of bounds%s; leave the field away for its default", bounds(into))
 	case into.CanInt():
 		into.SetInt(int64(n))
 	default:
 		into.SetUint(uint64(n))
 	}
+}
+
+// bounds are those of the unsigned fields of specs: UDP ports, and VNIs.
+func bounds(into reflect.Value) string {
+	switch into.Kind() {
+	case reflect.Uint16:
+		return fmt.Sprintf("; accepted: 1 to %d", math.MaxUint16)
+	case reflect.Uint32:
+		return fmt.Sprintf("; accepted: 1 to %d", maxVNI)
+	}
+	return ""
 }
 
 func strictText[T any](f *findings, path string, raw json.RawMessage, want string, into reflect.Value, parse func(string) (T, error)) {

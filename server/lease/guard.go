@@ -152,7 +152,7 @@ func (b *book) check(c change, nodes map[string]member) error {
 		errs = append(errs, checkLease(name, after, spec, nodes)...)
 	}
 	if c.hasConfig {
-		if err := checkRanges(after, spec, nodes); err != nil {
+		if err := checkRanges(after, b.spec, spec, nodes); err != nil {
 			return err
 		}
 		errs = append(errs, checkAddresses(b.spec, spec, nodes)...)
@@ -228,7 +228,7 @@ func checkAddresses(before, spec kind.ClusterConfigSpec, nodes map[string]member
 }
 
 // checkRanges refuses ranges that leave out leases.
-func checkRanges(held map[string]holding, spec kind.ClusterConfigSpec, nodes map[string]member) error {
+func checkRanges(held map[string]holding, before, spec kind.ClusterConfigSpec, nodes map[string]member) error {
 	out := map[string]*kind.LeftOut{}
 	for _, node := range slices.Sorted(maps.Keys(held)) {
 		for _, p := range held[node].prefixes {
@@ -238,6 +238,9 @@ func checkRanges(held map[string]holding, spec kind.ClusterConfigSpec, nodes map
 			field, r := nearestRange(spec.ClusterCIDRs, p)
 			if out[field] == nil {
 				out[field] = &kind.LeftOut{Field: field, Range: r}
+				if i := slices.IndexFunc(before.ClusterCIDRs, func(r netip.Prefix) bool { return ipam.Contains(r, p) }); i >= 0 {
+					out[field].Before = before.ClusterCIDRs[i]
+				}
 			}
 			out[field].Leases = append(out[field].Leases, kind.InUse{Node: node, Prefix: p, Joined: nodes[node].joined})
 		}

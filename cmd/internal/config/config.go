@@ -1,10 +1,12 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -130,11 +132,22 @@ func fill(f *pflag.Flag, s setting) error {
 		if secret {
 			return fmt.Errorf("config: %s: not accepted", s.origin)
 		}
-		return fmt.Errorf("config: %s: %q: %w", s.origin, strings.Join(s.values, ","), err)
+		return fmt.Errorf("config: %s: %q%w", s.origin, strings.Join(s.values, ","), accepted(f.Value, err))
 	}
 	f.Changed = true
 	setOrigin(f, s.origin)
 	return nil
+}
+
+// accepted says what a flag takes, where strconv only says that it does not.
+func accepted(v pflag.Value, err error) error {
+	if !errors.As(err, new(*strconv.NumError)) {
+		return fmt.Errorf(": %w", err)
+	}
+	words := map[string]string{
+		"int": "a whole number", "uint16": "a whole number from 0 to 65535", "uint32": "a whole number from 0 to 4294967295", "bool": "true or false",
+	}
+	return fmt.Errorf(" is not accepted; accepted: %s", cmp.Or(words[v.Type()], "a "+v.Type()))
 }
 
 func put(v pflag.Value, s setting) error {
