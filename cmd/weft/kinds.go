@@ -104,6 +104,9 @@ func (c *cli) explainCommand() *cobra.Command {
 }
 
 func (c *cli) explain(kind *weftv1.Kind, field string) error {
+	if top, _, _ := strings.Cut(field, "."); top == "status" || top == "metadata" {
+		return c.printf("KIND:        %s\nFIELD:       %s\nDESCRIPTION: %s\n", kind.GetName(), top, topLevel[top])
+	}
 	field = strings.TrimPrefix(strings.TrimPrefix(field, "spec"), ".")
 	t := table.Table{Titles: []string{"FIELD", "TYPE", "DEFAULT", "DESCRIPTION"}}
 	var paths []string
@@ -124,6 +127,12 @@ func (c *cli) explain(kind *weftv1.Kind, field string) error {
 		return nil
 	}
 	return c.printf("\n%s", t.Text(false))
+}
+
+// topLevel documents what every kind has beside its spec.
+var topLevel = map[string]string{
+	"metadata": "name, namespace, labels and the revision of the last write; weft label changes labels",
+	"status":   "what the servers have seen; nobody writes it; shown by weft describe and by weft get -o yaml",
 }
 
 // wrapAt is where text is broken: never, unless for a person at a terminal.

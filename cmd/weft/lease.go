@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 func (c *cli) whoOwnsCommand() *cobra.Command {
@@ -79,6 +81,7 @@ func (c *cli) reserveCommand() *cobra.Command {
 			if err != nil {
 				return &refused{err: err}
 			}
+			c.sayOtherMasks(cmd.Context(), answer.GetLease().GetPrefixes())
 			if o.isData() {
 				return c.printMessage(&o, answer)
 			}
@@ -87,4 +90,38 @@ func (c *cli) reserveCommand() *cobra.Command {
 	}
 	o.flags(cmd)
 	return cmd
+}
+
+// sayOtherMasks tells of prefixes of another length than the cluster's nodes get.
+// That is allowed, and more often a slip.
+func (c *cli) sayOtherMasks(ctx context.Context, prefixes []string) {
+	client, err := c.resources()
+	if err != nil {
+		return
+	}
+	config, err := client.Get(ctx, &weftv1.GetRequest{Kind: "ClusterConfig", Name: "default"})
+	if err != nil {
+		return // the reservation stands all the same
+	}
+	for _, line := range otherMasks(config.GetItem().GetSpec(), prefixes) {
+		c.say("%s", line)
+	}
+}
+
+func otherMasks(spec *structpb.Struct, prefixes []string) []string {
+	var out []string
+	for _, text := range prefixes {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue
+		}
+		field := "nodeCIDRMaskSizeIPv6"
+		if p.Addr().Is4() {
+			field = "nodeCIDRMaskSizeIPv4"
+		}
+		if usual := int(spec.GetFields()[field].GetNumberValue()); usual != 0 && usual != p.Bits() {
+			out = append(out, fmt.Sprintf("note: %v is a /%d; other nodes get a /%d (%s)", p, p.Bits(), usual, field))
+		}
+	}
+	return out
 }
