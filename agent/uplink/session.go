@@ -167,7 +167,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 		}
 	}
 	h := &weftv1.Hello{
-		Node: s.u.cfg.Node, Machine: s.u.cfg.Machine, Boot: s.u.cfg.Boot, Version: s.u.cfg.Version,
+		Node: s.u.cfg.Node, Machine: s.u.cfg.Machine, Boot: s.u.cfg.Boot, Version: s.u.cfg.Version, Instance: s.u.instance,
 		Collections: []*weftv1.CollectionVersion{
 			{Collection: intent.CollectionCluster, Schema: intent.SchemaCluster},
 			{Collection: intent.CollectionPeers, Schema: intent.SchemaPeers},

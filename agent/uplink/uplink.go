@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -38,6 +39,8 @@ type Uplink struct {
 	vtep  intent.MAC
 	out   *outbox
 	order *order
+
+	instance string // drawn at each start; see Hello
 
 	held      atomic.Pointer[held]
 	confirmed atomic.Bool   // a server has named held in this run
@@ -86,7 +89,7 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 		cfg.Resolve = net.DefaultResolver.LookupHost
 	}
 	u := &Uplink{
-		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Servers),
+		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Servers), instance: rand.Text(),
 		write: make(chan struct{}, 1), renewed: make(chan struct{}, 1),
 	}
 	f, damage, err := readIntent(dir, cfg.Node)

@@ -27,7 +27,14 @@ const (
 // speaker is who speaks as a node, as far as can be told.
 type speaker struct {
 	machine, boot string
+	instance      string     // of the agent's process; empty if it gave none
 	addr          netip.Addr // without a port
+}
+
+// same tells whether two are surely one: a process that came back, by whatever
+// address.
+func (s speaker) same(t speaker) bool {
+	return s == t || s.instance != "" && s.instance == t.instance
 }
 
 // String names the speaker for an operator.
@@ -74,7 +81,7 @@ func (d *double) backs(now time.Time) (n int) {
 // they are two. A node that booted does so once, and one whose address changed
 // does not come back: its old address is gone.
 func (d *double) take(from, by speaker, now time.Time) bool {
-	if from == by {
+	if from.same(by) {
 		return false
 	}
 	back := d.back(by, now)
@@ -137,7 +144,7 @@ func (h *Hub) contested(s *stream) uint32 {
 	h.mu.RLock()
 	old := h.streams[s.name]
 	h.mu.RUnlock()
-	if old == nil || old.speaker == s.speaker {
+	if old == nil || old.speaker.same(s.speaker) {
 		return 0
 	}
 	return old.node.contested(old.speaker, s.speaker, 2*h.cfg.Heartbeat)

@@ -61,12 +61,12 @@ func (s *stream) identify(hello *weftv1.Hello) error {
 	if name != hello.GetNode() {
 		return refuse(codes.PermissionDenied, "the certificate is node %s's, and it may not speak for %q", name, hello.GetNode())
 	}
-	for _, t := range []string{hello.GetMachine(), hello.GetBoot(), hello.GetVersion(), hello.GetEpoch()} {
+	for _, t := range []string{hello.GetMachine(), hello.GetBoot(), hello.GetVersion(), hello.GetEpoch(), hello.GetInstance()} {
 		if len(t) > maxText {
 			return refuse(codes.InvalidArgument, "hello has a text of %d bytes; at most %d are taken", len(t), maxText)
 		}
 	}
-	s.name, s.speaker = name, speaker{machine: hello.GetMachine(), boot: hello.GetBoot()}
+	s.name, s.speaker = name, speaker{machine: hello.GetMachine(), boot: hello.GetBoot(), instance: hello.GetInstance()}
 	if p, ok := peer.FromContext(s.grpc.Context()); ok && p.Addr != nil {
 		s.remote = p.Addr.String()
 		if at, err := netip.ParseAddrPort(s.remote); err == nil {

@@ -340,6 +340,30 @@ func TestANodeThatMovesIsOne(t *testing.T) {
 	})
 }
 
+// TestAnAddressThatFlapsIsOne: a process that comes back by an address that it had
+// before is no clone of itself.
+func TestAnAddressThatFlapsIsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, nil)
+		one := func() *weftv1.Hello {
+			h := hello("n1", 1)
+			h.Instance = "one"
+			return h
+		}
+		a := f.join(one())
+		a.hear()
+		for i := range 8 {
+			a = f.joinFrom(fmt.Sprintf("192.0.2.%d:4000", 1+i%2), a.again(one()))
+			if got := a.hear(); !strings.HasSuffix(got, "complete") {
+				t.Fatalf("turn %d: %s", i, got)
+			}
+		}
+		if s, _ := f.hub.Status("n1"); len(s.Problems) > 0 {
+			t.Errorf("%v", s.Problems)
+		}
+	})
+}
+
 // TestACloneIsSentAway: of two agents with one key, on machines that look the same,
 // one has the stream and the other comes ever more seldom.
 func TestACloneIsSentAway(t *testing.T) {

@@ -399,7 +399,10 @@ type Hello struct {
 	Revision       int64  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Report is the node's first report: a lease is given only to a node whose
 	// addresses are known.
-	Report        *NodeReport `protobuf:"bytes,9,opt,name=report,proto3" json:"report,omitempty"`
+	Report *NodeReport `protobuf:"bytes,9,opt,name=report,proto3" json:"report,omitempty"`
+	// Instance is drawn at each start of the agent: two streams of one instance are
+	// one agent that came back, by whatever address. Empty from agents that have none.
+	Instance      string `protobuf:"bytes,10,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,6 +498,13 @@ func (x *Hello) GetReport() *NodeReport {
 		return x.Report
 	}
 	return nil
+}
+
+func (x *Hello) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
 }
 
 // CollectionVersion says that the agent understands a collection, up to a schema.
@@ -1490,7 +1500,7 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\bcomplete\x18\x04 \x01(\v2\x11.weft.v1.CompleteH\x00R\bcomplete\x122\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x12,\n" +
 	"\abackoff\x18\x06 \x01(\v2\x10.weft.v1.BackoffH\x00R\abackoffB\t\n" +
-	"\amessage\"\xa9\x02\n" +
+	"\amessage\"\xc5\x02\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x12\n" +
@@ -1500,7 +1510,9 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x05epoch\x18\x06 \x01(\tR\x05epoch\x12'\n" +
 	"\x0fcompile_version\x18\a \x01(\rR\x0ecompileVersion\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x03R\brevision\x12+\n" +
-	"\x06report\x18\t \x01(\v2\x13.weft.v1.NodeReportR\x06report\"K\n" +
+	"\x06report\x18\t \x01(\v2\x13.weft.v1.NodeReportR\x06report\x12\x1a\n" +
+	"\binstance\x18\n" +
+	" \x01(\tR\binstance\"K\n" +
 	"\x11CollectionVersion\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
