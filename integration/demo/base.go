@@ -47,6 +47,11 @@ func (d *demo) show(ctx context.Context, backend string) error {
 		return err
 	}
 	d.say("all nodes hold the newest revision")
+	for _, args := range [][]string{{"get", "nodes", "-o", "wide"}, {"get", "leases"}, {"mesh"}} {
+		if err := d.weft(ctx, args...); err != nil {
+			return err
+		}
+	}
 	for _, n := range d.Nodes {
 		p, err := d.NewPod(start, n, "web", nil)
 		if err != nil {
@@ -54,11 +59,6 @@ func (d *demo) show(ctx context.Context, backend string) error {
 		}
 		d.pods = append(d.pods, p)
 		d.say("pod web on %s attached by libcni through weft-cni: %v", n.Name, p.Addrs)
-	}
-	for _, args := range [][]string{{"get", "nodes", "-o", "wide"}, {"get", "leases"}, {"mesh"}} {
-		if err := d.weft(ctx, args...); err != nil {
-			return err
-		}
 	}
 	if err := d.pairs(ctx); err != nil {
 		return err
@@ -142,7 +142,7 @@ func throughput(ctx context.Context, from, to *lab.Host, addr netip.Addr) (float
 func (d *demo) hints() {
 	admin := filepath.Join(d.ServerDir(), "admin.yaml")
 	in := "ip netns exec " + d.Server.Namespace() + " "
-	weft := in + filepath.Join(d.Bin, "weft") + " --config " + admin
+	weft := in + "env XDG_CACHE_HOME=" + d.Dir + " " + filepath.Join(d.Bin, "weft") + " --config " + admin
 	node := d.Nodes[0]
 	fmt.Printf(`
 The fabric stays up until Ctrl-C. Try, in another terminal:
