@@ -1,4 +1,4 @@
-// Weft-agent keeps one node's share of the fabric: flags, environment and file
+// Command weft-agent keeps one node's share of the fabric: flags, environment and file
 // become an agent.Config, and agent.Run does the rest.
 //
 //	weft-agent           runs the agent

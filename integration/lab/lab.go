@@ -46,11 +46,11 @@ func New(ctx context.Context, bin string) (*Lab, error) {
 	if err := sweep(ctx); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", dirPrefix)
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", dirPrefix, os.Getpid()))
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Bin: bin, Dir: dir, prefix: fmt.Sprintf("%s%d-%s-", namePrefix, os.Getpid(), strings.TrimPrefix(filepath.Base(dir), dirPrefix)), hosts: map[string]*Host{}}
+	l := &Lab{Bin: bin, Dir: dir, prefix: namePrefix + strings.TrimPrefix(filepath.Base(dir), dirPrefix) + "-", hosts: map[string]*Host{}}
 	for _, step := range [][]string{
 		{"netns", "add", l.prefix + switchName},
 		{"-n", l.prefix + switchName, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"},
@@ -103,8 +103,19 @@ func (l *Lab) Find(name string) (*Host, bool) {
 	return h, ok
 }
 
-// sweep removes the namespaces of labs whose process is dead.
+// sweep removes the folders and namespaces of labs whose process is dead.
 func sweep(ctx context.Context) error {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if dead(strings.TrimPrefix(filepath.Base(dir), dirPrefix)) {
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+		}
+	}
 	names, err := os.ReadDir(netnsDir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -114,15 +125,20 @@ func sweep(ctx context.Context) error {
 	}
 	for _, n := range names {
 		rest, ours := strings.CutPrefix(n.Name(), namePrefix)
-		pid, err := strconv.Atoi(strings.SplitN(rest, "-", 2)[0])
-		if !ours || err != nil || errors.Is(syscall.Kill(pid, 0), nil) {
+		if !ours || !dead(rest) {
 			continue
 		}
-		if err := remove(ctx, namePrefix+strconv.Itoa(pid)+"-"); err != nil {
+		if err := remove(ctx, n.Name()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dead tells whether a lab's name, <pid>-…, is of a process that is gone.
+func dead(name string) bool {
+	pid, err := strconv.Atoi(strings.SplitN(name, "-", 2)[0])
+	return err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
 // remove ends what still runs in the namespaces with a prefix, then them.
