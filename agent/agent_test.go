@@ -67,6 +67,7 @@ type rack struct {
 	acks  chan ack
 
 	applied map[string]int64 // the test's own
+	all     chan int64       // the first revision that has both nodes
 }
 
 type ack struct {
@@ -81,7 +82,7 @@ var leases = map[string][]netip.Prefix{
 
 func newRack(t *testing.T) *rack {
 	kerneltest.Netns(t)
-	r := &rack{t: t, fab: uplinktest.New(t), dir: t.TempDir(), peers: map[string]intent.Peer{}, open: map[string]*uplinktest.Stream{}, acks: make(chan ack, 1000), applied: map[string]int64{}}
+	r := &rack{t: t, fab: uplinktest.New(t), dir: t.TempDir(), peers: map[string]intent.Peer{}, open: map[string]*uplinktest.Stream{}, acks: make(chan ack, 1000), applied: map[string]int64{}, all: make(chan int64, 1)}
 	r.token = filepath.Join(r.dir, "token")
 	if err := os.WriteFile(r.token, []byte(r.fab.Token.Reveal()), 0o600); err != nil {
 		t.Fatal(err)
@@ -160,7 +161,11 @@ func (r *rack) learn(name string, report *weftv1.NodeReport) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rev++
+	_, known := r.peers[name]
 	r.peers[name] = intent.Peer{Name: name, Lease: leases[name], Underlay: us, VTEP: mac}
+	if !known && len(r.peers) == len(leases) {
+		r.all <- r.rev
+	}
 }
 
 func (r *rack) tellAll() {
@@ -284,7 +289,7 @@ func (r *rack) flow(node, to string) (lost func() string) {
 func TestAgentsOnTheRealKernel(t *testing.T) {
 	r := newRack(t)
 	a1, a2 := r.agent("n1", "run"), r.agent("n2", "run")
-	r.acked(2, "n1", "n2") // the revision with both
+	r.acked(<-r.all, "n1", "n2")
 	r.in("n1", "ping -c 1 -W 2 10.42.2.0")
 	r.in("n2", "ping -c 1 -W 2 fd42:42:0:1::")
 	lost4, lost6 := r.flow("n1", "10.42.2.0"), r.flow("n1", "fd42:42:0:2::")
