@@ -187,6 +187,18 @@ func (r *rack) tellAll() {
 	}
 }
 
+// whole waits until all nodes are known, and gives the revision that has them.
+func (r *rack) whole() int64 {
+	r.t.Helper()
+	select {
+	case rev := <-r.all:
+		return rev
+	case <-time.After(30 * time.Second):
+		r.t.Fatal("not all agents came")
+		return 0
+	}
+}
+
 // acked waits until nodes have applied a revision, or a later one.
 func (r *rack) acked(rev int64, nodes ...string) {
 	r.t.Helper()
@@ -289,7 +301,7 @@ func (r *rack) flow(node, to string) (lost func() string) {
 func TestAgentsOnTheRealKernel(t *testing.T) {
 	r := newRack(t)
 	a1, a2 := r.agent("n1", "run"), r.agent("n2", "run")
-	r.acked(<-r.all, "n1", "n2")
+	r.acked(r.whole(), "n1", "n2")
 	r.in("n1", "ping -c 1 -W 2 10.42.2.0")
 	r.in("n2", "ping -c 1 -W 2 fd42:42:0:1::")
 	lost4, lost6 := r.flow("n1", "10.42.2.0"), r.flow("n1", "fd42:42:0:2::")
