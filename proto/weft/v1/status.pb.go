@@ -178,11 +178,17 @@ func (x *StatusGetResponse) GetCaEndsUnix() int64 {
 
 // ServerStatus is one control server.
 type ServerStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	Leader        bool                   `protobuf:"varint,3,opt,name=leader,proto3" json:"leader,omitempty"`
-	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Leader  bool                   `protobuf:"varint,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Version string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	// State is Ready, Learner (its etcd catches up), Stopped or Lost.
+	State string `protobuf:"bytes,20,opt,name=state,proto3" json:"state,omitempty"`
+	// SinceUnix is when the state began, in seconds since 1970.
+	SinceUnix int64 `protobuf:"varint,21,opt,name=since_unix,json=sinceUnix,proto3" json:"since_unix,omitempty"`
+	// PeerUrl of its embedded etcd; empty for an etcd elsewhere, or one alone.
+	PeerUrl       string `protobuf:"bytes,22,opt,name=peer_url,json=peerUrl,proto3" json:"peer_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -241,6 +247,27 @@ func (x *ServerStatus) GetLeader() bool {
 func (x *ServerStatus) GetVersion() string {
 	if x != nil {
 		return x.Version
+	}
+	return ""
+}
+
+func (x *ServerStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ServerStatus) GetSinceUnix() int64 {
+	if x != nil {
+		return x.SinceUnix
+	}
+	return 0
+}
+
+func (x *ServerStatus) GetPeerUrl() string {
+	if x != nil {
+		return x.PeerUrl
 	}
 	return ""
 }
@@ -1716,12 +1743,16 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bproblems\x18\t \x03(\v2\x10.weft.v1.ProblemR\bproblems\x12 \n" +
 	"\fca_ends_unix\x18\n" +
 	" \x01(\x03R\n" +
-	"caEndsUnix\"n\n" +
+	"caEndsUnix\"\xbe\x01\n" +
 	"\fServerStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\bR\x06leader\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\tR\aversion\"z\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x14\n" +
+	"\x05state\x18\x14 \x01(\tR\x05state\x12\x1d\n" +
+	"\n" +
+	"since_unix\x18\x15 \x01(\x03R\tsinceUnix\x12\x19\n" +
+	"\bpeer_url\x18\x16 \x01(\tR\apeerUrl\"z\n" +
 	"\n" +
 	"EtcdStatus\x12\x12\n" +
 	"\x04mode\x18\x01 \x01(\tR\x04mode\x12\x18\n" +

@@ -245,6 +245,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Complete
 	//	*SyncResponse_Heartbeat
 	//	*SyncResponse_Backoff
+	//	*SyncResponse_Servers
 	Message       isSyncResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -341,6 +342,15 @@ func (x *SyncResponse) GetBackoff() *Backoff {
 	return nil
 }
 
+func (x *SyncResponse) GetServers() *ServerList {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_Servers); ok {
+			return x.Servers
+		}
+	}
+	return nil
+}
+
 type isSyncResponse_Message interface {
 	isSyncResponse_Message()
 }
@@ -369,6 +379,10 @@ type SyncResponse_Backoff struct {
 	Backoff *Backoff `protobuf:"bytes,6,opt,name=backoff,proto3,oneof"`
 }
 
+type SyncResponse_Servers struct {
+	Servers *ServerList `protobuf:"bytes,20,opt,name=servers,proto3,oneof"`
+}
+
 func (*SyncResponse_Set) isSyncResponse_Message() {}
 
 func (*SyncResponse_Delete) isSyncResponse_Message() {}
@@ -380,6 +394,8 @@ func (*SyncResponse_Complete) isSyncResponse_Message() {}
 func (*SyncResponse_Heartbeat) isSyncResponse_Message() {}
 
 func (*SyncResponse_Backoff) isSyncResponse_Message() {}
+
+func (*SyncResponse_Servers) isSyncResponse_Message() {}
 
 // Hello opens the stream: who speaks, what it understands, what it holds.
 type Hello struct {
@@ -402,7 +418,9 @@ type Hello struct {
 	Report *NodeReport `protobuf:"bytes,9,opt,name=report,proto3" json:"report,omitempty"`
 	// Instance is drawn at each start of the agent: two streams of one instance are
 	// one agent that came back, by whatever address. Empty from agents that have none.
-	Instance      string `protobuf:"bytes,10,opt,name=instance,proto3" json:"instance,omitempty"`
+	Instance string `protobuf:"bytes,10,opt,name=instance,proto3" json:"instance,omitempty"`
+	// TakesServers says that the agent understands ServerList.
+	TakesServers  bool `protobuf:"varint,20,opt,name=takes_servers,json=takesServers,proto3" json:"takes_servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -505,6 +523,13 @@ func (x *Hello) GetInstance() string {
 		return x.Instance
 	}
 	return ""
+}
+
+func (x *Hello) GetTakesServers() bool {
+	if x != nil {
+		return x.TakesServers
+	}
+	return false
 }
 
 // CollectionVersion says that the agent understands a collection, up to a schema.
@@ -1478,6 +1503,53 @@ func (x *Backoff) GetReason() string {
 	return ""
 }
 
+// ServerList is where the fabric's servers are, all of them: the agent keeps it,
+// and finds another one by it when its own goes.
+type ServerList struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Addresses are host:port.
+	Addresses     []string `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerList) Reset() {
+	*x = ServerList{}
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerList) ProtoMessage() {}
+
+func (x *ServerList) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerList.ProtoReflect.Descriptor instead.
+func (*ServerList) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ServerList) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 var File_weft_v1_sync_proto protoreflect.FileDescriptor
 
 const file_weft_v1_sync_proto_rawDesc = "" +
@@ -1491,7 +1563,7 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\tendpoints\x18\x05 \x01(\v2\x16.weft.v1.EndpointDeltaH\x00R\tendpoints\x122\n" +
 	"\theartbeat\x18\x06 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x124\n" +
 	"\bproblems\x18\a \x01(\v2\x16.weft.v1.ProblemReportH\x00R\bproblemsB\t\n" +
-	"\amessage\"\xb1\x02\n" +
+	"\amessage\"\xe2\x02\n" +
 	"\fSyncResponse\x12 \n" +
 	"\x03set\x18\x01 \x01(\v2\f.weft.v1.SetH\x00R\x03set\x12)\n" +
 	"\x06delete\x18\x02 \x01(\v2\x0f.weft.v1.DeleteH\x00R\x06delete\x126\n" +
@@ -1499,8 +1571,9 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"replaceAll\x12/\n" +
 	"\bcomplete\x18\x04 \x01(\v2\x11.weft.v1.CompleteH\x00R\bcomplete\x122\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x12,\n" +
-	"\abackoff\x18\x06 \x01(\v2\x10.weft.v1.BackoffH\x00R\abackoffB\t\n" +
-	"\amessage\"\xc5\x02\n" +
+	"\abackoff\x18\x06 \x01(\v2\x10.weft.v1.BackoffH\x00R\abackoff\x12/\n" +
+	"\aservers\x18\x14 \x01(\v2\x13.weft.v1.ServerListH\x00R\aserversB\t\n" +
+	"\amessage\"\xea\x02\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x12\n" +
@@ -1512,7 +1585,8 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\brevision\x18\b \x01(\x03R\brevision\x12+\n" +
 	"\x06report\x18\t \x01(\v2\x13.weft.v1.NodeReportR\x06report\x12\x1a\n" +
 	"\binstance\x18\n" +
-	" \x01(\tR\binstance\"K\n" +
+	" \x01(\tR\binstance\x12#\n" +
+	"\rtakes_servers\x18\x14 \x01(\bR\ftakesServers\"K\n" +
 	"\x11CollectionVersion\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -1598,7 +1672,10 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x0fcompile_version\x18\x03 \x01(\rR\x0ecompileVersion\";\n" +
 	"\aBackoff\x12\x18\n" +
 	"\aseconds\x18\x01 \x01(\rR\aseconds\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason2C\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"*\n" +
+	"\n" +
+	"ServerList\x12\x1c\n" +
+	"\taddresses\x18\x01 \x03(\tR\taddresses2C\n" +
 	"\bNodeSync\x127\n" +
 	"\x04Sync\x12\x14.weft.v1.SyncRequest\x1a\x15.weft.v1.SyncResponse(\x010\x01B/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
@@ -1615,7 +1692,7 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
@@ -1636,8 +1713,9 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*ReplaceAll)(nil),        // 16: weft.v1.ReplaceAll
 	(*Complete)(nil),          // 17: weft.v1.Complete
 	(*Backoff)(nil),           // 18: weft.v1.Backoff
-	nil,                       // 19: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 20: weft.v1.EndpointRecord.LabelsEntry
+	(*ServerList)(nil),        // 19: weft.v1.ServerList
+	nil,                       // 20: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 21: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
@@ -1653,21 +1731,22 @@ var file_weft_v1_sync_proto_depIdxs = []int32{
 	17, // 10: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
 	13, // 11: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
 	18, // 12: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	4,  // 13: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
-	7,  // 14: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	8,  // 15: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	19, // 16: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
-	10, // 17: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	20, // 18: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	12, // 19: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 20: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	1,  // 21: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 22: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	22, // [22:23] is the sub-list for method output_type
-	21, // [21:22] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	19, // 13: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	4,  // 14: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
+	7,  // 15: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
+	8,  // 16: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	20, // 17: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	10, // 18: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	21, // 19: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	12, // 20: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 21: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	1,  // 22: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 23: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	23, // [23:24] is the sub-list for method output_type
+	22, // [22:23] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -1691,6 +1770,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncResponse_Complete)(nil),
 		(*SyncResponse_Heartbeat)(nil),
 		(*SyncResponse_Backoff)(nil),
+		(*SyncResponse_Servers)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1698,7 +1778,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
