@@ -87,6 +87,11 @@ func TestTLSAndUserConform(t *testing.T) {
 		if s, err := dialed(t, good).Status(t.Context()); err != nil || s.Mode != "external" || s.Members != 1 {
 			t.Errorf("got %+v, %v", s, err)
 		}
+		dead := good
+		dead.Endpoints = []string{"https://127.0.0.1:1", endpoint} // nobody listens at the first
+		if s, err := dialed(t, dead).Status(t.Context()); err != nil || s.Members != 1 {
+			t.Errorf("with a dead member: %+v, %v", s, err)
+		}
 	})
 }
 

@@ -2,6 +2,8 @@ package etcd
 
 import (
 	"context"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Status is what an operator wants to know of the store.
@@ -14,17 +16,18 @@ type Status struct {
 	Alarms  []string // what etcd itself complains of
 }
 
-// Status asks one member about itself and its cluster.
+// Status asks the members about themselves and their cluster; the first answer
+// counts, so that one that is dead or hangs hides nothing.
 func (s *Store) Status(ctx context.Context) (Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
 	status := Status{Mode: "embedded"}
-	endpoint := ""
+	endpoints := []string{""} // the client's own
 	if s.server == nil {
 		status.Mode = "external"
-		endpoint = s.config.Endpoints[0]
+		endpoints = s.config.Endpoints
 	}
-	r, err := s.client.Status(ctx, endpoint)
+	r, err := s.first(ctx, endpoints)
 	if err != nil {
 		return Status{}, s.explain(ctx, "status", err)
 	}
@@ -35,4 +38,28 @@ func (s *Store) Status(ctx context.Context) (Status, error) {
 	status.Version, status.Members, status.Alarms = r.Version, len(members.Members), r.Errors
 	status.Size, status.Quota = r.DbSize, r.DbSizeQuota
 	return status, nil
+}
+
+// first asks all endpoints at once and gives the first answer, or the last error.
+func (s *Store) first(ctx context.Context, endpoints []string) (*clientv3.StatusResponse, error) {
+	type reply struct {
+		status *clientv3.StatusResponse
+		err    error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	replies := make(chan reply, len(endpoints))
+	for _, e := range endpoints {
+		go func() {
+			status, err := s.client.Status(ctx, e)
+			replies <- reply{status, err}
+		}()
+	}
+	var last reply
+	for range endpoints {
+		if last = <-replies; last.err == nil {
+			break
+		}
+	}
+	return last.status, last.err
 }
