@@ -32,6 +32,11 @@ $(TOOLS): integration/tools/go.mod integration/tools/go.sum
 	@mkdir -p bin
 	@cd integration/tools && go build -o ../../bin/ $$(go list -f '{{.ImportPath}}' tool | grep '/$(@F)$$')
 
+# An etcd of today: the distribution's is three releases old.
+bin/etcd: integration/tools/go.mod integration/tools/go.sum
+	@mkdir -p bin
+	@cd integration/tools && CGO_ENABLED=0 go build -o ../../bin/etcd go.etcd.io/etcd/server/v3
+
 .PHONY: deps
 deps: ## what demo, test and bench need of the machine: installed as root, else named
 	@integration/deps.sh
@@ -41,7 +46,7 @@ demo: deps build bin/grpcurl ## a fabric of three nodes in namespaces; ONCE=1 en
 	@go run ./integration/demo -scene $(DEMO) $(if $(ONCE),-once)
 
 .PHONY: test
-test: deps build bin/grpcurl ## every test of every module, with the race detector; no skip passes
+test: deps build bin/grpcurl bin/etcd ## every test of every module, with the race detector; no skip passes
 	@integration/test.sh $(MODULES)
 
 .PHONY: lint
@@ -63,7 +68,7 @@ generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc ## Go code from proto
 	bin/buf generate
 
 .PHONY: bench
-bench: deps build ## the figures of the README, measured here
+bench: deps build bin/etcd ## the figures of the README, measured here
 	@integration/bench.sh
 
 .PHONY: clean

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func TestScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"weft-server", "weft-agent", "weft-cni", "weft"} {
+	for _, name := range []string{"weft-server", "weft-agent", "weft-cni", "weft", "etcd"} {
 		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
 			t.Fatalf("%v: run make build first, or make test, which does", err)
 		}
@@ -61,6 +62,10 @@ func TestScenarios(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fabric":  command((*scenario).fabric),
 			"server":  command((*scenario).server),
+			"etcd":    command((*scenario).etcd),
+			"leader":  command((*scenario).leader),
+			"wire":    command((*scenario).wire),
+			"version": command((*scenario).version),
 			"agent":   command((*scenario).agent),
 			"instep":  command((*scenario).instep),
 			"weft":    command((*scenario).weft),
@@ -119,12 +124,15 @@ func command(do func(*scenario, context.Context, []string) (string, error)) func
 }
 
 // expand puts in the first IPv4 and IPv6 address of a pod or node:
-// {n1/web:4}, {n2:6}, and {dir} for the lab's folder.
+// {n1/web:4}, {n2:6}; {dir} is the lab's folder, {leader} the server that leads.
 func (s *scenario) expand(arg string) string {
 	return regexp.MustCompile(`\{([a-z0-9/]+)(:[46])?\}`).ReplaceAllStringFunc(arg, func(m string) string {
 		name, family, _ := strings.Cut(strings.Trim(m, "{}"), ":")
-		if name == "dir" && s.Fabric != nil {
+		switch {
+		case name == "dir" && s.Fabric != nil:
 			return s.Dir
+		case name == "leader":
+			return s.leading()
 		}
 		for _, a := range s.addrs(name) {
 			if family == "" || a.Is4() == (family == "4") {
@@ -163,7 +171,7 @@ func (s *scenario) host(name string) (*lab.Host, error) {
 	return nil, fmt.Errorf("no host or pod %q", name)
 }
 
-// fabric nodes=3 under=46 cidrs=… mtu=1500
+// fabric nodes=3 servers=3 store=embedded|etcd under=46 cidrs=… mtu=1500
 func (s *scenario) fabric(ctx context.Context, args []string) (string, error) {
 	layout := lab.Layout{Nodes: 2}
 	for _, a := range args {
@@ -178,6 +186,10 @@ func (s *scenario) fabric(ctx context.Context, args []string) (string, error) {
 			layout.Under = value
 		case "cidrs":
 			layout.CIDRs = value
+		case "servers":
+			layout.Servers, err = strconv.Atoi(value)
+		case "store":
+			layout.Store = value
 		default:
 			err = fmt.Errorf("fabric: unknown setting %q", a)
 		}
@@ -190,21 +202,7 @@ func (s *scenario) fabric(ctx context.Context, args []string) (string, error) {
 	return "", err
 }
 
-// server start|stop|kill [flags]
-func (s *scenario) server(ctx context.Context, args []string) (string, error) {
-	switch args[0] {
-	case "start":
-		return "", s.StartServer(ctx, args[1:]...)
-	case "stop":
-		return "", s.ServerProcess.Stop(patience)
-	case "kill":
-		s.ServerProcess.Kill()
-		return "", nil
-	}
-	return "", fmt.Errorf("server: start, stop or kill, not %q", args[0])
-}
-
-// agent start|stop|kill n1|all [flags]
+// agent start|stop|restart|kill|pause|resume n1|all [flags]
 func (s *scenario) agent(ctx context.Context, args []string) (string, error) {
 	var hosts []*lab.Host
 	if args[1] == "all" {
@@ -217,18 +215,8 @@ func (s *scenario) agent(ctx context.Context, args []string) (string, error) {
 		hosts = []*lab.Host{h}
 	}
 	for _, h := range hosts {
-		var err error
-		switch args[0] {
-		case "start":
-			err = s.StartAgent(ctx, h, args[2:]...)
-		case "stop":
-			err = s.Agents[h.Name].Stop(patience)
-		case "kill":
-			s.Agents[h.Name].Kill()
-		default:
-			err = fmt.Errorf("agent: start, stop or kill, not %q", args[0])
-		}
-		if err != nil {
+		start := func() error { return s.StartAgent(ctx, h, args[2:]...) }
+		if err := control(args[0], s.Agents[h.Name], start); err != nil {
 			return "", err
 		}
 	}
@@ -278,11 +266,6 @@ func (s *scenario) instep(ctx context.Context, args []string) (string, error) {
 	return "", s.InStep(ctx, n)
 }
 
-// weft …: the operator's CLI on s1.
-func (s *scenario) weft(ctx context.Context, args []string) (string, error) {
-	return s.Weft(ctx, args...)
-}
-
 // on HOST command …
 func (s *scenario) on(ctx context.Context, args []string) (string, error) {
 	h, err := s.host(args[0])
@@ -312,7 +295,7 @@ func (s *scenario) until(ctx context.Context, args []string) (string, error) {
 	err := lab.Until(ctx, strings.Join(args, " "), func() (string, error) {
 		var err error
 		if args[0] == "weft" {
-			out, err = s.Weft(ctx, args[1:]...)
+			out, err = s.weft(ctx, args[1:])
 		} else {
 			out, err = s.on(ctx, args)
 		}
@@ -506,13 +489,10 @@ func (s *scenario) outputs(_ context.Context, args []string) (string, error) {
 
 // logs shows the end of every process's output.
 func (s *scenario) logs(t *testing.T) {
-	show := func(p *lab.Process) {
-		if p != nil {
-			t.Logf("-- %s\n%s", p.Log, p.Tail(40))
+	show := func(p *lab.Process) { t.Logf("-- %s\n%s", p.Log, p.Tail(40)) }
+	for _, kind := range []map[string]*lab.Process{s.EtcdProcesses, s.ServerProcesses, s.Agents} {
+		for _, name := range slices.Sorted(maps.Keys(kind)) {
+			show(kind[name])
 		}
-	}
-	show(s.ServerProcess)
-	for _, p := range s.Agents {
-		show(p)
 	}
 }

@@ -78,7 +78,7 @@ func TestBadFrames(t *testing.T) {
 	if out, err := f.Weft(ctx, "status"); err != nil || f.Agents["n1"].Pid() != started {
 		t.Errorf("%v\n%s", err, out)
 	}
-	for _, p := range []*lab.Process{f.ServerProcess, f.Agents["n1"]} {
+	for _, p := range []*lab.Process{f.ServerProcesses["s1"], f.Agents["n1"]} {
 		select {
 		case <-p.Done():
 			t.Errorf("%s ended: %s", p.Name, p.Tail(20))

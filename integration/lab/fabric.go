@@ -15,26 +15,37 @@ import (
 
 // Layout says what a fabric stands on.
 type Layout struct {
-	Nodes int
-	MTU   int    // of the underlay, bytes; default 1500
-	Under string // families of the underlay, in order of preference: "46" by default
-	CIDRs string // --cluster-cidr; dual stack by default
+	Nodes   int
+	Servers int    // default 1
+	Store   string // StoreEmbedded (the default) or StoreEtcd
+	MTU     int    // of the underlay, bytes; default 1500
+	Under   string // families of the underlay, in order of preference: "46" by default
+	CIDRs   string // --cluster-cidr; dual stack by default
 }
 
-// Fabric is a control server s1 and nodes n1, n2, … on one switch. s1 is also
+// Fabric is control servers s1, s2, … and nodes n1, n2, … on one switch; with
+// StoreEtcd also e1, e2, …, as many as servers, for an etcd of their own. s1 is
 // everybody's default route and holds Outside4 and Outside6.
 type Fabric struct {
 	*Lab
-	Server *Host
-	Nodes  []*Host
-	Layout Layout
+	Server  *Host // s1
+	Servers []*Host
+	Etcds   []*Host
+	Nodes   []*Host
+	Layout  Layout
 
-	ServerProcess *Process
-	Agents        map[string]*Process
+	// The latest process of each host, by its name.
+	ServerProcesses map[string]*Process
+	EtcdProcesses   map[string]*Process
+	Agents          map[string]*Process
 }
 
 // NewFabric makes the hosts; nothing runs on them yet.
 func NewFabric(ctx context.Context, bin string, layout Layout) (*Fabric, error) {
+	layout.Servers = max(layout.Servers, 1)
+	if layout.Store == "" {
+		layout.Store = StoreEmbedded
+	}
 	if layout.MTU == 0 {
 		layout.MTU = 1500
 	}
@@ -48,16 +59,26 @@ func NewFabric(ctx context.Context, bin string, layout Layout) (*Fabric, error) 
 	if err != nil {
 		return nil, err
 	}
-	f := &Fabric{Lab: l, Layout: layout, Agents: map[string]*Process{}}
+	f := &Fabric{
+		Lab: l, Layout: layout,
+		ServerProcesses: map[string]*Process{}, EtcdProcesses: map[string]*Process{}, Agents: map[string]*Process{},
+	}
 	if err := f.hosts46(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return f, nil
 }
 
+// Where the hosts of a kind begin on the underlay.
+const (
+	firstServer = 1
+	firstEtcd   = 6
+	firstNode   = 11
+)
+
 func (f *Fabric) hosts46(ctx context.Context) error {
 	var err error
-	if f.Server, err = f.Host(ctx, "s1", f.Layout.MTU, f.underlay(1), nil); err != nil {
+	if f.Server, err = f.Host(ctx, "s1", f.Layout.MTU, f.underlay(firstServer), nil); err != nil {
 		return err
 	}
 	for _, outside := range []string{Outside4 + "/32", Outside6 + "/128"} {
@@ -65,18 +86,35 @@ func (f *Fabric) hosts46(ctx context.Context) error {
 			return err
 		}
 	}
-	var gateways []netip.Addr
-	for _, p := range f.underlay(1) {
-		gateways = append(gateways, p.Addr())
+	if f.Servers, err = f.row(ctx, "s", firstServer+1, f.Layout.Servers-1, 2); err != nil {
+		return err
 	}
-	for i := range f.Layout.Nodes {
-		n, err := f.Host(ctx, fmt.Sprintf("n%d", i+1), f.Layout.MTU, f.underlay(11+i), gateways)
-		if err != nil {
+	f.Servers = append([]*Host{f.Server}, f.Servers...)
+	if f.Layout.Store == StoreEtcd {
+		if f.Etcds, err = f.row(ctx, "e", firstEtcd, f.Layout.Servers, 1); err != nil {
 			return err
 		}
-		f.Nodes = append(f.Nodes, n)
 	}
-	return nil
+	f.Nodes, err = f.row(ctx, "n", firstNode, f.Layout.Nodes, 1)
+	return err
+}
+
+// row makes hosts of one kind, whose default route is s1, with their first
+// address and the number in the first one's name.
+func (f *Fabric) row(ctx context.Context, kind string, host, count, number int) ([]*Host, error) {
+	var gateways []netip.Addr
+	for _, p := range f.underlay(firstServer) {
+		gateways = append(gateways, p.Addr())
+	}
+	var hosts []*Host
+	for i := range count {
+		h, err := f.Host(ctx, fmt.Sprintf("%s%d", kind, number+i), f.Layout.MTU, f.underlay(host+i), gateways)
+		if err != nil {
+			return nil, err
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, nil
 }
 
 // underlay gives a host's addresses, in the layout's order of families.
@@ -95,33 +133,11 @@ func (f *Fabric) underlay(host int) []netip.Prefix {
 
 // NodeIPs are the addresses of a host on the underlay, as --node-ip takes them.
 func (f *Fabric) NodeIPs(h *Host) []string {
-	host := 1
-	if i := slices.Index(f.Nodes, h); i >= 0 {
-		host = 11 + i
-	}
 	var out []string
-	for _, p := range f.underlay(host) {
+	for _, p := range h.addrs {
 		out = append(out, p.Addr().String())
 	}
 	return out
-}
-
-func (f *Fabric) url() string {
-	return "https://" + net.JoinHostPort(f.NodeIPs(f.Server)[0], "7443")
-}
-
-// ServerDir is the server's --data-dir.
-func (f *Fabric) ServerDir() string { return filepath.Join(f.Server.Dir(), "data") }
-
-// StartServer starts weft-server on s1 and returns when it is ready.
-func (f *Fabric) StartServer(ctx context.Context, args ...string) error {
-	var err error
-	f.ServerProcess, err = f.Server.StartReady(ctx, "weft-server", append([]string{
-		"weft-server",
-		"--data-dir", f.ServerDir(), "--listen", "[::]:7443", "--node-ip", strings.Join(f.NodeIPs(f.Server), ","),
-		"--cluster-cidr", f.Layout.CIDRs,
-	}, args...)...)
-	return err
 }
 
 // StartAgent starts weft-agent on a node and returns when it is ready.
@@ -141,7 +157,7 @@ func (f *Fabric) Agent(h *Host, args ...string) (*Process, error) {
 	}
 	p, err := h.startNotify("weft-agent", append([]string{
 		"weft-agent",
-		"--server", f.url(), "--token-file", filepath.Join(f.ServerDir(), "agent-token"), "--node-name", h.Name,
+		"--server", strings.Join(f.urls(), ","), "--token-file", filepath.Join(f.ServerDir(), "agent-token"), "--node-name", h.Name,
 		"--data-dir", filepath.Join(h.Dir(), "data"),
 		"--run-dir", filepath.Join(h.Dir(), "run"), "--cni-conf-dir", filepath.Join(h.Dir(), "net.d"),
 		"--boot-id-file", h.BootID(),
@@ -152,11 +168,6 @@ func (f *Fabric) Agent(h *Host, args ...string) (*Process, error) {
 		f.mu.Unlock()
 	}
 	return p, err
-}
-
-// Weft runs the operator's CLI on s1.
-func (f *Fabric) Weft(ctx context.Context, args ...string) (string, error) {
-	return f.Server.Run(ctx, append([]string{"weft", "--config", filepath.Join(f.ServerDir(), "admin.yaml")}, args...)...)
 }
 
 // InStep returns when every node has applied the newest revision and the count of
@@ -199,8 +210,11 @@ func (h *Host) StartReady(ctx context.Context, name string, args ...string) (*Pr
 	return p, p.Ready(ctx)
 }
 
+// named runs a command under the hostname that its first argument gives.
+const named = `echo "$0" >/proc/sys/kernel/hostname && exec "$@"`
+
 // startNotify starts a process with a socket where systemd's would be
-// (sd_notify(3)).
+// (sd_notify(3)), and with the host's name for a hostname.
 func (h *Host) startNotify(name string, args ...string) (*Process, error) {
 	path := filepath.Join(h.Dir(), name+".notify")
 	_ = os.Remove(path)
@@ -208,7 +222,7 @@ func (h *Host) startNotify(name string, args ...string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := h.Start(name, append([]string{"env", "NOTIFY_SOCKET=" + path}, args...)...)
+	p, err := h.Start(name, append([]string{"unshare", "--uts", "sh", "-c", named, h.Name, "env", "NOTIFY_SOCKET=" + path}, args...)...)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

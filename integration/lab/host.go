@@ -73,6 +73,17 @@ func (h *Host) boot(ctx context.Context) error {
 	return h.wire(ctx)
 }
 
+// Cut takes the host's wire off the switch without a word: eth0 stays up, and
+// nothing that is sent arrives. Mend puts it back.
+func (h *Host) Cut(ctx context.Context) error {
+	return ip(ctx, "-n", h.lab.prefix+switchName, "link", "set", h.port, "nomaster")
+}
+
+// Mend ends what Cut began.
+func (h *Host) Mend(ctx context.Context) error {
+	return ip(ctx, "-n", h.lab.prefix+switchName, "link", "set", h.port, "master", "br0")
+}
+
 // Rewire removes eth0 and makes it anew, with its addresses and routes.
 func (h *Host) Rewire(ctx context.Context) error {
 	if err := ip(ctx, "-n", h.ns, "link", "del", "eth0"); err != nil {
@@ -190,6 +201,23 @@ func (p *Process) Err() error { return p.err }
 
 // Signal sends a signal.
 func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Pause stops the process as a machine that hangs does; its sockets stay open.
+// Resume lets it go on.
+func (p *Process) Pause() error { return p.Signal(syscall.SIGSTOP) }
+
+// Resume ends what Pause began.
+func (p *Process) Resume() error { return p.Signal(syscall.SIGCONT) }
+
+// Alive tells whether the process has not ended.
+func (p *Process) Alive() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
 
 // Kill ends the process as kill -9 does, and waits for the end.
 func (p *Process) Kill() {

@@ -28,7 +28,7 @@ const (
 
 // Lab is one network.
 type Lab struct {
-	Bin string // folder of the built binaries
+	Bin string // folder of the built binaries; what starts from now on is taken from there
 	Dir string // folder of all state and logs; removed by Close
 
 	prefix string

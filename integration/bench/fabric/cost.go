@@ -78,7 +78,7 @@ func idle(ctx context.Context, b *bench) error {
 		share = append(share, 100*(cpu-before[i])/window.Seconds())
 		memory = append(memory, rss)
 	}
-	cpu, rss, err := usage(f.ServerProcess.Pid())
+	cpu, rss, err := usage(f.ServerProcesses["s1"].Pid())
 	if err != nil {
 		return err
 	}

@@ -232,7 +232,7 @@ func pair(ctx context.Context, b *bench, layout lab.Layout, args ...string) (*la
 		return pods, err
 	}()
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%w\n%s", err, strings.Join([]string{f.ServerProcess.Tail(5)}, "\n"))
+		return nil, nil, nil, fmt.Errorf("%w\n%s", err, strings.Join([]string{f.ServerProcesses["s1"].Tail(5)}, "\n"))
 	}
 	return f, pods[0], pods[1], nil
 }

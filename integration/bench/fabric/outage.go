@@ -294,7 +294,7 @@ func restart(ctx context.Context, b *bench) error {
 			return errors.Join(f.Agents[n1.Name].Stop(20*time.Second), f.StartAgent(ctx, n1))
 		}},
 		{"server (with its etcd) away for 60 s, pods come and go", func() error {
-			f.ServerProcess.Kill()
+			f.ServerProcesses["s1"].Kill()
 			for i := range 6 {
 				p, err := f.NewPod(ctx, n1, fmt.Sprintf("extra%d", i), nil)
 				if err != nil {
@@ -308,7 +308,7 @@ func restart(ctx context.Context, b *bench) error {
 			return f.StartServer(ctx)
 		}},
 		{"both away, agent back from disk alone", func() error {
-			f.ServerProcess.Kill()
+			f.ServerProcesses["s1"].Kill()
 			f.Agents[n1.Name].Kill()
 			if err := f.StartAgent(ctx, n1); err != nil {
 				return err
