@@ -18,7 +18,7 @@ const module = "github.com/weft-net/weft/"
 // never import them.
 var effects = []string{
 	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent",
-	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server", "proto/disk",
+	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/journal", "server", "proto/disk",
 	"os", "os/exec", "syscall", "log/slog", "net/http", "golang.org/x/sys/", "github.com/vishvananda/", "github.com/google/nftables",
 	"google.golang.org/grpc", "go.etcd.io/",
 }
@@ -75,7 +75,7 @@ var walls = []struct {
 	},
 	{
 		from: []string{
-			"server/store/", "server/store", "server/kind", "server/compile", "server/lease", "ipam",
+			"server/store/", "server/store", "server/kind", "server/compile", "server/lease", "server/journal", "ipam",
 			"proto/join", "proto/note", "proto/cniwire", "proto/disk", "agent/kernel/", "agent/kernel", "agent/datapath", "agent/datadir",
 			"agent/reconcile", "agent/pod", "agent/overlay", "agent/nat", "agent/underlay",
 		},
@@ -104,7 +104,7 @@ var walls = []struct {
 		why: "the sockets hand on what they are asked; who answers is the composition root's choice",
 	},
 	{
-		from:  []string{"server/store/", "server/store", "server/kind", "server/compile", "server/lease", "server/identity"},
+		from:  []string{"server/store/", "server/store", "server/kind", "server/compile", "server/lease", "server/identity", "server/journal"},
 		never: []string{"server/push", "server/admin", "server"},
 		why:   "what decides does not know who asks: push and admin are two doors of one house",
 	},

@@ -61,11 +61,7 @@ func keepTrying(ctx context.Context, log *slog.Logger, what string, run func(con
 
 // self answers with this server alone: there are no others yet.
 func self(address string) func(context.Context) ([]*weftv1.ServerStatus, error) {
-	name, err := os.Hostname()
-	if err != nil {
-		name = "server"
-	}
-	s := &weftv1.ServerStatus{Name: name, Address: address, Leader: true, Version: note.Version}
+	s := &weftv1.ServerStatus{Name: serverName(), Address: address, Leader: true, Version: note.Version}
 	return func(context.Context) ([]*weftv1.ServerStatus, error) { return []*weftv1.ServerStatus{s}, nil }
 }
 
@@ -75,4 +71,13 @@ func (r *rooms) etcd(ctx context.Context) (*weftv1.EtcdStatus, error) {
 		return nil, err
 	}
 	return &weftv1.EtcdStatus{Mode: s.Mode, Members: uint32(s.Members), SizeBytes: s.Size, QuotaBytes: s.Quota}, nil
+}
+
+// serverName is what this server is called among others.
+func serverName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "server"
+	}
+	return name
 }

@@ -3,17 +3,13 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"net/netip"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/note"
-	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/identity"
-	"github.com/weft-net/weft/server/lease"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/push"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
@@ -65,6 +61,7 @@ func Run(ctx context.Context, c Config) (err error) {
 type rooms struct {
 	Config
 	store    *etcd.Store
+	journal  *journal.Journal
 	mirror   *store.Cache
 	auth     *identity.Authority
 	hub      *push.Hub
@@ -72,48 +69,6 @@ type rooms struct {
 	port     *port
 	metrics  *endpoint
 	debug    *endpoint
-}
-
-func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*rooms, error) {
-	found, err := found(ctx, s, c.Fabric)
-	if err != nil {
-		return nil, err
-	}
-	if err := sow(ctx, s, c.Seed, c.NodeIPs); err != nil {
-		return nil, err
-	}
-	listening, err := netip.ParseAddrPort(tcp.Addr().String())
-	if err != nil {
-		return nil, fmt.Errorf("server: --listen: %w", err)
-	}
-	c.warnAbsent(interfaceAddrs())
-	names := c.names(listening.Addr())
-	address := net.JoinHostPort(names[0], fmt.Sprint(listening.Port()))
-	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: names, Log: c.Log})
-	if err != nil {
-		return nil, err
-	}
-	r := &rooms{Config: c, store: s, auth: auth, mirror: store.NewCache(s, store.Intent)}
-	leases := lease.New(lease.Config{Store: s, Log: c.Log})
-	r.hub = push.New(push.Config{
-		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log,
-	})
-	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
-	operators := admin.New(admin.Config{
-		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revoke: auth.Revoke,
-		Servers: self(address), Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
-	})
-	r.services = newServices(auth, r.hub, operators)
-	r.port = newPort(tcp, auth.TLS(), c.Log)
-	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub)); err != nil {
-		return nil, err
-	}
-	if r.debug, err = open(ctx, "--debug-listen", c.Debug, profiles()); err != nil {
-		r.close()
-		return nil, err
-	}
-	c.Log.Info("fabric opened", note.Fabric, found.name, note.Epoch, found.epoch, note.Addr, address)
-	return r, nil
 }
 
 func (r *rooms) close() {
@@ -126,6 +81,7 @@ func (r *rooms) run(ctx context.Context) error {
 	g.Go(func() error { return r.failed(ctx) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "intent", r.mirror.Run) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
+	g.Go(func() error { return r.remember(ctx) })
 	g.Go(func() error { return r.metrics.run(ctx) })
 	g.Go(func() error { return r.debug.run(ctx) })
 	g.Go(func() error { return r.serve(ctx, g) })

@@ -15,6 +15,9 @@ const (
 	Machine = "machine"
 	Until   = "until"
 	Op      = "op"
+	Object  = "object" // Node/n1
+	User    = "user"
+	Role    = "role"
 	Objects = "objects" // how many
 	Lost    = "lost"    // how many of
 	Of      = "of"      // how many

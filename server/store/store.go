@@ -16,6 +16,7 @@ const (
 	Observed = Root + "status/"   // what is: liveness, applied revisions, endpoints
 	Identity = Root + "identity/" // CA, tokens, recorded keys
 	Fabric   = Root + "fabric/"   // epoch, name, schema version
+	Journal  = Root + "journal/"  // what happened, who wrote what, former versions
 )
 
 // ErrNotFound is what Get answers for a key that is not there.
