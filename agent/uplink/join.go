@@ -92,6 +92,9 @@ func (u *Uplink) token() (join.Token, error) {
 	if err != nil {
 		return join.Token{}, refusedError{"join", err.Error(), "this node has not joined yet and needs its token"}
 	}
+	if t.ForServer() {
+		return join.Token{}, refusedError{"join", "this is a server token, which opens the whole fabric and belongs on no node", "give the agent <data-dir>/agent-token of a server, or a token of: weft token create"}
+	}
 	return t, nil
 }
 

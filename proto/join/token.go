@@ -42,10 +42,26 @@ type Token struct {
 	Secret note.Secret // high entropy: a plain hash of it may be stored
 }
 
-// NewToken draws a token for a CA.
+// serverMark begins the id of a server token, and of no other: whoever holds one
+// in place of an agents' token is told before it is sent anywhere.
+const serverMark = "server"
+
+// NewToken draws an agents' token for a CA.
 func NewToken(ca *x509.Certificate) Token {
-	return Token{CAHash: Hash(ca), ID: draw(idLen), Secret: note.Secret(draw(secretLen))}
+	t := Token{CAHash: Hash(ca), ID: draw(idLen), Secret: note.Secret(draw(secretLen))}
+	for t.ForServer() {
+		t.ID = draw(idLen)
+	}
+	return t
 }
+
+// NewServerToken draws a token by which a further server joins.
+func NewServerToken(ca *x509.Certificate) Token {
+	return Token{CAHash: Hash(ca), ID: serverMark + draw(idLen-len(serverMark)), Secret: note.Secret(draw(secretLen))}
+}
+
+// ForServer says that a token makes servers, not nodes.
+func (t Token) ForServer() bool { return strings.HasPrefix(t.ID, serverMark) }
 
 // draw returns n random characters. crypto/rand.Read never fails.
 func draw(n int) string {

@@ -94,6 +94,9 @@ func Open(ctx context.Context, s store.Store, c Config) (*Authority, error) {
 	if err := a.keepAgentToken(ctx); err != nil {
 		return nil, err
 	}
+	if err := a.keepServerToken(ctx); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 

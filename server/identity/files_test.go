@@ -54,7 +54,7 @@ func TestFirstStartAndNext(t *testing.T) {
 	m, dir := storetest.New(), filepath.Join(t.TempDir(), "new", "folder")
 	first := mustOpen(t, m, dir)
 	files := contents(t, dir)
-	if len(files) != 3 {
+	if len(files) != 4 {
 		t.Errorf("files: %v", files)
 	}
 	for name := range files {

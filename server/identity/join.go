@@ -36,6 +36,9 @@ func (a *Authority) Join(ctx context.Context, r *weftv1.JoinRequest) (*weftv1.Jo
 	if t.CAHash != a.ca.hash {
 		return nil, status.Error(codes.PermissionDenied, "the token is of another fabric; get one of this fabric with weft token create")
 	}
+	if t.ForServer() {
+		return nil, status.Error(codes.PermissionDenied, "this is a server token, which no node may hold; a node joins with <data-dir>/agent-token of a server, or: weft token create")
+	}
 	c, public, err := a.claim(r.GetNode(), r.GetMachine(), r.GetCertificateRequest())
 	if err != nil {
 		return nil, err

@@ -17,6 +17,8 @@ const (
 	Identity = Root + "identity/" // CA, tokens, recorded keys
 	Fabric   = Root + "fabric/"   // epoch, name, schema version
 	Journal  = Root + "journal/"  // what happened, who wrote what, former versions
+	Servers  = Root + "servers/"  // registrations of servers, and what was known of them
+	Election = Root + "election/" // candidates, by election
 )
 
 // ErrNotFound is what Get answers for a key that is not there.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/store"
 )
 
 // Config says which etcd to use. Without Endpoints it is one in this process.
@@ -18,6 +19,10 @@ type Config struct {
 	KeyFile   string      //
 	User      string      // with Password: etcd's own authentication
 	Password  note.Secret //
+
+	// Peer makes the embedded member one of several, or ready to be. Without it
+	// the member is alone and nobody can reach it.
+	Peer *Peer
 
 	Timeout time.Duration // of one request; default 5 s
 	Log     *slog.Logger  // default: silence
@@ -35,12 +40,31 @@ const (
 	defragMegabytes    = 100 // free space that is given back at start
 	compactRetention   = "1h"
 	// A lone member waits for an election timeout when it starts, and there is no
-	// network between members: a fifth of etcd's defaults.
-	tickMillis     = 20
-	electionMillis = 200
+	// network between members: a fifth of etcd's defaults, which several have.
+	tickMillis         = 20
+	electionMillis     = 200
+	peerTickMillis     = 100
+	peerElectionMillis = 1000
 
 	progressInterval = 5 * time.Second // how far a quiet watch lags behind at most
 )
+
+// Peer is how an embedded member reaches the others, and is reached. Its files are
+// read again when they change, but for CAFile.
+type Peer struct {
+	Name      string // of this member, and its server
+	Listen    string // host:port
+	Advertise string // https://host:port, as the others dial it
+
+	CAFile, CertFile, KeyFile string // of mutual TLS
+	// ServerName is a name that the certificate of every server holds and no other
+	// certificate of that CA: it keeps nodes from playing members.
+	ServerName string
+
+	// Join lists the members of the cluster to join, this one among them; for a
+	// folder that is empty.
+	Join []store.Member
+}
 
 // Open embeds or dials, as the configuration says.
 func Open(ctx context.Context, c Config) (*Store, error) {

@@ -17,9 +17,12 @@ import (
 // Election settings. A leader that vanished is replaced after its lease, by
 // another at once.
 const (
-	elections       = store.Root + "election/"
-	electionSeconds = 5
-	electionPause   = 500 * time.Millisecond
+	elections = store.Election
+	// A leader that vanished is missed for this long and up to half a second, in
+	// which etcd looks for leases that ran out. etcd takes no less than one and a
+	// half of its own election timeouts (server/lease: minLeaseTTL).
+	electionSeconds = 3
+	electionPause   = 200 * time.Millisecond
 )
 
 // Campaign stands for an election, as id, until ctx ends. Whenever it is elected
@@ -56,7 +59,7 @@ func (s *Store) stand(ctx context.Context, name, id string, lead func(context.Co
 	if err != nil {
 		return false, s.explain(ctx, "election "+name, err)
 	}
-	defer func() { _ = session.Close() }()
+	defer s.end(session)
 	term, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(session.Ctx(), cancel)
@@ -74,7 +77,19 @@ func (s *Store) stand(ctx context.Context, name, id string, lead func(context.Co
 	return true, err
 }
 
-// office puts up a candidate, and returns when no older one is left. The
+// endTimeout is for giving a lease back. One that is not runs out by itself.
+const endTimeout = time.Second
+
+// end gives a lease back, so that what hangs on it is gone at once.
+func (s *Store) end(session *concurrency.Session) {
+	session.Orphan()
+	ctx, cancel := context.WithTimeout(s.client.Ctx(), endTimeout)
+	defer cancel()
+	_, _ = s.client.Revoke(ctx, session.Lease())
+}
+
+// office puts up a candidate, and returns when no older one is left. What an
+// earlier life of the same id left behind is taken away: it cannot lead. The
 // concurrency package would do, but its Campaign ends only when etcd answers.
 func (s *Store) office(ctx context.Context, prefix, id string, lease clientv3.LeaseID) (store.Cond, error) {
 	key := fmt.Sprintf("%s%016x", prefix, lease)
@@ -90,8 +105,15 @@ func (s *Store) office(ctx context.Context, prefix, id string, lease clientv3.Le
 		if err != nil {
 			return store.Cond{}, err
 		}
-		if first := oldest(candidates); first == fence {
+		first := oldest(candidates)
+		if (store.Cond{Key: first.Key, Revision: first.Revision}) == fence {
 			return fence, nil
+		}
+		if string(first.Value) == id {
+			if err := s.bury(ctx, first); err != nil {
+				return store.Cond{}, err
+			}
+			continue
 		}
 		err = s.Watch(ctx, prefix, revision, func(b store.Batch) error {
 			if slices.ContainsFunc(b.Events, func(e store.Event) bool { return e.Value == nil }) {
@@ -107,12 +129,23 @@ func (s *Store) office(ctx context.Context, prefix, id string, lease clientv3.Le
 
 var errLeft = errors.New("a candidate left")
 
-func oldest(candidates []store.Entry) store.Cond {
+func oldest(candidates []store.Entry) store.Entry {
 	if len(candidates) == 0 {
-		return store.Cond{}
+		return store.Entry{}
 	}
-	first := slices.MinFunc(candidates, func(a, b store.Entry) int { return cmp.Compare(a.Created, b.Created) })
-	return store.Cond{Key: first.Key, Revision: first.Revision}
+	return slices.MinFunc(candidates, func(a, b store.Entry) int { return cmp.Compare(a.Created, b.Created) })
+}
+
+// bury takes a candidacy away that nobody stands for any more.
+func (s *Store) bury(ctx context.Context, dead store.Entry) error {
+	_, err := s.Commit(ctx, store.Txn{
+		If:   []store.Cond{{Key: dead.Key, Revision: dead.Revision}},
+		Then: []store.Write{{Key: dead.Key}},
+	})
+	if errors.Is(err, store.ErrConflict) {
+		return nil
+	}
+	return err
 }
 
 // session is kept alive by etcd's client. It outlives ctx, so that it can be

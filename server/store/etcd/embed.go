@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/proto/disk"
+	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/store"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
@@ -26,10 +28,17 @@ type server struct {
 	lock    io.Closer
 	closing *atomic.Bool
 	failed  *surrender
+	log     *slog.Logger
+	peers   bool // it may have to wait for others
 }
 
 // Embed starts etcd below <DataDir>/etcd and returns when it takes requests.
 func Embed(ctx context.Context, c Config) (*Store, error) {
+	return open(ctx, c, func(*embed.Config) {})
+}
+
+// open is Embed, with settings of its own.
+func open(ctx context.Context, c Config, change func(*embed.Config)) (*Store, error) {
 	c = c.withDefaults()
 	dir := filepath.Join(c.DataDir, "etcd")
 	// etcd itself would wait for ever for another one to let go of its database.
@@ -37,12 +46,13 @@ func Embed(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{lock: lock, closing: &atomic.Bool{}, failed: newSurrender(dir)}
+	s := &server{lock: lock, closing: &atomic.Bool{}, failed: newSurrender(dir), log: c.Log, peers: c.Peer != nil}
 	config, err := s.settings(dir, c)
 	if err == nil {
 		err = inspect(dir)
 	}
 	if err == nil {
+		change(config)
 		err = s.start(ctx, config)
 	}
 	if err != nil {
@@ -84,6 +94,9 @@ func (s *server) settings(dir string, c Config) (*embed.Config, error) {
 	config.MaxRequestBytes = embed.DefaultMaxRequestBytes
 	config.WatchProgressNotifyInterval = progressInterval
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(c.Log, s.closing, s.failed))
+	if c.Peer != nil {
+		return config, c.Peer.among(config)
+	}
 	return config, nil
 }
 
@@ -117,7 +130,7 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 		e, err := embed.StartEtcd(config)
 		started <- result{e, err}
 	}()
-	var ready <-chan struct{}
+	var ready, stopped <-chan struct{}
 	var failed <-chan error
 	for {
 		select {
@@ -127,7 +140,9 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 			}
 			s.etcd = r.etcd
 			late.Reset(readyTimeout)
-			ready, failed = s.etcd.Server.ReadyNotify(), s.etcd.Err()
+			ready, stopped, failed = s.etcd.Server.ReadyNotify(), s.etcd.Server.StopNotify(), s.etcd.Err()
+		case <-stopped:
+			return s.whyStopped(config.Dir)
 		case <-ready:
 			return nil
 		case err := <-failed:
@@ -137,9 +152,27 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-late.C:
+			if s.peers && s.etcd != nil { // files are read; what is missing is others
+				s.log.Warn("waiting for a quorum of servers", note.Of, len(s.etcd.Server.Cluster().Members()), note.Do, "start the other servers; if they are gone for good: weft-server --cluster-reset")
+				late.Reset(readyTimeout)
+				continue
+			}
 			return gaveUp(config.Dir, s.lateness())
 		}
 	}
+}
+
+// ErrRemoved says that the other servers took this one out.
+var ErrRemoved = errors.New("this server was removed from its fabric")
+
+// whyStopped is why etcd ended by itself. The one reason that it has, but for
+// those that surrender tells, is that the others removed this member.
+func (s *server) whyStopped(dir string) error {
+	if s.failed.gave.Load() || !s.peers {
+		return errors.New("it stopped by itself; its log says why")
+	}
+	return fmt.Errorf("%w (weft server remove); to let it join again, move %s away and start it with --server https://ANOTHER:7443 --token-file FILE, a copy of that server's <data-dir>/server-token",
+		ErrRemoved, dir)
 }
 
 // lateness is why etcd is not ready in time. One that has opened its files answers
@@ -191,6 +224,12 @@ func (s *Store) Failed() <-chan error {
 	go func() {
 		for err := range s.server.etcd.Err() { // closed with it
 			s.server.failed.tell(err)
+		}
+	}()
+	go func() {
+		<-s.server.etcd.Server.StopNotify()
+		if !s.server.closing.Load() {
+			s.server.failed.tell(s.server.whyStopped(filepath.Join(s.config.DataDir, "etcd")))
 		}
 	}()
 	return s.server.failed.said
