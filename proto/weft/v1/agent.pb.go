@@ -76,7 +76,9 @@ type GetStatusResponse struct {
 	Peers               uint32         `protobuf:"varint,12,opt,name=peers,proto3" json:"peers,omitempty"`
 	CertificateEndsUnix int64          `protobuf:"varint,13,opt,name=certificate_ends_unix,json=certificateEndsUnix,proto3" json:"certificate_ends_unix,omitempty"`
 	// PodMtu is what the next pod's device gets, in bytes.
-	PodMtu        uint32 `protobuf:"varint,14,opt,name=pod_mtu,json=podMtu,proto3" json:"pod_mtu,omitempty"`
+	PodMtu uint32 `protobuf:"varint,14,opt,name=pod_mtu,json=podMtu,proto3" json:"pod_mtu,omitempty"`
+	// Paused is set while healing is paused.
+	Paused        *PauseStatus `protobuf:"bytes,80,opt,name=paused,proto3" json:"paused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -207,6 +209,13 @@ func (x *GetStatusResponse) GetPodMtu() uint32 {
 		return x.PodMtu
 	}
 	return 0
+}
+
+func (x *GetStatusResponse) GetPaused() *PauseStatus {
+	if x != nil {
+		return x.Paused
+	}
+	return nil
 }
 
 // GetIntentRequest is empty.
@@ -856,12 +865,733 @@ func (x *Heal) GetTookMicros() int64 {
 	return 0
 }
 
+// PauseRequest says for how long.
+type PauseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ForSeconds is 1 to 86400.
+	ForSeconds    uint32 `protobuf:"varint,1,opt,name=for_seconds,json=forSeconds,proto3" json:"for_seconds,omitempty"`
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRequest) Reset() {
+	*x = PauseRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRequest) ProtoMessage() {}
+
+func (x *PauseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
+func (*PauseRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PauseRequest) GetForSeconds() uint32 {
+	if x != nil {
+		return x.ForSeconds
+	}
+	return 0
+}
+
+func (x *PauseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// PauseResponse says until when.
+type PauseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Paused        *PauseStatus           `protobuf:"bytes,1,opt,name=paused,proto3" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseResponse) Reset() {
+	*x = PauseResponse{}
+	mi := &file_weft_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseResponse) ProtoMessage() {}
+
+func (x *PauseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
+func (*PauseResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PauseResponse) GetPaused() *PauseStatus {
+	if x != nil {
+		return x.Paused
+	}
+	return nil
+}
+
+// PauseStatus is a pause of healing.
+type PauseStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UntilUnix is in seconds since 1970, by the node's clock.
+	UntilUnix int64  `protobuf:"varint,1,opt,name=until_unix,json=untilUnix,proto3" json:"until_unix,omitempty"`
+	Reason    string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// By is who asked for it.
+	By string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	// Untouched is how many objects are other than they should be because of it.
+	Untouched     uint32 `protobuf:"varint,4,opt,name=untouched,proto3" json:"untouched,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseStatus) Reset() {
+	*x = PauseStatus{}
+	mi := &file_weft_v1_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseStatus) ProtoMessage() {}
+
+func (x *PauseStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseStatus.ProtoReflect.Descriptor instead.
+func (*PauseStatus) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *PauseStatus) GetUntilUnix() int64 {
+	if x != nil {
+		return x.UntilUnix
+	}
+	return 0
+}
+
+func (x *PauseStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseStatus) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *PauseStatus) GetUntouched() uint32 {
+	if x != nil {
+		return x.Untouched
+	}
+	return 0
+}
+
+// ResumeRequest is empty.
+type ResumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRequest) Reset() {
+	*x = ResumeRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRequest) ProtoMessage() {}
+
+func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
+func (*ResumeRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+// ResumeResponse says what was ended; empty if nothing was paused.
+type ResumeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Was           *PauseStatus           `protobuf:"bytes,1,opt,name=was,proto3" json:"was,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeResponse) Reset() {
+	*x = ResumeResponse{}
+	mi := &file_weft_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeResponse) ProtoMessage() {}
+
+func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
+func (*ResumeResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ResumeResponse) GetWas() *PauseStatus {
+	if x != nil {
+		return x.Was
+	}
+	return nil
+}
+
+// SetLogLevelRequest names a level.
+type SetLogLevelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Level is debug, info, warn or error.
+	Level string `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	// ForSeconds, after which the level goes back by itself: 1 to 86400; 0 means
+	// 600.
+	ForSeconds    uint32 `protobuf:"varint,2,opt,name=for_seconds,json=forSeconds,proto3" json:"for_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLogLevelRequest) Reset() {
+	*x = SetLogLevelRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLogLevelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLogLevelRequest) ProtoMessage() {}
+
+func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLogLevelRequest.ProtoReflect.Descriptor instead.
+func (*SetLogLevelRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SetLogLevelRequest) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *SetLogLevelRequest) GetForSeconds() uint32 {
+	if x != nil {
+		return x.ForSeconds
+	}
+	return 0
+}
+
+// SetLogLevelResponse says what it was and is.
+type SetLogLevelResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Before string                 `protobuf:"bytes,1,opt,name=before,proto3" json:"before,omitempty"`
+	Level  string                 `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
+	// UntilUnix is in seconds since 1970.
+	UntilUnix     int64 `protobuf:"varint,3,opt,name=until_unix,json=untilUnix,proto3" json:"until_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLogLevelResponse) Reset() {
+	*x = SetLogLevelResponse{}
+	mi := &file_weft_v1_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLogLevelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLogLevelResponse) ProtoMessage() {}
+
+func (x *SetLogLevelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLogLevelResponse.ProtoReflect.Descriptor instead.
+func (*SetLogLevelResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SetLogLevelResponse) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *SetLogLevelResponse) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *SetLogLevelResponse) GetUntilUnix() int64 {
+	if x != nil {
+		return x.UntilUnix
+	}
+	return 0
+}
+
+// ListLogRequest is empty.
+type ListLogRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLogRequest) Reset() {
+	*x = ListLogRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLogRequest) ProtoMessage() {}
+
+func (x *ListLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLogRequest.ProtoReflect.Descriptor instead.
+func (*ListLogRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{23}
+}
+
+// ListLogResponse holds lines, the oldest first, at most 1000.
+type ListLogResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lines         []string               `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLogResponse) Reset() {
+	*x = ListLogResponse{}
+	mi := &file_weft_v1_agent_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLogResponse) ProtoMessage() {}
+
+func (x *ListLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLogResponse.ProtoReflect.Descriptor instead.
+func (*ListLogResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListLogResponse) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+// GetConfigRequest is empty.
+type GetConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConfigRequest) Reset() {
+	*x = GetConfigRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfigRequest) ProtoMessage() {}
+
+func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfigRequest.ProtoReflect.Descriptor instead.
+func (*GetConfigRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{25}
+}
+
+// GetConfigResponse holds a line a setting.
+type GetConfigResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lines         []string               `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConfigResponse) Reset() {
+	*x = GetConfigResponse{}
+	mi := &file_weft_v1_agent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfigResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfigResponse) ProtoMessage() {}
+
+func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfigResponse.ProtoReflect.Descriptor instead.
+func (*GetConfigResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetConfigResponse) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+// ProbeRequest names a peer.
+type ProbeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Peer  string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Count of echo requests to each address, 1 to 10; 0 means 3.
+	Count         uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeRequest) Reset() {
+	*x = ProbeRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeRequest) ProtoMessage() {}
+
+func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
+func (*ProbeRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ProbeRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *ProbeRequest) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// ProbeResponse holds a result for each fabric address of the peer.
+type ProbeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*ProbeResult         `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResponse) Reset() {
+	*x = ProbeResponse{}
+	mi := &file_weft_v1_agent_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResponse) ProtoMessage() {}
+
+func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
+func (*ProbeResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ProbeResponse) GetResults() []*ProbeResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// ProbeResult is how one address answered.
+type ProbeResult struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	From     string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To       string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Sent     uint32                 `protobuf:"varint,3,opt,name=sent,proto3" json:"sent,omitempty"`
+	Received uint32                 `protobuf:"varint,4,opt,name=received,proto3" json:"received,omitempty"`
+	// RttMicros is that of the quickest answer, in microseconds.
+	RttMicros int64 `protobuf:"varint,5,opt,name=rtt_micros,json=rttMicros,proto3" json:"rtt_micros,omitempty"`
+	// Error that sending met, empty if none.
+	Error         string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResult) Reset() {
+	*x = ProbeResult{}
+	mi := &file_weft_v1_agent_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResult) ProtoMessage() {}
+
+func (x *ProbeResult) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
+func (*ProbeResult) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ProbeResult) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *ProbeResult) GetSent() uint32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetReceived() uint32 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetRttMicros() int64 {
+	if x != nil {
+		return x.RttMicros
+	}
+	return 0
+}
+
+func (x *ProbeResult) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_weft_v1_agent_proto protoreflect.FileDescriptor
 
 const file_weft_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x13weft/v1/agent.proto\x12\aweft.v1\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xdb\x03\n" +
+	"\x10GetStatusRequest\"\x89\x04\n" +
 	"\x11GetStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -877,7 +1607,8 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\tendpoints\x18\v \x01(\rR\tendpoints\x12\x14\n" +
 	"\x05peers\x18\f \x01(\rR\x05peers\x122\n" +
 	"\x15certificate_ends_unix\x18\r \x01(\x03R\x13certificateEndsUnix\x12\x17\n" +
-	"\apod_mtu\x18\x0e \x01(\rR\x06podMtu\"\x12\n" +
+	"\apod_mtu\x18\x0e \x01(\rR\x06podMtu\x12,\n" +
+	"\x06paused\x18P \x01(\v2\x14.weft.v1.PauseStatusR\x06paused\"\x12\n" +
 	"\x10GetIntentRequest\"T\n" +
 	"\x11GetIntentResponse\x12+\n" +
 	"\x06intent\x18\x01 \x01(\v2\x13.weft.v1.NodeIntentR\x06intent\x12\x12\n" +
@@ -909,7 +1640,50 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\rat_unix_milli\x18\x01 \x01(\x03R\vatUnixMilli\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x1f\n" +
 	"\vtook_micros\x18\x03 \x01(\x03R\n" +
-	"tookMicros2\xec\x03\n" +
+	"tookMicros\"G\n" +
+	"\fPauseRequest\x12\x1f\n" +
+	"\vfor_seconds\x18\x01 \x01(\rR\n" +
+	"forSeconds\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"=\n" +
+	"\rPauseResponse\x12,\n" +
+	"\x06paused\x18\x01 \x01(\v2\x14.weft.v1.PauseStatusR\x06paused\"r\n" +
+	"\vPauseStatus\x12\x1d\n" +
+	"\n" +
+	"until_unix\x18\x01 \x01(\x03R\tuntilUnix\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x1c\n" +
+	"\tuntouched\x18\x04 \x01(\rR\tuntouched\"\x0f\n" +
+	"\rResumeRequest\"8\n" +
+	"\x0eResumeResponse\x12&\n" +
+	"\x03was\x18\x01 \x01(\v2\x14.weft.v1.PauseStatusR\x03was\"K\n" +
+	"\x12SetLogLevelRequest\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\x12\x1f\n" +
+	"\vfor_seconds\x18\x02 \x01(\rR\n" +
+	"forSeconds\"b\n" +
+	"\x13SetLogLevelResponse\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\tR\x06before\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\tR\x05level\x12\x1d\n" +
+	"\n" +
+	"until_unix\x18\x03 \x01(\x03R\tuntilUnix\"\x10\n" +
+	"\x0eListLogRequest\"'\n" +
+	"\x0fListLogResponse\x12\x14\n" +
+	"\x05lines\x18\x01 \x03(\tR\x05lines\"\x12\n" +
+	"\x10GetConfigRequest\")\n" +
+	"\x11GetConfigResponse\x12\x14\n" +
+	"\x05lines\x18\x01 \x03(\tR\x05lines\"8\n" +
+	"\fProbeRequest\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\"?\n" +
+	"\rProbeResponse\x12.\n" +
+	"\aresults\x18\x01 \x03(\v2\x14.weft.v1.ProbeResultR\aresults\"\x96\x01\n" +
+	"\vProbeResult\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
+	"\x04sent\x18\x03 \x01(\rR\x04sent\x12\x1a\n" +
+	"\breceived\x18\x04 \x01(\rR\breceived\x12\x1d\n" +
+	"\n" +
+	"rtt_micros\x18\x05 \x01(\x03R\trttMicros\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error2\xe3\x06\n" +
 	"\x05Agent\x12B\n" +
 	"\tGetStatus\x12\x19.weft.v1.GetStatusRequest\x1a\x1a.weft.v1.GetStatusResponse\x12B\n" +
 	"\tGetIntent\x12\x19.weft.v1.GetIntentRequest\x1a\x1a.weft.v1.GetIntentResponse\x12B\n" +
@@ -917,7 +1691,13 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\bGetDrift\x12\x18.weft.v1.GetDriftRequest\x1a\x19.weft.v1.GetDriftResponse\x12N\n" +
 	"\rListEndpoints\x12\x1d.weft.v1.ListEndpointsRequest\x1a\x1e.weft.v1.ListEndpointsResponse\x12B\n" +
 	"\tListPeers\x12\x19.weft.v1.ListPeersRequest\x1a\x1a.weft.v1.ListPeersResponse\x12B\n" +
-	"\tListHeals\x12\x19.weft.v1.ListHealsRequest\x1a\x1a.weft.v1.ListHealsResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\tListHeals\x12\x19.weft.v1.ListHealsRequest\x1a\x1a.weft.v1.ListHealsResponse\x126\n" +
+	"\x05Pause\x12\x15.weft.v1.PauseRequest\x1a\x16.weft.v1.PauseResponse\x129\n" +
+	"\x06Resume\x12\x16.weft.v1.ResumeRequest\x1a\x17.weft.v1.ResumeResponse\x12H\n" +
+	"\vSetLogLevel\x12\x1b.weft.v1.SetLogLevelRequest\x1a\x1c.weft.v1.SetLogLevelResponse\x12<\n" +
+	"\aListLog\x12\x17.weft.v1.ListLogRequest\x1a\x18.weft.v1.ListLogResponse\x12B\n" +
+	"\tGetConfig\x12\x19.weft.v1.GetConfigRequest\x1a\x1a.weft.v1.GetConfigResponse\x126\n" +
+	"\x05Probe\x12\x15.weft.v1.ProbeRequest\x1a\x16.weft.v1.ProbeResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_agent_proto_rawDescOnce sync.Once
@@ -931,7 +1711,7 @@ func file_weft_v1_agent_proto_rawDescGZIP() []byte {
 	return file_weft_v1_agent_proto_rawDescData
 }
 
-var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_weft_v1_agent_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),      // 0: weft.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 1: weft.v1.GetStatusResponse
@@ -949,37 +1729,67 @@ var file_weft_v1_agent_proto_goTypes = []any{
 	(*ListHealsRequest)(nil),      // 13: weft.v1.ListHealsRequest
 	(*ListHealsResponse)(nil),     // 14: weft.v1.ListHealsResponse
 	(*Heal)(nil),                  // 15: weft.v1.Heal
-	(*NodeAddress)(nil),           // 16: weft.v1.NodeAddress
-	(*Problem)(nil),               // 17: weft.v1.Problem
-	(*NodeIntent)(nil),            // 18: weft.v1.NodeIntent
-	(*EndpointRecord)(nil),        // 19: weft.v1.EndpointRecord
+	(*PauseRequest)(nil),          // 16: weft.v1.PauseRequest
+	(*PauseResponse)(nil),         // 17: weft.v1.PauseResponse
+	(*PauseStatus)(nil),           // 18: weft.v1.PauseStatus
+	(*ResumeRequest)(nil),         // 19: weft.v1.ResumeRequest
+	(*ResumeResponse)(nil),        // 20: weft.v1.ResumeResponse
+	(*SetLogLevelRequest)(nil),    // 21: weft.v1.SetLogLevelRequest
+	(*SetLogLevelResponse)(nil),   // 22: weft.v1.SetLogLevelResponse
+	(*ListLogRequest)(nil),        // 23: weft.v1.ListLogRequest
+	(*ListLogResponse)(nil),       // 24: weft.v1.ListLogResponse
+	(*GetConfigRequest)(nil),      // 25: weft.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),     // 26: weft.v1.GetConfigResponse
+	(*ProbeRequest)(nil),          // 27: weft.v1.ProbeRequest
+	(*ProbeResponse)(nil),         // 28: weft.v1.ProbeResponse
+	(*ProbeResult)(nil),           // 29: weft.v1.ProbeResult
+	(*NodeAddress)(nil),           // 30: weft.v1.NodeAddress
+	(*Problem)(nil),               // 31: weft.v1.Problem
+	(*NodeIntent)(nil),            // 32: weft.v1.NodeIntent
+	(*EndpointRecord)(nil),        // 33: weft.v1.EndpointRecord
 }
 var file_weft_v1_agent_proto_depIdxs = []int32{
-	16, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
-	17, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
-	18, // 2: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
-	19, // 3: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
-	12, // 4: weft.v1.ListPeersResponse.peers:type_name -> weft.v1.PeerStatus
-	15, // 5: weft.v1.ListHealsResponse.heals:type_name -> weft.v1.Heal
-	0,  // 6: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
-	2,  // 7: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
-	4,  // 8: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
-	6,  // 9: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
-	8,  // 10: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
-	10, // 11: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
-	13, // 12: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
-	1,  // 13: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
-	3,  // 14: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
-	5,  // 15: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
-	7,  // 16: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
-	9,  // 17: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
-	11, // 18: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
-	14, // 19: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	30, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
+	31, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
+	18, // 2: weft.v1.GetStatusResponse.paused:type_name -> weft.v1.PauseStatus
+	32, // 3: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
+	33, // 4: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
+	12, // 5: weft.v1.ListPeersResponse.peers:type_name -> weft.v1.PeerStatus
+	15, // 6: weft.v1.ListHealsResponse.heals:type_name -> weft.v1.Heal
+	18, // 7: weft.v1.PauseResponse.paused:type_name -> weft.v1.PauseStatus
+	18, // 8: weft.v1.ResumeResponse.was:type_name -> weft.v1.PauseStatus
+	29, // 9: weft.v1.ProbeResponse.results:type_name -> weft.v1.ProbeResult
+	0,  // 10: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
+	2,  // 11: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
+	4,  // 12: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
+	6,  // 13: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
+	8,  // 14: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
+	10, // 15: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
+	13, // 16: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
+	16, // 17: weft.v1.Agent.Pause:input_type -> weft.v1.PauseRequest
+	19, // 18: weft.v1.Agent.Resume:input_type -> weft.v1.ResumeRequest
+	21, // 19: weft.v1.Agent.SetLogLevel:input_type -> weft.v1.SetLogLevelRequest
+	23, // 20: weft.v1.Agent.ListLog:input_type -> weft.v1.ListLogRequest
+	25, // 21: weft.v1.Agent.GetConfig:input_type -> weft.v1.GetConfigRequest
+	27, // 22: weft.v1.Agent.Probe:input_type -> weft.v1.ProbeRequest
+	1,  // 23: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
+	3,  // 24: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
+	5,  // 25: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
+	7,  // 26: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
+	9,  // 27: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
+	11, // 28: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
+	14, // 29: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
+	17, // 30: weft.v1.Agent.Pause:output_type -> weft.v1.PauseResponse
+	20, // 31: weft.v1.Agent.Resume:output_type -> weft.v1.ResumeResponse
+	22, // 32: weft.v1.Agent.SetLogLevel:output_type -> weft.v1.SetLogLevelResponse
+	24, // 33: weft.v1.Agent.ListLog:output_type -> weft.v1.ListLogResponse
+	26, // 34: weft.v1.Agent.GetConfig:output_type -> weft.v1.GetConfigResponse
+	28, // 35: weft.v1.Agent.Probe:output_type -> weft.v1.ProbeResponse
+	23, // [23:36] is the sub-list for method output_type
+	10, // [10:23] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_agent_proto_init() }
@@ -995,7 +1805,7 @@ func file_weft_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_agent_proto_rawDesc), len(file_weft_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -216,6 +216,80 @@ func (x *PeerIntent) GetLabels() map[string]string {
 	return nil
 }
 
+// PauseIntent is collection "pause", one object, key "Pause//<node>", to that
+// node alone, while healing shall be paused there.
+type PauseIntent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id tells this pause from others: an agent counts its time from when it saw
+	// it first.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Seconds that it lasts at most.
+	Seconds uint32 `protobuf:"varint,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	Reason  string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// By is who asked for it.
+	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseIntent) Reset() {
+	*x = PauseIntent{}
+	mi := &file_weft_v1_intent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseIntent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseIntent) ProtoMessage() {}
+
+func (x *PauseIntent) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_intent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseIntent.ProtoReflect.Descriptor instead.
+func (*PauseIntent) Descriptor() ([]byte, []int) {
+	return file_weft_v1_intent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PauseIntent) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PauseIntent) GetSeconds() uint32 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *PauseIntent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseIntent) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 var File_weft_v1_intent_proto protoreflect.FileDescriptor
 
 const file_weft_v1_intent_proto_rawDesc = "" +
@@ -241,7 +315,12 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"\x06labels\x18\x05 \x03(\v2\x1f.weft.v1.PeerIntent.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
+	"\vPauseIntent\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\rR\aseconds\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02byB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_intent_proto_rawDescOnce sync.Once
@@ -255,16 +334,17 @@ func file_weft_v1_intent_proto_rawDescGZIP() []byte {
 	return file_weft_v1_intent_proto_rawDescData
 }
 
-var file_weft_v1_intent_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_weft_v1_intent_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_weft_v1_intent_proto_goTypes = []any{
 	(*ClusterIntent)(nil), // 0: weft.v1.ClusterIntent
 	(*PeerIntent)(nil),    // 1: weft.v1.PeerIntent
-	nil,                   // 2: weft.v1.PeerIntent.LabelsEntry
-	(*NodeAddress)(nil),   // 3: weft.v1.NodeAddress
+	(*PauseIntent)(nil),   // 2: weft.v1.PauseIntent
+	nil,                   // 3: weft.v1.PeerIntent.LabelsEntry
+	(*NodeAddress)(nil),   // 4: weft.v1.NodeAddress
 }
 var file_weft_v1_intent_proto_depIdxs = []int32{
-	3, // 0: weft.v1.PeerIntent.addresses:type_name -> weft.v1.NodeAddress
-	2, // 1: weft.v1.PeerIntent.labels:type_name -> weft.v1.PeerIntent.LabelsEntry
+	4, // 0: weft.v1.PeerIntent.addresses:type_name -> weft.v1.NodeAddress
+	3, // 1: weft.v1.PeerIntent.labels:type_name -> weft.v1.PeerIntent.LabelsEntry
 	2, // [2:2] is the sub-list for method output_type
 	2, // [2:2] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
@@ -284,7 +364,7 @@ func file_weft_v1_intent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_intent_proto_rawDesc), len(file_weft_v1_intent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -403,11 +403,14 @@ func (x *GetResponse) GetItem() *Resource {
 
 // ApplyRequest holds the objects to merge.
 type ApplyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Items         []*Resource            `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
-	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Items  []*Resource            `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	DryRun bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// ConfirmWithinSeconds rolls the apply back unless Confirm comes in time: 1 to
+	// 86400; 0 does not ask for it.
+	ConfirmWithinSeconds uint32 `protobuf:"varint,80,opt,name=confirm_within_seconds,json=confirmWithinSeconds,proto3" json:"confirm_within_seconds,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *ApplyRequest) Reset() {
@@ -454,11 +457,20 @@ func (x *ApplyRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *ApplyRequest) GetConfirmWithinSeconds() uint32 {
+	if x != nil {
+		return x.ConfirmWithinSeconds
+	}
+	return 0
+}
+
 // ApplyResponse tells what became of each.
 type ApplyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Results       []*Result              `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
-	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Results  []*Result              `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	Revision int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Confirmation is set when one is waited for.
+	Confirmation  *Confirmation `protobuf:"bytes,80,opt,name=confirmation,proto3" json:"confirmation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -507,6 +519,93 @@ func (x *ApplyResponse) GetRevision() int64 {
 	return 0
 }
 
+func (x *ApplyResponse) GetConfirmation() *Confirmation {
+	if x != nil {
+		return x.Confirmation
+	}
+	return nil
+}
+
+// Confirmation is an apply that is rolled back unless it is confirmed.
+type Confirmation struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Id           string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	DeadlineUnix int64                  `protobuf:"varint,2,opt,name=deadline_unix,json=deadlineUnix,proto3" json:"deadline_unix,omitempty"`
+	// By is who applied.
+	By string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	// Objects such as Node/n1.
+	Objects []string `protobuf:"bytes,4,rep,name=objects,proto3" json:"objects,omitempty"`
+	// Stuck says why it could not be rolled back, empty if it was not tried.
+	Stuck         string `protobuf:"bytes,5,opt,name=stuck,proto3" json:"stuck,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Confirmation) Reset() {
+	*x = Confirmation{}
+	mi := &file_weft_v1_resources_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Confirmation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Confirmation) ProtoMessage() {}
+
+func (x *Confirmation) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Confirmation.ProtoReflect.Descriptor instead.
+func (*Confirmation) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Confirmation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Confirmation) GetDeadlineUnix() int64 {
+	if x != nil {
+		return x.DeadlineUnix
+	}
+	return 0
+}
+
+func (x *Confirmation) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Confirmation) GetObjects() []string {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+func (x *Confirmation) GetStuck() string {
+	if x != nil {
+		return x.Stuck
+	}
+	return ""
+}
+
 // Result is what became of one object.
 type Result struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -520,7 +619,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_weft_v1_resources_proto_msgTypes[8]
+	mi := &file_weft_v1_resources_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +631,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[8]
+	mi := &file_weft_v1_resources_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +644,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Result) GetBefore() *Resource {
@@ -580,7 +679,7 @@ type ReplaceRequest struct {
 
 func (x *ReplaceRequest) Reset() {
 	*x = ReplaceRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[9]
+	mi := &file_weft_v1_resources_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +691,7 @@ func (x *ReplaceRequest) String() string {
 func (*ReplaceRequest) ProtoMessage() {}
 
 func (x *ReplaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[9]
+	mi := &file_weft_v1_resources_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +704,7 @@ func (x *ReplaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceRequest.ProtoReflect.Descriptor instead.
 func (*ReplaceRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReplaceRequest) GetItems() []*Resource {
@@ -633,7 +732,7 @@ type ReplaceResponse struct {
 
 func (x *ReplaceResponse) Reset() {
 	*x = ReplaceResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[10]
+	mi := &file_weft_v1_resources_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +744,7 @@ func (x *ReplaceResponse) String() string {
 func (*ReplaceResponse) ProtoMessage() {}
 
 func (x *ReplaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[10]
+	mi := &file_weft_v1_resources_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +757,7 @@ func (x *ReplaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceResponse.ProtoReflect.Descriptor instead.
 func (*ReplaceResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReplaceResponse) GetResults() []*Result {
@@ -686,7 +785,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[11]
+	mi := &file_weft_v1_resources_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +797,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[11]
+	mi := &file_weft_v1_resources_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +810,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteRequest) GetItems() []*GetRequest {
@@ -739,7 +838,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[12]
+	mi := &file_weft_v1_resources_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +850,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[12]
+	mi := &file_weft_v1_resources_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +863,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteResponse) GetResults() []*Result {
@@ -797,7 +896,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[13]
+	mi := &file_weft_v1_resources_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +908,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[13]
+	mi := &file_weft_v1_resources_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +921,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchRequest) GetKind() string {
@@ -866,7 +965,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[14]
+	mi := &file_weft_v1_resources_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +977,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[14]
+	mi := &file_weft_v1_resources_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +990,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchResponse) GetItem() *Resource {
@@ -926,7 +1025,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[15]
+	mi := &file_weft_v1_resources_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1037,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[15]
+	mi := &file_weft_v1_resources_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1050,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PlanRequest) GetApply() []*Resource {
@@ -978,7 +1077,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[16]
+	mi := &file_weft_v1_resources_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1089,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[16]
+	mi := &file_weft_v1_resources_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1102,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PlanResponse) GetNodes() []*NodePlan {
@@ -1026,7 +1125,7 @@ type NodePlan struct {
 
 func (x *NodePlan) Reset() {
 	*x = NodePlan{}
-	mi := &file_weft_v1_resources_proto_msgTypes[17]
+	mi := &file_weft_v1_resources_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1137,7 @@ func (x *NodePlan) String() string {
 func (*NodePlan) ProtoMessage() {}
 
 func (x *NodePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[17]
+	mi := &file_weft_v1_resources_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1150,7 @@ func (x *NodePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePlan.ProtoReflect.Descriptor instead.
 func (*NodePlan) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *NodePlan) GetNode() string {
@@ -1095,7 +1194,7 @@ type NodeIntent struct {
 
 func (x *NodeIntent) Reset() {
 	*x = NodeIntent{}
-	mi := &file_weft_v1_resources_proto_msgTypes[18]
+	mi := &file_weft_v1_resources_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1206,7 @@ func (x *NodeIntent) String() string {
 func (*NodeIntent) ProtoMessage() {}
 
 func (x *NodeIntent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[18]
+	mi := &file_weft_v1_resources_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1219,7 @@ func (x *NodeIntent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeIntent.ProtoReflect.Descriptor instead.
 func (*NodeIntent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *NodeIntent) GetEpoch() string {
@@ -1160,7 +1259,7 @@ type ListKindsRequest struct {
 
 func (x *ListKindsRequest) Reset() {
 	*x = ListKindsRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[19]
+	mi := &file_weft_v1_resources_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1271,7 @@ func (x *ListKindsRequest) String() string {
 func (*ListKindsRequest) ProtoMessage() {}
 
 func (x *ListKindsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[19]
+	mi := &file_weft_v1_resources_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1284,7 @@ func (x *ListKindsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKindsRequest.ProtoReflect.Descriptor instead.
 func (*ListKindsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{20}
 }
 
 // ListKindsResponse lists the kinds.
@@ -1198,7 +1297,7 @@ type ListKindsResponse struct {
 
 func (x *ListKindsResponse) Reset() {
 	*x = ListKindsResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[20]
+	mi := &file_weft_v1_resources_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1309,7 @@ func (x *ListKindsResponse) String() string {
 func (*ListKindsResponse) ProtoMessage() {}
 
 func (x *ListKindsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[20]
+	mi := &file_weft_v1_resources_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1322,7 @@ func (x *ListKindsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKindsResponse.ProtoReflect.Descriptor instead.
 func (*ListKindsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListKindsResponse) GetKinds() []*Kind {
@@ -1251,7 +1350,7 @@ type Kind struct {
 
 func (x *Kind) Reset() {
 	*x = Kind{}
-	mi := &file_weft_v1_resources_proto_msgTypes[21]
+	mi := &file_weft_v1_resources_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1362,7 @@ func (x *Kind) String() string {
 func (*Kind) ProtoMessage() {}
 
 func (x *Kind) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[21]
+	mi := &file_weft_v1_resources_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1375,7 @@ func (x *Kind) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kind.ProtoReflect.Descriptor instead.
 func (*Kind) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Kind) GetName() string {
@@ -1351,7 +1450,7 @@ type Column struct {
 
 func (x *Column) Reset() {
 	*x = Column{}
-	mi := &file_weft_v1_resources_proto_msgTypes[22]
+	mi := &file_weft_v1_resources_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1462,7 @@ func (x *Column) String() string {
 func (*Column) ProtoMessage() {}
 
 func (x *Column) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[22]
+	mi := &file_weft_v1_resources_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1475,7 @@ func (x *Column) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Column.ProtoReflect.Descriptor instead.
 func (*Column) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Column) GetTitle() string {
@@ -1420,7 +1519,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_weft_v1_resources_proto_msgTypes[23]
+	mi := &file_weft_v1_resources_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1531,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[23]
+	mi := &file_weft_v1_resources_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1544,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Field) GetPath() string {
@@ -1486,7 +1585,7 @@ type WaitForRevisionRequest struct {
 
 func (x *WaitForRevisionRequest) Reset() {
 	*x = WaitForRevisionRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[24]
+	mi := &file_weft_v1_resources_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1597,7 @@ func (x *WaitForRevisionRequest) String() string {
 func (*WaitForRevisionRequest) ProtoMessage() {}
 
 func (x *WaitForRevisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[24]
+	mi := &file_weft_v1_resources_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1610,7 @@ func (x *WaitForRevisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForRevisionRequest.ProtoReflect.Descriptor instead.
 func (*WaitForRevisionRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WaitForRevisionRequest) GetRevision() int64 {
@@ -1531,7 +1630,7 @@ type WaitForRevisionResponse struct {
 
 func (x *WaitForRevisionResponse) Reset() {
 	*x = WaitForRevisionResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[25]
+	mi := &file_weft_v1_resources_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1642,7 @@ func (x *WaitForRevisionResponse) String() string {
 func (*WaitForRevisionResponse) ProtoMessage() {}
 
 func (x *WaitForRevisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[25]
+	mi := &file_weft_v1_resources_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,12 +1655,590 @@ func (x *WaitForRevisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForRevisionResponse.ProtoReflect.Descriptor instead.
 func (*WaitForRevisionResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WaitForRevisionResponse) GetBehind() []string {
 	if x != nil {
 		return x.Behind
+	}
+	return nil
+}
+
+// DiffRequest holds what would be applied.
+type DiffRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Items         []*Resource            `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffRequest) Reset() {
+	*x = DiffRequest{}
+	mi := &file_weft_v1_resources_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffRequest) ProtoMessage() {}
+
+func (x *DiffRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
+func (*DiffRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DiffRequest) GetItems() []*Resource {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+// DiffResponse holds a unified diff for each object that would change.
+type DiffResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Diffs         []string               `protobuf:"bytes,1,rep,name=diffs,proto3" json:"diffs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffResponse) Reset() {
+	*x = DiffResponse{}
+	mi := &file_weft_v1_resources_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffResponse) ProtoMessage() {}
+
+func (x *DiffResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
+func (*DiffResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *DiffResponse) GetDiffs() []string {
+	if x != nil {
+		return x.Diffs
+	}
+	return nil
+}
+
+// ExplainRequest names a kind, or a field: "cc.spec.backend".
+type ExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_weft_v1_resources_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ExplainRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// ExplainResponse holds the kind, and of its fields those below the path.
+type ExplainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          *Kind                  `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Fields        []*Field               `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_weft_v1_resources_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ExplainResponse) GetKind() *Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetFields() []*Field {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+// HistoryRequest names an object.
+type HistoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_weft_v1_resources_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *HistoryRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// HistoryResponse lists its versions, the newest first; the first is what it is
+// now, unless it was deleted.
+type HistoryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Versions      []*ObjectVersion       `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse) Reset() {
+	*x = HistoryResponse{}
+	mi := &file_weft_v1_resources_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse) ProtoMessage() {}
+
+func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
+func (*HistoryResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *HistoryResponse) GetVersions() []*ObjectVersion {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+// ObjectVersion is an object as it was from a revision on.
+type ObjectVersion struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Revision int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// WrittenUnix is in seconds since 1970; 0: not known any more.
+	WrittenUnix int64 `protobuf:"varint,2,opt,name=written_unix,json=writtenUnix,proto3" json:"written_unix,omitempty"`
+	// By is who wrote it; empty: not known any more.
+	By            string    `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Item          *Resource `protobuf:"bytes,4,opt,name=item,proto3" json:"item,omitempty"`
+	Deleted       bool      `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObjectVersion) Reset() {
+	*x = ObjectVersion{}
+	mi := &file_weft_v1_resources_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObjectVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObjectVersion) ProtoMessage() {}
+
+func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObjectVersion.ProtoReflect.Descriptor instead.
+func (*ObjectVersion) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ObjectVersion) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ObjectVersion) GetWrittenUnix() int64 {
+	if x != nil {
+		return x.WrittenUnix
+	}
+	return 0
+}
+
+func (x *ObjectVersion) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *ObjectVersion) GetItem() *Resource {
+	if x != nil {
+		return x.Item
+	}
+	return nil
+}
+
+func (x *ObjectVersion) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+// RollbackRequest names an object and the revision at which it was as wanted.
+type RollbackRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	ToRevision    int64                  `protobuf:"varint,3,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
+	DryRun        bool                   `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_weft_v1_resources_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *RollbackRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetToRevision() int64 {
+	if x != nil {
+		return x.ToRevision
+	}
+	return 0
+}
+
+func (x *RollbackRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// RollbackResponse tells what became of it.
+type RollbackResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Result        *Result                `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackResponse) Reset() {
+	*x = RollbackResponse{}
+	mi := &file_weft_v1_resources_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackResponse) ProtoMessage() {}
+
+func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
+func (*RollbackResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RollbackResponse) GetResult() *Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *RollbackResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// ConfirmRequest names a confirmation; an empty id is the only one there is.
+type ConfirmRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmRequest) Reset() {
+	*x = ConfirmRequest{}
+	mi := &file_weft_v1_resources_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmRequest) ProtoMessage() {}
+
+func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ConfirmRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// ConfirmResponse holds what is kept.
+type ConfirmResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Confirmed     *Confirmation          `protobuf:"bytes,1,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmResponse) Reset() {
+	*x = ConfirmResponse{}
+	mi := &file_weft_v1_resources_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmResponse) ProtoMessage() {}
+
+func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ConfirmResponse) GetConfirmed() *Confirmation {
+	if x != nil {
+		return x.Confirmed
 	}
 	return nil
 }
@@ -1600,13 +2277,21 @@ const file_weft_v1_resources_proto_rawDesc = "" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\"4\n" +
 	"\vGetResponse\x12%\n" +
-	"\x04item\x18\x01 \x01(\v2\x11.weft.v1.ResourceR\x04item\"P\n" +
+	"\x04item\x18\x01 \x01(\v2\x11.weft.v1.ResourceR\x04item\"\x86\x01\n" +
 	"\fApplyRequest\x12'\n" +
 	"\x05items\x18\x01 \x03(\v2\x11.weft.v1.ResourceR\x05items\x12\x17\n" +
-	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"V\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x124\n" +
+	"\x16confirm_within_seconds\x18P \x01(\rR\x14confirmWithinSeconds\"\x91\x01\n" +
 	"\rApplyResponse\x12)\n" +
 	"\aresults\x18\x01 \x03(\v2\x0f.weft.v1.ResultR\aresults\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"p\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x129\n" +
+	"\fconfirmation\x18P \x01(\v2\x15.weft.v1.ConfirmationR\fconfirmation\"\x83\x01\n" +
+	"\fConfirmation\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
+	"\rdeadline_unix\x18\x02 \x01(\x03R\fdeadlineUnix\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x18\n" +
+	"\aobjects\x18\x04 \x03(\tR\aobjects\x12\x14\n" +
+	"\x05stuck\x18\x05 \x01(\tR\x05stuck\"p\n" +
 	"\x06Result\x12)\n" +
 	"\x06before\x18\x01 \x01(\v2\x11.weft.v1.ResourceR\x06before\x12'\n" +
 	"\x05after\x18\x02 \x01(\v2\x11.weft.v1.ResourceR\x05after\x12\x12\n" +
@@ -1676,7 +2361,40 @@ const file_weft_v1_resources_proto_rawDesc = "" +
 	"\x16WaitForRevisionRequest\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"1\n" +
 	"\x17WaitForRevisionResponse\x12\x16\n" +
-	"\x06behind\x18\x01 \x03(\tR\x06behind2\xac\x04\n" +
+	"\x06behind\x18\x01 \x03(\tR\x06behind\"6\n" +
+	"\vDiffRequest\x12'\n" +
+	"\x05items\x18\x01 \x03(\v2\x11.weft.v1.ResourceR\x05items\"$\n" +
+	"\fDiffResponse\x12\x14\n" +
+	"\x05diffs\x18\x01 \x03(\tR\x05diffs\"$\n" +
+	"\x0eExplainRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"\\\n" +
+	"\x0fExplainResponse\x12!\n" +
+	"\x04kind\x18\x01 \x01(\v2\r.weft.v1.KindR\x04kind\x12&\n" +
+	"\x06fields\x18\x02 \x03(\v2\x0e.weft.v1.FieldR\x06fields\"8\n" +
+	"\x0eHistoryRequest\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"E\n" +
+	"\x0fHistoryResponse\x122\n" +
+	"\bversions\x18\x01 \x03(\v2\x16.weft.v1.ObjectVersionR\bversions\"\x9f\x01\n" +
+	"\rObjectVersion\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12!\n" +
+	"\fwritten_unix\x18\x02 \x01(\x03R\vwrittenUnix\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12%\n" +
+	"\x04item\x18\x04 \x01(\v2\x11.weft.v1.ResourceR\x04item\x12\x18\n" +
+	"\adeleted\x18\x05 \x01(\bR\adeleted\"s\n" +
+	"\x0fRollbackRequest\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
+	"\vto_revision\x18\x03 \x01(\x03R\n" +
+	"toRevision\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"W\n" +
+	"\x10RollbackResponse\x12'\n" +
+	"\x06result\x18\x01 \x01(\v2\x0f.weft.v1.ResultR\x06result\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\" \n" +
+	"\x0eConfirmRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"F\n" +
+	"\x0fConfirmResponse\x123\n" +
+	"\tconfirmed\x18\x01 \x01(\v2\x15.weft.v1.ConfirmationR\tconfirmed2\xdc\x06\n" +
 	"\tResources\x123\n" +
 	"\x04List\x12\x14.weft.v1.ListRequest\x1a\x15.weft.v1.ListResponse\x120\n" +
 	"\x03Get\x12\x13.weft.v1.GetRequest\x1a\x14.weft.v1.GetResponse\x126\n" +
@@ -1686,7 +2404,12 @@ const file_weft_v1_resources_proto_rawDesc = "" +
 	"\x05Watch\x12\x15.weft.v1.WatchRequest\x1a\x16.weft.v1.WatchResponse0\x01\x123\n" +
 	"\x04Plan\x12\x14.weft.v1.PlanRequest\x1a\x15.weft.v1.PlanResponse\x12B\n" +
 	"\tListKinds\x12\x19.weft.v1.ListKindsRequest\x1a\x1a.weft.v1.ListKindsResponse\x12T\n" +
-	"\x0fWaitForRevision\x12\x1f.weft.v1.WaitForRevisionRequest\x1a .weft.v1.WaitForRevisionResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x0fWaitForRevision\x12\x1f.weft.v1.WaitForRevisionRequest\x1a .weft.v1.WaitForRevisionResponse\x123\n" +
+	"\x04Diff\x12\x14.weft.v1.DiffRequest\x1a\x15.weft.v1.DiffResponse\x12<\n" +
+	"\aExplain\x12\x17.weft.v1.ExplainRequest\x1a\x18.weft.v1.ExplainResponse\x12<\n" +
+	"\aHistory\x12\x17.weft.v1.HistoryRequest\x1a\x18.weft.v1.HistoryResponse\x12?\n" +
+	"\bRollback\x12\x18.weft.v1.RollbackRequest\x1a\x19.weft.v1.RollbackResponse\x12<\n" +
+	"\aConfirm\x12\x17.weft.v1.ConfirmRequest\x1a\x18.weft.v1.ConfirmResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_resources_proto_rawDescOnce sync.Once
@@ -1700,7 +2423,7 @@ func file_weft_v1_resources_proto_rawDescGZIP() []byte {
 	return file_weft_v1_resources_proto_rawDescData
 }
 
-var file_weft_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_weft_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_weft_v1_resources_proto_goTypes = []any{
 	(*Resource)(nil),                // 0: weft.v1.Resource
 	(*Metadata)(nil),                // 1: weft.v1.Metadata
@@ -1710,78 +2433,108 @@ var file_weft_v1_resources_proto_goTypes = []any{
 	(*GetResponse)(nil),             // 5: weft.v1.GetResponse
 	(*ApplyRequest)(nil),            // 6: weft.v1.ApplyRequest
 	(*ApplyResponse)(nil),           // 7: weft.v1.ApplyResponse
-	(*Result)(nil),                  // 8: weft.v1.Result
-	(*ReplaceRequest)(nil),          // 9: weft.v1.ReplaceRequest
-	(*ReplaceResponse)(nil),         // 10: weft.v1.ReplaceResponse
-	(*DeleteRequest)(nil),           // 11: weft.v1.DeleteRequest
-	(*DeleteResponse)(nil),          // 12: weft.v1.DeleteResponse
-	(*WatchRequest)(nil),            // 13: weft.v1.WatchRequest
-	(*WatchResponse)(nil),           // 14: weft.v1.WatchResponse
-	(*PlanRequest)(nil),             // 15: weft.v1.PlanRequest
-	(*PlanResponse)(nil),            // 16: weft.v1.PlanResponse
-	(*NodePlan)(nil),                // 17: weft.v1.NodePlan
-	(*NodeIntent)(nil),              // 18: weft.v1.NodeIntent
-	(*ListKindsRequest)(nil),        // 19: weft.v1.ListKindsRequest
-	(*ListKindsResponse)(nil),       // 20: weft.v1.ListKindsResponse
-	(*Kind)(nil),                    // 21: weft.v1.Kind
-	(*Column)(nil),                  // 22: weft.v1.Column
-	(*Field)(nil),                   // 23: weft.v1.Field
-	(*WaitForRevisionRequest)(nil),  // 24: weft.v1.WaitForRevisionRequest
-	(*WaitForRevisionResponse)(nil), // 25: weft.v1.WaitForRevisionResponse
-	nil,                             // 26: weft.v1.Metadata.LabelsEntry
-	(*structpb.Struct)(nil),         // 27: google.protobuf.Struct
-	(*NodeReport)(nil),              // 28: weft.v1.NodeReport
-	(*Set)(nil),                     // 29: weft.v1.Set
+	(*Confirmation)(nil),            // 8: weft.v1.Confirmation
+	(*Result)(nil),                  // 9: weft.v1.Result
+	(*ReplaceRequest)(nil),          // 10: weft.v1.ReplaceRequest
+	(*ReplaceResponse)(nil),         // 11: weft.v1.ReplaceResponse
+	(*DeleteRequest)(nil),           // 12: weft.v1.DeleteRequest
+	(*DeleteResponse)(nil),          // 13: weft.v1.DeleteResponse
+	(*WatchRequest)(nil),            // 14: weft.v1.WatchRequest
+	(*WatchResponse)(nil),           // 15: weft.v1.WatchResponse
+	(*PlanRequest)(nil),             // 16: weft.v1.PlanRequest
+	(*PlanResponse)(nil),            // 17: weft.v1.PlanResponse
+	(*NodePlan)(nil),                // 18: weft.v1.NodePlan
+	(*NodeIntent)(nil),              // 19: weft.v1.NodeIntent
+	(*ListKindsRequest)(nil),        // 20: weft.v1.ListKindsRequest
+	(*ListKindsResponse)(nil),       // 21: weft.v1.ListKindsResponse
+	(*Kind)(nil),                    // 22: weft.v1.Kind
+	(*Column)(nil),                  // 23: weft.v1.Column
+	(*Field)(nil),                   // 24: weft.v1.Field
+	(*WaitForRevisionRequest)(nil),  // 25: weft.v1.WaitForRevisionRequest
+	(*WaitForRevisionResponse)(nil), // 26: weft.v1.WaitForRevisionResponse
+	(*DiffRequest)(nil),             // 27: weft.v1.DiffRequest
+	(*DiffResponse)(nil),            // 28: weft.v1.DiffResponse
+	(*ExplainRequest)(nil),          // 29: weft.v1.ExplainRequest
+	(*ExplainResponse)(nil),         // 30: weft.v1.ExplainResponse
+	(*HistoryRequest)(nil),          // 31: weft.v1.HistoryRequest
+	(*HistoryResponse)(nil),         // 32: weft.v1.HistoryResponse
+	(*ObjectVersion)(nil),           // 33: weft.v1.ObjectVersion
+	(*RollbackRequest)(nil),         // 34: weft.v1.RollbackRequest
+	(*RollbackResponse)(nil),        // 35: weft.v1.RollbackResponse
+	(*ConfirmRequest)(nil),          // 36: weft.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),         // 37: weft.v1.ConfirmResponse
+	nil,                             // 38: weft.v1.Metadata.LabelsEntry
+	(*structpb.Struct)(nil),         // 39: google.protobuf.Struct
+	(*NodeReport)(nil),              // 40: weft.v1.NodeReport
+	(*Set)(nil),                     // 41: weft.v1.Set
 }
 var file_weft_v1_resources_proto_depIdxs = []int32{
 	1,  // 0: weft.v1.Resource.metadata:type_name -> weft.v1.Metadata
-	27, // 1: weft.v1.Resource.spec:type_name -> google.protobuf.Struct
-	27, // 2: weft.v1.Resource.status:type_name -> google.protobuf.Struct
-	26, // 3: weft.v1.Metadata.labels:type_name -> weft.v1.Metadata.LabelsEntry
+	39, // 1: weft.v1.Resource.spec:type_name -> google.protobuf.Struct
+	39, // 2: weft.v1.Resource.status:type_name -> google.protobuf.Struct
+	38, // 3: weft.v1.Metadata.labels:type_name -> weft.v1.Metadata.LabelsEntry
 	0,  // 4: weft.v1.ListResponse.items:type_name -> weft.v1.Resource
 	0,  // 5: weft.v1.GetResponse.item:type_name -> weft.v1.Resource
 	0,  // 6: weft.v1.ApplyRequest.items:type_name -> weft.v1.Resource
-	8,  // 7: weft.v1.ApplyResponse.results:type_name -> weft.v1.Result
-	0,  // 8: weft.v1.Result.before:type_name -> weft.v1.Resource
-	0,  // 9: weft.v1.Result.after:type_name -> weft.v1.Resource
-	0,  // 10: weft.v1.ReplaceRequest.items:type_name -> weft.v1.Resource
-	8,  // 11: weft.v1.ReplaceResponse.results:type_name -> weft.v1.Result
-	4,  // 12: weft.v1.DeleteRequest.items:type_name -> weft.v1.GetRequest
-	8,  // 13: weft.v1.DeleteResponse.results:type_name -> weft.v1.Result
-	0,  // 14: weft.v1.WatchResponse.item:type_name -> weft.v1.Resource
-	0,  // 15: weft.v1.PlanRequest.apply:type_name -> weft.v1.Resource
-	4,  // 16: weft.v1.PlanRequest.delete:type_name -> weft.v1.GetRequest
-	17, // 17: weft.v1.PlanResponse.nodes:type_name -> weft.v1.NodePlan
-	18, // 18: weft.v1.NodePlan.before:type_name -> weft.v1.NodeIntent
-	18, // 19: weft.v1.NodePlan.after:type_name -> weft.v1.NodeIntent
-	28, // 20: weft.v1.NodePlan.report:type_name -> weft.v1.NodeReport
-	29, // 21: weft.v1.NodeIntent.objects:type_name -> weft.v1.Set
-	21, // 22: weft.v1.ListKindsResponse.kinds:type_name -> weft.v1.Kind
-	22, // 23: weft.v1.Kind.columns:type_name -> weft.v1.Column
-	23, // 24: weft.v1.Kind.fields:type_name -> weft.v1.Field
-	2,  // 25: weft.v1.Resources.List:input_type -> weft.v1.ListRequest
-	4,  // 26: weft.v1.Resources.Get:input_type -> weft.v1.GetRequest
-	6,  // 27: weft.v1.Resources.Apply:input_type -> weft.v1.ApplyRequest
-	9,  // 28: weft.v1.Resources.Replace:input_type -> weft.v1.ReplaceRequest
-	11, // 29: weft.v1.Resources.Delete:input_type -> weft.v1.DeleteRequest
-	13, // 30: weft.v1.Resources.Watch:input_type -> weft.v1.WatchRequest
-	15, // 31: weft.v1.Resources.Plan:input_type -> weft.v1.PlanRequest
-	19, // 32: weft.v1.Resources.ListKinds:input_type -> weft.v1.ListKindsRequest
-	24, // 33: weft.v1.Resources.WaitForRevision:input_type -> weft.v1.WaitForRevisionRequest
-	3,  // 34: weft.v1.Resources.List:output_type -> weft.v1.ListResponse
-	5,  // 35: weft.v1.Resources.Get:output_type -> weft.v1.GetResponse
-	7,  // 36: weft.v1.Resources.Apply:output_type -> weft.v1.ApplyResponse
-	10, // 37: weft.v1.Resources.Replace:output_type -> weft.v1.ReplaceResponse
-	12, // 38: weft.v1.Resources.Delete:output_type -> weft.v1.DeleteResponse
-	14, // 39: weft.v1.Resources.Watch:output_type -> weft.v1.WatchResponse
-	16, // 40: weft.v1.Resources.Plan:output_type -> weft.v1.PlanResponse
-	20, // 41: weft.v1.Resources.ListKinds:output_type -> weft.v1.ListKindsResponse
-	25, // 42: weft.v1.Resources.WaitForRevision:output_type -> weft.v1.WaitForRevisionResponse
-	34, // [34:43] is the sub-list for method output_type
-	25, // [25:34] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	9,  // 7: weft.v1.ApplyResponse.results:type_name -> weft.v1.Result
+	8,  // 8: weft.v1.ApplyResponse.confirmation:type_name -> weft.v1.Confirmation
+	0,  // 9: weft.v1.Result.before:type_name -> weft.v1.Resource
+	0,  // 10: weft.v1.Result.after:type_name -> weft.v1.Resource
+	0,  // 11: weft.v1.ReplaceRequest.items:type_name -> weft.v1.Resource
+	9,  // 12: weft.v1.ReplaceResponse.results:type_name -> weft.v1.Result
+	4,  // 13: weft.v1.DeleteRequest.items:type_name -> weft.v1.GetRequest
+	9,  // 14: weft.v1.DeleteResponse.results:type_name -> weft.v1.Result
+	0,  // 15: weft.v1.WatchResponse.item:type_name -> weft.v1.Resource
+	0,  // 16: weft.v1.PlanRequest.apply:type_name -> weft.v1.Resource
+	4,  // 17: weft.v1.PlanRequest.delete:type_name -> weft.v1.GetRequest
+	18, // 18: weft.v1.PlanResponse.nodes:type_name -> weft.v1.NodePlan
+	19, // 19: weft.v1.NodePlan.before:type_name -> weft.v1.NodeIntent
+	19, // 20: weft.v1.NodePlan.after:type_name -> weft.v1.NodeIntent
+	40, // 21: weft.v1.NodePlan.report:type_name -> weft.v1.NodeReport
+	41, // 22: weft.v1.NodeIntent.objects:type_name -> weft.v1.Set
+	22, // 23: weft.v1.ListKindsResponse.kinds:type_name -> weft.v1.Kind
+	23, // 24: weft.v1.Kind.columns:type_name -> weft.v1.Column
+	24, // 25: weft.v1.Kind.fields:type_name -> weft.v1.Field
+	0,  // 26: weft.v1.DiffRequest.items:type_name -> weft.v1.Resource
+	22, // 27: weft.v1.ExplainResponse.kind:type_name -> weft.v1.Kind
+	24, // 28: weft.v1.ExplainResponse.fields:type_name -> weft.v1.Field
+	33, // 29: weft.v1.HistoryResponse.versions:type_name -> weft.v1.ObjectVersion
+	0,  // 30: weft.v1.ObjectVersion.item:type_name -> weft.v1.Resource
+	9,  // 31: weft.v1.RollbackResponse.result:type_name -> weft.v1.Result
+	8,  // 32: weft.v1.ConfirmResponse.confirmed:type_name -> weft.v1.Confirmation
+	2,  // 33: weft.v1.Resources.List:input_type -> weft.v1.ListRequest
+	4,  // 34: weft.v1.Resources.Get:input_type -> weft.v1.GetRequest
+	6,  // 35: weft.v1.Resources.Apply:input_type -> weft.v1.ApplyRequest
+	10, // 36: weft.v1.Resources.Replace:input_type -> weft.v1.ReplaceRequest
+	12, // 37: weft.v1.Resources.Delete:input_type -> weft.v1.DeleteRequest
+	14, // 38: weft.v1.Resources.Watch:input_type -> weft.v1.WatchRequest
+	16, // 39: weft.v1.Resources.Plan:input_type -> weft.v1.PlanRequest
+	20, // 40: weft.v1.Resources.ListKinds:input_type -> weft.v1.ListKindsRequest
+	25, // 41: weft.v1.Resources.WaitForRevision:input_type -> weft.v1.WaitForRevisionRequest
+	27, // 42: weft.v1.Resources.Diff:input_type -> weft.v1.DiffRequest
+	29, // 43: weft.v1.Resources.Explain:input_type -> weft.v1.ExplainRequest
+	31, // 44: weft.v1.Resources.History:input_type -> weft.v1.HistoryRequest
+	34, // 45: weft.v1.Resources.Rollback:input_type -> weft.v1.RollbackRequest
+	36, // 46: weft.v1.Resources.Confirm:input_type -> weft.v1.ConfirmRequest
+	3,  // 47: weft.v1.Resources.List:output_type -> weft.v1.ListResponse
+	5,  // 48: weft.v1.Resources.Get:output_type -> weft.v1.GetResponse
+	7,  // 49: weft.v1.Resources.Apply:output_type -> weft.v1.ApplyResponse
+	11, // 50: weft.v1.Resources.Replace:output_type -> weft.v1.ReplaceResponse
+	13, // 51: weft.v1.Resources.Delete:output_type -> weft.v1.DeleteResponse
+	15, // 52: weft.v1.Resources.Watch:output_type -> weft.v1.WatchResponse
+	17, // 53: weft.v1.Resources.Plan:output_type -> weft.v1.PlanResponse
+	21, // 54: weft.v1.Resources.ListKinds:output_type -> weft.v1.ListKindsResponse
+	26, // 55: weft.v1.Resources.WaitForRevision:output_type -> weft.v1.WaitForRevisionResponse
+	28, // 56: weft.v1.Resources.Diff:output_type -> weft.v1.DiffResponse
+	30, // 57: weft.v1.Resources.Explain:output_type -> weft.v1.ExplainResponse
+	32, // 58: weft.v1.Resources.History:output_type -> weft.v1.HistoryResponse
+	35, // 59: weft.v1.Resources.Rollback:output_type -> weft.v1.RollbackResponse
+	37, // 60: weft.v1.Resources.Confirm:output_type -> weft.v1.ConfirmResponse
+	47, // [47:61] is the sub-list for method output_type
+	33, // [33:47] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_resources_proto_init() }
@@ -1796,7 +2549,7 @@ func file_weft_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_resources_proto_rawDesc), len(file_weft_v1_resources_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

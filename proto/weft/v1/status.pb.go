@@ -71,7 +71,9 @@ type StatusGetResponse struct {
 	Paths       []*PathCount           `protobuf:"bytes,8,rep,name=paths,proto3" json:"paths,omitempty"`
 	Problems    []*Problem             `protobuf:"bytes,9,rep,name=problems,proto3" json:"problems,omitempty"`
 	// CaEndsUnix is when the CA's certificate ends, in seconds since 1970.
-	CaEndsUnix    int64 `protobuf:"varint,10,opt,name=ca_ends_unix,json=caEndsUnix,proto3" json:"ca_ends_unix,omitempty"`
+	CaEndsUnix int64 `protobuf:"varint,10,opt,name=ca_ends_unix,json=caEndsUnix,proto3" json:"ca_ends_unix,omitempty"`
+	// Confirmations that are waited for.
+	Confirmations []*Confirmation `protobuf:"bytes,80,rep,name=confirmations,proto3" json:"confirmations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -176,6 +178,95 @@ func (x *StatusGetResponse) GetCaEndsUnix() int64 {
 	return 0
 }
 
+func (x *StatusGetResponse) GetConfirmations() []*Confirmation {
+	if x != nil {
+		return x.Confirmations
+	}
+	return nil
+}
+
+// StatusWatchRequest is empty.
+type StatusWatchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusWatchRequest) Reset() {
+	*x = StatusWatchRequest{}
+	mi := &file_weft_v1_status_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusWatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusWatchRequest) ProtoMessage() {}
+
+func (x *StatusWatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusWatchRequest.ProtoReflect.Descriptor instead.
+func (*StatusWatchRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{2}
+}
+
+// StatusWatchResponse is the fabric at a glance.
+type StatusWatchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        *StatusGetResponse     `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatusWatchResponse) Reset() {
+	*x = StatusWatchResponse{}
+	mi := &file_weft_v1_status_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatusWatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatusWatchResponse) ProtoMessage() {}
+
+func (x *StatusWatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatusWatchResponse.ProtoReflect.Descriptor instead.
+func (*StatusWatchResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StatusWatchResponse) GetStatus() *StatusGetResponse {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
 // ServerStatus is one control server.
 type ServerStatus struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -195,7 +286,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_weft_v1_status_proto_msgTypes[2]
+	mi := &file_weft_v1_status_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -207,7 +298,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[2]
+	mi := &file_weft_v1_status_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -220,7 +311,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ServerStatus) GetName() string {
@@ -286,7 +377,7 @@ type EtcdStatus struct {
 
 func (x *EtcdStatus) Reset() {
 	*x = EtcdStatus{}
-	mi := &file_weft_v1_status_proto_msgTypes[3]
+	mi := &file_weft_v1_status_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -298,7 +389,7 @@ func (x *EtcdStatus) String() string {
 func (*EtcdStatus) ProtoMessage() {}
 
 func (x *EtcdStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[3]
+	mi := &file_weft_v1_status_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -311,7 +402,7 @@ func (x *EtcdStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EtcdStatus.ProtoReflect.Descriptor instead.
 func (*EtcdStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *EtcdStatus) GetMode() string {
@@ -353,7 +444,7 @@ type PathCount struct {
 
 func (x *PathCount) Reset() {
 	*x = PathCount{}
-	mi := &file_weft_v1_status_proto_msgTypes[4]
+	mi := &file_weft_v1_status_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -365,7 +456,7 @@ func (x *PathCount) String() string {
 func (*PathCount) ProtoMessage() {}
 
 func (x *PathCount) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[4]
+	mi := &file_weft_v1_status_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -378,7 +469,7 @@ func (x *PathCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathCount.ProtoReflect.Descriptor instead.
 func (*PathCount) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PathCount) GetTransport() string {
@@ -404,7 +495,7 @@ type ListProblemsRequest struct {
 
 func (x *ListProblemsRequest) Reset() {
 	*x = ListProblemsRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[5]
+	mi := &file_weft_v1_status_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +507,7 @@ func (x *ListProblemsRequest) String() string {
 func (*ListProblemsRequest) ProtoMessage() {}
 
 func (x *ListProblemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[5]
+	mi := &file_weft_v1_status_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +520,7 @@ func (x *ListProblemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProblemsRequest.ProtoReflect.Descriptor instead.
 func (*ListProblemsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{7}
 }
 
 // ListProblemsResponse lists what is wrong, with since, cause and remedy.
@@ -442,7 +533,7 @@ type ListProblemsResponse struct {
 
 func (x *ListProblemsResponse) Reset() {
 	*x = ListProblemsResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[6]
+	mi := &file_weft_v1_status_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +545,7 @@ func (x *ListProblemsResponse) String() string {
 func (*ListProblemsResponse) ProtoMessage() {}
 
 func (x *ListProblemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[6]
+	mi := &file_weft_v1_status_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +558,7 @@ func (x *ListProblemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProblemsResponse.ProtoReflect.Descriptor instead.
 func (*ListProblemsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListProblemsResponse) GetProblems() []*Problem {
@@ -486,7 +577,7 @@ type NodesListRequest struct {
 
 func (x *NodesListRequest) Reset() {
 	*x = NodesListRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[7]
+	mi := &file_weft_v1_status_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +589,7 @@ func (x *NodesListRequest) String() string {
 func (*NodesListRequest) ProtoMessage() {}
 
 func (x *NodesListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[7]
+	mi := &file_weft_v1_status_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +602,7 @@ func (x *NodesListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesListRequest.ProtoReflect.Descriptor instead.
 func (*NodesListRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{9}
 }
 
 // NodesListResponse lists all nodes, by name.
@@ -524,7 +615,7 @@ type NodesListResponse struct {
 
 func (x *NodesListResponse) Reset() {
 	*x = NodesListResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[8]
+	mi := &file_weft_v1_status_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +627,7 @@ func (x *NodesListResponse) String() string {
 func (*NodesListResponse) ProtoMessage() {}
 
 func (x *NodesListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[8]
+	mi := &file_weft_v1_status_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +640,7 @@ func (x *NodesListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesListResponse.ProtoReflect.Descriptor instead.
 func (*NodesListResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NodesListResponse) GetNodes() []*NodeStatus {
@@ -574,13 +665,15 @@ type NodeStatus struct {
 	Problems        []*Problem     `protobuf:"bytes,9,rep,name=problems,proto3" json:"problems,omitempty"`
 	Endpoints       uint32         `protobuf:"varint,10,opt,name=endpoints,proto3" json:"endpoints,omitempty"`
 	FabricAddresses []string       `protobuf:"bytes,11,rep,name=fabric_addresses,json=fabricAddresses,proto3" json:"fabric_addresses,omitempty"`
+	// PausedUntilUnix is set while healing is paused by the fabric.
+	PausedUntilUnix int64 `protobuf:"varint,80,opt,name=paused_until_unix,json=pausedUntilUnix,proto3" json:"paused_until_unix,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_weft_v1_status_proto_msgTypes[9]
+	mi := &file_weft_v1_status_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +685,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[9]
+	mi := &file_weft_v1_status_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +698,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -685,6 +778,13 @@ func (x *NodeStatus) GetFabricAddresses() []string {
 	return nil
 }
 
+func (x *NodeStatus) GetPausedUntilUnix() int64 {
+	if x != nil {
+		return x.PausedUntilUnix
+	}
+	return 0
+}
+
 // NodesGetIntentRequest names a node.
 type NodesGetIntentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -695,7 +795,7 @@ type NodesGetIntentRequest struct {
 
 func (x *NodesGetIntentRequest) Reset() {
 	*x = NodesGetIntentRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[10]
+	mi := &file_weft_v1_status_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +807,7 @@ func (x *NodesGetIntentRequest) String() string {
 func (*NodesGetIntentRequest) ProtoMessage() {}
 
 func (x *NodesGetIntentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[10]
+	mi := &file_weft_v1_status_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +820,7 @@ func (x *NodesGetIntentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesGetIntentRequest.ProtoReflect.Descriptor instead.
 func (*NodesGetIntentRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NodesGetIntentRequest) GetNode() string {
@@ -741,7 +841,7 @@ type NodesGetIntentResponse struct {
 
 func (x *NodesGetIntentResponse) Reset() {
 	*x = NodesGetIntentResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[11]
+	mi := &file_weft_v1_status_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +853,7 @@ func (x *NodesGetIntentResponse) String() string {
 func (*NodesGetIntentResponse) ProtoMessage() {}
 
 func (x *NodesGetIntentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[11]
+	mi := &file_weft_v1_status_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +866,7 @@ func (x *NodesGetIntentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesGetIntentResponse.ProtoReflect.Descriptor instead.
 func (*NodesGetIntentResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NodesGetIntentResponse) GetIntent() *NodeIntent {
@@ -783,6 +883,506 @@ func (x *NodesGetIntentResponse) GetText() []string {
 	return nil
 }
 
+// NodesGetKernelRequest names a node.
+type NodesGetKernelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesGetKernelRequest) Reset() {
+	*x = NodesGetKernelRequest{}
+	mi := &file_weft_v1_status_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesGetKernelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesGetKernelRequest) ProtoMessage() {}
+
+func (x *NodesGetKernelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesGetKernelRequest.ProtoReflect.Descriptor instead.
+func (*NodesGetKernelRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *NodesGetKernelRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// NodesGetKernelResponse holds a line an object.
+type NodesGetKernelResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Objects       []string               `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesGetKernelResponse) Reset() {
+	*x = NodesGetKernelResponse{}
+	mi := &file_weft_v1_status_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesGetKernelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesGetKernelResponse) ProtoMessage() {}
+
+func (x *NodesGetKernelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesGetKernelResponse.ProtoReflect.Descriptor instead.
+func (*NodesGetKernelResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *NodesGetKernelResponse) GetObjects() []string {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+// NodesGetDriftRequest names a node.
+type NodesGetDriftRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesGetDriftRequest) Reset() {
+	*x = NodesGetDriftRequest{}
+	mi := &file_weft_v1_status_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesGetDriftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesGetDriftRequest) ProtoMessage() {}
+
+func (x *NodesGetDriftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesGetDriftRequest.ProtoReflect.Descriptor instead.
+func (*NodesGetDriftRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *NodesGetDriftRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// NodesGetDriftResponse holds a line a step; empty when nothing drifts.
+type NodesGetDriftResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Steps         []string               `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesGetDriftResponse) Reset() {
+	*x = NodesGetDriftResponse{}
+	mi := &file_weft_v1_status_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesGetDriftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesGetDriftResponse) ProtoMessage() {}
+
+func (x *NodesGetDriftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesGetDriftResponse.ProtoReflect.Descriptor instead.
+func (*NodesGetDriftResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *NodesGetDriftResponse) GetSteps() []string {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+// NodesProbeRequest names two nodes.
+type NodesProbeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Peer  string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Count of echo requests to each address, 1 to 10; 0 means 3.
+	Count         uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesProbeRequest) Reset() {
+	*x = NodesProbeRequest{}
+	mi := &file_weft_v1_status_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesProbeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesProbeRequest) ProtoMessage() {}
+
+func (x *NodesProbeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesProbeRequest.ProtoReflect.Descriptor instead.
+func (*NodesProbeRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *NodesProbeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodesProbeRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *NodesProbeRequest) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// NodesProbeResponse is the answer of the node's agent.
+type NodesProbeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Probe         *ProbeResponse         `protobuf:"bytes,1,opt,name=probe,proto3" json:"probe,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesProbeResponse) Reset() {
+	*x = NodesProbeResponse{}
+	mi := &file_weft_v1_status_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesProbeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesProbeResponse) ProtoMessage() {}
+
+func (x *NodesProbeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesProbeResponse.ProtoReflect.Descriptor instead.
+func (*NodesProbeResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *NodesProbeResponse) GetProbe() *ProbeResponse {
+	if x != nil {
+		return x.Probe
+	}
+	return nil
+}
+
+// NodesPauseRequest says for how long, and why.
+type NodesPauseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// ForSeconds is 1 to 86400.
+	ForSeconds    uint32 `protobuf:"varint,2,opt,name=for_seconds,json=forSeconds,proto3" json:"for_seconds,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesPauseRequest) Reset() {
+	*x = NodesPauseRequest{}
+	mi := &file_weft_v1_status_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesPauseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesPauseRequest) ProtoMessage() {}
+
+func (x *NodesPauseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesPauseRequest.ProtoReflect.Descriptor instead.
+func (*NodesPauseRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *NodesPauseRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodesPauseRequest) GetForSeconds() uint32 {
+	if x != nil {
+		return x.ForSeconds
+	}
+	return 0
+}
+
+func (x *NodesPauseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// NodesPauseResponse says until when, by the server's clock.
+type NodesPauseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UntilUnix     int64                  `protobuf:"varint,1,opt,name=until_unix,json=untilUnix,proto3" json:"until_unix,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesPauseResponse) Reset() {
+	*x = NodesPauseResponse{}
+	mi := &file_weft_v1_status_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesPauseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesPauseResponse) ProtoMessage() {}
+
+func (x *NodesPauseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesPauseResponse.ProtoReflect.Descriptor instead.
+func (*NodesPauseResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *NodesPauseResponse) GetUntilUnix() int64 {
+	if x != nil {
+		return x.UntilUnix
+	}
+	return 0
+}
+
+func (x *NodesPauseResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// NodesResumeRequest names a node.
+type NodesResumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesResumeRequest) Reset() {
+	*x = NodesResumeRequest{}
+	mi := &file_weft_v1_status_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesResumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesResumeRequest) ProtoMessage() {}
+
+func (x *NodesResumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesResumeRequest.ProtoReflect.Descriptor instead.
+func (*NodesResumeRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *NodesResumeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// NodesResumeResponse says whether there was a pause.
+type NodesResumeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Paused        bool                   `protobuf:"varint,1,opt,name=paused,proto3" json:"paused,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesResumeResponse) Reset() {
+	*x = NodesResumeResponse{}
+	mi := &file_weft_v1_status_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesResumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesResumeResponse) ProtoMessage() {}
+
+func (x *NodesResumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesResumeResponse.ProtoReflect.Descriptor instead.
+func (*NodesResumeResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *NodesResumeResponse) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *NodesResumeResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // LeasesListRequest is empty.
 type LeasesListRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -792,7 +1392,7 @@ type LeasesListRequest struct {
 
 func (x *LeasesListRequest) Reset() {
 	*x = LeasesListRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[12]
+	mi := &file_weft_v1_status_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +1404,7 @@ func (x *LeasesListRequest) String() string {
 func (*LeasesListRequest) ProtoMessage() {}
 
 func (x *LeasesListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[12]
+	mi := &file_weft_v1_status_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +1417,7 @@ func (x *LeasesListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeasesListRequest.ProtoReflect.Descriptor instead.
 func (*LeasesListRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{24}
 }
 
 // LeasesListResponse lists all leases, by node.
@@ -830,7 +1430,7 @@ type LeasesListResponse struct {
 
 func (x *LeasesListResponse) Reset() {
 	*x = LeasesListResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[13]
+	mi := &file_weft_v1_status_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +1442,7 @@ func (x *LeasesListResponse) String() string {
 func (*LeasesListResponse) ProtoMessage() {}
 
 func (x *LeasesListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[13]
+	mi := &file_weft_v1_status_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +1455,7 @@ func (x *LeasesListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeasesListResponse.ProtoReflect.Descriptor instead.
 func (*LeasesListResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LeasesListResponse) GetLeases() []*LeaseStatus {
@@ -877,7 +1477,7 @@ type LeaseStatus struct {
 
 func (x *LeaseStatus) Reset() {
 	*x = LeaseStatus{}
-	mi := &file_weft_v1_status_proto_msgTypes[14]
+	mi := &file_weft_v1_status_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1489,7 @@ func (x *LeaseStatus) String() string {
 func (*LeaseStatus) ProtoMessage() {}
 
 func (x *LeaseStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[14]
+	mi := &file_weft_v1_status_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1502,7 @@ func (x *LeaseStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseStatus.ProtoReflect.Descriptor instead.
 func (*LeaseStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LeaseStatus) GetNode() string {
@@ -937,7 +1537,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[15]
+	mi := &file_weft_v1_status_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1549,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[15]
+	mi := &file_weft_v1_status_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1562,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReserveRequest) GetNode() string {
@@ -989,7 +1589,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[16]
+	mi := &file_weft_v1_status_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1601,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[16]
+	mi := &file_weft_v1_status_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1614,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReserveResponse) GetLease() *LeaseStatus {
@@ -1034,7 +1634,7 @@ type WhoOwnsRequest struct {
 
 func (x *WhoOwnsRequest) Reset() {
 	*x = WhoOwnsRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[17]
+	mi := &file_weft_v1_status_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1646,7 @@ func (x *WhoOwnsRequest) String() string {
 func (*WhoOwnsRequest) ProtoMessage() {}
 
 func (x *WhoOwnsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[17]
+	mi := &file_weft_v1_status_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1659,7 @@ func (x *WhoOwnsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoOwnsRequest.ProtoReflect.Descriptor instead.
 func (*WhoOwnsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WhoOwnsRequest) GetAddress() string {
@@ -1082,7 +1682,7 @@ type WhoOwnsResponse struct {
 
 func (x *WhoOwnsResponse) Reset() {
 	*x = WhoOwnsResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[18]
+	mi := &file_weft_v1_status_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1694,7 @@ func (x *WhoOwnsResponse) String() string {
 func (*WhoOwnsResponse) ProtoMessage() {}
 
 func (x *WhoOwnsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[18]
+	mi := &file_weft_v1_status_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1707,7 @@ func (x *WhoOwnsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoOwnsResponse.ProtoReflect.Descriptor instead.
 func (*WhoOwnsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WhoOwnsResponse) GetNode() string {
@@ -1140,7 +1740,7 @@ type MatrixRequest struct {
 
 func (x *MatrixRequest) Reset() {
 	*x = MatrixRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[19]
+	mi := &file_weft_v1_status_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1752,7 @@ func (x *MatrixRequest) String() string {
 func (*MatrixRequest) ProtoMessage() {}
 
 func (x *MatrixRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[19]
+	mi := &file_weft_v1_status_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1765,7 @@ func (x *MatrixRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MatrixRequest.ProtoReflect.Descriptor instead.
 func (*MatrixRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{31}
 }
 
 // MatrixResponse lists every pair once, the lower name first.
@@ -1178,7 +1778,7 @@ type MatrixResponse struct {
 
 func (x *MatrixResponse) Reset() {
 	*x = MatrixResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[20]
+	mi := &file_weft_v1_status_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1790,7 @@ func (x *MatrixResponse) String() string {
 func (*MatrixResponse) ProtoMessage() {}
 
 func (x *MatrixResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[20]
+	mi := &file_weft_v1_status_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1803,7 @@ func (x *MatrixResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MatrixResponse.ProtoReflect.Descriptor instead.
 func (*MatrixResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MatrixResponse) GetPairs() []*PairPath {
@@ -1231,7 +1831,7 @@ type PairPath struct {
 
 func (x *PairPath) Reset() {
 	*x = PairPath{}
-	mi := &file_weft_v1_status_proto_msgTypes[21]
+	mi := &file_weft_v1_status_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1843,7 @@ func (x *PairPath) String() string {
 func (*PairPath) ProtoMessage() {}
 
 func (x *PairPath) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[21]
+	mi := &file_weft_v1_status_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1856,7 @@ func (x *PairPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairPath.ProtoReflect.Descriptor instead.
 func (*PairPath) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PairPath) GetFrom() string {
@@ -1308,6 +1908,175 @@ func (x *PairPath) GetToAddress() string {
 	return ""
 }
 
+// ExplainPathRequest names two nodes.
+type ExplainPathRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainPathRequest) Reset() {
+	*x = ExplainPathRequest{}
+	mi := &file_weft_v1_status_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainPathRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainPathRequest) ProtoMessage() {}
+
+func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainPathRequest.ProtoReflect.Descriptor instead.
+func (*ExplainPathRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ExplainPathRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ExplainPathRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+// ExplainPathResponse holds the path and every rung that was weighed.
+type ExplainPathResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          *PairPath              `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Rungs         []*Rung                `protobuf:"bytes,2,rep,name=rungs,proto3" json:"rungs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainPathResponse) Reset() {
+	*x = ExplainPathResponse{}
+	mi := &file_weft_v1_status_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainPathResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainPathResponse) ProtoMessage() {}
+
+func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainPathResponse.ProtoReflect.Descriptor instead.
+func (*ExplainPathResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ExplainPathResponse) GetPath() *PairPath {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *ExplainPathResponse) GetRungs() []*Rung {
+	if x != nil {
+		return x.Rungs
+	}
+	return nil
+}
+
+// Rung is one way between two nodes.
+type Rung struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name is direct, vxlan, or one of a later release.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Result is "in use", or why not in a word: refused, no, off.
+	Result        string `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rung) Reset() {
+	*x = Rung{}
+	mi := &file_weft_v1_status_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rung) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rung) ProtoMessage() {}
+
+func (x *Rung) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rung.ProtoReflect.Descriptor instead.
+func (*Rung) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Rung) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Rung) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *Rung) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // TokensCreateRequest says what the token may do.
 type TokensCreateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1328,7 +2097,7 @@ type TokensCreateRequest struct {
 
 func (x *TokensCreateRequest) Reset() {
 	*x = TokensCreateRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[22]
+	mi := &file_weft_v1_status_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +2109,7 @@ func (x *TokensCreateRequest) String() string {
 func (*TokensCreateRequest) ProtoMessage() {}
 
 func (x *TokensCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[22]
+	mi := &file_weft_v1_status_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +2122,7 @@ func (x *TokensCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensCreateRequest.ProtoReflect.Descriptor instead.
 func (*TokensCreateRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TokensCreateRequest) GetTtlSeconds() int64 {
@@ -1409,7 +2178,7 @@ type TokensCreateResponse struct {
 
 func (x *TokensCreateResponse) Reset() {
 	*x = TokensCreateResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[23]
+	mi := &file_weft_v1_status_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +2190,7 @@ func (x *TokensCreateResponse) String() string {
 func (*TokensCreateResponse) ProtoMessage() {}
 
 func (x *TokensCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[23]
+	mi := &file_weft_v1_status_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +2203,7 @@ func (x *TokensCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensCreateResponse.ProtoReflect.Descriptor instead.
 func (*TokensCreateResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TokensCreateResponse) GetToken() string {
@@ -1470,7 +2239,7 @@ type TokenStatus struct {
 
 func (x *TokenStatus) Reset() {
 	*x = TokenStatus{}
-	mi := &file_weft_v1_status_proto_msgTypes[24]
+	mi := &file_weft_v1_status_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +2251,7 @@ func (x *TokenStatus) String() string {
 func (*TokenStatus) ProtoMessage() {}
 
 func (x *TokenStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[24]
+	mi := &file_weft_v1_status_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +2264,7 @@ func (x *TokenStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenStatus.ProtoReflect.Descriptor instead.
 func (*TokenStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TokenStatus) GetId() string {
@@ -1570,7 +2339,7 @@ type TokensListRequest struct {
 
 func (x *TokensListRequest) Reset() {
 	*x = TokensListRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[25]
+	mi := &file_weft_v1_status_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +2351,7 @@ func (x *TokensListRequest) String() string {
 func (*TokensListRequest) ProtoMessage() {}
 
 func (x *TokensListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[25]
+	mi := &file_weft_v1_status_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +2364,7 @@ func (x *TokensListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensListRequest.ProtoReflect.Descriptor instead.
 func (*TokensListRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{40}
 }
 
 // TokensListResponse lists tokens, by creation.
@@ -1608,7 +2377,7 @@ type TokensListResponse struct {
 
 func (x *TokensListResponse) Reset() {
 	*x = TokensListResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[26]
+	mi := &file_weft_v1_status_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +2389,7 @@ func (x *TokensListResponse) String() string {
 func (*TokensListResponse) ProtoMessage() {}
 
 func (x *TokensListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[26]
+	mi := &file_weft_v1_status_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +2402,7 @@ func (x *TokensListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensListResponse.ProtoReflect.Descriptor instead.
 func (*TokensListResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{26}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TokensListResponse) GetTokens() []*TokenStatus {
@@ -1653,7 +2422,7 @@ type TokensRevokeRequest struct {
 
 func (x *TokensRevokeRequest) Reset() {
 	*x = TokensRevokeRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[27]
+	mi := &file_weft_v1_status_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +2434,7 @@ func (x *TokensRevokeRequest) String() string {
 func (*TokensRevokeRequest) ProtoMessage() {}
 
 func (x *TokensRevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[27]
+	mi := &file_weft_v1_status_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +2447,7 @@ func (x *TokensRevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensRevokeRequest.ProtoReflect.Descriptor instead.
 func (*TokensRevokeRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{27}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TokensRevokeRequest) GetId() string {
@@ -1697,7 +2466,7 @@ type TokensRevokeResponse struct {
 
 func (x *TokensRevokeResponse) Reset() {
 	*x = TokensRevokeResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[28]
+	mi := &file_weft_v1_status_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +2478,7 @@ func (x *TokensRevokeResponse) String() string {
 func (*TokensRevokeResponse) ProtoMessage() {}
 
 func (x *TokensRevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[28]
+	mi := &file_weft_v1_status_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,15 +2491,15 @@ func (x *TokensRevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensRevokeResponse.ProtoReflect.Descriptor instead.
 func (*TokensRevokeResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{28}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{43}
 }
 
 var File_weft_v1_status_proto protoreflect.FileDescriptor
 
 const file_weft_v1_status_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/status.proto\x12\aweft.v1\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
-	"\x10StatusGetRequest\"\xeb\x02\n" +
+	"\x14weft/v1/status.proto\x12\aweft.v1\x1a\x13weft/v1/agent.proto\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
+	"\x10StatusGetRequest\"\xa8\x03\n" +
 	"\x11StatusGetResponse\x12\x16\n" +
 	"\x06fabric\x18\x01 \x01(\tR\x06fabric\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x1a\n" +
@@ -1743,7 +2512,11 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bproblems\x18\t \x03(\v2\x10.weft.v1.ProblemR\bproblems\x12 \n" +
 	"\fca_ends_unix\x18\n" +
 	" \x01(\x03R\n" +
-	"caEndsUnix\"\xbe\x01\n" +
+	"caEndsUnix\x12;\n" +
+	"\rconfirmations\x18P \x03(\v2\x15.weft.v1.ConfirmationR\rconfirmations\"\x14\n" +
+	"\x12StatusWatchRequest\"I\n" +
+	"\x13StatusWatchResponse\x122\n" +
+	"\x06status\x18\x01 \x01(\v2\x1a.weft.v1.StatusGetResponseR\x06status\"\xbe\x01\n" +
 	"\fServerStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x16\n" +
@@ -1769,7 +2542,7 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bproblems\x18\x01 \x03(\v2\x10.weft.v1.ProblemR\bproblems\"\x12\n" +
 	"\x10NodesListRequest\">\n" +
 	"\x11NodesListResponse\x12)\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x13.weft.v1.NodeStatusR\x05nodes\"\xfc\x02\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x13.weft.v1.NodeStatusR\x05nodes\"\xa8\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -1785,12 +2558,41 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bproblems\x18\t \x03(\v2\x10.weft.v1.ProblemR\bproblems\x12\x1c\n" +
 	"\tendpoints\x18\n" +
 	" \x01(\rR\tendpoints\x12)\n" +
-	"\x10fabric_addresses\x18\v \x03(\tR\x0ffabricAddresses\"+\n" +
+	"\x10fabric_addresses\x18\v \x03(\tR\x0ffabricAddresses\x12*\n" +
+	"\x11paused_until_unix\x18P \x01(\x03R\x0fpausedUntilUnix\"+\n" +
 	"\x15NodesGetIntentRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"Y\n" +
 	"\x16NodesGetIntentResponse\x12+\n" +
 	"\x06intent\x18\x01 \x01(\v2\x13.weft.v1.NodeIntentR\x06intent\x12\x12\n" +
-	"\x04text\x18\x02 \x03(\tR\x04text\"\x13\n" +
+	"\x04text\x18\x02 \x03(\tR\x04text\"+\n" +
+	"\x15NodesGetKernelRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"2\n" +
+	"\x16NodesGetKernelResponse\x12\x18\n" +
+	"\aobjects\x18\x01 \x03(\tR\aobjects\"*\n" +
+	"\x14NodesGetDriftRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"-\n" +
+	"\x15NodesGetDriftResponse\x12\x14\n" +
+	"\x05steps\x18\x01 \x03(\tR\x05steps\"Q\n" +
+	"\x11NodesProbeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\"B\n" +
+	"\x12NodesProbeResponse\x12,\n" +
+	"\x05probe\x18\x01 \x01(\v2\x16.weft.v1.ProbeResponseR\x05probe\"`\n" +
+	"\x11NodesPauseRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1f\n" +
+	"\vfor_seconds\x18\x02 \x01(\rR\n" +
+	"forSeconds\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"O\n" +
+	"\x12NodesPauseResponse\x12\x1d\n" +
+	"\n" +
+	"until_unix\x18\x01 \x01(\x03R\tuntilUnix\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"(\n" +
+	"\x12NodesResumeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"I\n" +
+	"\x13NodesResumeResponse\x12\x16\n" +
+	"\x06paused\x18\x01 \x01(\bR\x06paused\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\x13\n" +
 	"\x11LeasesListRequest\"B\n" +
 	"\x12LeasesListResponse\x12,\n" +
 	"\x06leases\x18\x01 \x03(\v2\x14.weft.v1.LeaseStatusR\x06leases\"`\n" +
@@ -1820,7 +2622,17 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12!\n" +
 	"\ffrom_address\x18\x06 \x01(\tR\vfromAddress\x12\x1d\n" +
 	"\n" +
-	"to_address\x18\a \x01(\tR\ttoAddress\"\x99\x02\n" +
+	"to_address\x18\a \x01(\tR\ttoAddress\"8\n" +
+	"\x12ExplainPathRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"a\n" +
+	"\x13ExplainPathResponse\x12%\n" +
+	"\x04path\x18\x01 \x01(\v2\x11.weft.v1.PairPathR\x04path\x12#\n" +
+	"\x05rungs\x18\x02 \x03(\v2\r.weft.v1.RungR\x05rungs\"D\n" +
+	"\x04Rung\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06result\x18\x02 \x01(\tR\x06result\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"\x99\x02\n" +
 	"\x13TokensCreateRequest\x12\x1f\n" +
 	"\vttl_seconds\x18\x01 \x01(\x03R\n" +
 	"ttlSeconds\x12\x12\n" +
@@ -1853,19 +2665,26 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\x06tokens\x18\x01 \x03(\v2\x14.weft.v1.TokenStatusR\x06tokens\"%\n" +
 	"\x13TokensRevokeRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x16\n" +
-	"\x14TokensRevokeResponse2\x93\x01\n" +
+	"\x14TokensRevokeResponse2\xd9\x01\n" +
 	"\x06Status\x12<\n" +
 	"\x03Get\x12\x19.weft.v1.StatusGetRequest\x1a\x1a.weft.v1.StatusGetResponse\x12K\n" +
-	"\fListProblems\x12\x1c.weft.v1.ListProblemsRequest\x1a\x1d.weft.v1.ListProblemsResponse2\x94\x01\n" +
+	"\fListProblems\x12\x1c.weft.v1.ListProblemsRequest\x1a\x1d.weft.v1.ListProblemsResponse\x12D\n" +
+	"\x05Watch\x12\x1b.weft.v1.StatusWatchRequest\x1a\x1c.weft.v1.StatusWatchResponse0\x012\xf6\x03\n" +
 	"\x05Nodes\x12=\n" +
 	"\x04List\x12\x19.weft.v1.NodesListRequest\x1a\x1a.weft.v1.NodesListResponse\x12L\n" +
-	"\tGetIntent\x12\x1e.weft.v1.NodesGetIntentRequest\x1a\x1f.weft.v1.NodesGetIntentResponse2\xc5\x01\n" +
+	"\tGetIntent\x12\x1e.weft.v1.NodesGetIntentRequest\x1a\x1f.weft.v1.NodesGetIntentResponse\x12L\n" +
+	"\tGetKernel\x12\x1e.weft.v1.NodesGetKernelRequest\x1a\x1f.weft.v1.NodesGetKernelResponse\x12I\n" +
+	"\bGetDrift\x12\x1d.weft.v1.NodesGetDriftRequest\x1a\x1e.weft.v1.NodesGetDriftResponse\x12@\n" +
+	"\x05Probe\x12\x1a.weft.v1.NodesProbeRequest\x1a\x1b.weft.v1.NodesProbeResponse\x12@\n" +
+	"\x05Pause\x12\x1a.weft.v1.NodesPauseRequest\x1a\x1b.weft.v1.NodesPauseResponse\x12C\n" +
+	"\x06Resume\x12\x1b.weft.v1.NodesResumeRequest\x1a\x1c.weft.v1.NodesResumeResponse2\xc5\x01\n" +
 	"\x06Leases\x12?\n" +
 	"\x04List\x12\x1a.weft.v1.LeasesListRequest\x1a\x1b.weft.v1.LeasesListResponse\x12<\n" +
 	"\aReserve\x12\x17.weft.v1.ReserveRequest\x1a\x18.weft.v1.ReserveResponse\x12<\n" +
-	"\aWhoOwns\x12\x17.weft.v1.WhoOwnsRequest\x1a\x18.weft.v1.WhoOwnsResponse2A\n" +
+	"\aWhoOwns\x12\x17.weft.v1.WhoOwnsRequest\x1a\x18.weft.v1.WhoOwnsResponse2\x8b\x01\n" +
 	"\x04Mesh\x129\n" +
-	"\x06Matrix\x12\x16.weft.v1.MatrixRequest\x1a\x17.weft.v1.MatrixResponse2\xd7\x01\n" +
+	"\x06Matrix\x12\x16.weft.v1.MatrixRequest\x1a\x17.weft.v1.MatrixResponse\x12H\n" +
+	"\vExplainPath\x12\x1b.weft.v1.ExplainPathRequest\x1a\x1c.weft.v1.ExplainPathResponse2\xd7\x01\n" +
 	"\x06Tokens\x12E\n" +
 	"\x06Create\x12\x1c.weft.v1.TokensCreateRequest\x1a\x1d.weft.v1.TokensCreateResponse\x12?\n" +
 	"\x04List\x12\x1a.weft.v1.TokensListRequest\x1a\x1b.weft.v1.TokensListResponse\x12E\n" +
@@ -1883,89 +2702,125 @@ func file_weft_v1_status_proto_rawDescGZIP() []byte {
 	return file_weft_v1_status_proto_rawDescData
 }
 
-var file_weft_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_weft_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_weft_v1_status_proto_goTypes = []any{
 	(*StatusGetRequest)(nil),       // 0: weft.v1.StatusGetRequest
 	(*StatusGetResponse)(nil),      // 1: weft.v1.StatusGetResponse
-	(*ServerStatus)(nil),           // 2: weft.v1.ServerStatus
-	(*EtcdStatus)(nil),             // 3: weft.v1.EtcdStatus
-	(*PathCount)(nil),              // 4: weft.v1.PathCount
-	(*ListProblemsRequest)(nil),    // 5: weft.v1.ListProblemsRequest
-	(*ListProblemsResponse)(nil),   // 6: weft.v1.ListProblemsResponse
-	(*NodesListRequest)(nil),       // 7: weft.v1.NodesListRequest
-	(*NodesListResponse)(nil),      // 8: weft.v1.NodesListResponse
-	(*NodeStatus)(nil),             // 9: weft.v1.NodeStatus
-	(*NodesGetIntentRequest)(nil),  // 10: weft.v1.NodesGetIntentRequest
-	(*NodesGetIntentResponse)(nil), // 11: weft.v1.NodesGetIntentResponse
-	(*LeasesListRequest)(nil),      // 12: weft.v1.LeasesListRequest
-	(*LeasesListResponse)(nil),     // 13: weft.v1.LeasesListResponse
-	(*LeaseStatus)(nil),            // 14: weft.v1.LeaseStatus
-	(*ReserveRequest)(nil),         // 15: weft.v1.ReserveRequest
-	(*ReserveResponse)(nil),        // 16: weft.v1.ReserveResponse
-	(*WhoOwnsRequest)(nil),         // 17: weft.v1.WhoOwnsRequest
-	(*WhoOwnsResponse)(nil),        // 18: weft.v1.WhoOwnsResponse
-	(*MatrixRequest)(nil),          // 19: weft.v1.MatrixRequest
-	(*MatrixResponse)(nil),         // 20: weft.v1.MatrixResponse
-	(*PairPath)(nil),               // 21: weft.v1.PairPath
-	(*TokensCreateRequest)(nil),    // 22: weft.v1.TokensCreateRequest
-	(*TokensCreateResponse)(nil),   // 23: weft.v1.TokensCreateResponse
-	(*TokenStatus)(nil),            // 24: weft.v1.TokenStatus
-	(*TokensListRequest)(nil),      // 25: weft.v1.TokensListRequest
-	(*TokensListResponse)(nil),     // 26: weft.v1.TokensListResponse
-	(*TokensRevokeRequest)(nil),    // 27: weft.v1.TokensRevokeRequest
-	(*TokensRevokeResponse)(nil),   // 28: weft.v1.TokensRevokeResponse
-	nil,                            // 29: weft.v1.TokensCreateRequest.LabelsEntry
-	nil,                            // 30: weft.v1.TokenStatus.LabelsEntry
-	(*Problem)(nil),                // 31: weft.v1.Problem
-	(*NodeAddress)(nil),            // 32: weft.v1.NodeAddress
-	(*NodeIntent)(nil),             // 33: weft.v1.NodeIntent
-	(*EndpointRecord)(nil),         // 34: weft.v1.EndpointRecord
+	(*StatusWatchRequest)(nil),     // 2: weft.v1.StatusWatchRequest
+	(*StatusWatchResponse)(nil),    // 3: weft.v1.StatusWatchResponse
+	(*ServerStatus)(nil),           // 4: weft.v1.ServerStatus
+	(*EtcdStatus)(nil),             // 5: weft.v1.EtcdStatus
+	(*PathCount)(nil),              // 6: weft.v1.PathCount
+	(*ListProblemsRequest)(nil),    // 7: weft.v1.ListProblemsRequest
+	(*ListProblemsResponse)(nil),   // 8: weft.v1.ListProblemsResponse
+	(*NodesListRequest)(nil),       // 9: weft.v1.NodesListRequest
+	(*NodesListResponse)(nil),      // 10: weft.v1.NodesListResponse
+	(*NodeStatus)(nil),             // 11: weft.v1.NodeStatus
+	(*NodesGetIntentRequest)(nil),  // 12: weft.v1.NodesGetIntentRequest
+	(*NodesGetIntentResponse)(nil), // 13: weft.v1.NodesGetIntentResponse
+	(*NodesGetKernelRequest)(nil),  // 14: weft.v1.NodesGetKernelRequest
+	(*NodesGetKernelResponse)(nil), // 15: weft.v1.NodesGetKernelResponse
+	(*NodesGetDriftRequest)(nil),   // 16: weft.v1.NodesGetDriftRequest
+	(*NodesGetDriftResponse)(nil),  // 17: weft.v1.NodesGetDriftResponse
+	(*NodesProbeRequest)(nil),      // 18: weft.v1.NodesProbeRequest
+	(*NodesProbeResponse)(nil),     // 19: weft.v1.NodesProbeResponse
+	(*NodesPauseRequest)(nil),      // 20: weft.v1.NodesPauseRequest
+	(*NodesPauseResponse)(nil),     // 21: weft.v1.NodesPauseResponse
+	(*NodesResumeRequest)(nil),     // 22: weft.v1.NodesResumeRequest
+	(*NodesResumeResponse)(nil),    // 23: weft.v1.NodesResumeResponse
+	(*LeasesListRequest)(nil),      // 24: weft.v1.LeasesListRequest
+	(*LeasesListResponse)(nil),     // 25: weft.v1.LeasesListResponse
+	(*LeaseStatus)(nil),            // 26: weft.v1.LeaseStatus
+	(*ReserveRequest)(nil),         // 27: weft.v1.ReserveRequest
+	(*ReserveResponse)(nil),        // 28: weft.v1.ReserveResponse
+	(*WhoOwnsRequest)(nil),         // 29: weft.v1.WhoOwnsRequest
+	(*WhoOwnsResponse)(nil),        // 30: weft.v1.WhoOwnsResponse
+	(*MatrixRequest)(nil),          // 31: weft.v1.MatrixRequest
+	(*MatrixResponse)(nil),         // 32: weft.v1.MatrixResponse
+	(*PairPath)(nil),               // 33: weft.v1.PairPath
+	(*ExplainPathRequest)(nil),     // 34: weft.v1.ExplainPathRequest
+	(*ExplainPathResponse)(nil),    // 35: weft.v1.ExplainPathResponse
+	(*Rung)(nil),                   // 36: weft.v1.Rung
+	(*TokensCreateRequest)(nil),    // 37: weft.v1.TokensCreateRequest
+	(*TokensCreateResponse)(nil),   // 38: weft.v1.TokensCreateResponse
+	(*TokenStatus)(nil),            // 39: weft.v1.TokenStatus
+	(*TokensListRequest)(nil),      // 40: weft.v1.TokensListRequest
+	(*TokensListResponse)(nil),     // 41: weft.v1.TokensListResponse
+	(*TokensRevokeRequest)(nil),    // 42: weft.v1.TokensRevokeRequest
+	(*TokensRevokeResponse)(nil),   // 43: weft.v1.TokensRevokeResponse
+	nil,                            // 44: weft.v1.TokensCreateRequest.LabelsEntry
+	nil,                            // 45: weft.v1.TokenStatus.LabelsEntry
+	(*Problem)(nil),                // 46: weft.v1.Problem
+	(*Confirmation)(nil),           // 47: weft.v1.Confirmation
+	(*NodeAddress)(nil),            // 48: weft.v1.NodeAddress
+	(*NodeIntent)(nil),             // 49: weft.v1.NodeIntent
+	(*ProbeResponse)(nil),          // 50: weft.v1.ProbeResponse
+	(*EndpointRecord)(nil),         // 51: weft.v1.EndpointRecord
 }
 var file_weft_v1_status_proto_depIdxs = []int32{
-	2,  // 0: weft.v1.StatusGetResponse.servers:type_name -> weft.v1.ServerStatus
-	3,  // 1: weft.v1.StatusGetResponse.etcd:type_name -> weft.v1.EtcdStatus
-	4,  // 2: weft.v1.StatusGetResponse.paths:type_name -> weft.v1.PathCount
-	31, // 3: weft.v1.StatusGetResponse.problems:type_name -> weft.v1.Problem
-	31, // 4: weft.v1.ListProblemsResponse.problems:type_name -> weft.v1.Problem
-	9,  // 5: weft.v1.NodesListResponse.nodes:type_name -> weft.v1.NodeStatus
-	32, // 6: weft.v1.NodeStatus.addresses:type_name -> weft.v1.NodeAddress
-	31, // 7: weft.v1.NodeStatus.problems:type_name -> weft.v1.Problem
-	33, // 8: weft.v1.NodesGetIntentResponse.intent:type_name -> weft.v1.NodeIntent
-	14, // 9: weft.v1.LeasesListResponse.leases:type_name -> weft.v1.LeaseStatus
-	14, // 10: weft.v1.ReserveResponse.lease:type_name -> weft.v1.LeaseStatus
-	34, // 11: weft.v1.WhoOwnsResponse.endpoint:type_name -> weft.v1.EndpointRecord
-	21, // 12: weft.v1.MatrixResponse.pairs:type_name -> weft.v1.PairPath
-	29, // 13: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
-	24, // 14: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
-	30, // 15: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
-	24, // 16: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
-	0,  // 17: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
-	5,  // 18: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
-	7,  // 19: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
-	10, // 20: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
-	12, // 21: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
-	15, // 22: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
-	17, // 23: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
-	19, // 24: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
-	22, // 25: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
-	25, // 26: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
-	27, // 27: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
-	1,  // 28: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
-	6,  // 29: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
-	8,  // 30: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
-	11, // 31: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
-	13, // 32: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
-	16, // 33: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
-	18, // 34: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
-	20, // 35: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
-	23, // 36: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
-	26, // 37: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
-	28, // 38: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
-	28, // [28:39] is the sub-list for method output_type
-	17, // [17:28] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	4,  // 0: weft.v1.StatusGetResponse.servers:type_name -> weft.v1.ServerStatus
+	5,  // 1: weft.v1.StatusGetResponse.etcd:type_name -> weft.v1.EtcdStatus
+	6,  // 2: weft.v1.StatusGetResponse.paths:type_name -> weft.v1.PathCount
+	46, // 3: weft.v1.StatusGetResponse.problems:type_name -> weft.v1.Problem
+	47, // 4: weft.v1.StatusGetResponse.confirmations:type_name -> weft.v1.Confirmation
+	1,  // 5: weft.v1.StatusWatchResponse.status:type_name -> weft.v1.StatusGetResponse
+	46, // 6: weft.v1.ListProblemsResponse.problems:type_name -> weft.v1.Problem
+	11, // 7: weft.v1.NodesListResponse.nodes:type_name -> weft.v1.NodeStatus
+	48, // 8: weft.v1.NodeStatus.addresses:type_name -> weft.v1.NodeAddress
+	46, // 9: weft.v1.NodeStatus.problems:type_name -> weft.v1.Problem
+	49, // 10: weft.v1.NodesGetIntentResponse.intent:type_name -> weft.v1.NodeIntent
+	50, // 11: weft.v1.NodesProbeResponse.probe:type_name -> weft.v1.ProbeResponse
+	26, // 12: weft.v1.LeasesListResponse.leases:type_name -> weft.v1.LeaseStatus
+	26, // 13: weft.v1.ReserveResponse.lease:type_name -> weft.v1.LeaseStatus
+	51, // 14: weft.v1.WhoOwnsResponse.endpoint:type_name -> weft.v1.EndpointRecord
+	33, // 15: weft.v1.MatrixResponse.pairs:type_name -> weft.v1.PairPath
+	33, // 16: weft.v1.ExplainPathResponse.path:type_name -> weft.v1.PairPath
+	36, // 17: weft.v1.ExplainPathResponse.rungs:type_name -> weft.v1.Rung
+	44, // 18: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
+	39, // 19: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
+	45, // 20: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
+	39, // 21: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
+	0,  // 22: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
+	7,  // 23: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
+	2,  // 24: weft.v1.Status.Watch:input_type -> weft.v1.StatusWatchRequest
+	9,  // 25: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
+	12, // 26: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
+	14, // 27: weft.v1.Nodes.GetKernel:input_type -> weft.v1.NodesGetKernelRequest
+	16, // 28: weft.v1.Nodes.GetDrift:input_type -> weft.v1.NodesGetDriftRequest
+	18, // 29: weft.v1.Nodes.Probe:input_type -> weft.v1.NodesProbeRequest
+	20, // 30: weft.v1.Nodes.Pause:input_type -> weft.v1.NodesPauseRequest
+	22, // 31: weft.v1.Nodes.Resume:input_type -> weft.v1.NodesResumeRequest
+	24, // 32: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
+	27, // 33: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
+	29, // 34: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
+	31, // 35: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
+	34, // 36: weft.v1.Mesh.ExplainPath:input_type -> weft.v1.ExplainPathRequest
+	37, // 37: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
+	40, // 38: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
+	42, // 39: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
+	1,  // 40: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
+	8,  // 41: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
+	3,  // 42: weft.v1.Status.Watch:output_type -> weft.v1.StatusWatchResponse
+	10, // 43: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
+	13, // 44: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
+	15, // 45: weft.v1.Nodes.GetKernel:output_type -> weft.v1.NodesGetKernelResponse
+	17, // 46: weft.v1.Nodes.GetDrift:output_type -> weft.v1.NodesGetDriftResponse
+	19, // 47: weft.v1.Nodes.Probe:output_type -> weft.v1.NodesProbeResponse
+	21, // 48: weft.v1.Nodes.Pause:output_type -> weft.v1.NodesPauseResponse
+	23, // 49: weft.v1.Nodes.Resume:output_type -> weft.v1.NodesResumeResponse
+	25, // 50: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
+	28, // 51: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
+	30, // 52: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
+	32, // 53: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
+	35, // 54: weft.v1.Mesh.ExplainPath:output_type -> weft.v1.ExplainPathResponse
+	38, // 55: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
+	41, // 56: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
+	43, // 57: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
+	40, // [40:58] is the sub-list for method output_type
+	22, // [22:40] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_status_proto_init() }
@@ -1973,6 +2828,7 @@ func file_weft_v1_status_proto_init() {
 	if File_weft_v1_status_proto != nil {
 		return
 	}
+	file_weft_v1_agent_proto_init()
 	file_weft_v1_resources_proto_init()
 	file_weft_v1_sync_proto_init()
 	type x struct{}
@@ -1981,7 +2837,7 @@ func file_weft_v1_status_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_status_proto_rawDesc), len(file_weft_v1_status_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Status_Get_FullMethodName          = "/weft.v1.Status/Get"
 	Status_ListProblems_FullMethodName = "/weft.v1.Status/ListProblems"
+	Status_Watch_FullMethodName        = "/weft.v1.Status/Watch"
 )
 
 // StatusClient is the client API for Status service.
@@ -31,6 +32,9 @@ const (
 type StatusClient interface {
 	Get(ctx context.Context, in *StatusGetRequest, opts ...grpc.CallOption) (*StatusGetResponse, error)
 	ListProblems(ctx context.Context, in *ListProblemsRequest, opts ...grpc.CallOption) (*ListProblemsResponse, error)
+	// Watch sends the status now, and whenever it is another, at most once a
+	// second, until the caller leaves.
+	Watch(ctx context.Context, in *StatusWatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StatusWatchResponse], error)
 }
 
 type statusClient struct {
@@ -61,6 +65,25 @@ func (c *statusClient) ListProblems(ctx context.Context, in *ListProblemsRequest
 	return out, nil
 }
 
+func (c *statusClient) Watch(ctx context.Context, in *StatusWatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StatusWatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Status_ServiceDesc.Streams[0], Status_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StatusWatchRequest, StatusWatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Status_WatchClient = grpc.ServerStreamingClient[StatusWatchResponse]
+
 // StatusServer is the server API for Status service.
 // All implementations must embed UnimplementedStatusServer
 // for forward compatibility.
@@ -69,6 +92,9 @@ func (c *statusClient) ListProblems(ctx context.Context, in *ListProblemsRequest
 type StatusServer interface {
 	Get(context.Context, *StatusGetRequest) (*StatusGetResponse, error)
 	ListProblems(context.Context, *ListProblemsRequest) (*ListProblemsResponse, error)
+	// Watch sends the status now, and whenever it is another, at most once a
+	// second, until the caller leaves.
+	Watch(*StatusWatchRequest, grpc.ServerStreamingServer[StatusWatchResponse]) error
 	mustEmbedUnimplementedStatusServer()
 }
 
@@ -84,6 +110,9 @@ func (UnimplementedStatusServer) Get(context.Context, *StatusGetRequest) (*Statu
 }
 func (UnimplementedStatusServer) ListProblems(context.Context, *ListProblemsRequest) (*ListProblemsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListProblems not implemented")
+}
+func (UnimplementedStatusServer) Watch(*StatusWatchRequest, grpc.ServerStreamingServer[StatusWatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedStatusServer) mustEmbedUnimplementedStatusServer() {}
 func (UnimplementedStatusServer) testEmbeddedByValue()                {}
@@ -142,6 +171,17 @@ func _Status_ListProblems_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Status_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(StatusWatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(StatusServer).Watch(m, &grpc.GenericServerStream[StatusWatchRequest, StatusWatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Status_WatchServer = grpc.ServerStreamingServer[StatusWatchResponse]
+
 // Status_ServiceDesc is the grpc.ServiceDesc for Status service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -158,13 +198,24 @@ var Status_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Status_ListProblems_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _Status_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "weft/v1/status.proto",
 }
 
 const (
 	Nodes_List_FullMethodName      = "/weft.v1.Nodes/List"
 	Nodes_GetIntent_FullMethodName = "/weft.v1.Nodes/GetIntent"
+	Nodes_GetKernel_FullMethodName = "/weft.v1.Nodes/GetKernel"
+	Nodes_GetDrift_FullMethodName  = "/weft.v1.Nodes/GetDrift"
+	Nodes_Probe_FullMethodName     = "/weft.v1.Nodes/Probe"
+	Nodes_Pause_FullMethodName     = "/weft.v1.Nodes/Pause"
+	Nodes_Resume_FullMethodName    = "/weft.v1.Nodes/Resume"
 )
 
 // NodesClient is the client API for Nodes service.
@@ -176,6 +227,17 @@ type NodesClient interface {
 	List(ctx context.Context, in *NodesListRequest, opts ...grpc.CallOption) (*NodesListResponse, error)
 	// GetIntent answers with what a node is told.
 	GetIntent(ctx context.Context, in *NodesGetIntentRequest, opts ...grpc.CallOption) (*NodesGetIntentResponse, error)
+	// GetKernel asks a node's agent for the kernel objects that are weft's.
+	GetKernel(ctx context.Context, in *NodesGetKernelRequest, opts ...grpc.CallOption) (*NodesGetKernelResponse, error)
+	// GetDrift asks a node's agent for the steps between what is and what should be.
+	GetDrift(ctx context.Context, in *NodesGetDriftRequest, opts ...grpc.CallOption) (*NodesGetDriftResponse, error)
+	// Probe lets a node's agent send echo requests to the fabric addresses of
+	// another node.
+	Probe(ctx context.Context, in *NodesProbeRequest, opts ...grpc.CallOption) (*NodesProbeResponse, error)
+	// Pause stops healing on a node for a while.
+	Pause(ctx context.Context, in *NodesPauseRequest, opts ...grpc.CallOption) (*NodesPauseResponse, error)
+	// Resume ends a pause.
+	Resume(ctx context.Context, in *NodesResumeRequest, opts ...grpc.CallOption) (*NodesResumeResponse, error)
 }
 
 type nodesClient struct {
@@ -206,6 +268,56 @@ func (c *nodesClient) GetIntent(ctx context.Context, in *NodesGetIntentRequest, 
 	return out, nil
 }
 
+func (c *nodesClient) GetKernel(ctx context.Context, in *NodesGetKernelRequest, opts ...grpc.CallOption) (*NodesGetKernelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodesGetKernelResponse)
+	err := c.cc.Invoke(ctx, Nodes_GetKernel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodesClient) GetDrift(ctx context.Context, in *NodesGetDriftRequest, opts ...grpc.CallOption) (*NodesGetDriftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodesGetDriftResponse)
+	err := c.cc.Invoke(ctx, Nodes_GetDrift_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodesClient) Probe(ctx context.Context, in *NodesProbeRequest, opts ...grpc.CallOption) (*NodesProbeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodesProbeResponse)
+	err := c.cc.Invoke(ctx, Nodes_Probe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodesClient) Pause(ctx context.Context, in *NodesPauseRequest, opts ...grpc.CallOption) (*NodesPauseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodesPauseResponse)
+	err := c.cc.Invoke(ctx, Nodes_Pause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodesClient) Resume(ctx context.Context, in *NodesResumeRequest, opts ...grpc.CallOption) (*NodesResumeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodesResumeResponse)
+	err := c.cc.Invoke(ctx, Nodes_Resume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodesServer is the server API for Nodes service.
 // All implementations must embed UnimplementedNodesServer
 // for forward compatibility.
@@ -215,6 +327,17 @@ type NodesServer interface {
 	List(context.Context, *NodesListRequest) (*NodesListResponse, error)
 	// GetIntent answers with what a node is told.
 	GetIntent(context.Context, *NodesGetIntentRequest) (*NodesGetIntentResponse, error)
+	// GetKernel asks a node's agent for the kernel objects that are weft's.
+	GetKernel(context.Context, *NodesGetKernelRequest) (*NodesGetKernelResponse, error)
+	// GetDrift asks a node's agent for the steps between what is and what should be.
+	GetDrift(context.Context, *NodesGetDriftRequest) (*NodesGetDriftResponse, error)
+	// Probe lets a node's agent send echo requests to the fabric addresses of
+	// another node.
+	Probe(context.Context, *NodesProbeRequest) (*NodesProbeResponse, error)
+	// Pause stops healing on a node for a while.
+	Pause(context.Context, *NodesPauseRequest) (*NodesPauseResponse, error)
+	// Resume ends a pause.
+	Resume(context.Context, *NodesResumeRequest) (*NodesResumeResponse, error)
 	mustEmbedUnimplementedNodesServer()
 }
 
@@ -230,6 +353,21 @@ func (UnimplementedNodesServer) List(context.Context, *NodesListRequest) (*Nodes
 }
 func (UnimplementedNodesServer) GetIntent(context.Context, *NodesGetIntentRequest) (*NodesGetIntentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetIntent not implemented")
+}
+func (UnimplementedNodesServer) GetKernel(context.Context, *NodesGetKernelRequest) (*NodesGetKernelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetKernel not implemented")
+}
+func (UnimplementedNodesServer) GetDrift(context.Context, *NodesGetDriftRequest) (*NodesGetDriftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDrift not implemented")
+}
+func (UnimplementedNodesServer) Probe(context.Context, *NodesProbeRequest) (*NodesProbeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Probe not implemented")
+}
+func (UnimplementedNodesServer) Pause(context.Context, *NodesPauseRequest) (*NodesPauseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedNodesServer) Resume(context.Context, *NodesResumeRequest) (*NodesResumeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
 }
 func (UnimplementedNodesServer) mustEmbedUnimplementedNodesServer() {}
 func (UnimplementedNodesServer) testEmbeddedByValue()               {}
@@ -288,6 +426,96 @@ func _Nodes_GetIntent_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Nodes_GetKernel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodesGetKernelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).GetKernel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_GetKernel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).GetKernel(ctx, req.(*NodesGetKernelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Nodes_GetDrift_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodesGetDriftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).GetDrift(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_GetDrift_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).GetDrift(ctx, req.(*NodesGetDriftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Nodes_Probe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodesProbeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).Probe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_Probe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).Probe(ctx, req.(*NodesProbeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Nodes_Pause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodesPauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).Pause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_Pause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).Pause(ctx, req.(*NodesPauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Nodes_Resume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodesResumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).Resume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_Resume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).Resume(ctx, req.(*NodesResumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Nodes_ServiceDesc is the grpc.ServiceDesc for Nodes service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -302,6 +530,26 @@ var Nodes_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetIntent",
 			Handler:    _Nodes_GetIntent_Handler,
+		},
+		{
+			MethodName: "GetKernel",
+			Handler:    _Nodes_GetKernel_Handler,
+		},
+		{
+			MethodName: "GetDrift",
+			Handler:    _Nodes_GetDrift_Handler,
+		},
+		{
+			MethodName: "Probe",
+			Handler:    _Nodes_Probe_Handler,
+		},
+		{
+			MethodName: "Pause",
+			Handler:    _Nodes_Pause_Handler,
+		},
+		{
+			MethodName: "Resume",
+			Handler:    _Nodes_Resume_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
@@ -495,7 +743,8 @@ var Leases_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Mesh_Matrix_FullMethodName = "/weft.v1.Mesh/Matrix"
+	Mesh_Matrix_FullMethodName      = "/weft.v1.Mesh/Matrix"
+	Mesh_ExplainPath_FullMethodName = "/weft.v1.Mesh/ExplainPath"
 )
 
 // MeshClient is the client API for Mesh service.
@@ -506,6 +755,8 @@ const (
 type MeshClient interface {
 	// Matrix lists the path of every pair.
 	Matrix(ctx context.Context, in *MatrixRequest, opts ...grpc.CallOption) (*MatrixResponse, error)
+	// ExplainPath tells of one pair which ways there are, and why one is taken.
+	ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (*ExplainPathResponse, error)
 }
 
 type meshClient struct {
@@ -526,6 +777,16 @@ func (c *meshClient) Matrix(ctx context.Context, in *MatrixRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *meshClient) ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (*ExplainPathResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainPathResponse)
+	err := c.cc.Invoke(ctx, Mesh_ExplainPath_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MeshServer is the server API for Mesh service.
 // All implementations must embed UnimplementedMeshServer
 // for forward compatibility.
@@ -534,6 +795,8 @@ func (c *meshClient) Matrix(ctx context.Context, in *MatrixRequest, opts ...grpc
 type MeshServer interface {
 	// Matrix lists the path of every pair.
 	Matrix(context.Context, *MatrixRequest) (*MatrixResponse, error)
+	// ExplainPath tells of one pair which ways there are, and why one is taken.
+	ExplainPath(context.Context, *ExplainPathRequest) (*ExplainPathResponse, error)
 	mustEmbedUnimplementedMeshServer()
 }
 
@@ -546,6 +809,9 @@ type UnimplementedMeshServer struct{}
 
 func (UnimplementedMeshServer) Matrix(context.Context, *MatrixRequest) (*MatrixResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Matrix not implemented")
+}
+func (UnimplementedMeshServer) ExplainPath(context.Context, *ExplainPathRequest) (*ExplainPathResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainPath not implemented")
 }
 func (UnimplementedMeshServer) mustEmbedUnimplementedMeshServer() {}
 func (UnimplementedMeshServer) testEmbeddedByValue()              {}
@@ -586,6 +852,24 @@ func _Mesh_Matrix_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Mesh_ExplainPath_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainPathRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServer).ExplainPath(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Mesh_ExplainPath_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServer).ExplainPath(ctx, req.(*ExplainPathRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Mesh_ServiceDesc is the grpc.ServiceDesc for Mesh service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -596,6 +880,10 @@ var Mesh_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Matrix",
 			Handler:    _Mesh_Matrix_Handler,
+		},
+		{
+			MethodName: "ExplainPath",
+			Handler:    _Mesh_ExplainPath_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

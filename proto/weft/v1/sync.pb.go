@@ -83,6 +83,7 @@ type SyncRequest struct {
 	//	*SyncRequest_Endpoints
 	//	*SyncRequest_Heartbeat
 	//	*SyncRequest_Problems
+	//	*SyncRequest_Answer
 	Message       isSyncRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -188,6 +189,15 @@ func (x *SyncRequest) GetProblems() *ProblemReport {
 	return nil
 }
 
+func (x *SyncRequest) GetAnswer() *Answer {
+	if x != nil {
+		if x, ok := x.Message.(*SyncRequest_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
 type isSyncRequest_Message interface {
 	isSyncRequest_Message()
 }
@@ -220,6 +230,10 @@ type SyncRequest_Problems struct {
 	Problems *ProblemReport `protobuf:"bytes,7,opt,name=problems,proto3,oneof"`
 }
 
+type SyncRequest_Answer struct {
+	Answer *Answer `protobuf:"bytes,80,opt,name=answer,proto3,oneof"`
+}
+
 func (*SyncRequest_Hello) isSyncRequest_Message() {}
 
 func (*SyncRequest_Ack) isSyncRequest_Message() {}
@@ -234,6 +248,8 @@ func (*SyncRequest_Heartbeat) isSyncRequest_Message() {}
 
 func (*SyncRequest_Problems) isSyncRequest_Message() {}
 
+func (*SyncRequest_Answer) isSyncRequest_Message() {}
+
 // SyncResponse is one message from a server.
 type SyncResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -245,6 +261,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Complete
 	//	*SyncResponse_Heartbeat
 	//	*SyncResponse_Backoff
+	//	*SyncResponse_Question
 	//	*SyncResponse_Servers
 	Message       isSyncResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
@@ -342,6 +359,15 @@ func (x *SyncResponse) GetBackoff() *Backoff {
 	return nil
 }
 
+func (x *SyncResponse) GetQuestion() *Question {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_Question); ok {
+			return x.Question
+		}
+	}
+	return nil
+}
+
 func (x *SyncResponse) GetServers() *ServerList {
 	if x != nil {
 		if x, ok := x.Message.(*SyncResponse_Servers); ok {
@@ -379,6 +405,10 @@ type SyncResponse_Backoff struct {
 	Backoff *Backoff `protobuf:"bytes,6,opt,name=backoff,proto3,oneof"`
 }
 
+type SyncResponse_Question struct {
+	Question *Question `protobuf:"bytes,80,opt,name=question,proto3,oneof"`
+}
+
 type SyncResponse_Servers struct {
 	Servers *ServerList `protobuf:"bytes,20,opt,name=servers,proto3,oneof"`
 }
@@ -394,6 +424,8 @@ func (*SyncResponse_Complete) isSyncResponse_Message() {}
 func (*SyncResponse_Heartbeat) isSyncResponse_Message() {}
 
 func (*SyncResponse_Backoff) isSyncResponse_Message() {}
+
+func (*SyncResponse_Question) isSyncResponse_Message() {}
 
 func (*SyncResponse_Servers) isSyncResponse_Message() {}
 
@@ -420,7 +452,9 @@ type Hello struct {
 	// one agent that came back, by whatever address. Empty from agents that have none.
 	Instance string `protobuf:"bytes,10,opt,name=instance,proto3" json:"instance,omitempty"`
 	// TakesServers says that the agent understands ServerList.
-	TakesServers  bool `protobuf:"varint,20,opt,name=takes_servers,json=takesServers,proto3" json:"takes_servers,omitempty"`
+	TakesServers bool `protobuf:"varint,20,opt,name=takes_servers,json=takesServers,proto3" json:"takes_servers,omitempty"`
+	// Questions is the schema of Question that the agent answers; 0: none.
+	Questions     uint32 `protobuf:"varint,80,opt,name=questions,proto3" json:"questions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -530,6 +564,13 @@ func (x *Hello) GetTakesServers() bool {
 		return x.TakesServers
 	}
 	return false
+}
+
+func (x *Hello) GetQuestions() uint32 {
+	if x != nil {
+		return x.Questions
+	}
+	return 0
 }
 
 // CollectionVersion says that the agent understands a collection, up to a schema.
@@ -1550,11 +1591,155 @@ func (x *ServerList) GetAddresses() []string {
 	return nil
 }
 
+// Question asks an agent what its own socket would be asked. It is answered once,
+// or not at all.
+type Question struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Method of service Agent, such as GetKernel.
+	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	// Request is its encoded message.
+	Request []byte `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	// WithinMilli is how long the asker waits.
+	WithinMilli   uint32 `protobuf:"varint,4,opt,name=within_milli,json=withinMilli,proto3" json:"within_milli,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Question) Reset() {
+	*x = Question{}
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Question) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Question) ProtoMessage() {}
+
+func (x *Question) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Question.ProtoReflect.Descriptor instead.
+func (*Question) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Question) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Question) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Question) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Question) GetWithinMilli() uint32 {
+	if x != nil {
+		return x.WithinMilli
+	}
+	return 0
+}
+
+// Answer answers a Question.
+type Answer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Code and message of a refusal: those of gRPC; 0 is none.
+	Code    uint32 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// Response is the encoded message.
+	Response      []byte `protobuf:"bytes,4,opt,name=response,proto3" json:"response,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Answer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Answer) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Answer) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Answer) GetResponse() []byte {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
 var File_weft_v1_sync_proto protoreflect.FileDescriptor
 
 const file_weft_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xee\x02\n" +
+	"\x12weft/v1/sync.proto\x12\aweft.v1\"\x99\x03\n" +
 	"\vSyncRequest\x12&\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloH\x00R\x05hello\x12 \n" +
 	"\x03ack\x18\x02 \x01(\v2\f.weft.v1.AckH\x00R\x03ack\x129\n" +
@@ -1562,8 +1747,9 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06report\x18\x04 \x01(\v2\x13.weft.v1.NodeReportH\x00R\x06report\x126\n" +
 	"\tendpoints\x18\x05 \x01(\v2\x16.weft.v1.EndpointDeltaH\x00R\tendpoints\x122\n" +
 	"\theartbeat\x18\x06 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x124\n" +
-	"\bproblems\x18\a \x01(\v2\x16.weft.v1.ProblemReportH\x00R\bproblemsB\t\n" +
-	"\amessage\"\xe2\x02\n" +
+	"\bproblems\x18\a \x01(\v2\x16.weft.v1.ProblemReportH\x00R\bproblems\x12)\n" +
+	"\x06answer\x18P \x01(\v2\x0f.weft.v1.AnswerH\x00R\x06answerB\t\n" +
+	"\amessage\"\x93\x03\n" +
 	"\fSyncResponse\x12 \n" +
 	"\x03set\x18\x01 \x01(\v2\f.weft.v1.SetH\x00R\x03set\x12)\n" +
 	"\x06delete\x18\x02 \x01(\v2\x0f.weft.v1.DeleteH\x00R\x06delete\x126\n" +
@@ -1572,8 +1758,9 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\bcomplete\x18\x04 \x01(\v2\x11.weft.v1.CompleteH\x00R\bcomplete\x122\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x12,\n" +
 	"\abackoff\x18\x06 \x01(\v2\x10.weft.v1.BackoffH\x00R\abackoff\x12/\n" +
+	"\bquestion\x18P \x01(\v2\x11.weft.v1.QuestionH\x00R\bquestion\x12/\n" +
 	"\aservers\x18\x14 \x01(\v2\x13.weft.v1.ServerListH\x00R\aserversB\t\n" +
-	"\amessage\"\xea\x02\n" +
+	"\amessage\"\x88\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x12\n" +
@@ -1586,7 +1773,8 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06report\x18\t \x01(\v2\x13.weft.v1.NodeReportR\x06report\x12\x1a\n" +
 	"\binstance\x18\n" +
 	" \x01(\tR\binstance\x12#\n" +
-	"\rtakes_servers\x18\x14 \x01(\bR\ftakesServers\"K\n" +
+	"\rtakes_servers\x18\x14 \x01(\bR\ftakesServers\x12\x1c\n" +
+	"\tquestions\x18P \x01(\rR\tquestions\"K\n" +
 	"\x11CollectionVersion\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -1675,7 +1863,17 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"*\n" +
 	"\n" +
 	"ServerList\x12\x1c\n" +
-	"\taddresses\x18\x01 \x03(\tR\taddresses2C\n" +
+	"\taddresses\x18\x01 \x03(\tR\taddresses\"o\n" +
+	"\bQuestion\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
+	"\arequest\x18\x03 \x01(\fR\arequest\x12!\n" +
+	"\fwithin_milli\x18\x04 \x01(\rR\vwithinMilli\"b\n" +
+	"\x06Answer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1a\n" +
+	"\bresponse\x18\x04 \x01(\fR\bresponse2C\n" +
 	"\bNodeSync\x127\n" +
 	"\x04Sync\x12\x14.weft.v1.SyncRequest\x1a\x15.weft.v1.SyncResponse(\x010\x01B/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
@@ -1692,7 +1890,7 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
@@ -1714,8 +1912,10 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*Complete)(nil),          // 17: weft.v1.Complete
 	(*Backoff)(nil),           // 18: weft.v1.Backoff
 	(*ServerList)(nil),        // 19: weft.v1.ServerList
-	nil,                       // 20: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 21: weft.v1.EndpointRecord.LabelsEntry
+	(*Question)(nil),          // 20: weft.v1.Question
+	(*Answer)(nil),            // 21: weft.v1.Answer
+	nil,                       // 22: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 23: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
@@ -1725,28 +1925,30 @@ var file_weft_v1_sync_proto_depIdxs = []int32{
 	9,  // 4: weft.v1.SyncRequest.endpoints:type_name -> weft.v1.EndpointDelta
 	13, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
 	11, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
-	14, // 7: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
-	15, // 8: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
-	16, // 9: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
-	17, // 10: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
-	13, // 11: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
-	18, // 12: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	19, // 13: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
-	4,  // 14: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
-	7,  // 15: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	8,  // 16: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	20, // 17: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
-	10, // 18: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	21, // 19: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	12, // 20: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 21: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	1,  // 22: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 23: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	23, // [23:24] is the sub-list for method output_type
-	22, // [22:23] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	21, // 7: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
+	14, // 8: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
+	15, // 9: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
+	16, // 10: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
+	17, // 11: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
+	13, // 12: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
+	18, // 13: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
+	20, // 14: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
+	19, // 15: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	4,  // 16: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
+	7,  // 17: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
+	8,  // 18: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	22, // 19: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	10, // 20: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	23, // 21: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	12, // 22: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 23: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	1,  // 24: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 25: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	25, // [25:26] is the sub-list for method output_type
+	24, // [24:25] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -1762,6 +1964,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncRequest_Endpoints)(nil),
 		(*SyncRequest_Heartbeat)(nil),
 		(*SyncRequest_Problems)(nil),
+		(*SyncRequest_Answer)(nil),
 	}
 	file_weft_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
 		(*SyncResponse_Set)(nil),
@@ -1770,6 +1973,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncResponse_Complete)(nil),
 		(*SyncResponse_Heartbeat)(nil),
 		(*SyncResponse_Backoff)(nil),
+		(*SyncResponse_Question)(nil),
 		(*SyncResponse_Servers)(nil),
 	}
 	type x struct{}
@@ -1778,7 +1982,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
