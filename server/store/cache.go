@@ -18,6 +18,7 @@ import (
 type Cache struct {
 	store  Store
 	prefix string
+	fence  int64 // revision of Fence that all of it belongs to; 0 without one
 
 	// delivery is held while a change goes from the mirror to all subscribers, and
 	// by Subscribe: a subscriber sees each change once, in order, or in the
@@ -41,6 +42,11 @@ func NewCache(s Store, prefix string) *Cache {
 		moved:       make(chan struct{}),
 	}
 }
+
+// HaltAt makes Run answer ErrFenced, and take in nothing more, as soon as Fence
+// stands at another revision. It is called before Run, on a mirror that holds
+// Fence.
+func (c *Cache) HaltAt(revision int64) { c.fence = revision }
 
 // Run mirrors until ctx ends or the store fails, and returns that error. The
 // mirror stays as it was: whoever calls Run again, after a pause, goes on from
@@ -71,7 +77,7 @@ const relistPause = time.Second
 func (c *Cache) relist(ctx context.Context) error {
 	for {
 		err := c.list(ctx)
-		if err == nil || errors.Is(err, ErrWentBack) {
+		if err == nil || errors.Is(err, ErrWentBack) || errors.Is(err, ErrFenced) {
 			return err
 		}
 		select {
@@ -128,6 +134,9 @@ func (c *Cache) difference(entries []Entry, revision int64) []Event {
 
 // take brings a batch into the mirror, then to the subscribers.
 func (c *Cache) take(b Batch) error {
+	if c.fence != 0 && slices.ContainsFunc(b.Events, func(e Event) bool { return e.Key == Fence && e.Revision != c.fence }) {
+		return ErrFenced
+	}
 	c.delivery.Lock()
 	defer c.delivery.Unlock()
 	c.mirror(b)

@@ -29,6 +29,7 @@ func Conform(t *testing.T, open func(t *testing.T) store.Store) {
 		{"a prefix is deleted whole, and nothing beside it", conform.deletePrefix},
 		{"a list is sorted, of one prefix and of one revision", conform.list},
 		{"large lists are whole", conform.largeList},
+		{"a snapshot is a list without what it skips", conform.snapshot},
 		{"what no store takes is refused", conform.refuse},
 		{"the largest transaction is taken", conform.largest},
 		{"a watch tells everything after a revision, in order", conform.watch},

@@ -1,0 +1,248 @@
+package backup
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
+)
+
+// Keys that a restore leaves for others.
+const (
+	keyRestored  = store.Fabric + "restored"         // when, and from what: server/identity
+	keySettling  = store.Fabric + "leases/settling"  // until leases are learned again: server/lease
+	keyDirection = store.Fabric + "leases/direction" // from which end new ones are given: server/lease
+)
+
+// Marker stands at store.Restore while a restore is on its way.
+type Marker struct {
+	Schema      int    `json:"schema"`
+	File        string `json:"file"`   // in the folder of Server
+	Sum         string `json:"sha256"` // that names its contents
+	Server      string `json:"server"`
+	Aside       string `json:"aside"` // backup of what was there, in the same folder
+	Epoch       string `json:"epoch"` // new
+	Ordinal     uint64 `json:"ordinal"`
+	By          string `json:"by,omitempty"` // operator
+	StartedUnix int64  `json:"startedUnix"`  // seconds since 1970
+
+	revision int64
+}
+
+const markerSchema = 1
+
+// Restored is what keyRestored holds of the last restore.
+type Restored struct {
+	Schema       int    `json:"schema"`
+	TimeUnix     int64  `json:"timeUnix"` // seconds since 1970
+	Ordinal      uint64 `json:"ordinal"`  // of the epoch that began
+	File         string `json:"file"`
+	Revision     int64  `json:"revision"`     // of the backup
+	FileTimeUnix int64  `json:"fileTimeUnix"` // of the backup
+}
+
+// Marked reads the marker. It answers false when nothing is being restored.
+func Marked(ctx context.Context, s store.Store) (Marker, bool, error) {
+	e, err := s.Get(ctx, store.Restore)
+	if errors.Is(err, store.ErrNotFound) {
+		return Marker{}, false, nil
+	}
+	if err != nil {
+		return Marker{}, false, fmt.Errorf("backup: look for a restore: %w", err)
+	}
+	m := Marker{revision: e.Revision}
+	if err := json.Unmarshal(e.Value, &m); err != nil || m.Schema > markerSchema || m.Epoch == "" {
+		return m, true, fmt.Errorf("backup: %s cannot be read (%.80q): a later release is restoring; run that one to its end", store.Restore, e.Value)
+	}
+	return m, true, nil
+}
+
+// Begin saves what is in the store aside and marks the store: from now on nothing
+// is served, and whoever decided in the old epoch can write no more. Finish does
+// the rest.
+func (r *Room) Begin(ctx context.Context, file, by string) (Marker, error) {
+	c, now, err := r.open(ctx, file)
+	if err != nil {
+		return Marker{}, err
+	}
+	aside, _, err := r.save(ctx, Aside)
+	if err != nil {
+		return Marker{}, fmt.Errorf("%w; nothing was restored", err)
+	}
+	fence, err := r.Store.Get(ctx, store.Fence)
+	if err != nil {
+		return Marker{}, fmt.Errorf("backup: %w", err)
+	}
+	m := Marker{
+		Schema: markerSchema, File: file, Sum: c.sum, Server: r.Server, Aside: aside.Name,
+		Epoch: NewEpoch(), Ordinal: max(now.Ordinal, c.Ordinal) + 1, By: by, StartedUnix: r.Now().Unix(),
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return Marker{}, fmt.Errorf("backup: %w", err)
+	}
+	m.revision, err = r.Store.Commit(ctx, store.Txn{
+		If: []store.Cond{{Key: store.Restore}, {Key: store.Fence, Revision: fence.Revision}},
+		Then: []store.Write{
+			{Key: store.Restore, Value: b},
+			{Key: store.Fence, Value: []byte("restoring " + m.Epoch)},
+		},
+	})
+	if errors.Is(err, store.ErrConflict) {
+		return Marker{}, fmt.Errorf("backup: another restore is on its way; see: weft status: %w", err)
+	}
+	if err != nil {
+		return Marker{}, fmt.Errorf("backup: begin the restore: %w; look whether it began: weft status", err)
+	}
+	r.Log.Warn("restore began", note.Path, file, note.Epoch, m.Ordinal, note.Why, by)
+	return m, nil
+}
+
+// NewEpoch draws the id of an epoch: 128 random bits, hex.
+func NewEpoch() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// open reads a file of the folder that may be restored into the store.
+func (r *Room) open(ctx context.Context, file string) (contents, Fabric, error) {
+	in, err := r.Folder.Open(file)
+	if err != nil {
+		return contents{}, Fabric{}, err
+	}
+	defer in.Close()
+	c, err := read(in)
+	if err != nil {
+		return contents{}, Fabric{}, fmt.Errorf("backup: %s: %w; nothing was changed", file, err)
+	}
+	now, err := ReadFabric(ctx, r.Store)
+	if err != nil {
+		return contents{}, Fabric{}, err
+	}
+	if err := admit(now, c.Header); err != nil {
+		return contents{}, Fabric{}, fmt.Errorf("backup: %s: %w; nothing was changed", file, err)
+	}
+	return c, now, nil
+}
+
+// Finish brings a marked store to its end: the differences that are left, then
+// the new epoch. It may be called again after a crash anywhere. ErrElsewhere
+// means that this server has not got the file.
+func (r *Room) Finish(ctx context.Context, m Marker) error {
+	file, err := r.find(m)
+	if err != nil {
+		return err
+	}
+	in, err := r.Folder.Open(file)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	c, err := read(in)
+	if err != nil {
+		return fmt.Errorf("backup: %s: %w", file, err)
+	}
+	changes, err := differences(ctx, r.Store, c)
+	if err != nil {
+		return fmt.Errorf("backup: restore %s: %w", file, err)
+	}
+	for _, txn := range transactions(changes, store.Cond{Key: store.Restore, Revision: m.revision}) {
+		if _, err := r.Store.Commit(ctx, txn); err != nil {
+			return fmt.Errorf("backup: restore %s: %w", file, err)
+		}
+	}
+	txn, err := r.last(ctx, m, c)
+	if err != nil {
+		return err
+	}
+	if _, err := r.Store.Commit(ctx, txn); err != nil {
+		return fmt.Errorf("backup: end of the restore of %s: %w", file, err)
+	}
+	r.Log.Warn("restore ended", note.Path, file, note.Epoch, m.Ordinal, note.Objects, len(changes))
+	return errors.Join(r.Folder.Prune(Aside, asideKeep), r.Folder.Prune(Given, asideKeep))
+}
+
+// asideKeep is how many files stay of what restores replaced, and of what was
+// sent for them.
+const asideKeep = 5
+
+// last is the transaction that ends a restore.
+func (r *Room) last(ctx context.Context, m Marker, c contents) (store.Txn, error) {
+	restored, err := json.Marshal(Restored{
+		Schema: markerSchema, TimeUnix: r.Now().Unix(), Ordinal: m.Ordinal, File: m.File,
+		Revision: c.Revision, FileTimeUnix: c.Time.Unix(),
+	})
+	if err != nil {
+		return store.Txn{}, fmt.Errorf("backup: %w", err)
+	}
+	id := c.ID
+	if e, err := r.Store.Get(ctx, keyID); err == nil {
+		id = string(e.Value)
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return store.Txn{}, fmt.Errorf("backup: %w", err)
+	}
+	txn := store.Txn{
+		If:   []store.Cond{{Key: store.Restore, Revision: m.revision}},
+		Then: append(Epoch(m.Epoch, m.Ordinal), store.Write{Key: store.Restore}, store.Write{Key: keyRestored, Value: restored}),
+	}
+	if id != "" {
+		txn.Then = append(txn.Then, store.Write{Key: keyID, Value: []byte(id)})
+	}
+	txn.Then = append(txn.Then, Unsettled(r.Now(), string(c.values[keyDirection]))...)
+	return txn, nil
+}
+
+// Epoch is what names a new epoch.
+func Epoch(id string, ordinal uint64) []store.Write {
+	return []store.Write{
+		{Key: keyEpoch, Value: []byte(id)},
+		{Key: keyOrdinal, Value: strconv.AppendUint(nil, ordinal, 10)},
+		{Key: store.Fence, Value: []byte(id)},
+		{Key: keySchema, Value: strconv.AppendInt(nil, kind.Schema, 10)},
+	}
+}
+
+// Unsettled says that leases younger than what is stored are to be learned, and
+// that new ones are given from the other end of the ranges than in the epoch that
+// the backup is of.
+func Unsettled(now time.Time, direction string) []store.Write {
+	other := "down"
+	if direction == "down" {
+		other = "up"
+	}
+	return []store.Write{
+		{Key: keySettling, Value: strconv.AppendInt(nil, now.Unix(), 10)},
+		{Key: keyDirection, Value: []byte(other)},
+	}
+}
+
+// ErrElsewhere is what Finish answers on a server without the file.
+var ErrElsewhere = errors.New("this server has not got the file of the restore")
+
+// find is the name of the file in this server's folder.
+func (r *Room) find(m Marker) (string, error) {
+	if fileName.MatchString(m.File) {
+		if sum, err := r.Folder.sumOf(m.File); err == nil && sum == m.Sum {
+			return m.File, nil
+		}
+	}
+	files, err := r.Folder.List()
+	if err != nil {
+		return "", err
+	}
+	for _, f := range files {
+		if sum, err := r.Folder.sumOf(f.Name); err == nil && sum == m.Sum {
+			return f.Name, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %s of server %s; start that server, or copy the file from its backups into %s", ErrElsewhere, m.File, m.Server, r.Folder.Path)
+}

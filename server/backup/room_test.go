@@ -1,0 +1,118 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/weft-net/weft/server/store/storetest"
+)
+
+// files are the times of those made on schedule, the youngest first, in hours.
+func (f *fabric) files(t *testing.T, start time.Time) string {
+	list, err := f.room.Folder.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, file := range list {
+		if file.Why == Scheduled {
+			out = append(out, fmt.Sprint(file.Header.Time.Sub(start).Hours()))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func TestSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, "n1 10.42.0.0/24")
+		f.room.Now = time.Now
+		start := time.Now()
+		run := func(d time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			if err := f.room.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run(13 * time.Hour)
+		if got := f.files(t, start); got != "12 0" {
+			t.Errorf("after 13 h: %s", got)
+		}
+		f.room = New(f.room.Config) // a restart is no reason for another
+		run(48 * time.Hour)
+		if got := f.files(t, start); got != "60 48 36" {
+			t.Errorf("after 61 h, of which 3 are kept: %s", got)
+		}
+		s, err := f.room.State(t.Context())
+		if err != nil || s.Last == nil || s.Last.Server != "s1" || time.Unix(s.Last.TimeUnix, 0).Sub(start) != 60*time.Hour || s.Failure != nil {
+			t.Errorf("%+v, %v", s, err)
+		}
+		// Another server's turn, whose folder is empty: the store knows.
+		f.room.Folder = Folder{t.TempDir()}
+		run(10 * time.Hour)
+		if got := f.files(t, start); got != "" {
+			t.Errorf("another server, too early: %s", got)
+		}
+		run(2 * time.Hour)
+		if got := f.files(t, start); got != "72" {
+			t.Errorf("another server, in time: %s", got)
+		}
+	})
+}
+
+func TestScheduleFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t)
+		f.room.Now = time.Now
+		good := f.save(Scheduled)
+		dir := f.room.Folder.Path
+		whole, err := os.ReadFile(filepath.Join(dir, good.Name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.room.Folder.Path = filepath.Join(dir, good.Name, "no-folder")
+		ctx, cancel := context.WithTimeout(t.Context(), 13*time.Hour)
+		defer cancel()
+		if err := f.room.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		s, err := f.room.State(t.Context())
+		if err != nil || s.Failure == nil || !strings.Contains(s.Failure.Cause, "not a directory") || s.Failure.Server != "s1" ||
+			s.Failure.SinceUnix >= time.Now().Add(-50*time.Minute).Unix() {
+			t.Errorf("%+v, %v", s.Failure, err)
+		}
+		if again, _ := os.ReadFile(filepath.Join(dir, good.Name)); string(again) != string(whole) {
+			t.Error("the old backup was touched")
+		}
+		f.room.Folder.Path = dir
+		f.save(Scheduled)
+		if s, _ := f.room.State(t.Context()); s.Failure != nil {
+			t.Errorf("%+v", s.Failure)
+		}
+	})
+}
+
+// A store that breaks off in the middle, and one that was restored meanwhile,
+// leave no file and no half of one.
+func TestSaveLeavesNothing(t *testing.T) {
+	f := newFabric(t, "n1 10.42.0.0/24")
+	f.store.Inject(storetest.Fault{Read: func(key string) error {
+		if key == "/weft/v1/" {
+			return storetest.ErrDown
+		}
+		return nil
+	}})
+	if _, err := f.room.Save(t.Context(), ByHand); err == nil {
+		t.Error("saved")
+	}
+	entries, err := os.ReadDir(f.room.Folder.Path)
+	if err != nil || len(entries) > 0 {
+		t.Error(entries, err)
+	}
+}

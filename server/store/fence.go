@@ -1,0 +1,50 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Keys by which all servers over one store agree that it was restored.
+const (
+	// Fence is written when the fabric is founded, and again when a restore begins
+	// and when it ends. It stands among the intent so that whoever follows that
+	// sees, before anything of a restore, that what follows is of no epoch.
+	Fence = Intent + "epoch"
+	// Restore is there while the store is being restored: nothing is served.
+	Restore = Fabric + "restore"
+)
+
+// ErrFenced is what is answered once the store belongs to another epoch than the
+// one that the caller began with: a backup is being restored, or was. Whoever
+// gets it throws away all that it knows and begins anew.
+var ErrFenced = errors.New("store: the fabric has another epoch: a backup is being restored, or was")
+
+// Fenced is a store whose transactions count only as long as Fence stands at a
+// revision: what was decided in one epoch is never written in another, however
+// late it comes.
+func Fenced(s Store, revision int64) Store { return fenced{s, revision} }
+
+type fenced struct {
+	Store
+	revision int64
+}
+
+// Commit answers ErrFenced when the epoch is over.
+func (f fenced) Commit(ctx context.Context, txn Txn) (int64, error) {
+	own := txn
+	own.If = append(append(make([]Cond, 0, len(txn.If)+1), Cond{Key: Fence, Revision: f.revision}), txn.If...)
+	r, err := f.Store.Commit(ctx, own)
+	if !errors.Is(err, ErrConflict) {
+		return r, err
+	}
+	e, other := f.Store.Get(ctx, Fence)
+	switch {
+	case other == nil && e.Revision == f.revision:
+		return r, err
+	case other != nil && !errors.Is(other, ErrNotFound):
+		return r, fmt.Errorf("store: %w, and why is not known: %w", err, other)
+	}
+	return r, ErrFenced
+}
