@@ -74,6 +74,11 @@ type StatusGetResponse struct {
 	CaEndsUnix int64 `protobuf:"varint,10,opt,name=ca_ends_unix,json=caEndsUnix,proto3" json:"ca_ends_unix,omitempty"`
 	// Confirmations that are waited for.
 	Confirmations []*Confirmation `protobuf:"bytes,80,rep,name=confirmations,proto3" json:"confirmations,omitempty"`
+	// EpochOrdinal counts epochs, from 1 on: each restore begins one.
+	EpochOrdinal uint64        `protobuf:"varint,30,opt,name=epoch_ordinal,json=epochOrdinal,proto3" json:"epoch_ordinal,omitempty"`
+	Backups      *BackupStatus `protobuf:"bytes,31,opt,name=backups,proto3" json:"backups,omitempty"`
+	// Settling says that leases younger than the backup are being learned.
+	Settling      bool `protobuf:"varint,32,opt,name=settling,proto3" json:"settling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +188,27 @@ func (x *StatusGetResponse) GetConfirmations() []*Confirmation {
 		return x.Confirmations
 	}
 	return nil
+}
+
+func (x *StatusGetResponse) GetEpochOrdinal() uint64 {
+	if x != nil {
+		return x.EpochOrdinal
+	}
+	return 0
+}
+
+func (x *StatusGetResponse) GetBackups() *BackupStatus {
+	if x != nil {
+		return x.Backups
+	}
+	return nil
+}
+
+func (x *StatusGetResponse) GetSettling() bool {
+	if x != nil {
+		return x.Settling
+	}
+	return false
 }
 
 // StatusWatchRequest is empty.
@@ -2498,8 +2524,8 @@ var File_weft_v1_status_proto protoreflect.FileDescriptor
 
 const file_weft_v1_status_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/status.proto\x12\aweft.v1\x1a\x13weft/v1/agent.proto\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
-	"\x10StatusGetRequest\"\xa8\x03\n" +
+	"\x14weft/v1/status.proto\x12\aweft.v1\x1a\x13weft/v1/agent.proto\x1a\x15weft/v1/backups.proto\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
+	"\x10StatusGetRequest\"\x9a\x04\n" +
 	"\x11StatusGetResponse\x12\x16\n" +
 	"\x06fabric\x18\x01 \x01(\tR\x06fabric\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x1a\n" +
@@ -2513,7 +2539,10 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\fca_ends_unix\x18\n" +
 	" \x01(\x03R\n" +
 	"caEndsUnix\x12;\n" +
-	"\rconfirmations\x18P \x03(\v2\x15.weft.v1.ConfirmationR\rconfirmations\"\x14\n" +
+	"\rconfirmations\x18P \x03(\v2\x15.weft.v1.ConfirmationR\rconfirmations\x12#\n" +
+	"\repoch_ordinal\x18\x1e \x01(\x04R\fepochOrdinal\x12/\n" +
+	"\abackups\x18\x1f \x01(\v2\x15.weft.v1.BackupStatusR\abackups\x12\x1a\n" +
+	"\bsettling\x18  \x01(\bR\bsettling\"\x14\n" +
 	"\x12StatusWatchRequest\"I\n" +
 	"\x13StatusWatchResponse\x122\n" +
 	"\x06status\x18\x01 \x01(\v2\x1a.weft.v1.StatusGetResponseR\x06status\"\xbe\x01\n" +
@@ -2752,10 +2781,11 @@ var file_weft_v1_status_proto_goTypes = []any{
 	nil,                            // 45: weft.v1.TokenStatus.LabelsEntry
 	(*Problem)(nil),                // 46: weft.v1.Problem
 	(*Confirmation)(nil),           // 47: weft.v1.Confirmation
-	(*NodeAddress)(nil),            // 48: weft.v1.NodeAddress
-	(*NodeIntent)(nil),             // 49: weft.v1.NodeIntent
-	(*ProbeResponse)(nil),          // 50: weft.v1.ProbeResponse
-	(*EndpointRecord)(nil),         // 51: weft.v1.EndpointRecord
+	(*BackupStatus)(nil),           // 48: weft.v1.BackupStatus
+	(*NodeAddress)(nil),            // 49: weft.v1.NodeAddress
+	(*NodeIntent)(nil),             // 50: weft.v1.NodeIntent
+	(*ProbeResponse)(nil),          // 51: weft.v1.ProbeResponse
+	(*EndpointRecord)(nil),         // 52: weft.v1.EndpointRecord
 }
 var file_weft_v1_status_proto_depIdxs = []int32{
 	4,  // 0: weft.v1.StatusGetResponse.servers:type_name -> weft.v1.ServerStatus
@@ -2763,64 +2793,65 @@ var file_weft_v1_status_proto_depIdxs = []int32{
 	6,  // 2: weft.v1.StatusGetResponse.paths:type_name -> weft.v1.PathCount
 	46, // 3: weft.v1.StatusGetResponse.problems:type_name -> weft.v1.Problem
 	47, // 4: weft.v1.StatusGetResponse.confirmations:type_name -> weft.v1.Confirmation
-	1,  // 5: weft.v1.StatusWatchResponse.status:type_name -> weft.v1.StatusGetResponse
-	46, // 6: weft.v1.ListProblemsResponse.problems:type_name -> weft.v1.Problem
-	11, // 7: weft.v1.NodesListResponse.nodes:type_name -> weft.v1.NodeStatus
-	48, // 8: weft.v1.NodeStatus.addresses:type_name -> weft.v1.NodeAddress
-	46, // 9: weft.v1.NodeStatus.problems:type_name -> weft.v1.Problem
-	49, // 10: weft.v1.NodesGetIntentResponse.intent:type_name -> weft.v1.NodeIntent
-	50, // 11: weft.v1.NodesProbeResponse.probe:type_name -> weft.v1.ProbeResponse
-	26, // 12: weft.v1.LeasesListResponse.leases:type_name -> weft.v1.LeaseStatus
-	26, // 13: weft.v1.ReserveResponse.lease:type_name -> weft.v1.LeaseStatus
-	51, // 14: weft.v1.WhoOwnsResponse.endpoint:type_name -> weft.v1.EndpointRecord
-	33, // 15: weft.v1.MatrixResponse.pairs:type_name -> weft.v1.PairPath
-	33, // 16: weft.v1.ExplainPathResponse.path:type_name -> weft.v1.PairPath
-	36, // 17: weft.v1.ExplainPathResponse.rungs:type_name -> weft.v1.Rung
-	44, // 18: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
-	39, // 19: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
-	45, // 20: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
-	39, // 21: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
-	0,  // 22: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
-	7,  // 23: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
-	2,  // 24: weft.v1.Status.Watch:input_type -> weft.v1.StatusWatchRequest
-	9,  // 25: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
-	12, // 26: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
-	14, // 27: weft.v1.Nodes.GetKernel:input_type -> weft.v1.NodesGetKernelRequest
-	16, // 28: weft.v1.Nodes.GetDrift:input_type -> weft.v1.NodesGetDriftRequest
-	18, // 29: weft.v1.Nodes.Probe:input_type -> weft.v1.NodesProbeRequest
-	20, // 30: weft.v1.Nodes.Pause:input_type -> weft.v1.NodesPauseRequest
-	22, // 31: weft.v1.Nodes.Resume:input_type -> weft.v1.NodesResumeRequest
-	24, // 32: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
-	27, // 33: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
-	29, // 34: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
-	31, // 35: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
-	34, // 36: weft.v1.Mesh.ExplainPath:input_type -> weft.v1.ExplainPathRequest
-	37, // 37: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
-	40, // 38: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
-	42, // 39: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
-	1,  // 40: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
-	8,  // 41: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
-	3,  // 42: weft.v1.Status.Watch:output_type -> weft.v1.StatusWatchResponse
-	10, // 43: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
-	13, // 44: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
-	15, // 45: weft.v1.Nodes.GetKernel:output_type -> weft.v1.NodesGetKernelResponse
-	17, // 46: weft.v1.Nodes.GetDrift:output_type -> weft.v1.NodesGetDriftResponse
-	19, // 47: weft.v1.Nodes.Probe:output_type -> weft.v1.NodesProbeResponse
-	21, // 48: weft.v1.Nodes.Pause:output_type -> weft.v1.NodesPauseResponse
-	23, // 49: weft.v1.Nodes.Resume:output_type -> weft.v1.NodesResumeResponse
-	25, // 50: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
-	28, // 51: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
-	30, // 52: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
-	32, // 53: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
-	35, // 54: weft.v1.Mesh.ExplainPath:output_type -> weft.v1.ExplainPathResponse
-	38, // 55: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
-	41, // 56: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
-	43, // 57: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
-	40, // [40:58] is the sub-list for method output_type
-	22, // [22:40] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	48, // 5: weft.v1.StatusGetResponse.backups:type_name -> weft.v1.BackupStatus
+	1,  // 6: weft.v1.StatusWatchResponse.status:type_name -> weft.v1.StatusGetResponse
+	46, // 7: weft.v1.ListProblemsResponse.problems:type_name -> weft.v1.Problem
+	11, // 8: weft.v1.NodesListResponse.nodes:type_name -> weft.v1.NodeStatus
+	49, // 9: weft.v1.NodeStatus.addresses:type_name -> weft.v1.NodeAddress
+	46, // 10: weft.v1.NodeStatus.problems:type_name -> weft.v1.Problem
+	50, // 11: weft.v1.NodesGetIntentResponse.intent:type_name -> weft.v1.NodeIntent
+	51, // 12: weft.v1.NodesProbeResponse.probe:type_name -> weft.v1.ProbeResponse
+	26, // 13: weft.v1.LeasesListResponse.leases:type_name -> weft.v1.LeaseStatus
+	26, // 14: weft.v1.ReserveResponse.lease:type_name -> weft.v1.LeaseStatus
+	52, // 15: weft.v1.WhoOwnsResponse.endpoint:type_name -> weft.v1.EndpointRecord
+	33, // 16: weft.v1.MatrixResponse.pairs:type_name -> weft.v1.PairPath
+	33, // 17: weft.v1.ExplainPathResponse.path:type_name -> weft.v1.PairPath
+	36, // 18: weft.v1.ExplainPathResponse.rungs:type_name -> weft.v1.Rung
+	44, // 19: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
+	39, // 20: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
+	45, // 21: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
+	39, // 22: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
+	0,  // 23: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
+	7,  // 24: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
+	2,  // 25: weft.v1.Status.Watch:input_type -> weft.v1.StatusWatchRequest
+	9,  // 26: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
+	12, // 27: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
+	14, // 28: weft.v1.Nodes.GetKernel:input_type -> weft.v1.NodesGetKernelRequest
+	16, // 29: weft.v1.Nodes.GetDrift:input_type -> weft.v1.NodesGetDriftRequest
+	18, // 30: weft.v1.Nodes.Probe:input_type -> weft.v1.NodesProbeRequest
+	20, // 31: weft.v1.Nodes.Pause:input_type -> weft.v1.NodesPauseRequest
+	22, // 32: weft.v1.Nodes.Resume:input_type -> weft.v1.NodesResumeRequest
+	24, // 33: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
+	27, // 34: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
+	29, // 35: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
+	31, // 36: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
+	34, // 37: weft.v1.Mesh.ExplainPath:input_type -> weft.v1.ExplainPathRequest
+	37, // 38: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
+	40, // 39: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
+	42, // 40: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
+	1,  // 41: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
+	8,  // 42: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
+	3,  // 43: weft.v1.Status.Watch:output_type -> weft.v1.StatusWatchResponse
+	10, // 44: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
+	13, // 45: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
+	15, // 46: weft.v1.Nodes.GetKernel:output_type -> weft.v1.NodesGetKernelResponse
+	17, // 47: weft.v1.Nodes.GetDrift:output_type -> weft.v1.NodesGetDriftResponse
+	19, // 48: weft.v1.Nodes.Probe:output_type -> weft.v1.NodesProbeResponse
+	21, // 49: weft.v1.Nodes.Pause:output_type -> weft.v1.NodesPauseResponse
+	23, // 50: weft.v1.Nodes.Resume:output_type -> weft.v1.NodesResumeResponse
+	25, // 51: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
+	28, // 52: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
+	30, // 53: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
+	32, // 54: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
+	35, // 55: weft.v1.Mesh.ExplainPath:output_type -> weft.v1.ExplainPathResponse
+	38, // 56: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
+	41, // 57: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
+	43, // 58: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
+	41, // [41:59] is the sub-list for method output_type
+	23, // [23:41] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_status_proto_init() }
@@ -2829,6 +2860,7 @@ func file_weft_v1_status_proto_init() {
 		return
 	}
 	file_weft_v1_agent_proto_init()
+	file_weft_v1_backups_proto_init()
 	file_weft_v1_resources_proto_init()
 	file_weft_v1_sync_proto_init()
 	type x struct{}

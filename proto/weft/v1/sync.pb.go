@@ -84,6 +84,7 @@ type SyncRequest struct {
 	//	*SyncRequest_Heartbeat
 	//	*SyncRequest_Problems
 	//	*SyncRequest_Answer
+	//	*SyncRequest_Claims
 	Message       isSyncRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -198,6 +199,15 @@ func (x *SyncRequest) GetAnswer() *Answer {
 	return nil
 }
 
+func (x *SyncRequest) GetClaims() *Claims {
+	if x != nil {
+		if x, ok := x.Message.(*SyncRequest_Claims); ok {
+			return x.Claims
+		}
+	}
+	return nil
+}
+
 type isSyncRequest_Message interface {
 	isSyncRequest_Message()
 }
@@ -234,6 +244,10 @@ type SyncRequest_Answer struct {
 	Answer *Answer `protobuf:"bytes,80,opt,name=answer,proto3,oneof"`
 }
 
+type SyncRequest_Claims struct {
+	Claims *Claims `protobuf:"bytes,30,opt,name=claims,proto3,oneof"`
+}
+
 func (*SyncRequest_Hello) isSyncRequest_Message() {}
 
 func (*SyncRequest_Ack) isSyncRequest_Message() {}
@@ -250,6 +264,8 @@ func (*SyncRequest_Problems) isSyncRequest_Message() {}
 
 func (*SyncRequest_Answer) isSyncRequest_Message() {}
 
+func (*SyncRequest_Claims) isSyncRequest_Message() {}
+
 // SyncResponse is one message from a server.
 type SyncResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -263,6 +279,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Backoff
 	//	*SyncResponse_Question
 	//	*SyncResponse_Servers
+	//	*SyncResponse_AskClaims
 	Message       isSyncResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -377,6 +394,15 @@ func (x *SyncResponse) GetServers() *ServerList {
 	return nil
 }
 
+func (x *SyncResponse) GetAskClaims() *AskClaims {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_AskClaims); ok {
+			return x.AskClaims
+		}
+	}
+	return nil
+}
+
 type isSyncResponse_Message interface {
 	isSyncResponse_Message()
 }
@@ -413,6 +439,10 @@ type SyncResponse_Servers struct {
 	Servers *ServerList `protobuf:"bytes,20,opt,name=servers,proto3,oneof"`
 }
 
+type SyncResponse_AskClaims struct {
+	AskClaims *AskClaims `protobuf:"bytes,30,opt,name=ask_claims,json=askClaims,proto3,oneof"`
+}
+
 func (*SyncResponse_Set) isSyncResponse_Message() {}
 
 func (*SyncResponse_Delete) isSyncResponse_Message() {}
@@ -428,6 +458,8 @@ func (*SyncResponse_Backoff) isSyncResponse_Message() {}
 func (*SyncResponse_Question) isSyncResponse_Message() {}
 
 func (*SyncResponse_Servers) isSyncResponse_Message() {}
+
+func (*SyncResponse_AskClaims) isSyncResponse_Message() {}
 
 // Hello opens the stream: who speaks, what it understands, what it holds.
 type Hello struct {
@@ -454,7 +486,9 @@ type Hello struct {
 	// TakesServers says that the agent understands ServerList.
 	TakesServers bool `protobuf:"varint,20,opt,name=takes_servers,json=takesServers,proto3" json:"takes_servers,omitempty"`
 	// Questions is the schema of Question that the agent answers; 0: none.
-	Questions     uint32 `protobuf:"varint,80,opt,name=questions,proto3" json:"questions,omitempty"`
+	Questions uint32 `protobuf:"varint,80,opt,name=questions,proto3" json:"questions,omitempty"`
+	// Claims says that the agent answers AskClaims.
+	Claims        bool `protobuf:"varint,30,opt,name=claims,proto3" json:"claims,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -571,6 +605,13 @@ func (x *Hello) GetQuestions() uint32 {
 		return x.Questions
 	}
 	return 0
+}
+
+func (x *Hello) GetClaims() bool {
+	if x != nil {
+		return x.Claims
+	}
+	return false
 }
 
 // CollectionVersion says that the agent understands a collection, up to a schema.
@@ -1436,8 +1477,13 @@ type Complete struct {
 	Epoch          string                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Revision       int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	CompileVersion uint32                 `protobuf:"varint,3,opt,name=compile_version,json=compileVersion,proto3" json:"compile_version,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Settling says that the fabric was restored a moment ago and learns leases from
+	// agents: an agent that holds peers which are missing here claims them first.
+	Settling bool `protobuf:"varint,30,opt,name=settling,proto3" json:"settling,omitempty"`
+	// Claimed says that what this stream claimed was heard.
+	Claimed       bool `protobuf:"varint,31,opt,name=claimed,proto3" json:"claimed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Complete) Reset() {
@@ -1489,6 +1535,20 @@ func (x *Complete) GetCompileVersion() uint32 {
 		return x.CompileVersion
 	}
 	return 0
+}
+
+func (x *Complete) GetSettling() bool {
+	if x != nil {
+		return x.Settling
+	}
+	return false
+}
+
+func (x *Complete) GetClaimed() bool {
+	if x != nil {
+		return x.Claimed
+	}
+	return false
 }
 
 // Backoff asks the agent to come back later, or to another server.
@@ -1735,11 +1795,131 @@ func (x *Answer) GetResponse() []byte {
 	return nil
 }
 
+// AskClaims asks for all that an agent carries: the store was lost.
+type AskClaims struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AskClaims) Reset() {
+	*x = AskClaims{}
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AskClaims) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AskClaims) ProtoMessage() {}
+
+func (x *AskClaims) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AskClaims.ProtoReflect.Descriptor instead.
+func (*AskClaims) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{21}
+}
+
+// Claims is what an agent carries of an intent that the server does not know, in
+// parts of a bounded size: of an older epoch, or of a store that was lost.
+type Claims struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Epoch and revision of the intent that the agent holds.
+	Epoch    string `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Revision int64  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Peers are those that the agent holds and the server's set misses, or all of
+	// them: PeerIntent, as the agent was sent it.
+	Peers [][]byte `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
+	// Cluster is ClusterIntent, as the agent was sent it; only when all is asked for.
+	Cluster []byte `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// Last says that no part follows.
+	Last          bool `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claims) Reset() {
+	*x = Claims{}
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claims) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claims) ProtoMessage() {}
+
+func (x *Claims) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claims.ProtoReflect.Descriptor instead.
+func (*Claims) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Claims) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *Claims) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Claims) GetPeers() [][]byte {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *Claims) GetCluster() []byte {
+	if x != nil {
+		return x.Cluster
+	}
+	return nil
+}
+
+func (x *Claims) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
 var File_weft_v1_sync_proto protoreflect.FileDescriptor
 
 const file_weft_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/sync.proto\x12\aweft.v1\"\x99\x03\n" +
+	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xc4\x03\n" +
 	"\vSyncRequest\x12&\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloH\x00R\x05hello\x12 \n" +
 	"\x03ack\x18\x02 \x01(\v2\f.weft.v1.AckH\x00R\x03ack\x129\n" +
@@ -1748,8 +1928,9 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\tendpoints\x18\x05 \x01(\v2\x16.weft.v1.EndpointDeltaH\x00R\tendpoints\x122\n" +
 	"\theartbeat\x18\x06 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x124\n" +
 	"\bproblems\x18\a \x01(\v2\x16.weft.v1.ProblemReportH\x00R\bproblems\x12)\n" +
-	"\x06answer\x18P \x01(\v2\x0f.weft.v1.AnswerH\x00R\x06answerB\t\n" +
-	"\amessage\"\x93\x03\n" +
+	"\x06answer\x18P \x01(\v2\x0f.weft.v1.AnswerH\x00R\x06answer\x12)\n" +
+	"\x06claims\x18\x1e \x01(\v2\x0f.weft.v1.ClaimsH\x00R\x06claimsB\t\n" +
+	"\amessage\"\xc8\x03\n" +
 	"\fSyncResponse\x12 \n" +
 	"\x03set\x18\x01 \x01(\v2\f.weft.v1.SetH\x00R\x03set\x12)\n" +
 	"\x06delete\x18\x02 \x01(\v2\x0f.weft.v1.DeleteH\x00R\x06delete\x126\n" +
@@ -1759,8 +1940,10 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\theartbeat\x18\x05 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x12,\n" +
 	"\abackoff\x18\x06 \x01(\v2\x10.weft.v1.BackoffH\x00R\abackoff\x12/\n" +
 	"\bquestion\x18P \x01(\v2\x11.weft.v1.QuestionH\x00R\bquestion\x12/\n" +
-	"\aservers\x18\x14 \x01(\v2\x13.weft.v1.ServerListH\x00R\aserversB\t\n" +
-	"\amessage\"\x88\x03\n" +
+	"\aservers\x18\x14 \x01(\v2\x13.weft.v1.ServerListH\x00R\aservers\x123\n" +
+	"\n" +
+	"ask_claims\x18\x1e \x01(\v2\x12.weft.v1.AskClaimsH\x00R\taskClaimsB\t\n" +
+	"\amessage\"\xa0\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x12\n" +
@@ -1774,7 +1957,8 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\binstance\x18\n" +
 	" \x01(\tR\binstance\x12#\n" +
 	"\rtakes_servers\x18\x14 \x01(\bR\ftakesServers\x12\x1c\n" +
-	"\tquestions\x18P \x01(\rR\tquestions\"K\n" +
+	"\tquestions\x18P \x01(\rR\tquestions\x12\x16\n" +
+	"\x06claims\x18\x1e \x01(\bR\x06claims\"K\n" +
 	"\x11CollectionVersion\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -1853,11 +2037,13 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vPHASE_BEGIN\x10\x01\x12\r\n" +
-	"\tPHASE_END\x10\x02\"e\n" +
+	"\tPHASE_END\x10\x02\"\x9b\x01\n" +
 	"\bComplete\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12'\n" +
-	"\x0fcompile_version\x18\x03 \x01(\rR\x0ecompileVersion\";\n" +
+	"\x0fcompile_version\x18\x03 \x01(\rR\x0ecompileVersion\x12\x1a\n" +
+	"\bsettling\x18\x1e \x01(\bR\bsettling\x12\x18\n" +
+	"\aclaimed\x18\x1f \x01(\bR\aclaimed\";\n" +
 	"\aBackoff\x12\x18\n" +
 	"\aseconds\x18\x01 \x01(\rR\aseconds\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"*\n" +
@@ -1873,7 +2059,14 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1a\n" +
-	"\bresponse\x18\x04 \x01(\fR\bresponse2C\n" +
+	"\bresponse\x18\x04 \x01(\fR\bresponse\"\v\n" +
+	"\tAskClaims\"~\n" +
+	"\x06Claims\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05peers\x18\x03 \x03(\fR\x05peers\x12\x18\n" +
+	"\acluster\x18\x04 \x01(\fR\acluster\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\bR\x04last2C\n" +
 	"\bNodeSync\x127\n" +
 	"\x04Sync\x12\x14.weft.v1.SyncRequest\x1a\x15.weft.v1.SyncResponse(\x010\x01B/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
@@ -1890,7 +2083,7 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
@@ -1914,8 +2107,10 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*ServerList)(nil),        // 19: weft.v1.ServerList
 	(*Question)(nil),          // 20: weft.v1.Question
 	(*Answer)(nil),            // 21: weft.v1.Answer
-	nil,                       // 22: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 23: weft.v1.EndpointRecord.LabelsEntry
+	(*AskClaims)(nil),         // 22: weft.v1.AskClaims
+	(*Claims)(nil),            // 23: weft.v1.Claims
+	nil,                       // 24: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 25: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
@@ -1926,29 +2121,31 @@ var file_weft_v1_sync_proto_depIdxs = []int32{
 	13, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
 	11, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
 	21, // 7: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
-	14, // 8: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
-	15, // 9: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
-	16, // 10: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
-	17, // 11: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
-	13, // 12: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
-	18, // 13: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	20, // 14: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
-	19, // 15: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
-	4,  // 16: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
-	7,  // 17: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	8,  // 18: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	22, // 19: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
-	10, // 20: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	23, // 21: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	12, // 22: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 23: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	1,  // 24: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 25: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	25, // [25:26] is the sub-list for method output_type
-	24, // [24:25] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	23, // 8: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
+	14, // 9: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
+	15, // 10: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
+	16, // 11: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
+	17, // 12: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
+	13, // 13: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
+	18, // 14: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
+	20, // 15: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
+	19, // 16: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	22, // 17: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
+	4,  // 18: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
+	7,  // 19: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
+	8,  // 20: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	24, // 21: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	10, // 22: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	25, // 23: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	12, // 24: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 25: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	1,  // 26: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 27: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	27, // [27:28] is the sub-list for method output_type
+	26, // [26:27] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -1965,6 +2162,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncRequest_Heartbeat)(nil),
 		(*SyncRequest_Problems)(nil),
 		(*SyncRequest_Answer)(nil),
+		(*SyncRequest_Claims)(nil),
 	}
 	file_weft_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
 		(*SyncResponse_Set)(nil),
@@ -1975,6 +2173,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncResponse_Backoff)(nil),
 		(*SyncResponse_Question)(nil),
 		(*SyncResponse_Servers)(nil),
+		(*SyncResponse_AskClaims)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1982,7 +2181,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
