@@ -18,7 +18,7 @@ const module = "github.com/weft-net/weft/"
 // never import them.
 var effects = []string{
 	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent",
-	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/journal", "server", "proto/disk",
+	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/journal", "server/audit", "server", "proto/disk",
 	"os", "os/exec", "syscall", "log/slog", "net/http", "golang.org/x/sys/", "github.com/vishvananda/", "github.com/google/nftables",
 	"google.golang.org/grpc", "go.etcd.io/",
 }

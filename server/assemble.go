@@ -46,8 +46,9 @@ func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*
 	operators := admin.New(admin.Config{
 		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revoke: auth.Revoke,
 		Servers: self(address), Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
+		Journal: r.journal, Actor: actor,
 	})
-	r.services = newServices(auth, r.hub, operators)
+	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, operators)
 	r.port = newPort(tcp, auth.TLS(), c.Log)
 	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub)); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/admin"
+	"github.com/weft-net/weft/server/audit"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/push"
 	"google.golang.org/grpc"
@@ -27,14 +28,14 @@ type services struct {
 	health *health.Server
 }
 
-func newServices(auth *identity.Authority, hub *push.Hub, operators *admin.Server) *services {
+func newServices(auth *identity.Authority, trail *audit.Trail, hub *push.Hub, operators *admin.Server) *services {
 	g := grpc.NewServer(
 		grpc.Creds(shaken{}),
 		grpc.ConnectionTimeout(handshakeWithin), // for HTTP/2's preface; the handshake is done
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(128),
-		grpc.UnaryInterceptor(auth.Unary),
-		grpc.StreamInterceptor(auth.Stream),
+		grpc.ChainUnaryInterceptor(trail.Unary, auth.Unary), // the trail first: it sees refusals too
+		grpc.ChainStreamInterceptor(trail.Stream, auth.Stream),
 		// Agents' heartbeats are in the stream. This finds connections that died
 		// under operators, and bears with clients that look more often than needed.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),

@@ -5,11 +5,31 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/audit"
+	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
+	"github.com/weft-net/weft/server/push"
 )
 
 // lastPages bounds the writing of what is left in the journal when a server stops.
 const lastPages = 2 * time.Second
+
+// trail writes down who writes what.
+func trail(auth *identity.Authority, j *journal.Journal, hub *push.Hub) *audit.Trail {
+	return audit.New(audit.Config{Book: j, Revision: hub.Revision, Caller: func(ctx context.Context) audit.Caller {
+		p, serial := auth.Caller(ctx)
+		return audit.Caller{User: p.Name, Role: string(p.Role), Serial: serial}
+	}})
+}
+
+// actor names who calls, for events: "admin ops".
+func actor(ctx context.Context) string {
+	p, err := identity.FromContext(ctx)
+	if err != nil {
+		return ""
+	}
+	return string(p.Role) + " " + p.Name
+}
 
 // remember writes the journal until ctx ends, and then what is left of it.
 func (r *rooms) remember(ctx context.Context) error {

@@ -45,6 +45,10 @@ type Config struct {
 	Hub    Hub
 	Leases Leases
 	Tokens Tokens
+	// Journal tells what happened; it is told what operators do.
+	Journal Journal
+	// Actor is who calls, such as "admin ops"; nil: nobody is named.
+	Actor func(ctx context.Context) string
 	// Revoke ends a node's identity: its certificates are refused from now on.
 	Revoke func(ctx context.Context, node string) error
 	// Servers and Etcd answer for Status.
@@ -70,6 +74,9 @@ func New(c Config) *Server {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Actor == nil {
+		c.Actor = func(context.Context) string { return "" }
+	}
 	return &Server{c}
 }
 
@@ -81,6 +88,8 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	weftv1.RegisterLeasesServer(r, &leases{Server: s})
 	weftv1.RegisterMeshServer(r, &mesh{Server: s})
 	weftv1.RegisterTokensServer(r, &tokens{Server: s})
+	weftv1.RegisterEventsServer(r, &events{Server: s})
+	weftv1.RegisterAuditServer(r, &audit{Server: s})
 }
 
 type (
@@ -106,6 +115,14 @@ type (
 	}
 	tokens struct {
 		weftv1.UnimplementedTokensServer
+		*Server
+	}
+	events struct {
+		weftv1.UnimplementedEventsServer
+		*Server
+	}
+	audit struct {
+		weftv1.UnimplementedAuditServer
 		*Server
 	}
 )

@@ -1,0 +1,114 @@
+package audit
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/server/journal"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// Header is set on the answer to a write whose record is not stored yet.
+const Header = "weft-audit"
+
+// patience is how long an answer waits for its record.
+const patience = 2 * time.Second
+
+// Book takes the records: journal.Journal.
+type Book interface {
+	Record(ctx context.Context, a journal.Act) error
+	Deny(a journal.Act)
+	Blocked() error
+}
+
+// Caller is who calls, by the certificate.
+type Caller struct {
+	User, Role, Serial string
+}
+
+// Config makes a Trail.
+type Config struct {
+	Book     Book
+	Caller   func(ctx context.Context) Caller // zero: nobody that is known
+	Revision func() int64                     // of the fabric
+}
+
+// Trail is the interceptors.
+type Trail struct{ Config }
+
+// New returns a Trail.
+func New(c Config) *Trail { return &Trail{c} }
+
+// Unary writes down calls with one answer.
+func (t *Trail) Unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	m, _ := request.(proto.Message)
+	if !writes(info.FullMethod) || dry(m) {
+		return handler(ctx, request)
+	}
+	act := t.begin(ctx, info.FullMethod)
+	if err := t.Book.Blocked(); err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	answer, err := handler(ctx, request)
+	act.Objects = objects(info.FullMethod, m)
+	if a, ok := answer.(proto.Message); ok && err == nil {
+		act.After = revision(a)
+		act.Objects = append(act.Objects, made(info.FullMethod, a)...)
+	}
+	if late := t.end(ctx, act, err); late {
+		_ = grpc.SetHeader(ctx, metadata.Pairs(Header, "done, but its record in the audit is not stored yet"))
+	}
+	return answer, err
+}
+
+// Stream writes down streams that write, when they end.
+func (t *Trail) Stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if !writes(info.FullMethod) {
+		return handler(server, stream)
+	}
+	act := t.begin(stream.Context(), info.FullMethod)
+	if err := t.Book.Blocked(); err != nil {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	err := handler(server, stream)
+	t.end(stream.Context(), act, err)
+	return err
+}
+
+func (t *Trail) begin(ctx context.Context, method string) journal.Act {
+	who := t.Caller(ctx)
+	act := journal.Act{
+		At: time.Now(), User: who.User, Role: who.Role, Serial: who.Serial,
+		Method: strings.TrimPrefix(method, "/"), Verb: verb(method), Before: t.Revision(),
+	}
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		act.From = p.Addr.String()
+	}
+	return act
+}
+
+// end stores what became of a call. It answers true when an act that may have
+// changed something is not stored.
+func (t *Trail) end(ctx context.Context, act journal.Act, err error) (late bool) {
+	code := status.Code(err)
+	act.Outcome = code.String()
+	if err != nil {
+		act.Message = status.Convert(err).Message()
+	}
+	switch code {
+	case codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented, codes.InvalidArgument,
+		codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition: // nothing was done
+		act.From = host(act.From) // its port would make each knock another
+		t.Book.Deny(act)
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	return t.Book.Record(ctx, act) != nil
+}

@@ -1,0 +1,142 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/journal"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+func TestEveryMethodIsReadOrWritten(t *testing.T) {
+	services := []grpc.ServiceDesc{
+		weftv1.Resources_ServiceDesc, weftv1.Status_ServiceDesc, weftv1.Nodes_ServiceDesc, weftv1.Leases_ServiceDesc, weftv1.Mesh_ServiceDesc,
+		weftv1.Tokens_ServiceDesc, weftv1.Events_ServiceDesc, weftv1.Audit_ServiceDesc, weftv1.Join_ServiceDesc, weftv1.NodeSync_ServiceDesc,
+		weftv1.Diagnose_ServiceDesc,
+	}
+	var got []string
+	for _, s := range services {
+		for _, m := range s.Methods {
+			if writes("/" + s.ServiceName + "/" + m.MethodName) {
+				got = append(got, strings.TrimPrefix(s.ServiceName, "weft.v1.")+"/"+m.MethodName)
+			}
+		}
+		for _, m := range s.Streams {
+			if writes("/" + s.ServiceName + "/" + m.StreamName) {
+				t.Errorf("%s/%s is a stream that writes", s.ServiceName, m.StreamName)
+			}
+		}
+	}
+	want := []string{
+		"Resources/Apply", "Resources/Replace", "Resources/Delete", "Resources/Rollback", "Resources/Confirm",
+		"Nodes/Pause", "Nodes/Resume", "Leases/Reserve", "Tokens/Create", "Tokens/Revoke", "Diagnose/SetLogLevel",
+	}
+	var missing []string
+	for _, w := range want {
+		found := false
+		for _, g := range got {
+			found = found || g == w
+		}
+		if !found {
+			missing = append(missing, w)
+		}
+	}
+	if len(missing) > 0 {
+		t.Errorf("not written down: %v", missing)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	resource := func(k, n string) *weftv1.Resource {
+		return &weftv1.Resource{Kind: k, Metadata: &weftv1.Metadata{Name: n}}
+	}
+	for _, c := range []struct {
+		method string
+		m      proto.Message
+		want   string
+	}{
+		{"/weft.v1.Resources/Apply", &weftv1.ApplyRequest{Items: []*weftv1.Resource{resource("Node", "n1"), resource("cc", "default")}}, "Node/n1 ClusterConfig/default"},
+		{"/weft.v1.Resources/Delete", &weftv1.DeleteRequest{Items: []*weftv1.GetRequest{{Kind: "no", Name: "n1"}}}, "Node/n1"},
+		{"/weft.v1.Resources/Rollback", &weftv1.RollbackRequest{Kind: "cc", Name: "default", ToRevision: 4}, "ClusterConfig/default"},
+		{"/weft.v1.Nodes/Pause", &weftv1.NodesPauseRequest{Node: "n1", Reason: "secret"}, "Node/n1"},
+		{"/weft.v1.Leases/Reserve", &weftv1.ReserveRequest{Node: "n1", Prefixes: []string{"10.0.0.0/24"}}, "Node/n1"},
+		{"/weft.v1.Tokens/Create", &weftv1.TokensCreateRequest{Nodes: []string{"a", "b"}, Description: "secret"}, "Node/a Node/b"},
+		{"/weft.v1.Tokens/Revoke", &weftv1.TokensRevokeRequest{Id: "abc"}, "Token/abc"},
+	} {
+		if got := strings.Join(objects(c.method, c.m), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.method, got, c.want)
+		}
+	}
+	answer := &weftv1.TokensCreateResponse{Token: "weft1.secret", Status: &weftv1.TokenStatus{Id: "abc"}}
+	if got := strings.Join(made("/weft.v1.Tokens/Create", answer), " "); got != "Token/abc" {
+		t.Errorf("made: %q", got)
+	}
+}
+
+// book keeps what it is told.
+type book struct {
+	stored, denied []journal.Act
+	err, blocked   error
+}
+
+func (b *book) Record(_ context.Context, a journal.Act) error {
+	b.stored = append(b.stored, a)
+	return b.err
+}
+func (b *book) Deny(a journal.Act) { b.denied = append(b.denied, a) }
+func (b *book) Blocked() error     { return b.blocked }
+
+func call(b *book, method string, request proto.Message, answer any, err error) error {
+	t := New(Config{
+		Book: b, Caller: func(context.Context) Caller { return Caller{User: "ops", Role: "admin", Serial: "1f"} }, Revision: func() int64 { return 7 },
+	})
+	_, err = t.Unary(context.Background(), request, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) { return answer, err })
+	return err
+}
+
+func TestOutcomes(t *testing.T) {
+	apply := &weftv1.ApplyRequest{Items: []*weftv1.Resource{{Kind: "Node", Metadata: &weftv1.Metadata{Name: "n1"}}}}
+	const method = "/weft.v1.Resources/Apply"
+	b := &book{}
+	if err := call(b, method, apply, &weftv1.ApplyResponse{Revision: 9}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := call(b, method, apply, nil, status.Error(codes.PermissionDenied, "the rule: role operator")); status.Code(err) != codes.PermissionDenied {
+		t.Fatal(err)
+	}
+	_ = call(b, method, apply, nil, status.Error(codes.Aborted, "written: Node/n1; the rest is not"))
+	_ = call(b, method, &weftv1.ApplyRequest{DryRun: true}, &weftv1.ApplyResponse{}, nil)
+	_ = call(b, "/weft.v1.Resources/List", &weftv1.ListRequest{}, &weftv1.ListResponse{}, nil)
+	short := func(acts []journal.Act) (out []string) {
+		for _, a := range acts {
+			out = append(out, strings.Join([]string{a.User, a.Role, a.Serial, a.Verb, strings.Join(a.Objects, ","), a.Outcome, a.Message}, " "))
+		}
+		return out
+	}
+	if d := cmp.Diff([]string{"ops admin 1f apply Node/n1 OK ", "ops admin 1f apply Node/n1 Aborted written: Node/n1; the rest is not"}, short(b.stored)); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"ops admin 1f apply Node/n1 PermissionDenied the rule: role operator"}, short(b.denied)); d != "" {
+		t.Error(d)
+	}
+	if a := b.stored[0]; a.Before != 7 || a.After != 9 {
+		t.Errorf("revisions %d to %d", a.Before, a.After)
+	}
+}
+
+func TestABlockedAuditRefusesWrites(t *testing.T) {
+	b := &book{blocked: errors.New("256 writes are not in the audit yet")}
+	if err := call(b, "/weft.v1.Tokens/Create", &weftv1.TokensCreateRequest{}, &weftv1.TokensCreateResponse{}, nil); status.Code(err) != codes.Unavailable {
+		t.Errorf("a write went through: %v", err)
+	}
+	if err := call(b, "/weft.v1.Tokens/List", &weftv1.TokensListRequest{}, &weftv1.TokensListResponse{}, nil); err != nil {
+		t.Errorf("a read was refused: %v", err)
+	}
+}
