@@ -11,6 +11,8 @@ const (
 	Epoch   = "epoch"
 	Rev     = "rev"
 	Whole   = "whole" // all of an intent follows, not what changed
+	Server  = "server"
+	Bytes   = "bytes"
 	Token   = "token" // its id, never the token
 	Machine = "machine"
 	Until   = "until"

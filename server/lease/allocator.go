@@ -33,9 +33,17 @@ const (
 	commitLimit = 5 * time.Second // of one turn, whoever asked may leave meanwhile
 )
 
+// ErrDeposed is what everything that writes answers on a server that does not
+// lead, or does no more.
+var ErrDeposed = errors.New("this server does not lead any more; ask again")
+
 // Config is what an Allocator works with. Now and Log have defaults.
 type Config struct {
 	Store Store
+	// Fence is what every transaction carries: it fails once this server is
+	// deposed. It answers false on one that does not lead. nil: all may write,
+	// and agree by the guard alone.
+	Fence func() (store.Cond, bool)
 	Now   func() time.Time
 	Log   *slog.Logger
 }
@@ -44,6 +52,7 @@ type Config struct {
 // many, agree.
 type Allocator struct {
 	store Store
+	fence func() (store.Cond, bool)
 	now   func() time.Time
 	log   *slog.Logger
 
@@ -70,7 +79,7 @@ func New(c Config) *Allocator {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Allocator{store: c.Store, now: c.Now, log: c.Log, asked: make(chan *request, maxBatch), turn: make(chan *book, 1)}
+	a := &Allocator{store: c.Store, fence: c.Fence, now: c.Now, log: c.Log, asked: make(chan *request, maxBatch), turn: make(chan *book, 1)}
 	a.turn <- nil
 	return a
 }
@@ -151,6 +160,9 @@ func (a *Allocator) retry(ctx context.Context, b *book, decide func(*book) (stor
 		if len(txn.Then) == 0 {
 			return b, nil
 		}
+		if txn, err = a.fenced(txn); err != nil {
+			return nil, err
+		}
 		rev, err := a.store.Commit(ctx, txn)
 		if err == nil {
 			b.committed(txn, rev)
@@ -165,6 +177,19 @@ func (a *Allocator) retry(ctx context.Context, b *book, decide func(*book) (stor
 			return nil, err
 		}
 	}
+}
+
+// fenced adds the condition that this server still leads.
+func (a *Allocator) fenced(txn store.Txn) (store.Txn, error) {
+	if a.fence == nil {
+		return txn, nil
+	}
+	fence, leads := a.fence()
+	if !leads {
+		return txn, ErrDeposed
+	}
+	txn.If = append(slices.Clip(txn.If), fence)
+	return txn, nil
 }
 
 // current is the book if it still stands, else it is read. The guard and the

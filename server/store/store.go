@@ -32,6 +32,10 @@ var ErrConflict = errors.New("store: a key changed meanwhile")
 // gone: list again.
 var ErrCompacted = errors.New("store: history is compacted")
 
+// ErrHeld is what a holder of a key answers when somebody else holds it: try
+// again.
+var ErrHeld = errors.New("store: somebody else holds the key")
+
 // Entry is one key with its value.
 type Entry struct {
 	Key      string

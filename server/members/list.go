@@ -1,0 +1,85 @@
+package members
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/server/store"
+)
+
+// State is how a server is.
+type State string
+
+// States. A learner is ready, but its etcd has no vote yet.
+const (
+	Ready   State = "Ready"
+	Learner State = "Learner"
+	Stopped State = "Stopped" // in good order
+	Lost    State = "Lost"
+)
+
+// Status is one server at a glance.
+type Status struct {
+	Server
+	State  State
+	Leader bool
+	Since  time.Time // of the state
+}
+
+// list reads servers from the records: pure. leader is the name of who leads.
+func list(entries []store.Entry, leader string, members []store.Member) []Status {
+	all := map[string]Status{}
+	for _, e := range entries {
+		name, live, ok := parse(e.Key)
+		if !ok {
+			continue
+		}
+		if live {
+			if s, err := decode[Server](e); err == nil {
+				all[name] = Status{Server: s, State: Ready, Leader: name == leader, Since: time.Unix(s.StartedUnix, 0)}
+			}
+			continue
+		}
+		if t, err := decode[trace](e); err == nil && all[name].State == "" {
+			all[name] = t.status()
+		}
+	}
+	for _, m := range members {
+		s, ok := all[m.Name]
+		switch {
+		case m.Name == "":
+			continue // it has never started; Add knows
+		case !ok:
+			s = Status{Server: Server{Name: m.Name}, State: Lost}
+		case m.Learner && s.State == Ready:
+			s.State = Learner
+		}
+		if s.Peer == "" && len(m.PeerURLs) > 0 {
+			s.Peer = m.PeerURLs[0]
+		}
+		all[m.Name] = s
+	}
+	return slices.SortedFunc(maps.Values(all), func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+func (t trace) status() Status {
+	s := Status{Server: Server{Name: t.Name, Address: t.Address, Peer: t.Peer, Version: t.Version}, State: Lost}
+	switch {
+	case t.StoppedUnix != 0:
+		s.State, s.Since = Stopped, time.Unix(t.StoppedUnix, 0)
+	case t.LostUnix != 0:
+		s.Since = time.Unix(t.LostUnix, 0)
+	}
+	return s
+}
+
+// first is the candidate that leads: the oldest that is left.
+func first(candidates []store.Entry) (name string, fence store.Cond) {
+	if len(candidates) == 0 {
+		return "", store.Cond{}
+	}
+	e := slices.MinFunc(candidates, func(a, b store.Entry) int { return cmp.Compare(a.Created, b.Created) })
+	return string(e.Value), store.Cond{Key: e.Key, Revision: e.Revision}
+}

@@ -1,0 +1,213 @@
+package members
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/store"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Roster is the embedded etcd's list of members.
+type Roster interface {
+	Members(ctx context.Context) ([]store.Member, error)
+	AddLearner(ctx context.Context, peerURL string) (id uint64, err error)
+	Promote(ctx context.Context, id uint64) error
+	RemoveMember(ctx context.Context, id uint64) error
+}
+
+var errBusy = status.Error(codes.Aborted, "the fabric's servers are being changed; try again in a moment")
+
+// roster guards changes of the list: one at a time by this server. etcd itself
+// takes one learner at a time.
+type roster struct{ sync.Mutex }
+
+// Add implements weftv1.MembersServer.
+func (s *Service) Add(ctx context.Context, r *weftv1.MembersAddRequest) (*weftv1.MembersAddResponse, error) {
+	own := s.Room.cfg
+	if own.Roster == nil || own.Server.Peer == "" {
+		return nil, status.Errorf(codes.FailedPrecondition, "server %s stands alone: start it with --cluster-init, then this one again", own.Server.Name)
+	}
+	if err := intent.ValidName(r.GetName()); err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "the server's name %v (--name)", err)
+	}
+	if !s.Room.roster.TryLock() {
+		return nil, errBusy
+	}
+	defer s.Room.roster.Unlock()
+	members, err := own.Roster.Members(ctx)
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	if err := s.place(ctx, r, members); err != nil {
+		return nil, err
+	}
+	if members, err = own.Roster.Members(ctx); err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	out := &weftv1.MembersAddResponse{}
+	for _, m := range members {
+		name := m.Name
+		if name == "" && hasURL(m, r.GetPeerUrl()) {
+			name = r.GetName()
+		}
+		out.Members = append(out.Members, &weftv1.EtcdMember{Name: name, PeerUrls: m.PeerURLs})
+	}
+	return out, nil
+}
+
+// place makes room for one member. What an earlier try left behind, which never
+// ran, makes way.
+func (s *Service) place(ctx context.Context, r *weftv1.MembersAddRequest, members []store.Member) error {
+	own := s.Room.cfg
+	for _, m := range members {
+		switch same := hasURL(m, r.GetPeerUrl()); {
+		case m.Name == r.GetName() && !m.Learner, same && m.Name != "" && !m.Learner:
+			return status.Errorf(codes.AlreadyExists, "%s is a member already, as %s at %s: if its data folder is gone, run `weft server remove %s` and start it again",
+				r.GetName(), m.Name, strings.Join(m.PeerURLs, ","), m.Name)
+		case m.Learner && (same || m.Name == r.GetName()):
+			if err := own.Roster.RemoveMember(ctx, m.ID); err != nil {
+				return status.Error(codes.Unavailable, err.Error())
+			}
+		case m.Learner || m.Name == "":
+			return status.Errorf(codes.Aborted, "another server is joining (%s); try again in a moment", strings.Join(m.PeerURLs, ","))
+		}
+	}
+	if _, err := own.Roster.AddLearner(ctx, r.GetPeerUrl()); err != nil {
+		return status.Errorf(codes.Unavailable, "%v; a member is added only while all others answer", err)
+	}
+	own.Log.Info("server added", note.Server, r.GetName(), note.Addr, r.GetPeerUrl())
+	own.Note(Event{Server: r.GetName(), Reason: "ServerAdded", Message: "server " + r.GetName() + " joins at " + r.GetPeerUrl()})
+	return nil
+}
+
+func hasURL(m store.Member, url string) bool {
+	for _, u := range m.PeerURLs {
+		if u == url {
+			return true
+		}
+	}
+	return false
+}
+
+// promoteEvery is how often the leader tries to give a learner its vote.
+const promoteEvery = 500 * time.Millisecond
+
+// promote gives learners their vote when they have caught up.
+func (r *Room) promote(ctx context.Context) error {
+	if r.cfg.Roster == nil {
+		return nil
+	}
+	for pause(ctx, promoteEvery) {
+		members, err := r.cfg.Roster.Members(ctx)
+		if err != nil {
+			return err
+		}
+		for _, m := range members {
+			if !m.Learner || m.Name == "" {
+				continue
+			}
+			if err := r.cfg.Roster.Promote(ctx, m.ID); err != nil {
+				r.cfg.Log.Debug("learner not promoted yet", note.Server, m.Name, note.Err, err)
+				continue
+			}
+			r.cfg.Log.Info("server has a vote", note.Server, m.Name)
+			r.moved()
+		}
+	}
+	return nil
+}
+
+// Remove implements weftv1.MembersServer.
+func (s *Service) Remove(ctx context.Context, r *weftv1.MembersRemoveRequest) (*weftv1.MembersRemoveResponse, error) {
+	own := s.Room.cfg
+	name := r.GetName()
+	if !s.Room.roster.TryLock() {
+		return nil, errBusy
+	}
+	defer s.Room.roster.Unlock()
+	var members []store.Member
+	var err error
+	if own.Roster != nil {
+		if members, err = own.Roster.Members(ctx); err != nil {
+			return nil, status.Error(codes.Unavailable, err.Error())
+		}
+	}
+	all := s.Room.Servers()
+	if err := removable(name, all, members); err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	// First the member, so that what is left behind by a crash is still listed.
+	for _, m := range members {
+		if m.Name != name {
+			continue
+		}
+		if err := own.Roster.RemoveMember(ctx, m.ID); err != nil {
+			return nil, status.Error(codes.Unavailable, err.Error())
+		}
+	}
+	txn := store.Txn{Then: []store.Write{{Key: liveKey(name)}, {Key: knownKey(name)}}}
+	if _, err := own.Store.Commit(ctx, txn); err != nil {
+		return nil, status.Errorf(codes.Unavailable, "%s is no member any more, but still listed: %v; repeat", name, err)
+	}
+	own.Log.Info("server removed", note.Server, name)
+	own.Note(Event{Server: name, Reason: "ServerRemoved", Message: "server " + name + " was removed"})
+	return &weftv1.MembersRemoveResponse{}, nil
+}
+
+// removable says whether a server can go: pure. members is empty for an etcd
+// elsewhere.
+func removable(name string, all []Status, members []store.Member) error {
+	up := map[string]bool{}
+	there := false
+	var names []string
+	for _, s := range all {
+		up[s.Name] = s.State == Ready || s.State == Learner
+		there = there || s.Name == name
+		names = append(names, s.Name)
+	}
+	if !there {
+		return fmt.Errorf("there is no server %q; there are: %s", name, strings.Join(names, ", "))
+	}
+	if len(members) == 0 {
+		if up[name] {
+			return fmt.Errorf("server %s runs: stop it first, then remove it; its agents go to the others", name)
+		}
+		return nil
+	}
+	voters, answer := 0, 0
+	for _, m := range members {
+		if m.Learner && m.Name == name {
+			return nil
+		}
+		if m.Learner || m.Name == name {
+			continue
+		}
+		voters++
+		if up[m.Name] {
+			answer++
+		}
+	}
+	switch {
+	case voters == 0:
+		return fmt.Errorf("server %s is the only one that is left: stop it instead", name)
+	case answer < voters/2+1:
+		return fmt.Errorf("without %s %s would be left, of which %d would answer, and %d are needed: first start the servers that are down (weft server list), or remove those first",
+			name, count(voters, "server"), answer, voters/2+1)
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

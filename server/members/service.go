@@ -1,0 +1,171 @@
+package members
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/identity"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/lease"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Secrets trades a server token for what makes a server: identity.Authority.
+type Secrets interface {
+	HandOver(ctx context.Context, token string) (identity.Handover, error)
+}
+
+// Service is weft.v1.Members of one server.
+type Service struct {
+	weftv1.UnimplementedMembersServer
+	Room    *Room
+	Local   Local // what this server does when it leads
+	Secrets Secrets
+	Fabric  string // its name
+}
+
+// List implements weftv1.MembersServer.
+func (s *Service) List(context.Context, *weftv1.MembersListRequest) (*weftv1.MembersListResponse, error) {
+	return &weftv1.MembersListResponse{Servers: Wire(s.Room.Servers())}, nil
+}
+
+// Wire puts servers into messages.
+func Wire(all []Status) []*weftv1.ServerStatus {
+	out := make([]*weftv1.ServerStatus, 0, len(all))
+	for _, s := range all {
+		m := &weftv1.ServerStatus{
+			Name: s.Name, Address: s.Address, Leader: s.Leader, Version: s.Version, State: string(s.State), PeerUrl: s.Peer,
+		}
+		if !s.Since.IsZero() {
+			m.SinceUnix = s.Since.Unix()
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// maxSkew is how far apart the clocks of two servers may be: certificates are
+// backdated by an hour, and everything that is dated is compared.
+const maxSkew = 2 * time.Minute
+
+// Join implements weftv1.MembersServer.
+func (s *Service) Join(ctx context.Context, r *weftv1.MembersJoinRequest) (*weftv1.MembersJoinResponse, error) {
+	secrets, err := s.Secrets.HandOver(ctx, r.GetToken())
+	if err != nil {
+		return nil, err
+	}
+	own := s.Room.cfg
+	now := own.Now()
+	if ahead := time.Unix(r.GetClockUnix(), 0).Sub(now).Round(time.Second); ahead.Abs() > maxSkew {
+		return nil, status.Errorf(codes.FailedPrecondition, "the clock of %s is %s that of server %s (%s): set it, by NTP, then start again",
+			r.GetName(), apart(ahead), own.Server.Name, now.UTC().Format(time.RFC3339))
+	}
+	mode := "external"
+	if own.Roster != nil {
+		mode = "embedded"
+	}
+	if mode != r.GetMode() {
+		return nil, status.Errorf(codes.FailedPrecondition, "server %s has an %s etcd and %s an %s one: give all servers of a fabric the same --etcd-endpoints, or none",
+			own.Server.Name, mode, r.GetName(), r.GetMode())
+	}
+	if err := s.free(r.GetName(), r.GetAddress()); err != nil {
+		return nil, err
+	}
+	config, err := own.Store.Get(ctx, kind.Key(kind.ClusterConfig, "", kind.DefaultName))
+	if err != nil {
+		return nil, status.Errorf(codes.Unavailable, "the store does not answer; try again, or another server: %v", err)
+	}
+	return &weftv1.MembersJoinResponse{
+		Fabric: s.Fabric, ServerKey: secrets.ServerKey, Authority: secrets.Authority, ClusterConfig: config.Value,
+		ClockUnix: now.Unix(), Server: own.Server.Name, Version: own.Server.Version,
+	}, nil
+}
+
+func apart(ahead time.Duration) string {
+	if ahead < 0 {
+		return (-ahead).String() + " behind"
+	}
+	return ahead.String() + " ahead of"
+}
+
+// free refuses the name of a server that lives elsewhere.
+func (s *Service) free(name, address string) error {
+	for _, other := range s.Room.Servers() {
+		if other.Name == name && (other.State == Ready || other.State == Learner) && other.Address != address {
+			return status.Errorf(codes.AlreadyExists, "a server named %s runs at %s; give the new one another --name", name, other.Address)
+		}
+	}
+	return nil
+}
+
+// Acquire implements weftv1.MembersServer. It is never handed on.
+func (s *Service) Acquire(ctx context.Context, r *weftv1.MembersAcquireRequest) (*weftv1.MembersAcquireResponse, error) {
+	if err := s.leads(); err != nil {
+		return nil, err
+	}
+	carried, err := prefixes(r.GetCarried())
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	got, err := s.Local.Acquire(ctx, r.GetNode(), carried)
+	if err != nil {
+		return nil, s.answer(err)
+	}
+	return &weftv1.MembersAcquireResponse{Prefixes: texts(got)}, nil
+}
+
+// Release implements weftv1.MembersServer. It is never handed on.
+func (s *Service) Release(ctx context.Context, r *weftv1.MembersReleaseRequest) (*weftv1.MembersReleaseResponse, error) {
+	if err := s.leads(); err != nil {
+		return nil, err
+	}
+	if err := s.Local.Release(ctx, r.GetNode()); err != nil {
+		return nil, s.answer(err)
+	}
+	return &weftv1.MembersReleaseResponse{}, nil
+}
+
+func (s *Service) leads() error {
+	if _, self := s.Room.Fence(); self {
+		return nil
+	}
+	leader, _ := s.Room.Leader()
+	if leader.Name == "" {
+		return status.Errorf(codes.FailedPrecondition, "server %s does not lead, and knows of no leader", s.Room.cfg.Server.Name)
+	}
+	return status.Errorf(codes.FailedPrecondition, "server %s does not lead; it takes %s for the leader", s.Room.cfg.Server.Name, leader.Name)
+}
+
+// Inspect implements weftv1.MembersServer.
+func (s *Service) Inspect(ctx context.Context, _ *weftv1.MembersInspectRequest) (*weftv1.MembersInspectResponse, error) {
+	if s.Room.cfg.Roster == nil {
+		return nil, status.Error(codes.FailedPrecondition, "this server has no etcd of its own")
+	}
+	m, err := s.Room.cfg.Files.Inspect(ctx, "")
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	return &weftv1.MembersInspectResponse{SizeBytes: m.Size, InUseBytes: m.InUse, QuotaBytes: m.Quota}, nil
+}
+
+// Defragment implements weftv1.MembersServer.
+func (s *Service) Defragment(ctx context.Context, _ *weftv1.MembersDefragmentRequest) (*weftv1.MembersDefragmentResponse, error) {
+	if s.Room.cfg.Roster == nil {
+		return nil, status.Error(codes.FailedPrecondition, "this server has no etcd of its own")
+	}
+	if err := s.Room.cfg.Files.Defragment(ctx, ""); err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	return &weftv1.MembersDefragmentResponse{}, nil
+}
+
+// answer is an error of Local for another server.
+func (s *Service) answer(err error) error {
+	if errors.Is(err, lease.ErrDeposed) {
+		return status.Error(codes.FailedPrecondition, err.Error())
+	}
+	return status.Error(codes.Unknown, err.Error())
+}
