@@ -37,6 +37,7 @@ type agent struct {
 	settings *settings
 	uplink   *uplink.Uplink
 	host     *host
+	outlook  *outlook
 	pods     *pod.Keeper
 	loop     *reconcile.Loop
 	overlay  overlay.Cache // the loop's goroutine has it, and the next
@@ -97,6 +98,7 @@ func (a *agent) open() (err error) {
 		cfg: a.cfg, kernel: a.kernel, settings: a.settings, log: a.log, kicks: make(chan struct{}, 1),
 		changed: a.underlayChanged, addrs: a.uplink.SetAddresses, seen: view{underlay: self.Underlay},
 	}
+	a.outlook = a.newOutlook()
 	a.loop = reconcile.New(reconcile.Config{Kernel: careful{a.kernel, a.settings, a.screen}, Plan: a.plan, Log: a.log, OnTurn: a.turned})
 	namespaces, err := pod.HostNamespaces()
 	if err != nil {
@@ -131,6 +133,7 @@ func (a *agent) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.kernel.Watch(ctx, a.kernelChanged) })
 	g.Go(func() error { return a.host.run(ctx) })
+	g.Go(func() error { return a.outlook.run(ctx) })
 	g.Go(func() error { return a.uplink.Run(ctx) })
 	g.Go(func() error { return a.loop.Run(ctx) })
 	g.Go(func() error { return a.pods.Run(ctx) })
@@ -139,11 +142,6 @@ func (a *agent) serve(ctx context.Context) error {
 	g.Go(func() error { return a.show(ctx) })
 	g.Go(func() error { return a.serveMetrics(ctx) })
 	g.Go(func() error { return a.watchdog(ctx) })
-	g.Go(func() error {
-		if pause(ctx, patience) {
-			a.ready(a.waiting())
-		}
-		return nil
-	})
+	g.Go(func() error { return a.impatient(ctx) })
 	return g.Wait()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/agent/datapath"
+	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/kernel"
 )
 
@@ -54,6 +55,9 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := closeOpenings(ctx, k, out); err != nil {
+		return fmt.Errorf("agent: cleanup: not all could be removed; run it again: %w", err)
+	}
 	if was, err := k.RemoveTable(); err != nil {
 		return fmt.Errorf("agent: cleanup: not all could be removed; run it again: %w", err)
 	} else if was {
@@ -66,6 +70,25 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 		err = c.settings(dir, out)
 	}
 	return errors.Join(err, c.files(dir, out))
+}
+
+// closeOpenings takes our rules out of the chains of Docker and ufw, and weft's
+// devices out of firewalld's zone.
+func closeOpenings(ctx context.Context, k *kernel.Kernel, out io.Writer) error {
+	filters, err := k.Filters(ctx)
+	if err != nil {
+		return err
+	}
+	_, stale := hostroom.Compare(nil, filters)
+	var errs []error
+	for _, s := range stale {
+		if err := k.Withdraw(s.Family, s.Table, s.Chain, s.Handle); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintln(out, "removed", s)
+	}
+	return errors.Join(errs...)
 }
 
 // folder opens the data folder. One that is no agent's is an error, unless it is

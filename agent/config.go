@@ -54,6 +54,10 @@ type Config struct {
 	MetricsListen string // empty: no metrics
 	ChecksumOff   string // Auto, on or off: transmit checksum offload of VXLAN devices
 
+	ManageRPFilter    bool   // loose reverse path filtering on an uplink that has it strict
+	IntegrateFirewall bool   // rules in the chains that Docker, ufw and firewalld keep for their operator
+	ForwardingGuard   string // Auto or off: drop what others forward where weft switched forwarding on
+
 	Version string
 	Log     *slog.Logger
 }
@@ -91,6 +95,10 @@ func (c Config) normalize() (Config, error) {
 	}
 	if _, err := regexp.Compile(c.IfaceRegex); err != nil {
 		return c, fmt.Errorf("agent: --iface-regex: %w", err)
+	}
+	c.ForwardingGuard = cmp.Or(c.ForwardingGuard, Auto)
+	if c.ForwardingGuard != Auto && c.ForwardingGuard != off {
+		return c, fmt.Errorf("agent: --forwarding-guard %q: auto or off", c.ForwardingGuard)
 	}
 	switch c.ChecksumOff {
 	case Auto, on, off:

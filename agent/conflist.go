@@ -11,7 +11,6 @@ import (
 
 	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/disk"
-	"github.com/weft-net/weft/proto/intent"
 )
 
 const (
@@ -76,28 +75,6 @@ func writeConflist(dir, socket string) error {
 		return fmt.Errorf("agent: CNI configuration: %w; choose a folder with --cni-conf-dir, or none", err)
 	}
 	return disk.WriteFile(path, want, 0o644)
-}
-
-// shadowed names the first configuration that a runtime would take before ours:
-// runtimes take the first file by name (libcni, ConfFiles).
-func shadowed(dir string) []intent.Problem {
-	entries, err := os.ReadDir(dir) // sorted by name
-	if err != nil {
-		return nil
-	}
-	for _, e := range entries {
-		ext := filepath.Ext(e.Name())
-		if e.Name() >= conflistName || e.IsDir() || !slices.Contains([]string{".conf", ".conflist", ".json"}, ext) {
-			continue
-		}
-		path := filepath.Join(dir, e.Name())
-		return []intent.Problem{{
-			Subject: path,
-			Cause:   "it sorts before " + conflistName + ": the container runtime uses it and not weft",
-			Remedy:  "if pods should be weft's: mv " + path + " " + path + ".off",
-		}}
-	}
-	return nil
 }
 
 // installPlugin copies weft-cni from beside the agent into the runtime's folder,

@@ -37,6 +37,7 @@ type host struct {
 	addrs    func(has func(netip.Addr) bool) // called with what the host has
 
 	mu      sync.Mutex
+	links   []datapath.HostLink
 	seen    view
 	pending pending
 }
@@ -105,6 +106,7 @@ func (h *host) look(ctx context.Context, now time.Time) (again time.Duration, er
 	})
 	next := h.choose(host)
 	h.mu.Lock()
+	h.links = host.Links
 	was := h.seen
 	if len(was.underlay) > 0 && !slices.Equal(prefixes(was.underlay), prefixes(next.underlay)) {
 		if !slices.Equal(h.pending.addrs, prefixes(next.underlay)) {

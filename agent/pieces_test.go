@@ -57,34 +57,6 @@ func TestConflistIsReadByLibcni(t *testing.T) {
 	}
 }
 
-func TestShadowed(t *testing.T) {
-	for _, c := range []struct {
-		files string
-		want  string // the file named; empty: none
-	}{
-		{"05-weft.conflist", ""},
-		{"05-weft.conflist 10-flannel.conflist", ""},
-		{"00-multus.conf 05-weft.conflist", "00-multus.conf"},
-		{"01-a.conflist 02-b.conflist", "01-a.conflist"},
-		{"00-notes.txt", ""},
-		{"", ""},
-	} {
-		dir := t.TempDir()
-		for _, f := range strings.Fields(c.files) {
-			if err := os.WriteFile(filepath.Join(dir, f), nil, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got := ""
-		for _, p := range shadowed(dir) {
-			got = filepath.Base(p.Subject)
-		}
-		if got != c.want {
-			t.Errorf("%q: %q is named, want %q", c.files, got, c.want)
-		}
-	}
-}
-
 func TestChecksumOff(t *testing.T) {
 	for _, c := range []struct {
 		setting, release, drivers string

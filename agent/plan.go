@@ -38,7 +38,7 @@ func (a *agent) plan(ctx context.Context) (reconcile.Want, error) {
 		problems = append(problems, intent.Problem{Subject: "hostPort", Cause: e.Error(), Remedy: "change the pod's hostPort"})
 	}
 	a.setProblems("plan", problems)
-	want := reconcile.Want{Parts: append(slices.Clone(fabric), rules, pods), Complete: true, Revision: n.Revision}
+	want := reconcile.Want{Parts: append(slices.Clone(fabric), rules, pods, a.loose(v.underlay)), Complete: true, Revision: n.Revision}
 	if !a.uplink.Confirmed() {
 		want.Keep = ofPeers
 	}
@@ -70,6 +70,9 @@ func ofPeers(o datapath.Object) bool {
 // else has come who governs what this host forwards: only there nobody counts on
 // it.
 func (a *agent) guarded(ctx context.Context) ([]bool, error) {
+	if a.cfg.ForwardingGuard != Auto {
+		return nil, nil
+	}
 	var off []bool
 	if a.settings.had("net/ipv4/ip_forward", "0") {
 		off = append(off, true)

@@ -86,6 +86,14 @@ func (a *agent) ready(why string) {
 	})
 }
 
+// impatient tells systemd after a while that nothing came.
+func (a *agent) impatient(ctx context.Context) error {
+	if pause(ctx, patience) {
+		a.ready(a.waiting())
+	}
+	return nil
+}
+
 // configureRuntime writes the CNI configuration once an ADD would succeed, and
 // leaves it from then on: a runtime without configuration evicts its node.
 func (a *agent) configureRuntime() []intent.Problem {
@@ -99,7 +107,7 @@ func (a *agent) configureRuntime() []intent.Problem {
 			return []intent.Problem{{Subject: filepath.Join(dir, conflistName), Cause: err.Error(), Remedy: "make the folder writable, or choose another with --cni-conf-dir"}}
 		}
 	}
-	return shadowed(dir)
+	return nil
 }
 
 // persistent is how long a problem must stand before pods count as limited by it:
@@ -155,7 +163,7 @@ func (a *agent) problems() []intent.Problem {
 	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, source := range []string{"plan", "show"} {
+	for _, source := range []string{"plan", "show", "host"} {
 		out = append(out, a.found[source]...)
 	}
 	return out

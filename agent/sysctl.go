@@ -122,6 +122,40 @@ func (s *settings) had(path, value string) bool {
 	return err == nil && strings.TrimSpace(string(b)) == value
 }
 
+// recorded tells whether weft has changed a setting.
+func (s *settings) recorded(path string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.old[path]
+	return ok
+}
+
+// strict tells whether a device filters by reverse path strictly: the kernel takes
+// the higher of its own and all's.
+func (s *settings) strict(dev string) bool {
+	return max(readSetting("net/ipv4/conf/"+dev+"/rp_filter"), readSetting("net/ipv4/conf/all/rp_filter")) == "1"
+}
+
+func readSetting(path string) string {
+	b, err := os.ReadFile(procSys + path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// written are the settings of the host that weft has changed, each with what it is
+// now and was before, by path.
+func (s *settings) written() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, path := range slices.Sorted(maps.Keys(s.old)) {
+		out = append(out, fmt.Sprintf("%s=%s (was %s)", strings.ReplaceAll(path, "/", "."), readSetting(path), s.old[path]))
+	}
+	return out
+}
+
 // weftValues are the host's settings that weft may change, as patterns below
 // /proc/sys, and the values that it gives them.
 var weftValues = []datapath.Sysctl{

@@ -14,6 +14,9 @@ conntrack conntrack
 etcd etcd-server
 etcdctl etcd-client
 ethtool ethtool
+iptables-nft iptables
+iptables-legacy iptables
+ufw ufw
 gcc gcc
 git git'
 

@@ -17,7 +17,7 @@ const module = "github.com/weft-net/weft/"
 // effects are the rooms that touch the world and the ways to do so; pure rooms
 // never import them.
 var effects = []string{
-	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent",
+	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent",
 	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/journal", "server/audit", "server", "proto/disk",
 	"os", "os/exec", "syscall", "log/slog", "net/http", "golang.org/x/sys/", "github.com/vishvananda/", "github.com/google/nftables",
 	"google.golang.org/grpc", "go.etcd.io/",
@@ -53,7 +53,7 @@ var walls = []struct {
 	{
 		from: []string{
 			"ipam", "proto/intent", "proto/note", "proto/cniwire", "server/compile", "server/kind",
-			"agent/overlay", "agent/nat", "agent/underlay", "agent/datapath",
+			"agent/overlay", "agent/nat", "agent/underlay", "agent/datapath", "agent/host",
 		},
 		never: effects, except: []string{"proto/weft/v1"},
 		why: "pure rooms decide; they never touch the world, so that they can be tested and run anywhere (weft plan)",
@@ -94,6 +94,10 @@ var walls = []struct {
 		from: []string{"agent/kernel"}, never: []string{"proto/", "ipam", "agent/reconcile", "agent/pod", "agent/uplink", "agent/local", "agent/overlay", "agent/nat", "agent/underlay"},
 		except: []string{"agent/datapath"},
 		why:    "the kernel's driver speaks the vocabulary of datapath and knows nothing of fabrics",
+	},
+	{
+		from: []string{"agent/host/look"}, never: []string{"agent/kernel", "agent/reconcile", "agent/pod", "agent/uplink", "agent/local"},
+		why: "what is seen of a host decides nothing, and is seen the same way before a node has joined (check-config)",
 	},
 	{
 		from: []string{"agent/pod"}, never: []string{"agent/uplink", "agent/reconcile", "agent/local", "agent/overlay"},

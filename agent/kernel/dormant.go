@@ -42,7 +42,7 @@ func (n *nft) asleep() (bool, error) {
 func (n *nft) wake() error {
 	body := inTable()
 	body.u32(unix.NFTA_TABLE_FLAGS, 0)
-	failed, err := n.sock.commit([]nfMessage{{unix.NFT_MSG_NEWTABLE, 0, body}})
+	failed, err := n.sock.commit([]nfMessage{{typ: unix.NFT_MSG_NEWTABLE, body: body}})
 	if errors.Is(failed[0], unix.ENOENT) {
 		return nil
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,6 +26,8 @@ type nfMessage struct {
 	typ   uint16 // NFT_MSG_*
 	flags uint16 // beside NLM_F_REQUEST
 	body  attrs
+
+	family uint8 // NFPROTO_*; 0: that of table inet weft
 }
 
 const (
@@ -91,7 +94,7 @@ func (s *nfSocket) commit(msgs []nfMessage) (map[int]error, error) {
 		if i == len(msgs)-1 {
 			flags |= unix.NLM_F_ACK
 		}
-		b, _ = s.append(b, nftType(m.typ), flags, inetFamily, 0, m.body)
+		b, _ = s.append(b, nftType(m.typ), flags, cmp.Or(m.family, inetFamily), 0, m.body)
 	}
 	b, _ = s.append(b, unix.NFNL_MSG_BATCH_END, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
 	// The whole batch must fit into the send buffer.

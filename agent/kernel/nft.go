@@ -25,7 +25,9 @@ func openNFT() (*nft, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &nft{sock: s, rules: map[ruleID]datapath.Rule{}}, nil
+	n := &nft{sock: s, rules: map[ruleID]datapath.Rule{}}
+	n.others.stirred = make(chan struct{}, 1)
+	return n, nil
 }
 
 func (n *nft) close() error { return n.sock.close() }

@@ -27,7 +27,7 @@ type transaction struct {
 
 // put adds a message that step i needs.
 func (t *transaction) put(i int, typ, flags uint16, body attrs) {
-	t.msgs = append(t.msgs, nfMessage{typ, flags, body})
+	t.msgs = append(t.msgs, nfMessage{typ: typ, flags: flags, body: body})
 	t.owner = append(t.owner, i)
 }
 
@@ -317,7 +317,7 @@ func (t *transaction) tidy() error {
 
 // deleteTable removes the table with all in it, and says whether it was there.
 func (n *nft) deleteTable() (was bool, err error) {
-	failed, err := n.sock.commit([]nfMessage{{unix.NFT_MSG_DELTABLE, 0, inTable()}})
+	failed, err := n.sock.commit([]nfMessage{{typ: unix.NFT_MSG_DELTABLE, body: inTable()}})
 	switch ferr := failed[0]; {
 	case errors.Is(ferr, unix.ENOENT):
 		return false, nil

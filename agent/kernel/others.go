@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +32,18 @@ type others struct {
 	changes int  // how often chains were forgotten
 	known   bool // chains holds what there is
 	chains  []datapath.HostChain
+
+	stirs   atomic.Uint64
+	stirred chan struct{} // room for one
+}
+
+// stir says that something of others has changed, whatever it was.
+func (o *others) stir() {
+	o.stirs.Add(1)
+	select {
+	case o.stirred <- struct{}{}:
+	default:
+	}
 }
 
 // OtherChains lists the base chains of others that forwarded packets pass, after

@@ -117,6 +117,7 @@ func (w *watch) receive(ctx context.Context, c *netlink.Conn, event func(netlink
 			return nil
 		case errors.Is(err, unix.ENOBUFS):
 			w.others.forget()
+			w.others.stir()
 			w.kick(datapath.AllKinds)
 			continue
 		case err != nil:
@@ -237,6 +238,15 @@ func (w *watch) fdbKinds(dev string, b []byte, gone bool) datapath.Kinds {
 	return datapath.Of(datapath.KindFDB)
 }
 
+// stir tells of a change of others that may let other packets pass. Elements of
+// their sets come and go all day, and are not read.
+func (w *watch) stir(msg uint16) {
+	switch msg {
+	case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, unix.NFT_MSG_NEWCHAIN, unix.NFT_MSG_DELCHAIN, unix.NFT_MSG_NEWRULE, unix.NFT_MSG_DELRULE:
+		w.others.stir()
+	}
+}
+
 // nftEvent takes what is about table inet weft and was not caused by us. The
 // kernel names the port that asked. Others' chains are kept no book of by the
 // loop, so when one comes or goes that matters, it is only to plan again.
@@ -247,12 +257,10 @@ func (w *watch) nftEvent(m netlink.Message) datapath.Kinds {
 	}
 	if typ&0xff == unix.NFT_MSG_NEWCHAIN || typ&0xff == unix.NFT_MSG_DELCHAIN {
 		if w.others.event(m.Data[0], typ&0xff, m.Data[nfHeader:]) {
+			w.others.stir()
 			w.kick(0)
 			return 0
 		}
-	}
-	if m.Data[0] != inetFamily {
-		return 0
 	}
 	table := ""
 	_ = each(m.Data[nfHeader:], func(typ uint16, v []byte) {
@@ -260,7 +268,8 @@ func (w *watch) nftEvent(m netlink.Message) datapath.Kinds {
 			table = text(v)
 		}
 	})
-	if table != datapath.Table {
+	if m.Data[0] != inetFamily || table != datapath.Table {
+		w.stir(typ & 0xff)
 		return 0
 	}
 	switch typ & 0xff {

@@ -61,13 +61,16 @@ func (p *plan) clamp() {
 	p.rules(chain, 0, rules...)
 }
 
+// GuardChain counts and drops what others would have forwarded.
+const GuardChain = "notrouter"
+
 // guard keeps the host from becoming a router where forwarding is our doing.
 // What somebody translated (a hostPort, a Service) was meant to be forwarded.
 func (p *plan) guard() {
 	if len(p.Guard) == 0 {
 		return
 	}
-	const chain = "notrouter"
+	const chain = GuardChain
 	p.add(datapath.Chain{Name: chain})
 	p.rules(datapath.ChainForward, guardIndex, rule("", with(datapath.Jump, chain), is(datapath.CTState, "new")))
 	rules := []datapath.Rule{rule("", do(datapath.Return), is(datapath.CTStatus, "dnat"))}

@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/agent/datapath"
+	hostroom "github.com/weft-net/weft/agent/host"
+	"github.com/weft-net/weft/agent/host/look"
+	"github.com/weft-net/weft/agent/nat"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// A look is cheap, but an idle node has better to do: what tells of its changes is
+// looked at when they have settled, all else this often.
+const (
+	lookEvery  = 2 * time.Second
+	lookSettle = 200 * time.Millisecond
+)
+
+// firewallKernel is what the outlook needs of the kernel.
+type firewallKernel interface {
+	look.Kernel
+	Stirred() <-chan struct{}
+	Counted(ctx context.Context, chain string) (uint64, error)
+	Insert(family, table string, r datapath.Rule) error
+	Withdraw(family, table, chain string, handle uint64) error
+}
+
+// outlook follows what the node's own system does to the fabric.
+type outlook struct {
+	kernel firewallKernel
+	eyes   look.Eyes
+	node   func() hostroom.Node
+	found  func([]hostroom.Finding) // called when findings have changed
+	log    *slog.Logger
+
+	mu   sync.Mutex
+	last []hostroom.Finding
+}
+
+func (a *agent) newOutlook() *outlook {
+	return &outlook{
+		kernel: a.kernel, node: a.hostNode, log: a.log,
+		eyes: look.Eyes{
+			Kernel: a.kernel, Disks: []string{a.cfg.DataDir, a.cfg.RunDir}, Links: a.host.allLinks,
+			CNIDir: func() string { return findConfDir(a.cfg.CNIConfDir) },
+		},
+		found: func(fs []hostroom.Finding) {
+			a.setProblems("host", hostroom.Problems(fs))
+			a.touch()
+		},
+	}
+}
+
+// hostNode is what the fabric needs of this host.
+func (a *agent) hostNode() hostroom.Node {
+	n, _ := a.withUnderlay()
+	self, _ := n.Self()
+	out := hostroom.Node{
+		Cluster: n.Cluster, Lease: self.Lease, Underlay: a.host.view().underlay,
+		ManageRPFilter: a.cfg.ManageRPFilter, IntegrateFirewall: a.cfg.IntegrateFirewall,
+	}
+	for _, p := range n.Peers {
+		if p.Name != n.Name && len(p.Underlay) > 0 && len(out.Peers) < 2 {
+			out.Peers = append(out.Peers, p.Underlay[0].Addr.Addr())
+		}
+	}
+	return out
+}
+
+// run looks every so often, and soon after the firewalls of others have changed.
+func (o *outlook) run(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		if err := o.once(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			o.log.Warn("host not looked at", note.Err, err, note.Retry, lookEvery)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-o.kernel.Stirred():
+			if !pause(ctx, lookSettle) {
+				return nil
+			}
+		}
+	}
+}
+
+// once looks, opens what was asked for, and tells what is left.
+func (o *outlook) once(ctx context.Context, now time.Time) error {
+	n := o.node()
+	drops, err := o.kernel.Counted(ctx, nat.GuardChain)
+	if err != nil {
+		return err
+	}
+	f, err := o.eyes.Facts(ctx, hostroom.Watched(n), drops, now)
+	if err != nil {
+		return err
+	}
+	opened, operr := o.open(n, f.Filters)
+	if opened {
+		o.eyes.Again()
+		if f, err = o.eyes.Facts(ctx, hostroom.Watched(n), drops, now); err != nil {
+			return errors.Join(operr, err)
+		}
+	}
+	o.tell(hostroom.Findings(n, f))
+	return operr
+}
+
+// open puts missing openings into others' chains and takes away those that nobody
+// asks for any more. It says whether it did something.
+func (o *outlook) open(n hostroom.Node, filters []datapath.Filter) (did bool, err error) {
+	missing, stale := hostroom.Compare(hostroom.Openings(n, filters), filters)
+	var errs []error
+	for _, m := range missing {
+		errs = append(errs, o.kernel.Insert(m.Family, m.Table, m.Rule()))
+		o.log.Info("firewall opened", note.Op, m.String())
+	}
+	for _, s := range stale {
+		errs = append(errs, o.kernel.Withdraw(s.Family, s.Table, s.Chain, s.Handle))
+		o.log.Info("firewall opening withdrawn", note.Op, s.String())
+	}
+	return len(missing)+len(stale) > 0, errors.Join(errs...)
+}
+
+func (o *outlook) tell(fs []hostroom.Finding) {
+	o.mu.Lock()
+	was := o.last
+	o.last = fs
+	o.mu.Unlock()
+	if slices.Equal(was, fs) {
+		return
+	}
+	for _, f := range fs {
+		if f.Severity > hostroom.Note && !slices.Contains(was, f) {
+			o.log.Warn("host fault found", note.Err, f.Subject+": "+f.Cause, note.Do, f.Remedy)
+		}
+	}
+	o.found(fs)
+}
+
+// loose are the uplinks' settings with --manage-rp-filter. What was set once stays
+// wanted: it was strict before.
+func (a *agent) loose(us []intent.Underlay) []datapath.Object {
+	if !a.cfg.ManageRPFilter {
+		return nil
+	}
+	var out []datapath.Object
+	for _, u := range us {
+		path := filepath.Join("net/ipv4/conf", u.Device, "rp_filter")
+		o := datapath.Object(datapath.Sysctl{Path: path, Value: "2"})
+		if (a.settings.strict(u.Device) || a.settings.recorded(path)) && !slices.Contains(out, o) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// allLinks are the devices of the host as last seen.
+func (h *host) allLinks() []datapath.HostLink {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.links
+}
