@@ -32,15 +32,15 @@ func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*
 	c.warnAbsent(interfaceAddrs())
 	names := c.names(listening.Addr())
 	address := net.JoinHostPort(names[0], fmt.Sprint(listening.Port()))
-	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: names, Log: c.Log})
+	book := journal.New(journal.Config{Store: s, Server: serverName(), Log: c.Log})
+	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: names, Log: c.Log, Note: book.Note})
 	if err != nil {
 		return nil, err
 	}
-	r := &rooms{Config: c, store: s, auth: auth, mirror: store.NewCache(s, store.Intent)}
-	r.journal = journal.New(journal.Config{Store: s, Server: serverName(), Log: c.Log})
-	leases := lease.New(lease.Config{Store: s, Log: c.Log})
+	r := &rooms{Config: c, store: s, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent)}
+	leases := lease.New(lease.Config{Store: s, Log: c.Log, Note: book.Note})
 	r.hub = push.New(push.Config{
-		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log,
+		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log, Note: book.Note,
 	})
 	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
 	operators := admin.New(admin.Config{

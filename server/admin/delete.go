@@ -47,6 +47,7 @@ func (s *resources) Delete(ctx context.Context, r *weftv1.DeleteRequest) (*weftv
 			return nil, answer(err)
 		}
 		out.Revision = max(out.Revision, rev)
+		s.tell(ctx, target.String(), "Deleted", "at revision %d", rev)
 	}
 	return out, nil
 }

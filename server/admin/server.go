@@ -7,6 +7,7 @@ import (
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/compile"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/push"
 	"github.com/weft-net/weft/server/store"
@@ -73,6 +74,9 @@ func New(c Config) *Server {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Journal == nil {
+		c.Journal = journal.New(journal.Config{Store: c.Store, Log: c.Log})
 	}
 	if c.Actor == nil {
 		c.Actor = func(context.Context) string { return "" }

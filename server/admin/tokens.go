@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -24,7 +26,32 @@ func (s *tokens) Create(ctx context.Context, r *weftv1.TokensCreateRequest) (*we
 		return nil, answer(err)
 	}
 	out, err := s.Tokens.CreateToken(ctx, r)
+	if err == nil {
+		s.tell(ctx, "Token/"+out.GetStatus().GetId(), "TokenCreated", "%s", tokenTerms(r))
+	}
 	return out, answer(err)
+}
+
+// tokenTerms says what a token may do, in a sentence.
+func tokenTerms(r *weftv1.TokensCreateRequest) string {
+	out := "for any name"
+	if n := len(r.GetNodes()); n > maxTold {
+		out = fmt.Sprintf("for %d names", n)
+	} else if n > 0 {
+		out = "for " + strings.Join(r.GetNodes(), ", ")
+	}
+	switch ttl := r.GetTtlSeconds(); {
+	case ttl < 0:
+		out += ", does not expire"
+	case ttl == 0:
+		out += ", expires in 24 h"
+	default:
+		out += fmt.Sprintf(", expires in %v", time.Duration(ttl)*time.Second)
+	}
+	if r.GetReplace() {
+		out += ", may take over a recorded name"
+	}
+	return out
 }
 
 func checkToken(r *weftv1.TokensCreateRequest) error {
@@ -79,5 +106,6 @@ func (s *tokens) Revoke(ctx context.Context, r *weftv1.TokensRevokeRequest) (*we
 	if err != nil {
 		return nil, answer(err)
 	}
+	s.tell(ctx, "Token/"+r.GetId(), "TokenRevoked", "")
 	return &weftv1.TokensRevokeResponse{}, nil
 }

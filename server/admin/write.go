@@ -69,7 +69,9 @@ func (s *Server) set(ctx context.Context, items []*weftv1.Resource, merge, dry b
 		}
 		rev, written := s.Hub.Revision(), 0
 		if !dry {
-			if rev, written, err = s.commit(ctx, edits, rev); err != nil && written > 0 {
+			rev, written, err = s.commit(ctx, edits, rev)
+			s.tellWritten(ctx, edits[:written], rev)
+			if err != nil && written > 0 {
 				return nil, 0, partly(edits[:written], err)
 			}
 		}

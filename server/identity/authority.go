@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/store"
 	"golang.org/x/sync/errgroup"
 )
@@ -43,9 +44,14 @@ type Config struct {
 	NodeLife time.Duration // of a node's certificate; default 24 h
 	Grace    time.Duration // in which an ended certificate is renewed; default 30 d
 	Log      *slog.Logger
+	// Note is told who joins and who is refused; it must not block. Nil: nobody is.
+	Note func(journal.Event)
 }
 
 func (c Config) withDefaults() Config {
+	if c.Note == nil {
+		c.Note = func(journal.Event) {}
+	}
 	if c.NodeLife == 0 {
 		c.NodeLife = 24 * time.Hour
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 	"google.golang.org/grpc/codes"
@@ -55,6 +56,7 @@ func (a *Authority) Join(ctx context.Context, r *weftv1.JoinRequest) (*weftv1.Jo
 	}
 	if fresh {
 		a.config.Log.Info("node joined", note.Node, c.node, note.Token, t.ID, note.Machine, c.machine)
+		a.config.Note(journal.Event{Object: "Node/" + c.node, Reason: "NodeJoined", Message: "with token " + t.ID, Actor: "node " + c.node})
 	}
 	return &weftv1.JoinResponse{Certificate: cert.Raw, Roots: [][]byte{a.ca.cert.Raw}}, nil
 }
@@ -209,6 +211,7 @@ func (a *Authority) refuse(message, node string, err error) error {
 		return status.Errorf(codes.Unavailable, "the store does not answer; try again, or another server: %v", err)
 	}
 	a.config.Log.Info(message, note.Node, node, note.Err, err)
+	a.config.Note(journal.Event{Kind: journal.Warning, Object: "Node/" + node, Reason: "JoinRefused", Message: status.Convert(err).Message()})
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -67,6 +68,7 @@ func (a *Authority) Revoke(ctx context.Context, node string) error {
 	}
 	if revoked {
 		a.config.Log.Info("node revoked", note.Node, node)
+		a.config.Note(journal.Event{Kind: journal.Warning, Object: "Node/" + node, Reason: "NodeRevoked", Message: "its certificates are refused from now on"})
 	}
 	return nil
 }

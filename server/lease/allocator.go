@@ -9,10 +9,12 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 )
@@ -46,6 +48,8 @@ type Config struct {
 	Fence func() (store.Cond, bool)
 	Now   func() time.Time
 	Log   *slog.Logger
+	// Note is told of leases given and freed; it must not block. Nil: nobody is.
+	Note func(journal.Event)
 }
 
 // Allocator gives prefixes to nodes. Several over one store, in one process or
@@ -55,6 +59,7 @@ type Allocator struct {
 	fence func() (store.Cond, bool)
 	now   func() time.Time
 	log   *slog.Logger
+	note  func(journal.Event)
 
 	asked chan *request      // who waits for the next shared transaction
 	turn  chan *book         // holds one book, nil if it must be read: having it is the lock
@@ -79,7 +84,13 @@ func New(c Config) *Allocator {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Allocator{store: c.Store, fence: c.Fence, now: c.Now, log: c.Log, asked: make(chan *request, maxBatch), turn: make(chan *book, 1)}
+	if c.Note == nil {
+		c.Note = func(journal.Event) {}
+	}
+	a := &Allocator{
+		store: c.Store, fence: c.Fence, now: c.Now, log: c.Log, note: c.Note,
+		asked: make(chan *request, maxBatch), turn: make(chan *book, 1),
+	}
 	a.turn <- nil
 	return a
 }
@@ -127,9 +138,14 @@ func (a *Allocator) serve(ctx context.Context, b *book) {
 	if len(batch) == 0 {
 		return
 	}
+	fresh := map[string]bool{}
 	b, err := a.retry(ctx, b, func(b *book) (store.Txn, error) {
 		if b.config == 0 {
 			return store.Txn{}, ErrNoConfig
+		}
+		for _, r := range batch {
+			_, had := b.held[r.node]
+			fresh[r.node] = !had
 		}
 		return b.acquire(batch, a.now()), nil
 	})
@@ -139,6 +155,9 @@ func (a *Allocator) serve(ctx context.Context, b *book) {
 		}
 		if r.err == nil {
 			a.log.Debug("lease was acquired", note.Node, r.node, note.Lease, r.given)
+			if fresh[r.node] {
+				a.note(journal.Event{Object: "Lease/" + r.node, Reason: "LeaseGiven", Message: listed(r.given), Actor: "node " + r.node})
+			}
 		}
 		close(r.done)
 	}
@@ -264,4 +283,13 @@ func (a *Allocator) take(ctx context.Context) (*book, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("lease: %w", ctx.Err())
 	}
+}
+
+// listed are prefixes in a sentence.
+func listed(ps []netip.Prefix) string {
+	texts := make([]string, len(ps))
+	for i, p := range ps {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, ", ")
 }

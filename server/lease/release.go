@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 )
@@ -32,6 +33,7 @@ func (a *Allocator) Release(ctx context.Context, node string) error {
 	}
 	if len(freed) > 0 {
 		a.log.Info("lease was released", note.Node, node, note.Lease, freed)
+		a.note(journal.Event{Object: "Lease/" + node, Reason: "LeaseFreed", Message: listed(freed)})
 	}
 	return nil
 }

@@ -206,6 +206,7 @@ func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 	s.node.came(hello, s.remote)
 	h.observed.node(s.node)
 	h.progress.send()
+	h.crowd.arrived(s.name, "from "+s.speaker.addr.String()+", release "+clip(hello.GetVersion(), maxText))
 	h.cfg.Log.Info("agent came", note.Node, s.name, note.Conn, s.remote, note.Rev, hello.GetRevision(), note.Whole, s.whole)
 	return nil
 }

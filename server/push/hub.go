@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/compile"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -44,7 +45,9 @@ type Config struct {
 	Leases Leases
 	// Identify answers with the node that a stream's certificate names.
 	Identify func(ctx context.Context) (string, error)
-	Log      *slog.Logger
+	// Note is told who comes and goes, and what goes wrong; it must not block.
+	Note func(journal.Event)
+	Log  *slog.Logger
 
 	Heartbeat time.Duration // 3 s
 	Dead      time.Duration // 8 s without a message, or with one that is not taken
@@ -90,6 +93,7 @@ type Hub struct {
 	hellos   chan struct{}
 	count    atomic.Uint64 // of streams
 	observed observer
+	crowd    *crowd
 	work     sync.WaitGroup // the streams' goroutines
 }
 
@@ -106,6 +110,7 @@ func New(cfg Config) *Hub {
 		progress: newSignal(),
 		hellos:   make(chan struct{}, cfg.Hellos),
 		observed: newObserver(),
+		crowd:    newCrowd(cfg.Note),
 	}
 	h.marker = time.AfterFunc(markerWait, h.mark)
 	h.marker.Stop()
@@ -122,6 +127,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer cancel()
 	h.observe(ctx)
 	h.marker.Stop()
+	h.crowd.tell() // that all go now is no news
 	h.mu.Lock()
 	h.closed = true
 	for _, s := range h.streams {

@@ -20,6 +20,9 @@ func (h *Hub) leave(s *stream) {
 	h.observed.node(s.node)
 	h.progress.send()
 	h.cfg.Log.Info("agent left", note.Node, s.name, note.Err, context.Cause(s.ctx))
+	if !h.closed {
+		h.crowd.departed(s.name, "its data path goes on as it was: "+status.Convert(s.reason()).Message())
+	}
 }
 
 // Cut ends a node's stream with a reason, and forgets the node: it was revoked

@@ -49,7 +49,8 @@ type node struct {
 	mu        sync.Mutex
 	status    Status // but for problems and object errors
 	reports   []kind.Problem
-	noted     map[string]kind.Problem // what the server noticed, by subject
+	told      map[[2]string]kind.Problem // reports that are events already, by subject and cause
+	noted     map[string]kind.Problem    // what the server noticed, by subject
 	errors    map[ref]kind.ObjectError
 	endpoints map[string][]byte // as stored, by key; nil before the first full list
 	double    double

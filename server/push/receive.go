@@ -52,6 +52,7 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 		s.hub.observed.node(s.node)
 	case *weftv1.SyncRequest_Problems:
 		s.node.reported(m.Problems.GetProblems())
+		s.hub.tellProblems(s.node)
 		s.hub.observed.node(s.node)
 	case *weftv1.SyncRequest_Report:
 		s.report(m.Report)
