@@ -6,6 +6,10 @@ MAKEFLAGS += --no-print-directory
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/weft-net/weft/proto/note.Version=$(VERSION)
 BINARIES := bin/weft-server bin/weft-agent bin/weft-cni bin/weft
+# The previous release, which upgrades begin with; and, built of this tree, a next
+# one whose state has a newer schema.
+PREVIOUS := 4e3a5803887c27af271e9725a21de174bb4074da
+NEXT := $(addprefix bin/next/,$(notdir $(BINARIES)))
 TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck bin/grpcurl bin/gofumpt
 MODULES := . $(patsubst %/go.mod,%,$(wildcard integration/*/go.mod integration/*/*/go.mod))
 SOURCES := $(shell git ls-files '*.go' go.mod go.sum 2>/dev/null)
@@ -32,6 +36,16 @@ $(TOOLS): integration/tools/go.mod integration/tools/go.sum
 	@mkdir -p bin
 	@cd integration/tools && go build -o ../../bin/ $$(go list -f '{{.ImportPath}}' tool | grep '/$(@F)$$')
 
+bin/old/$(PREVIOUS): integration/old.sh
+	@rm -rf bin/old && integration/old.sh $(PREVIOUS) bin/old && touch $@
+
+bin/next/%: $(SOURCES)
+	@mkdir -p bin/next
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(subst -X,-X github.com/weft-net/weft/proto/schema.raise=1 -X,$(LDFLAGS))-next' -o $@ ./cmd/$*
+
+.PHONY: releases
+releases: bin/old/$(PREVIOUS) $(NEXT) ## the previous release, from the history, and a next one, for tests of upgrades
+
 # An etcd of today: the distribution's is three releases old.
 bin/etcd: integration/tools/go.mod integration/tools/go.sum
 	@mkdir -p bin
@@ -46,7 +60,7 @@ demo: deps build bin/grpcurl ## a fabric of three nodes in namespaces; ONCE=1 en
 	@go run ./integration/demo -scene $(DEMO) $(if $(ONCE),-once)
 
 .PHONY: test
-test: deps build bin/grpcurl bin/etcd ## every test of every module, with the race detector; no skip passes
+test: deps build releases bin/grpcurl bin/etcd ## every test of every module, with the race detector; no skip passes
 	@integration/test.sh $(MODULES)
 
 .PHONY: lint

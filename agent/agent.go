@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -73,6 +72,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := a.open(); err != nil {
 		return err
 	}
+	if err := a.dir.Mark(); err != nil {
+		return err
+	}
 	return a.serve(ctx)
 }
 
@@ -119,13 +121,8 @@ func (a *agent) serve(ctx context.Context) error {
 	if _, err := a.host.look(ctx, time.Now()); err != nil {
 		return err
 	}
-	agentSocket, err := local.Listen(filepath.Join(a.cfg.RunDir, "agent.sock"), local.AgentMode)
+	agentSocket, cniSocket, err := a.listen()
 	if err != nil {
-		return err
-	}
-	cniSocket, err := local.Listen(a.cniSocket(), local.CNIMode)
-	if err != nil {
-		agentSocket.Close()
 		return err
 	}
 	a.report()

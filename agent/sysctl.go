@@ -17,12 +17,12 @@ import (
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 )
 
 const (
-	sysctlName   = "sysctl.json"
-	sysctlSchema = 1
-	procSys      = "/proc/sys/"
+	sysctlName = "sysctl.json"
+	procSys    = "/proc/sys/"
 )
 
 // settings remembers foreign sysctls as they were before weft changed them.
@@ -50,6 +50,10 @@ func openSettings(dir *datadir.Dir, log *slog.Logger) (*settings, error) {
 		return nil, fmt.Errorf("agent: recorded settings: %w", err)
 	}
 	f, err := decodeSettings(b)
+	if newer := (schema.Newer{}); errors.As(err, &newer) {
+		newer.What = dir.Path(sysctlName)
+		return nil, fmt.Errorf("agent: recorded settings: %w", newer)
+	}
 	if err != nil {
 		to, aside := dir.SetAside(sysctlName)
 		log.Error("recorded settings unreadable", note.Path, to, note.Err, errors.Join(err, aside), note.Do, "cleanup cannot put these settings back; look into the file")
@@ -66,8 +70,8 @@ func decodeSettings(b []byte) (settingsFile, error) {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return settingsFile{}, fmt.Errorf("not a file of settings: %w", err)
 	}
-	if f.Schema != sysctlSchema {
-		return settingsFile{}, fmt.Errorf("schema %d; this release reads %d", f.Schema, sysctlSchema)
+	if err := schema.Settings.Check("it", f.Schema); err != nil {
+		return settingsFile{}, err
 	}
 	for path, value := range f.Old {
 		if !strings.HasPrefix(path, "net/") || strings.Contains(path, "..") || len(path) > 256 || len(value) > 256 {
@@ -104,7 +108,7 @@ func (s *settings) keep(path string) error {
 }
 
 func (s *settings) write(old map[string]string) error {
-	b, err := json.MarshalIndent(settingsFile{sysctlSchema, old}, "", "  ")
+	b, err := json.MarshalIndent(settingsFile{schema.Settings.Version(), old}, "", "  ")
 	if err != nil {
 		return err
 	}

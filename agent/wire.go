@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net"
 	"path/filepath"
 	"slices"
 	"time"
@@ -13,6 +14,18 @@ import (
 )
 
 func (a *agent) cniSocket() string { return filepath.Join(a.cfg.RunDir, "cni.sock") }
+
+// listen opens the two sockets.
+func (a *agent) listen() (agent, cni net.Listener, err error) {
+	if agent, err = local.Listen(filepath.Join(a.cfg.RunDir, "agent.sock"), local.AgentMode); err != nil {
+		return nil, nil, err
+	}
+	if cni, err = local.Listen(a.cniSocket(), local.CNIMode); err != nil {
+		agent.Close()
+		return nil, nil, err
+	}
+	return agent, cni, nil
+}
 
 // touch says that there may be something to show.
 func (a *agent) touch() {

@@ -18,7 +18,7 @@ import (
 
 // assemble makes all rooms and lets them meet. None runs yet.
 func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*rooms, error) {
-	found, err := found(ctx, s, c.Fabric)
+	found, err := found(ctx, s, c)
 	if err != nil {
 		return nil, err
 	}

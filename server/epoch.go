@@ -8,7 +8,8 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/proto/disk"
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -27,8 +28,11 @@ type fabric struct {
 
 // found reads the fabric, and founds it in an empty store. It refuses a store of
 // a later release before anything is written.
-func found(ctx context.Context, s store.Store, name string) (fabric, error) {
-	if err := checkSchema(ctx, s); err != nil {
+func found(ctx context.Context, s store.Store, c Config) (fabric, error) {
+	if _, _, err := storeSchema(ctx, s); err != nil {
+		return fabric{}, err
+	}
+	if err := disk.MarkFolder(c.DataDir, schema.ServerFolder); err != nil {
 		return fabric{}, err
 	}
 	epoch := make([]byte, 16)
@@ -39,12 +43,15 @@ func found(ctx context.Context, s store.Store, name string) (fabric, error) {
 		If: []store.Cond{{Key: keyEpoch}},
 		Then: []store.Write{
 			{Key: keyEpoch, Value: []byte(hex.EncodeToString(epoch))},
-			{Key: keyName, Value: []byte(name)},
-			{Key: keySchema, Value: []byte(strconv.Itoa(kind.Schema))},
+			{Key: keyName, Value: []byte(c.Fabric)},
+			{Key: keySchema, Value: []byte(strconv.Itoa(schema.Store.Version()))},
 		},
 	})
 	if err != nil && !errors.Is(err, store.ErrConflict) {
 		return fabric{}, fmt.Errorf("server: found the fabric: %w", err)
+	}
+	if err := raiseSchema(ctx, s); err != nil {
+		return fabric{}, err
 	}
 	var f fabric
 	for key, field := range map[string]*string{keyEpoch: &f.epoch, keyName: &f.name} {
@@ -55,22 +62,4 @@ func found(ctx context.Context, s store.Store, name string) (fabric, error) {
 		*field = string(e.Value)
 	}
 	return f, nil
-}
-
-func checkSchema(ctx context.Context, s store.Store) error {
-	e, err := s.Get(ctx, keySchema)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("server: read the store's schema: %w", err)
-	}
-	n, err := strconv.Atoi(string(e.Value))
-	if err != nil {
-		return fmt.Errorf("server: %s is %q and no number; is this store another program's?", keySchema, e.Value)
-	}
-	if n > kind.Schema {
-		return fmt.Errorf("server: the store has schema %d, this release reads up to %d; run the newer weft-server again, nothing was changed", n, kind.Schema)
-	}
-	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/storetest"
@@ -95,28 +96,28 @@ func TestSowTwoServersAtOnce(t *testing.T) {
 
 func TestFound(t *testing.T) {
 	s := storetest.New()
-	one, err := found(t.Context(), s, "prod")
+	one, err := found(t.Context(), s, Config{Fabric: "prod", DataDir: t.TempDir()})
 	if err != nil || len(one.epoch) != 32 || one.name != "prod" {
 		t.Fatalf("%+v, %v", one, err)
 	}
-	if two, err := found(t.Context(), s, "other"); err != nil || two != one {
+	if two, err := found(t.Context(), s, Config{Fabric: "other", DataDir: t.TempDir()}); err != nil || two != one {
 		t.Errorf("founded again: %+v, %v", two, err)
 	}
 	for value, want := range map[string]string{
-		strconv.Itoa(kind.Schema + 1): "run the newer weft-server again",
-		"x":                           "is this store another program's?",
+		strconv.Itoa(schema.Store.Version() + 1): "run the newer release again",
+		"x":                                      "is this store another program's?",
 	} {
 		s := storetest.New()
 		if _, err := s.Commit(t.Context(), store.Txn{Then: []store.Write{{Key: keySchema, Value: []byte(value)}}}); err != nil {
 			t.Fatal(err)
 		}
 		rev := s.Revision()
-		if _, err := found(t.Context(), s, "prod"); err == nil || !strings.Contains(err.Error(), want) || s.Revision() != rev {
+		if _, err := found(t.Context(), s, Config{Fabric: "prod", DataDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), want) || s.Revision() != rev {
 			t.Errorf("schema %q: %v", value, err)
 		}
 	}
 	s.Down()
-	if _, err := found(t.Context(), s, "prod"); !errors.Is(err, storetest.ErrDown) {
+	if _, err := found(t.Context(), s, Config{Fabric: "prod", DataDir: t.TempDir()}); !errors.Is(err, storetest.ErrDown) {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/push"
@@ -28,7 +29,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	lock, err := disk.Hold(c.DataDir, "weft-server")
+	lock, err := disk.HoldAs(c.DataDir, "weft-server", schema.ServerFolder)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/weft-net/weft/proto/disk"
+	"github.com/weft-net/weft/proto/schema"
 )
 
 // MaxFile is the most that Read takes of one file, in bytes.
@@ -24,14 +25,19 @@ type Dir struct {
 }
 
 // Open makes the folder if it is not there and takes hold of it. A folder that
-// another process holds is an error that names the process.
+// another process holds is an error that names the process, and so is one that a
+// later release has written to, which nothing is written to.
 func Open(path string) (*Dir, error) {
-	lock, err := disk.Hold(path, "weft-agent")
+	lock, err := disk.HoldAs(path, "weft-agent", schema.AgentFolder)
 	if err != nil {
 		return nil, err
 	}
 	return &Dir{path: path, lock: lock}, nil
 }
+
+// Mark raises the folder's schema to this release's. Call it once all that is in
+// the folder has been read, and before anything is written.
+func (d *Dir) Mark() error { return disk.MarkFolder(d.path, schema.AgentFolder) }
 
 // Close lets go of the folder.
 func (d *Dir) Close() error { return d.lock.Close() }

@@ -7,6 +7,7 @@ import (
 	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 )
 
 // claim takes addresses, host ports and a device in memory.
@@ -52,7 +53,7 @@ func (k *Keeper) compose(a addition, cut *entry) (*entry, error) {
 	}
 	gateway, _ := a.node.fabric(true)
 	r := Record{
-		Schema: schema, ContainerID: a.id.ContainerID, IfName: a.id.IfName, Network: a.conf.Name,
+		Schema: schema.Attachment.Version(), ContainerID: a.id.ContainerID, IfName: a.id.IfName, Network: a.conf.Name,
 		Boot: k.Boot, NetNS: a.path, NSID: a.nsid, HostDev: dev, HostMAC: k.NewMAC().String(),
 		MAC: a.wish.mac.String(), MTU: a.node.MTU, Addrs: addrs, Gateway4: gateway,
 		HostPorts: a.wish.hostPorts, Bandwidth: a.wish.bandwidth, Labels: a.wish.labels,

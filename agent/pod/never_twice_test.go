@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/cniwire"
+	"github.com/weft-net/weft/proto/schema"
 	"pgregory.net/rapid"
 )
 
@@ -135,7 +136,7 @@ func (m *model) damage(t *rapid.T) {
 	if err := os.WriteFile(name, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if m.k, err = m.w.tryOpen(m.dir); errors.As(err, new(laterError)) {
+	if m.k, err = m.w.tryOpen(m.dir); errors.As(err, new(schema.Newer)) {
 		if err := os.WriteFile(name, nil, 0o600); err != nil { // a bit made a later schema of it: nothing starts
 			t.Fatal(err)
 		}

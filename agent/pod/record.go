@@ -14,11 +14,10 @@ import (
 
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/schema"
 )
 
 const (
-	// schema is the version of records that this release writes.
-	schema = 1
 	// maxRecord is the size in bytes of the largest record read.
 	maxRecord = 64 << 10
 	// maxIfName is the longest name of a device in bytes (IFNAMSIZ less its end).
@@ -137,13 +136,6 @@ func (r Record) sum() string {
 	return fmt.Sprintf("%08x", crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// laterError is the error of a record that a later release wrote.
-type laterError struct{ schema int }
-
-func (e laterError) Error() string {
-	return fmt.Sprintf("has schema %d, this release reads up to %d; install the later release again", e.schema, schema)
-}
-
 // decode reads a record that was found under the name of a device.
 func decode(b []byte, hostDev string) (Record, error) {
 	if len(b) > maxRecord {
@@ -153,11 +145,10 @@ func decode(b []byte, hostDev string) (Record, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return Record{}, err
 	}
+	if err := schema.Attachment.Check("the record of "+hostDev, r.Schema); err != nil {
+		return Record{}, err
+	}
 	switch {
-	case r.Schema > schema:
-		return Record{}, laterError{r.Schema}
-	case r.Schema < 1:
-		return Record{}, fmt.Errorf("no schema version")
 	case r.Sum != r.sum():
 		return Record{}, fmt.Errorf("checksum %q, want %q", r.Sum, r.sum())
 	case r.HostDev != hostDev || r.ID().HostDev() != hostDev:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/disk"
+	"github.com/weft-net/weft/proto/schema"
 )
 
 // What a record's file is called after the name of its device.
@@ -63,8 +64,9 @@ func (s *shelf) load() ([]found, []aside, error) {
 			continue
 		}
 		got, b, err := s.read(dev, suffix)
-		if errors.As(err, new(laterError)) {
-			return nil, nil, fmt.Errorf("pod: record %s %w", filepath.Join(s.dir, f.Name()), err)
+		if newer := (schema.Newer{}); errors.As(err, &newer) {
+			newer.What = filepath.Join(s.dir, f.Name())
+			return nil, nil, fmt.Errorf("pod: record: %w", newer)
 		}
 		if err != nil && suffix == suffixResting { // no pod has it: what seems to be in it rests
 			got, err = found{record: Record{HostDev: dev, Addrs: salvage(b)}, suffix: suffix, time: got.time}, nil

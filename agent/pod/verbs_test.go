@@ -18,6 +18,7 @@ import (
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
 )
 
 var update = flag.Bool("update", false, "rewrite the goldens")
@@ -302,7 +303,7 @@ func TestBadRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = w.tryOpen(dir)
-	expect(t, "a later release's record", fmt.Sprint(err), "pod: record "+file+" has schema 9, this release reads up to 1; install the later release again")
+	expect(t, "a later release's record", fmt.Sprint(err), "pod: record: "+file+" has schema 9, and this release ("+note.Version+") reads up to 1: run the newer release again, or put back the backup of before the upgrade; nothing was changed")
 }
 
 func TestNoDisk(t *testing.T) {

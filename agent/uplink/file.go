@@ -7,12 +7,10 @@ import (
 	"fmt"
 
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/schema"
 )
 
-const (
-	intentName   = "intent.json"
-	intentSchema = 1 // of the file; a later one is refused before anything is written
-)
+const intentName = "intent.json"
 
 // envelope lets a reader tell a newer schema and a damaged file from a good one
 // before it looks inside.
@@ -38,13 +36,6 @@ type filedObject struct {
 	Value      []byte `json:"value"`
 }
 
-// newerError says that a later release wrote the file.
-type newerError struct{ schema int }
-
-func (e newerError) Error() string {
-	return fmt.Sprintf("schema %d was written by a later release; this one reads up to %d: run that release again, or move the file away to start without it", e.schema, intentSchema)
-}
-
 func encodeFile(n intent.Node, objects []intent.Object) ([]byte, error) {
 	f := filed{Node: n.Name, Epoch: n.Epoch, Compile: n.Compile, Revision: n.Revision, Objects: make([]filedObject, 0, len(objects))}
 	for _, o := range objects {
@@ -57,22 +48,22 @@ func encodeFile(n intent.Node, objects []intent.Object) ([]byte, error) {
 	// The envelope is written by hand: json would read and copy the body again.
 	sum := sha256.Sum256(body)
 	b := make([]byte, 0, len(body)+128)
-	b = fmt.Appendf(b, `{"schema":%d,"sum":"%x","intent":`, intentSchema, sum)
+	b = fmt.Appendf(b, `{"schema":%d,"sum":"%x","intent":`, schema.Intent.Version(), sum)
 	b = append(b, body...)
 	return append(b, '}'), nil
 }
 
 // decodeFile reads what encodeFile wrote and refuses everything else. A
-// newerError tells a later release's file from a damaged one.
+// schema.Newer tells a later release's file from a damaged one.
 func decodeFile(b []byte) (filed, error) {
 	var e envelope
 	if err := json.Unmarshal(b, &e); err != nil {
 		return filed{}, fmt.Errorf("not an intent file: %w", err)
 	}
-	if e.Schema > intentSchema {
-		return filed{}, newerError{e.Schema}
+	if err := schema.Intent.Check("it", e.Schema); err != nil {
+		return filed{}, err
 	}
-	if sum := sha256.Sum256(e.Intent); e.Schema < 1 || hex.EncodeToString(sum[:]) != e.Sum {
+	if sum := sha256.Sum256(e.Intent); hex.EncodeToString(sum[:]) != e.Sum {
 		return filed{}, fmt.Errorf("half written or changed: its checksum does not match")
 	}
 	var f filed

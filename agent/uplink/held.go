@@ -11,6 +11,7 @@ import (
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
 
@@ -43,8 +44,9 @@ func readIntent(dir *datadir.Dir, node string) (f filed, damage, err error) {
 		return filed{}, nil, fmt.Errorf("uplink: last intent: %w", err)
 	}
 	f, damage = decodeFile(b)
-	if newer := (newerError{}); errors.As(damage, &newer) {
-		return filed{}, nil, fmt.Errorf("uplink: %s: %w", dir.Path(intentName), newer)
+	if newer := (schema.Newer{}); errors.As(damage, &newer) {
+		newer.What = dir.Path(intentName)
+		return filed{}, nil, fmt.Errorf("uplink: %w", newer)
 	}
 	if damage == nil && f.Node != node {
 		return filed{}, nil, fmt.Errorf("uplink: %s belongs to node %q, not %q: start with --node-name %s, or give this node a data folder of its own with --data-dir",

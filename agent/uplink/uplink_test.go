@@ -437,7 +437,7 @@ func TestDataFolder(t *testing.T) {
 		{"half written", string(good[:len(good)/2]), "", "could not be read"},
 		{"empty", "", "", "could not be read"},
 		{"changed", strings.Replace(string(good), `"revision":4`, `"revision":5`, 1), "", "checksum"},
-		{"a later release's", `{"schema":9,"sum":"","intent":{}}`, "schema 9 was written by a later release", ""},
+		{"a later release's", `{"schema":9,"sum":"","intent":{}}`, "has schema 9, and this release", ""},
 		{"another node's", strings.ReplaceAll(string(mustEncode(t, intent.Node{Name: "n2", Epoch: "e"})), "\n", ""), "--node-name n2", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -156,7 +156,11 @@ func remove(ctx context.Context, prefix string) error {
 				errs = append(errs, ignore(syscall.Kill(pid, syscall.SIGKILL), syscall.ESRCH))
 			}
 		}
-		errs = append(errs, ip(ctx, "netns", "del", name))
+		err := ip(ctx, "netns", "del", name)
+		if _, gone := os.Lstat(p); errors.Is(gone, os.ErrNotExist) {
+			err = nil // another lab swept it meanwhile
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

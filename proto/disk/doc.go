@@ -6,5 +6,7 @@
 // disk when WriteFile returns. One process holds a folder at a time, by flock, so
 // that a killed holder leaves nothing behind.
 //
-// It knows no file's content and no format.
+// A folder carries the schema of all that is in it (package schema), and one of a
+// later release is refused before anything in it is written. Of other files it
+// knows neither content nor format.
 package disk

@@ -15,12 +15,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
-
-// Format of the file. A reader refuses a higher one.
-const Format = 1
 
 // Limits of a file that is read: a few times what etcd's quota can hold.
 const (
@@ -73,7 +70,7 @@ type writer struct {
 func newWriter(out io.Writer, h Header) (*writer, error) {
 	gz := gzip.NewWriter(out)
 	w := &writer{gz: gz, buf: bufio.NewWriterSize(gz, 64<<10), sum: sha256.New()}
-	h.Weft, h.Format, h.Schema = magic, Format, kind.Schema
+	h.Weft, h.Format, h.Schema = magic, schema.Backup.Version(), schema.Store.Version()
 	return w, w.put(h, true)
 }
 
@@ -186,9 +183,9 @@ func (r *reader) header(head func(Header) error) error {
 	if err := json.Unmarshal(b, &h); err != nil || h.Weft != magic {
 		return r.bad("it is no header of a backup of weft")
 	}
-	if h.Format > Format || h.Schema > kind.Schema {
+	if h.Format > schema.Backup.Version() || h.Schema > schema.Store.Version() {
 		return fmt.Errorf("%w: release %.40s, with format %d and schema %d; this one reads up to %d and %d; restore it with that release",
-			ErrNewer, h.Version, h.Format, h.Schema, Format, kind.Schema)
+			ErrNewer, h.Version, h.Format, h.Schema, schema.Backup.Version(), schema.Store.Version())
 	}
 	if h.Format < 1 || h.Epoch == "" || h.Revision < 1 {
 		return r.bad("the header has format %d, epoch %.40q, revision %d: it is damaged", h.Format, h.Epoch, h.Revision)

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
-	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -207,7 +207,7 @@ func Epoch(id string, ordinal uint64) []store.Write {
 		{Key: keyEpoch, Value: []byte(id)},
 		{Key: keyOrdinal, Value: strconv.AppendUint(nil, ordinal, 10)},
 		{Key: store.Fence, Value: []byte(id)},
-		{Key: keySchema, Value: strconv.AppendInt(nil, kind.Schema, 10)},
+		{Key: keySchema, Value: strconv.AppendInt(nil, int64(schema.Store.Version()), 10)},
 	}
 }
 

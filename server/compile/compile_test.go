@@ -136,7 +136,7 @@ func TestTheLastGoodValueStands(t *testing.T) {
 		want string
 	}{
 		{"not JSON", event(9, kind.Lease, "n1", []byte("{")), "unexpected end of JSON"},
-		{"a later schema", event(9, kind.Lease, "n1", []byte(`{"schema":9}`)), "run a newer server"},
+		{"a later schema", event(9, kind.Lease, "n1", []byte(`{"schema":9}`)), "run the newer release again"},
 		{"another's lease", event(9, kind.Lease, "n1", leaseOf("n2", "10.42.2.0/24")), `metadata.name is "n2"`},
 		{"lease of another node", event(9, kind.Lease, "n1", encode(kind.Lease, "n1", nil, kind.LeaseSpec{Node: "n2", Prefixes: prefixes("10.42.2.0/24")})), `spec.node is "n2"`},
 		{"empty lease", event(9, kind.Lease, "n1", leaseOf("n1", "")), "spec.prefixes is empty"},

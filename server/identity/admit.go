@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -43,7 +44,7 @@ func admit(c claim, t *token, known *Node) (admission, error) {
 		}
 	}
 	return admission{fresh: true, node: Node{
-		Schema: schema, Name: c.node, Machine: c.machine, Token: t.ID, JoinedUnix: c.now.Unix(),
+		Schema: schema.Identity.Version(), Name: c.node, Machine: c.machine, Token: t.ID, JoinedUnix: c.now.Unix(),
 		Key: Key{Hash: c.keyHash, CreatedUnix: c.now.Unix()},
 	}}, nil
 }

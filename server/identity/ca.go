@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/join"
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -75,8 +76,8 @@ func loadCA(entry store.Entry, keyPath string) (ca, error) {
 	if err := json.Unmarshal(entry.Value, &r); err != nil {
 		return ca{}, fmt.Errorf("identity: the CA in the store (%s) cannot be read: %w; restore the store from a backup", entry.Key, err)
 	}
-	if r.Schema != schema {
-		return ca{}, newerSchema(entry.Key, r.Schema)
+	if err := readable(entry.Key, r.Schema); err != nil {
+		return ca{}, err
 	}
 	cert, err := x509.ParseCertificate(r.Certificate)
 	if err != nil {
@@ -139,7 +140,7 @@ func (c ca) encode(seal serverKey) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: seal the CA: %w", err)
 	}
-	return json.Marshal(caRecord{Schema: schema, Certificate: c.cert.Raw, SealedKey: seal.seal(der, c.cert.Raw)})
+	return json.Marshal(caRecord{Schema: schema.Identity.Version(), Certificate: c.cert.Raw, SealedKey: seal.seal(der, c.cert.Raw)})
 }
 
 // sign fills in what every certificate has: a serial, a life from a little before

@@ -264,7 +264,7 @@ func TestNewerRecords(t *testing.T) {
 		if _, err := m.Commit(t.Context(), store.Txn{Then: []store.Write{{Key: key, Value: []byte(`{"schema": 2}`)}}}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := open(t, m, dir); err == nil || !strings.Contains(err.Error(), "run a newer weft-server") {
+		if _, err := open(t, m, dir); err == nil || !strings.Contains(err.Error(), "run the newer release again") {
 			t.Errorf("%s: %v", key, err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -71,7 +72,7 @@ func (a *Authority) operator(ctx context.Context, name, server string) (join.Cre
 		if err != nil {
 			return txn, err
 		}
-		o.Schema, o.Name = schema, name
+		o.Schema, o.Name = schema.Identity.Version(), name
 		o.add(Key{Hash: keyHash(cert.RawSubjectPublicKeyInfo), CreatedUnix: time.Now().Unix(), EndsUnix: cert.NotAfter.Unix()})
 		return txn, put(&txn, operatorKey(name), revision, o)
 	})

@@ -8,11 +8,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
-
-// schema of the records below store.Identity.
-const schema = 1
 
 // Keys of records.
 func nodeKey(name string) string     { return store.Identity + "node/" + name }
@@ -77,14 +75,15 @@ func decode[T versioned](entry store.Entry) (T, error) {
 	if err := json.Unmarshal(entry.Value, &record); err != nil {
 		return record, fmt.Errorf("identity: record %s: %w", entry.Key, err)
 	}
-	if record.version() != schema {
-		return record, newerSchema(entry.Key, record.version())
-	}
-	return record, nil
+	return record, readable(entry.Key, record.version())
 }
 
-func newerSchema(key string, got int) error {
-	return fmt.Errorf("identity: %s has schema %d, this release reads %d; run a newer weft-server", key, got, schema)
+// readable refuses a record of a later release.
+func readable(key string, found int) error {
+	if err := schema.Identity.Check(key, found); err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	return nil
 }
 
 // put is the transaction's part that writes a record over the revision it was

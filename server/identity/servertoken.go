@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -35,7 +36,7 @@ func (a *Authority) keepServerToken(ctx context.Context) error {
 		return nil
 	}
 	made := join.NewServerToken(a.ca.cert)
-	t := token{Schema: schema, Hash: secretHash(made.Secret), Token: Token{
+	t := token{Schema: schema.Identity.Version(), Hash: secretHash(made.Secret), Token: Token{
 		ID: made.ID, Description: "for servers, in " + path, CreatedUnix: time.Now().Unix(),
 	}}
 	var txn store.Txn

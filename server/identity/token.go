@@ -17,6 +17,7 @@ import (
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 )
@@ -96,7 +97,7 @@ func (a *Authority) CreateToken(ctx context.Context, s TokenSpec) (join.Token, T
 	now := time.Now()
 	made := join.NewToken(a.ca.cert)
 	nodes := slices.Compact(slices.Sorted(slices.Values(s.Nodes)))
-	t := token{Schema: schema, Hash: secretHash(made.Secret), Token: Token{
+	t := token{Schema: schema.Identity.Version(), Hash: secretHash(made.Secret), Token: Token{
 		ID: made.ID, Description: s.Description, CreatedUnix: now.Unix(), Uses: s.Uses,
 		Nodes: nodes, Labels: maps.Clone(s.Labels), Replace: s.Replace,
 	}}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -26,7 +27,6 @@ const (
 	maxItems   = 1000
 	retryFirst = time.Second
 	retryLast  = 30 * time.Second
-	schema     = 1
 )
 
 // page is what one write appends.
@@ -154,7 +154,7 @@ func (b *book[T]) write(ctx context.Context) error {
 	for i, it := range d.items {
 		values[i] = it.value
 	}
-	raw, err := json.Marshal(page[T]{Schema: schema, Server: b.server, Items: values})
+	raw, err := json.Marshal(page[T]{Schema: schema.Journal.Version(), Server: b.server, Items: values})
 	if err == nil {
 		_, err = b.store.Commit(ctx, store.Txn{If: []store.Cond{{Key: d.key}}, Then: []store.Write{{Key: d.key, Value: raw}}})
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -101,7 +102,7 @@ func read[T any](ctx context.Context, b *book[T], since time.Time, keep func(T) 
 // pick reads a page; one that cannot be read holds nothing.
 func pick[T any](e store.Entry, keep func(T) bool) []T {
 	var p page[T]
-	if e.Value == nil || json.Unmarshal(e.Value, &p) != nil || p.Schema > schema {
+	if e.Value == nil || json.Unmarshal(e.Value, &p) != nil || p.Schema > schema.Journal.Version() {
 		return nil
 	}
 	return slices.DeleteFunc(p.Items, func(t T) bool { return !keep(t) })

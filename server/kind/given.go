@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/schema"
 )
 
 // MaxObject is the largest object that is stored, in bytes.
@@ -50,7 +51,7 @@ func (g Given) Build() (Object, error) {
 		return Object{}, FieldError{f.object, "spec", fmt.Sprintf("has %d bytes; at most %d are accepted", len(raw), MaxObject)}
 	}
 	return Object{
-		Schema: Schema, APIVersion: APIVersion, Kind: info.Name,
+		Schema: schema.Object.Version(), APIVersion: APIVersion, Kind: info.Name,
 		Metadata: Metadata{Name: g.Name, Namespace: g.Namespace, Labels: maps.Clone(g.Labels)},
 		Spec:     raw,
 	}, nil

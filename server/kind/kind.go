@@ -6,14 +6,12 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
 
 // APIVersion of every kind.
 const APIVersion = "weft/v1"
-
-// Schema of stored objects. A server refuses to read a higher one.
-const Schema = 1
 
 // Names of the kinds.
 const (
@@ -108,7 +106,7 @@ func Encode(kind string, meta Metadata, spec any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kind: %s/%s: %w", kind, meta.Name, err)
 	}
-	return json.Marshal(Object{Schema: Schema, APIVersion: APIVersion, Kind: kind, Metadata: meta, Spec: raw})
+	return json.Marshal(Object{Schema: schema.Object.Version(), APIVersion: APIVersion, Kind: kind, Metadata: meta, Spec: raw})
 }
 
 // Decode reads a stored object and its spec.
@@ -117,8 +115,8 @@ func Decode(b []byte, spec any) (Object, error) {
 	if err := json.Unmarshal(b, &o); err != nil {
 		return Object{}, fmt.Errorf("kind: stored object: %w", err)
 	}
-	if o.Schema > Schema {
-		return Object{}, fmt.Errorf("kind: %s/%s has schema %d, this release reads up to %d; run a newer server", o.Kind, o.Metadata.Name, o.Schema, Schema)
+	if err := schema.Object.Check(o.Kind+"/"+o.Metadata.Name, o.Schema); err != nil {
+		return Object{}, fmt.Errorf("kind: %w", err)
 	}
 	if err := json.Unmarshal(o.Spec, spec); err != nil {
 		return Object{}, fmt.Errorf("kind: %s/%s: spec: %w", o.Kind, o.Metadata.Name, err)
