@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weft-net/weft/proto/join"
@@ -17,19 +16,16 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Role is what a certificate entitles to.
-type Role string
-
-// Roles. The empty one has no certificate.
+// Organizations of certificates' subjects say what the holder is. Of a user the
+// record says the role, so that a certificate is worth no more than its record.
 const (
-	RoleNode     Role = "node"
-	RoleOperator Role = "operator"
+	organizationNode   = "weft:node"
+	organizationServer = "weft:server"
+	organizationUser   = "weft:user"
+	// An admin's. The release before users wrote it for everybody; it takes no
+	// other from people, so that it lets in admins and refuses the rest.
+	organizationAdmin = "weft:operator"
 )
-
-const organizationPrefix = "weft:"
-
-// organization is how a certificate's subject says its role.
-func (r Role) organization() string { return organizationPrefix + string(r) }
 
 // Peer is who calls.
 type Peer struct {
@@ -37,44 +33,26 @@ type Peer struct {
 	Name string
 }
 
-// rules say which services a role may call. What no rule names is for operators.
-var rules = []struct {
-	service string
-	roles   []Role // the empty role: anybody
-}{
-	{"grpc.health.v1.Health", []Role{""}},
-	{"weft.v1.Join", []Role{""}},
-	{"weft.v1.NodeSync", []Role{RoleNode}},
-}
-
-// allowed answers who may call a method: "/weft.v1.Join/Renew".
-func allowed(method string) []Role {
-	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
-	for _, r := range rules {
-		if r.service == service {
-			return r.roles
-		}
-	}
-	return []Role{RoleOperator}
-}
+// String names a peer by what it is: node n1, server s1, admin ann.
+func (p Peer) String() string { return string(p.Role) + " " + p.Name }
 
 // authorise answers who calls, if it may. Nobody is asked for a certificate where
 // anybody may call.
 func (a *Authority) authorise(ctx context.Context, method string) (Peer, *x509.Certificate, error) {
-	roles := allowed(method)
-	if slices.Contains(roles, "") {
+	least, _ := leastRole(method)
+	if least == "" {
 		return Peer{}, nil, nil
 	}
 	cert := presented(ctx)
 	if cert == nil {
-		return Peer{}, nil, status.Errorf(codes.Unauthenticated, "%s needs a client certificate with role %s; operators: weft --config admin.yaml, or grpcurl $(weft grpcurl-flags)", method, roles[0])
+		return Peer{}, nil, status.Errorf(codes.Unauthenticated, "%s needs a client certificate with %s; people: weft --config admin.yaml, or grpcurl $(weft grpcurl-flags)", method, said(least))
 	}
 	p, err := a.Identify(cert)
 	if err != nil {
 		return Peer{}, nil, err
 	}
-	if !slices.Contains(roles, p.Role) {
-		return Peer{}, nil, status.Errorf(codes.PermissionDenied, "%s %s may not call %s; the rule: role %s", p.Role, p.Name, method, roles[0])
+	if !p.Role.may(least) {
+		return Peer{}, nil, status.Errorf(codes.PermissionDenied, "%s may not call %s; the rule: %s", p, method, said(least))
 	}
 	return p, cert, nil
 }
@@ -101,14 +79,16 @@ func (a *Authority) Identify(cert *x509.Certificate) (Peer, error) {
 		return Peer{}, status.Error(codes.Unauthenticated, err.Error())
 	}
 	if err := join.Valid(cert, now); err != nil {
-		return Peer{}, status.Errorf(codes.Unauthenticated, "the certificate of %s %s, by this server's clock: %v", p.Role, p.Name, err)
+		return Peer{}, status.Errorf(codes.Unauthenticated, "the certificate of %s, by this server's clock: %v", p, err)
 	}
 	if a.book.Revision() == 0 {
 		return Peer{}, status.Error(codes.Unavailable, "this server is starting; try again, or another")
 	}
-	if err := a.recorded(p, keyHash(cert.RawSubjectPublicKeyInfo)); err != nil {
-		return Peer{}, status.Errorf(codes.PermissionDenied, "%s %s: %v", p.Role, p.Name, err)
+	role, err := a.recorded(p, keyHash(cert.RawSubjectPublicKeyInfo))
+	if err != nil {
+		return Peer{}, status.Errorf(codes.PermissionDenied, "%s: %v", p, err)
 	}
+	p.Role = role
 	return p, nil
 }
 
@@ -120,35 +100,49 @@ func (a *Authority) named(cert *x509.Certificate, at time.Time) (Peer, error) {
 	if err != nil {
 		return Peer{}, fmt.Errorf("the client certificate %q is not of this fabric: %w", cert.Subject.CommonName, err)
 	}
-	for _, role := range []Role{RoleNode, RoleOperator} {
-		if slices.Equal(cert.Subject.Organization, []string{role.organization()}) {
-			return Peer{Role: role, Name: cert.Subject.CommonName}, nil
-		}
+	p := Peer{Name: cert.Subject.CommonName}
+	switch organization := cert.Subject.Organization; {
+	case slices.Equal(organization, []string{organizationNode}):
+		p.Role = RoleNode
+	case slices.Equal(organization, []string{organizationServer}):
+		p.Role = RoleServer
+	case slices.Equal(organization, []string{organizationUser}), slices.Equal(organization, []string{organizationAdmin}):
+		p.Role = RoleViewer // until the record says more
+	default:
+		return Peer{}, fmt.Errorf("the client certificate %q has no role", p.Name)
 	}
-	return Peer{}, fmt.Errorf("the client certificate %q has no role", cert.Subject.CommonName)
+	return p, nil
 }
 
-// recorded says whether the book has a key for a name, and does not revoke it.
-func (a *Authority) recorded(p Peer, hash string) error {
-	if p.Role == RoleNode {
-		n, ok := a.Node(p.Name)
-		switch {
-		case !ok:
-			return errors.New("it is not recorded; let it join: weft token create --node " + p.Name)
-		case n.Key.Hash != hash:
-			return errors.New("its key was replaced: the name is recorded with another one")
-		case n.RevokedUnix != 0:
-			return fmt.Errorf("it was revoked at %s", utc(n.RevokedUnix))
-		}
-		return nil
+// recorded says whether the book has a key for a name, and does not revoke it,
+// and answers with the role that it has there.
+func (a *Authority) recorded(p Peer, hash string) (Role, error) {
+	switch p.Role {
+	case RoleServer: // who holds such a key holds the CA's
+		return p.Role, nil
+	case RoleNode:
+		return p.Role, a.nodeRecorded(p.Name, hash)
 	}
-	entry, _ := a.book.Get(operatorKey(p.Name))
-	o, err := decode[operator](entry)
+	entry, _ := a.book.Get(userKey(p.Name))
+	u, err := decode[user](entry)
 	switch {
-	case err != nil || !slices.ContainsFunc(o.Keys, func(k Key) bool { return k.Hash == hash }):
-		return errors.New("its key is not recorded; get new credentials from a server's admin.yaml")
-	case o.RevokedUnix != 0:
-		return fmt.Errorf("it was revoked at %s", utc(o.RevokedUnix))
+	case err != nil || !slices.ContainsFunc(u.Keys, func(k Key) bool { return k.Hash == hash }):
+		return "", errors.New("its key is not recorded; get credentials from an admin (weft user create), or on a server: weft-server admin")
+	case u.RevokedUnix != 0:
+		return "", fmt.Errorf("it was revoked at %s", utc(u.RevokedUnix))
+	}
+	return u.role(), nil
+}
+
+func (a *Authority) nodeRecorded(name, hash string) error {
+	n, ok := a.Node(name)
+	switch {
+	case !ok:
+		return errors.New("it is not recorded; let it join: weft token create --node " + name)
+	case n.Key.Hash != hash:
+		return errors.New("its key was replaced: the name is recorded with another one")
+	case n.RevokedUnix != 0:
+		return fmt.Errorf("it was revoked at %s", utc(n.RevokedUnix))
 	}
 	return nil
 }
@@ -164,11 +158,17 @@ func FromContext(ctx context.Context) (Peer, error) {
 	return p, nil
 }
 
+// WithPeer is the context of a call that a server forwards for somebody whom it
+// has identified.
+func WithPeer(ctx context.Context, p Peer) context.Context {
+	return context.WithValue(ctx, peerKey{}, p)
+}
+
 // NodeFromContext answers with the node that calls.
 func NodeFromContext(ctx context.Context) (string, error) {
 	p, err := FromContext(ctx)
 	if err == nil && p.Role != RoleNode {
-		err = status.Errorf(codes.PermissionDenied, "%s %s is no node", p.Role, p.Name)
+		err = status.Errorf(codes.PermissionDenied, "%s is no node", p)
 	}
 	return p.Name, err
 }
@@ -180,7 +180,7 @@ func (a *Authority) Unary(ctx context.Context, request any, info *grpc.UnaryServ
 		return nil, err
 	}
 	if cert != nil {
-		ctx = context.WithValue(ctx, peerKey{}, p)
+		ctx = WithPeer(ctx, p)
 	}
 	return handler(ctx, request)
 }

@@ -60,9 +60,9 @@ func TestWhoMayCallWhat(t *testing.T) {
 	f := newFabric(t, storetest.New(), Config{})
 	n1 := f.mustJoin(newMachine(t, "n1"), f.agentToken())
 	conns := map[string]*grpc.ClientConn{
-		"nobody":   f.dial(f.trusting()),
-		"node":     f.dial(f.as(n1)),
-		"operator": f.dial(f.admin()),
+		"nobody": f.dial(f.trusting()),
+		"node":   f.dial(f.as(n1)),
+		"admin":  f.dial(f.admin()),
 	}
 	const passed = codes.Code(100) // reached its service, whatever that said
 	cases := []struct {
@@ -74,19 +74,19 @@ func TestWhoMayCallWhat(t *testing.T) {
 		{"nobody", "join", passed, ""},
 		{"nobody", "sync", codes.Unauthenticated, "client certificate with role node"},
 		{"nobody", "tokens", codes.Unauthenticated, "weft grpcurl-flags"},
-		{"nobody", "reflection", codes.Unauthenticated, "role operator"},
-		{"nobody", "old reflection", codes.Unauthenticated, "role operator"},
+		{"nobody", "reflection", codes.Unauthenticated, "role viewer or operator or admin"},
+		{"nobody", "old reflection", codes.Unauthenticated, "role viewer or operator or admin"},
 		{"node", "health", passed, ""},
 		{"node", "join", passed, ""},
 		{"node", "sync", passed, ""},
-		{"node", "tokens", codes.PermissionDenied, "node n1 may not call /weft.v1.Tokens/List; the rule: role operator"},
-		{"node", "reflection", codes.PermissionDenied, "role operator"},
-		{"node", "old reflection", codes.PermissionDenied, "role operator"},
-		{"operator", "health", passed, ""},
-		{"operator", "sync", codes.PermissionDenied, "operator admin may not call /weft.v1.NodeSync/Sync; the rule: role node"},
-		{"operator", "tokens", passed, ""},
-		{"operator", "reflection", passed, ""},
-		{"operator", "old reflection", passed, ""},
+		{"node", "tokens", codes.PermissionDenied, "node n1 may not call /weft.v1.Tokens/List; the rule: role viewer or operator or admin"},
+		{"node", "reflection", codes.PermissionDenied, "role viewer or operator or admin"},
+		{"node", "old reflection", codes.PermissionDenied, "role viewer or operator or admin"},
+		{"admin", "health", passed, ""},
+		{"admin", "sync", codes.PermissionDenied, "admin admin may not call /weft.v1.NodeSync/Sync; the rule: role node"},
+		{"admin", "tokens", passed, ""},
+		{"admin", "reflection", passed, ""},
+		{"admin", "old reflection", passed, ""},
 	}
 	for _, c := range cases {
 		err := calls[c.call](t, conns[c.who])

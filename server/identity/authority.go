@@ -25,11 +25,11 @@ const (
 
 // Lives of certificates. The CA's is long, because nothing renews it yet.
 const (
-	caLife       = 10 * 365 * 24 * time.Hour
-	operatorLife = 365 * 24 * time.Hour
-	serverLife   = 90 * 24 * time.Hour
-	renewBefore  = 30 * 24 * time.Hour // an operator's or a server's certificate
-	maxBackdate  = time.Hour           // for clocks that are behind
+	caLife      = 10 * 365 * 24 * time.Hour
+	userLife    = 365 * 24 * time.Hour
+	serverLife  = 90 * 24 * time.Hour
+	renewBefore = 30 * 24 * time.Hour // an operator's or a server's certificate
+	maxBackdate = time.Hour           // for clocks that are behind
 )
 
 // Config is what an Authority works with.

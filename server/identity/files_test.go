@@ -242,11 +242,11 @@ func TestAdminIsRenewed(t *testing.T) {
 		if err := edited.Save(path); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(operatorLife - renewBefore/2)
+		time.Sleep(userLife - renewBefore/2)
 		mustOpen(t, m, dir)
 		renewed, err := join.LoadCredentials(path)
-		if err != nil || renewed.Valid(time.Now().Add(operatorLife-time.Hour)) != nil {
-			t.Errorf("renewed: %v, %v", err, renewed.Valid(time.Now().Add(operatorLife-time.Hour)))
+		if err != nil || renewed.Valid(time.Now().Add(userLife-time.Hour)) != nil {
+			t.Errorf("renewed: %v, %v", err, renewed.Valid(time.Now().Add(userLife-time.Hour)))
 		}
 		if renewed.Server != edited.Server {
 			t.Errorf("the server's address is %s again", renewed.Server)
@@ -255,7 +255,7 @@ func TestAdminIsRenewed(t *testing.T) {
 }
 
 func TestNewerRecords(t *testing.T) {
-	for _, key := range []string{caKey, operatorKey(adminName)} {
+	for _, key := range []string{caKey, userKey(adminName)} {
 		m, dir := storetest.New(), t.TempDir()
 		mustOpen(t, m, dir)
 		if err := os.Remove(filepath.Join(dir, adminFile)); err != nil {

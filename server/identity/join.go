@@ -199,7 +199,7 @@ func (a *Authority) claim(node, machine string, request []byte) (claim, any, err
 
 func nodeTemplate(name string) x509.Certificate {
 	return x509.Certificate{
-		Subject:     pkix.Name{CommonName: name, Organization: []string{RoleNode.organization()}},
+		Subject:     pkix.Name{CommonName: name, Organization: []string{organizationNode}},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 }

@@ -33,6 +33,17 @@ type liveStream struct {
 // Context implements grpc.ServerStream.
 func (s *liveStream) Context() context.Context { return s.ctx }
 
+// record is the key of a peer's record.
+func (p Peer) record() string {
+	switch {
+	case p.Role == RoleNode:
+		return nodeKey(p.Name)
+	case p.Role.people():
+		return userKey(p.Name)
+	}
+	return ""
+}
+
 // Stream is the interceptor that authorises streams. It ends a stream's context,
 // with a gRPC status as its cause, when the certificate ends or is revoked; the
 // handler must return then.
@@ -44,10 +55,10 @@ func (a *Authority) Stream(server any, stream grpc.ServerStream, info *grpc.Stre
 	if cert == nil {
 		return handler(server, stream)
 	}
-	ctx, cut := context.WithCancelCause(context.WithValue(stream.Context(), peerKey{}, p))
+	ctx, cut := context.WithCancelCause(WithPeer(stream.Context(), p))
 	defer cut(nil)
 	end := time.AfterFunc(time.Until(cert.NotAfter), func() {
-		cut(status.Errorf(codes.Unauthenticated, "the certificate of %s %s ended at %s; come back with the next", p.Role, p.Name, utc(cert.NotAfter.Unix())))
+		cut(status.Errorf(codes.Unauthenticated, "the certificate of %s ended at %s; come back with the next", p, utc(cert.NotAfter.Unix())))
 	})
 	defer end.Stop()
 	s := &liveStream{ServerStream: stream, ctx: ctx, peer: p, cert: cert, cut: cut}
@@ -89,12 +100,10 @@ func (a *Authority) OnRevoke(fn func(node string)) {
 
 // follow looks at the live streams again whose names' records changed.
 func (a *Authority) follow(b store.Batch) {
-	changed := map[Peer]bool{}
+	changed := map[string]bool{}
 	for _, e := range b.Events {
-		if name, ok := strings.CutPrefix(e.Key, nodeKey("")); ok {
-			changed[Peer{RoleNode, name}] = true
-		} else if name, ok := strings.CutPrefix(e.Key, operatorKey("")); ok {
-			changed[Peer{RoleOperator, name}] = true
+		if strings.HasPrefix(e.Key, nodeKey("")) || strings.HasPrefix(e.Key, userKey("")) {
+			changed[e.Key] = true
 		}
 	}
 	if len(changed) == 0 {
@@ -113,11 +122,11 @@ func (a *Authority) follow(b store.Batch) {
 }
 
 // recheck cuts the streams of some names whose certificate counts no more.
-func (a *Authority) recheck(changed map[Peer]bool) (hooks []func(string)) {
+func (a *Authority) recheck(changed map[string]bool) (hooks []func(string)) {
 	a.live.mu.Lock()
 	defer a.live.mu.Unlock()
 	for s := range a.live.streams {
-		if !changed[s.peer] {
+		if !changed[s.peer.record()] {
 			continue
 		}
 		if _, err := a.Identify(s.cert); status.Code(err) == codes.PermissionDenied {

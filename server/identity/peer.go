@@ -143,7 +143,7 @@ func (c ca) server(name string, names []string) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("identity: the server's key: %w", err)
 	}
 	leaf, err := c.sign(x509.Certificate{
-		Subject:     pkix.Name{CommonName: name, Organization: []string{organizationPrefix + "server"}},
+		Subject:     pkix.Name{CommonName: name, Organization: []string{organizationServer}},
 		DNSNames:    append([]string{ServerName}, s.names...),
 		IPAddresses: s.addresses,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
@@ -205,7 +205,7 @@ func dialServer(roots func() *x509.CertPool, cert func() (*tls.Certificate, erro
 			if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
 				return fmt.Errorf("identity: the other server's certificate: %w", err)
 			}
-			if !slices.Equal(leaf.Subject.Organization, []string{organizationPrefix + "server"}) {
+			if !slices.Equal(leaf.Subject.Organization, []string{organizationServer}) {
 				return fmt.Errorf("identity: %q answers, which is no server", leaf.Subject.CommonName)
 			}
 			return nil

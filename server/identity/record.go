@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,9 +14,9 @@ import (
 )
 
 // Keys of records.
-func nodeKey(name string) string     { return store.Identity + "node/" + name }
-func operatorKey(name string) string { return store.Identity + "operator/" + name }
-func tokenKey(id string) string      { return store.Identity + "token/" + id }
+func nodeKey(name string) string { return store.Identity + "node/" + name }
+func userKey(name string) string { return store.Identity + "operator/" + name } // as the first release named it
+func tokenKey(id string) string  { return store.Identity + "token/" + id }
 
 // Key is one public key that may speak for a name.
 type Key struct {
@@ -35,14 +36,18 @@ type Node struct {
 	RevokedUnix int64  `json:"revokedUnix,omitempty"` // 0: it is not
 }
 
-// operator is what is recorded of an operator: several keys, because a further
-// server writes credentials of its own.
-type operator struct {
+// user is what is recorded of a person, or of several that share credentials:
+// several keys, because each server writes an admin.yaml of its own.
+type user struct {
 	Schema      int    `json:"schema"`
 	Name        string `json:"name"`
+	Role        Role   `json:"role,omitempty"` // empty: admin, from before there were roles
 	Keys        []Key  `json:"keys"`
+	CreatedUnix int64  `json:"createdUnix,omitempty"`
 	RevokedUnix int64  `json:"revokedUnix,omitempty"`
 }
+
+func (u user) role() Role { return cmp.Or(u.Role, RoleAdmin) }
 
 // keyHash names a public key.
 func keyHash(subjectPublicKeyInfo []byte) string {
@@ -53,9 +58,9 @@ func keyHash(subjectPublicKeyInfo []byte) string {
 // versioned are the records that carry a schema.
 type versioned interface{ version() int }
 
-func (n Node) version() int     { return n.Schema }
-func (o operator) version() int { return o.Schema }
-func (t token) version() int    { return t.Schema }
+func (n Node) version() int  { return n.Schema }
+func (u user) version() int  { return u.Schema }
+func (t token) version() int { return t.Schema }
 
 // read gets a record from the store itself. revision is 0 if there is none.
 func read[T versioned](ctx context.Context, s store.Store, key string) (record T, revision int64, err error) {

@@ -68,7 +68,7 @@ func (a *Authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 		return nil, fmt.Errorf("identity: the server's key: %w", err)
 	}
 	leaf, err := a.ca.sign(x509.Certificate{
-		Subject:     pkix.Name{CommonName: "weft-server", Organization: []string{organizationPrefix + "server"}},
+		Subject:     pkix.Name{CommonName: "weft-server", Organization: []string{organizationServer}},
 		DNSNames:    s.names,
 		IPAddresses: s.addresses,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},

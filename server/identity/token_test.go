@@ -77,6 +77,6 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("accepted %+v", n)
 		}
 		_, _ = decode[token](e)
-		_, _ = decode[operator](e)
+		_, _ = decode[user](e)
 	})
 }

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	adminName       = "admin"
-	maxOperatorKeys = 64
+	adminName   = "admin"
+	maxUserKeys = 64
 )
 
 // keepAdmin writes the first operator's credentials if they are not there, and
@@ -61,20 +61,20 @@ func (a *Authority) operator(ctx context.Context, name, server string) (join.Cre
 		return join.Credentials{}, fmt.Errorf("identity: key of operator %s: %w", name, err)
 	}
 	cert, err := a.ca.sign(x509.Certificate{
-		Subject:     pkix.Name{CommonName: name, Organization: []string{RoleOperator.organization()}},
+		Subject:     pkix.Name{CommonName: name, Organization: []string{organizationAdmin}},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, key.Public(), operatorLife)
+	}, key.Public(), userLife)
 	if err != nil {
 		return join.Credentials{}, err
 	}
 	err = a.swap(ctx, func() (txn store.Txn, err error) {
-		o, revision, err := read[operator](ctx, a.store, operatorKey(name))
+		o, revision, err := read[user](ctx, a.store, userKey(name))
 		if err != nil {
 			return txn, err
 		}
 		o.Schema, o.Name = schema.Identity.Version(), name
 		o.add(Key{Hash: keyHash(cert.RawSubjectPublicKeyInfo), CreatedUnix: time.Now().Unix(), EndsUnix: cert.NotAfter.Unix()})
-		return txn, put(&txn, operatorKey(name), revision, o)
+		return txn, put(&txn, userKey(name), revision, o)
 	})
 	if err != nil {
 		return join.Credentials{}, fmt.Errorf("identity: record operator %s: %w", name, err)
@@ -91,8 +91,8 @@ func (a *Authority) operator(ctx context.Context, name, server string) (join.Cre
 
 // add records a key, drops those whose certificates ended, and the oldest of too
 // many.
-func (o *operator) add(k Key) {
+func (o *user) add(k Key) {
 	now := time.Now().Unix()
 	o.Keys = append(slices.DeleteFunc(o.Keys, func(k Key) bool { return k.EndsUnix < now }), k)
-	o.Keys = o.Keys[max(0, len(o.Keys)-maxOperatorKeys):]
+	o.Keys = o.Keys[max(0, len(o.Keys)-maxUserKeys):]
 }

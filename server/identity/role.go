@@ -1,0 +1,129 @@
+package identity
+
+import (
+	"slices"
+	"strings"
+)
+
+// Role is what a caller may do.
+type Role string
+
+// Roles. The empty one has no certificate. Of people's, each may what the one
+// before it may: viewer, operator, admin. A node and a server are apart.
+const (
+	RoleNode     Role = "node"
+	RoleServer   Role = "server"
+	RoleViewer   Role = "viewer"
+	RoleOperator Role = "operator"
+	RoleAdmin    Role = "admin"
+)
+
+// ladder are people's roles, the least first.
+var ladder = []Role{RoleViewer, RoleOperator, RoleAdmin}
+
+// UserRoles are the roles that a user can have, the least first.
+func UserRoles() []Role { return slices.Clone(ladder) }
+
+// ParseRole reads the role of a user.
+func ParseRole(text string) (Role, bool) {
+	r := Role(text)
+	return r, slices.Contains(ladder, r)
+}
+
+// may says whether a role fulfils the rule that names least.
+func (r Role) may(least Role) bool {
+	if least == "" || r == least {
+		return true
+	}
+	rung := slices.Index(ladder, least)
+	return rung >= 0 && slices.Index(ladder, r) >= rung
+}
+
+// people says whether a role is a user's.
+func (r Role) people() bool { return slices.Contains(ladder, r) }
+
+// said is a rule as errors print it: every role that fulfils it.
+func said(least Role) string {
+	rung := slices.Index(ladder, least)
+	if rung < 0 {
+		return "role " + string(least)
+	}
+	words := make([]string, 0, len(ladder))
+	for _, r := range ladder[rung:] {
+		words = append(words, string(r))
+	}
+	return "role " + strings.Join(words, " or ")
+}
+
+// rule names the least role that may call a service, or some of its methods.
+type rule struct {
+	service string
+	methods string // separated by spaces; none: all that no other rule of the service names
+	least   Role   // the empty role: anybody
+}
+
+// rules are all rules there are: viewers read everything but secrets, operators
+// write what the fabric should be, admins decide who is who and what is kept.
+// What no rule names is for admins.
+var rules = []rule{
+	{"grpc.health.v1.Health", "", ""},
+	{"grpc.reflection.v1.ServerReflection", "", RoleViewer},
+	{"grpc.reflection.v1alpha.ServerReflection", "", RoleViewer},
+
+	{"weft.v1.Join", "", ""}, // shows a token, or proves the recorded key
+	{"weft.v1.NodeSync", "", RoleNode},
+
+	{"weft.v1.Status", "", RoleViewer},
+	{"weft.v1.Events", "", RoleViewer},
+	{"weft.v1.Audit", "", RoleViewer},
+	{"weft.v1.Trace", "", RoleViewer},
+	{"weft.v1.Policy", "", RoleViewer},
+	{"weft.v1.Egress", "", RoleViewer},
+
+	{"weft.v1.Resources", "", RoleViewer},
+	{"weft.v1.Resources", "Apply Replace Delete Rollback Confirm", RoleOperator},
+	{"weft.v1.Nodes", "", RoleViewer},
+	{"weft.v1.Nodes", "Pause Resume Probe", RoleOperator},
+	{"weft.v1.Nodes", "Rename", RoleAdmin},
+	{"weft.v1.Leases", "", RoleViewer},
+	{"weft.v1.Leases", "Reserve Drain", RoleOperator},
+	{"weft.v1.Mesh", "", RoleViewer},
+	{"weft.v1.Mesh", "Probe", RoleOperator},
+	{"weft.v1.Mesh", "RotateKeys", RoleAdmin},
+
+	{"weft.v1.Diagnose", "", RoleViewer},
+	{"weft.v1.Diagnose", "SetLogLevel", RoleOperator},
+
+	{"weft.v1.Tokens", "", RoleAdmin},
+	{"weft.v1.Tokens", "List", RoleViewer},
+	{"weft.v1.Users", "", RoleAdmin},
+	{"weft.v1.Users", "List", RoleViewer},
+	{"weft.v1.Users", "Renew", RoleViewer}, // of the caller's own name
+	{"weft.v1.Authority", "", RoleAdmin},
+	{"weft.v1.Authority", "Status", RoleViewer},
+	{"weft.v1.Backups", "", RoleAdmin},
+	{"weft.v1.Backups", "List Verify", RoleViewer},
+	{"weft.v1.Members", "", RoleAdmin},
+	{"weft.v1.Members", "List", RoleViewer},
+	{"weft.v1.Members", "Join", ""}, // shows the server token
+	{"weft.v1.Members", "Add Acquire Release Inspect Defragment", RoleServer},
+}
+
+// leastRole answers who may call a method, "/weft.v1.Join/Renew", and whether a
+// rule names it.
+func leastRole(method string) (Role, bool) {
+	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	least, named := RoleAdmin, false
+	for _, r := range rules {
+		if r.service != service {
+			continue
+		}
+		if r.methods == "" && !named {
+			least, named = r.least, true
+		}
+		if slices.Contains(strings.Fields(r.methods), name) {
+			return r.least, true
+		}
+	}
+	return least, named
+}
