@@ -36,9 +36,9 @@ type filedObject struct {
 	Value      []byte `json:"value"`
 }
 
-func encodeFile(n intent.Node, objects []intent.Object) ([]byte, error) {
-	f := filed{Node: n.Name, Epoch: n.Epoch, Compile: n.Compile, Revision: n.Revision, Objects: make([]filedObject, 0, len(objects))}
-	for _, o := range objects {
+func encodeFile(h *held) ([]byte, error) {
+	f := filed{Node: h.name, Epoch: h.epoch, Compile: h.compile, Revision: h.revision, Objects: make([]filedObject, 0, h.set.Len())}
+	for _, o := range h.set.Objects() {
 		f.Objects = append(f.Objects, filedObject(o))
 	}
 	body, err := json.Marshal(f)

@@ -12,8 +12,8 @@ import (
 // FuzzIntentFile: whatever is on the disk, decodeFile does not panic, and what it
 // accepts is written back the same.
 func FuzzIntentFile(f *testing.F) {
-	good, err := encodeFile(intent.Node{Name: "n1", Epoch: "e1", Revision: 7, Compile: 1},
-		[]intent.Object{{Collection: "peers", Key: "Node//n1", Revision: 3, Value: intent.EncodePeer(intent.Peer{Name: "n1"})}})
+	set, _ := intent.NewSet([]intent.Object{{Collection: "peers", Key: "Node//n1", Revision: 3, Value: intent.EncodePeer(intent.Peer{Name: "n1"})}})
+	good, err := encodeFile(&held{name: "n1", epoch: "e1", revision: 7, compile: 1, set: set})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -25,8 +25,8 @@ func FuzzIntentFile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		n, _ := intent.Decode(got.Node, got.Epoch, got.Compile, got.Revision, got.objects())
-		again, err := encodeFile(n, got.objects())
+		set, _ := intent.NewSet(got.objects())
+		again, err := encodeFile(&held{got.Node, got.Epoch, got.Compile, got.Revision, set})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func FuzzStage(f *testing.F) {
 	f.Add(script(uplinktest.Begin(), uplinktest.Begin(), uplinktest.Complete("e", 1)))
 	f.Add(script(uplinktest.End()))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := newStage(nil)
+		s := newStage(nil, intent.Read)
 		for len(b) > 0 {
 			n := min(int(b[0]), len(b)-1)
 			var m weftv1.SyncResponse
@@ -65,20 +65,16 @@ func FuzzStage(f *testing.F) {
 				return
 			}
 			b = b[1+n:]
-			held := 0
-			for _, o := range s.list() {
-				held += weight(o)
-			}
-			if held != s.bytes || held > maxBytes || len(s.objects) > maxObjects {
-				t.Fatalf("%d bytes held, %d counted, %d objects", held, s.bytes, len(s.objects))
+			if set := s.complete(); set.Bytes() != s.bytes || set.Len() != s.objects || s.bytes > maxBytes || s.objects > maxObjects {
+				t.Fatalf("%d bytes held, %d counted, %d objects, %d counted", set.Bytes(), s.bytes, set.Len(), s.objects)
 			}
 		}
-		intent.Decode("n1", "e", 1, 1, s.list())
+		s.complete().Node("n1", "e", 1, 1)
 	})
 }
 
 func TestStageIsBounded(t *testing.T) {
-	s := newStage(nil)
+	s := newStage(nil, intent.Read)
 	value := make([]byte, intent.MaxObject)
 	for i := range 1000 {
 		if err := s.apply(uplinktest.Set("peers", string(rune('a'+i%26))+string(rune('a'+i/26%26))+string(rune('a'+i/676)), value)); err != nil {

@@ -29,9 +29,14 @@ const (
 
 // held is a complete intent. It never changes.
 type held struct {
-	node    intent.Node
-	objects []intent.Object
+	name     string
+	epoch    string
+	compile  uint32
+	revision int64
+	set      *intent.Set
 }
+
+func (h *held) intent() intent.Node { return h.set.Node(h.name, h.epoch, h.compile, h.revision) }
 
 // readIntent returns the intent on disk, or none. damage says why a file that is
 // there cannot be used.
@@ -71,32 +76,29 @@ func (u *Uplink) setAside(damage error) {
 // adopt makes what is staged the intent, or tells how long to wait for a second
 // word. The caller holds the stage.
 func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
-	if h := u.held.Load(); !s.changed && h != nil {
-		u.confirmed.Store(true)
-		u.mark(h, c)
-		return 0
-	}
-	objects := s.list()
-	n, bad := s.decoder.Decode(u.cfg.Node, c.GetEpoch(), c.GetCompileVersion(), c.GetRevision(), objects)
-	if s.whole {
-		was, _ := u.Intent()
+	was := u.held.Load()
+	h := &held{u.cfg.Node, c.GetEpoch(), c.GetCompileVersion(), c.GetRevision(), s.complete()}
+	changed := s.changed() || was == nil
+	if s.whole && was != nil {
 		u.mu.Lock()
-		ok, wait := u.guard.admit(time.Now(), was, n)
+		ok, wait := u.guard.admit(time.Now(), was.intent(), h.intent())
 		doubt := u.guard
 		u.mu.Unlock()
 		if !ok {
-			u.cfg.Log.Error("full set doubted", note.Rev, n.Revision, note.Lost, doubt.lost, note.Of, doubt.of)
+			u.cfg.Log.Error("full set doubted", note.Rev, h.revision, note.Lost, doubt.lost, note.Of, doubt.of)
 			u.out.setProblems("guard", []intent.Problem{doubt.problem()})
 			return wait
 		}
 	}
-	u.out.setProblems("guard", nil)
 	u.confirmed.Store(true)
-	changed := s.changed
-	s.adopted()
-	u.stand(&held{n, objects}, bad)
+	s.adopted(h.set)
 	if changed {
+		u.out.setProblems("guard", nil)
+		u.stand(h)
 		wake(u.write)
+	} else { // the same intent, only later
+		u.held.Store(h)
+		u.out.setRevision(h)
 	}
 	if u.cfg.OnChange != nil {
 		u.cfg.OnChange()
@@ -104,21 +106,11 @@ func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
 	return 0
 }
 
-// mark takes a revision that changes no object: the same intent, only later.
-func (u *Uplink) mark(h *held, c *weftv1.Complete) {
-	n := h.node
-	n.Epoch, n.Compile, n.Revision = c.GetEpoch(), c.GetCompileVersion(), c.GetRevision()
-	u.held.Store(&held{n, h.objects})
-	u.out.setRevision(n)
-	if u.cfg.OnChange != nil {
-		u.cfg.OnChange()
-	}
-}
-
 // stand makes h the intent.
-func (u *Uplink) stand(h *held, bad []intent.ObjectError) {
+func (u *Uplink) stand(h *held) {
+	bad := h.set.Bad()
 	u.held.Store(h)
-	u.out.setIntent(h.node, bad)
+	u.out.setIntent(h, bad)
 	var ps []intent.Problem
 	for _, e := range bad {
 		ps = append(ps, intent.Problem{Subject: e.Key, Cause: "not understood: " + clip(e.Err.Error()), Remedy: objectRemedy})
@@ -136,8 +128,11 @@ func (u *Uplink) keepFile(ctx context.Context) error {
 			return u.toDisk()
 		case <-u.write:
 		}
+		if u.cfg.Unfiled {
+			continue
+		}
 		if u.filed != nil {
-			d := min(time.Duration(1+len(u.filed.objects))*gatherObject, gatherMost)
+			d := min(time.Duration(1+u.filed.set.Len())*gatherObject, gatherMost)
 			pause(ctx, d+rand.N(d))
 		}
 		for u.toDisk() != nil && ctx.Err() == nil {
@@ -148,10 +143,10 @@ func (u *Uplink) keepFile(ctx context.Context) error {
 
 func (u *Uplink) toDisk() error {
 	h := u.held.Load()
-	if h == nil || h == u.filed {
+	if h == nil || h == u.filed || u.cfg.Unfiled {
 		return nil
 	}
-	b, err := encodeFile(h.node, h.objects)
+	b, err := encodeFile(h)
 	if err == nil {
 		err = u.dir.Write(intentName, b)
 	}

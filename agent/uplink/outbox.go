@@ -1,7 +1,6 @@
 package uplink
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"net/netip"
@@ -32,7 +31,7 @@ type outbox struct {
 	report    Report
 	lease     []netip.Prefix
 	problems  ledger
-	errors    map[objectID]objectError
+	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint
 	epoch     string // of the intent that may be acknowledged
 	ceiling   int64  // its revision
@@ -108,32 +107,32 @@ func (b *outbox) setApplied(rev int64) {
 }
 
 // setIntent notes what is held: what may be acknowledged, carried and complained of.
-func (b *outbox) setIntent(n intent.Node, bad []intent.ObjectError) {
-	self, _ := n.Self()
-	errs := make(map[objectID]objectError, len(bad))
+func (b *outbox) setIntent(h *held, bad []intent.ObjectError) {
+	self, _ := h.set.Peer(h.name)
+	errs := make(map[intent.ID]objectError, len(bad))
 	for _, e := range bad[:min(len(bad), maxErrors)] {
-		errs[objectID{e.Collection, e.Key}] = objectError{n.Revision, clip(e.Err.Error())}
+		errs[intent.ID{Collection: e.Collection, Key: e.Key}] = objectError{h.revision, clip(e.Err.Error())}
 	}
 	b.change(func() bool {
 		changed := !maps.Equal(b.errors, errs) || !slices.Equal(b.lease, self.Lease)
 		b.errors, b.lease = errs, self.Lease
-		return b.raise(n) || changed
+		return b.raise(h) || changed
 	})
 }
 
 // setRevision notes that what is held stands for a later revision too.
-func (b *outbox) setRevision(n intent.Node) {
-	b.change(func() bool { return b.raise(n) })
+func (b *outbox) setRevision(h *held) {
+	b.change(func() bool { return b.raise(h) })
 }
 
 // raise sets up to where may be acknowledged, and tells whether that lets an
 // acknowledgement go that waited.
-func (b *outbox) raise(n intent.Node) bool {
-	if b.epoch != n.Epoch {
+func (b *outbox) raise(h *held) bool {
+	if b.epoch != h.epoch {
 		b.applied = 0
 	}
 	waited := b.applied > b.ceiling
-	b.epoch, b.ceiling = n.Epoch, n.Revision
+	b.epoch, b.ceiling = h.epoch, h.revision
 	return waited
 }
 
@@ -170,7 +169,7 @@ type sent struct {
 	report    Report
 	lease     []netip.Prefix
 	problems  []intent.Problem
-	errors    map[objectID]objectError
+	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint // nil before the full set
 	acked     int64
 	epoch     string
@@ -203,9 +202,9 @@ func (b *outbox) next(s *sent) []*weftv1.SyncRequest {
 // nextErrors goes before the ack: an ack holds as far as no error says otherwise.
 func (b *outbox) nextErrors(s *sent) []*weftv1.SyncRequest {
 	var out []*weftv1.SyncRequest
-	say := func(id objectID, rev int64, text, remedy string) {
+	say := func(id intent.ID, rev int64, text, remedy string) {
 		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_ObjectError{ObjectError: &weftv1.ObjectError{
-			Collection: id.collection, Key: id.key, Revision: rev, Error: text, Remedy: remedy,
+			Collection: id.Collection, Key: id.Key, Revision: rev, Error: text, Remedy: remedy,
 		}}})
 	}
 	for _, id := range sortedIDs(s.errors) {
@@ -251,10 +250,8 @@ func (b *outbox) nextEndpoints(s *sent) []*weftv1.SyncRequest {
 	return out
 }
 
-func sortedIDs(m map[objectID]objectError) []objectID {
-	return slices.SortedFunc(maps.Keys(m), func(a, b objectID) int {
-		return cmp.Or(cmp.Compare(a.collection, b.collection), cmp.Compare(a.key, b.key))
-	})
+func sortedIDs(m map[intent.ID]objectError) []intent.ID {
+	return slices.SortedFunc(maps.Keys(m), intent.ID.Compare)
 }
 
 func wireProblems(node string, ps []intent.Problem) *weftv1.ProblemReport {

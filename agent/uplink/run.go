@@ -64,8 +64,7 @@ func (u *Uplink) once(ctx context.Context) error {
 		return err
 	}
 	server, err := u.reach(ctx, u.identity().tls(true), func(ctx context.Context, cc *grpc.ClientConn, l link) error {
-		s := &session{u: u, link: l, stage: newStage(u.base())}
-		return s.run(ctx, cc)
+		return newSession(u, l).run(ctx, cc)
 	})
 	if b := (backoffError{}); errors.As(err, &b) {
 		u.order.hold(server, time.Now().Add(b.wait))
@@ -75,11 +74,11 @@ func (u *Uplink) once(ctx context.Context) error {
 }
 
 // base is what a stream's differences rest on.
-func (u *Uplink) base() []intent.Object {
+func (u *Uplink) base() *held {
 	if u.distrust.Load() {
 		return nil
 	}
-	return u.Objects()
+	return u.held.Load()
 }
 
 // lost notes that no server is in use. The first failure of an outage is a

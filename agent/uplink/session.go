@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -56,11 +57,25 @@ type session struct {
 	stream grpc.BidiStreamingClient[weftv1.SyncRequest, weftv1.SyncResponse]
 	sent   sent
 	beat   int64
+	base   *held         // what the hello says that is held; nil: nothing
+	lost   chan struct{} // room for one: a full set is to be asked for
 
 	mu      sync.Mutex // stage: the receiver and the guard's timer
 	stage   *stage
+	asked   bool // for a full set
+	deaf    bool // to digests
 	doubted *weftv1.Complete
 	confirm *time.Timer
+}
+
+func newSession(u *Uplink, l link) *session {
+	s := &session{u: u, link: l, base: u.base(), lost: make(chan struct{}, 1)}
+	var set *intent.Set
+	if s.base != nil {
+		set = s.base.set
+	}
+	s.stage = newStage(set, u.cfg.Read)
+	return s
 }
 
 // client speaks gRPC over a connection that stands already: who dials, and for
@@ -146,6 +161,10 @@ func (s *session) send(ctx context.Context, cancel context.CancelCauseFunc) erro
 		case <-ctx.Done():
 			return nil
 		case <-s.u.out.wake:
+		case <-s.lost:
+			if err := put(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Resync{Resync: &weftv1.Resync{Reason: "digest"}}}); err != nil {
+				return err
+			}
 		case <-beat.C:
 			s.beat++
 			if err := put(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Heartbeat{Heartbeat: &weftv1.Heartbeat{Sequence: s.beat}}}); err != nil {
@@ -172,10 +191,10 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 			{Collection: intent.CollectionCluster, Schema: intent.SchemaCluster},
 			{Collection: intent.CollectionPeers, Schema: intent.SchemaPeers},
 		},
-		Report: report,
+		Report: report, Batches: true, Stream: s.u.streams.Add(1),
 	}
-	if held := s.u.held.Load(); held != nil && !s.u.distrust.Load() {
-		h.Epoch, h.CompileVersion, h.Revision = held.node.Epoch, held.node.Compile, held.node.Revision
+	if s.base != nil {
+		h.Epoch, h.CompileVersion, h.Revision, h.Digest = s.base.epoch, s.base.compile, s.base.revision, s.base.set.Digest()
 	}
 	return &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Hello{Hello: h}}, nil
 }
@@ -208,6 +227,19 @@ func (s *session) take(m *weftv1.SyncResponse) error {
 	if m.GetHeartbeat() != nil {
 		return nil
 	}
+	if b := m.GetBatch(); b != nil {
+		for _, m := range b.GetMessages() {
+			if err := s.build(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return s.build(m)
+}
+
+// build takes one message of a set.
+func (s *session) build(m *weftv1.SyncResponse) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.undoubt() // what is staged is no more what was doubted; the next Complete asks again
@@ -232,11 +264,35 @@ func (s *session) complete(c *weftv1.Complete) error {
 	if err := s.sane(c); err != nil {
 		return protocolError{err}
 	}
+	if !s.agrees(c) {
+		return nil
+	}
 	if wait := s.u.adopt(s.stage, c); wait > 0 {
 		s.doubted = c
 		s.confirm = time.AfterFunc(wait, s.stands)
 	}
 	return nil
+}
+
+// agrees tells whether what is staged is what the server says that it should be.
+// If not, all of it is asked for, and what is held stands until that came. A full
+// set is taken as it is, and the server's word on this stream no more: asking
+// again would give the same.
+func (s *session) agrees(c *weftv1.Complete) bool {
+	switch {
+	case c.GetDigest() == 0 || s.deaf || s.stage.complete().Digest() == c.GetDigest():
+		s.asked = false
+		return true
+	case s.stage.whole:
+		s.deaf = true
+		s.u.cfg.Log.Error("full set differed from the server's word", note.Conn, s.link.server, note.Rev, c.GetRevision())
+		return true
+	case !s.asked:
+		s.asked = true
+		s.u.cfg.Log.Warn("set differed from the server's", note.Conn, s.link.server, note.Rev, c.GetRevision())
+		wake(s.lost)
+	}
+	return false
 }
 
 // stands runs when a doubted set has stood long enough.
@@ -261,10 +317,9 @@ func (s *session) sane(c *weftv1.Complete) error {
 	if held == nil {
 		return errors.New("complete without a full set, and nothing is held")
 	}
-	n := held.node
-	if n.Epoch != c.GetEpoch() || n.Compile != c.GetCompileVersion() || n.Revision > c.GetRevision() {
+	if held.epoch != c.GetEpoch() || held.compile != c.GetCompileVersion() || held.revision > c.GetRevision() {
 		return fmt.Errorf("complete of epoch %.64q compile %d revision %d without a full set, on top of %q, %d, %d",
-			c.GetEpoch(), c.GetCompileVersion(), c.GetRevision(), n.Epoch, n.Compile, n.Revision)
+			c.GetEpoch(), c.GetCompileVersion(), c.GetRevision(), held.epoch, held.compile, held.revision)
 	}
 	return nil
 }

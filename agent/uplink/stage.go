@@ -1,10 +1,9 @@
 package uplink
 
 import (
-	"cmp"
+	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -18,41 +17,41 @@ const (
 	maxKey        = 1024     // bytes of a key
 )
 
-type objectID struct{ collection, key string }
-
-// stage is the set of objects that a stream is building. It starts from what the
-// agent holds, or from nothing between the brackets of ReplaceAll.
+// stage is the set of objects that a stream is building: what stands, and changes
+// to it; or, from ReplaceAll on, changes to nothing. It costs what changes.
 type stage struct {
-	objects map[objectID]intent.Object
-	bytes   int
-	inside  bool // between ReplaceAll begin and end
-	whole   bool // a full set came on this stream and is not yet adopted
-	changed bool // some object differs from what is adopted
-	decoder intent.Decoder
+	read    func(intent.Object) *intent.Item
+	stands  *intent.Set
+	changes map[intent.ID]*intent.Item // nil: gone
+	objects int                        // that are staged
+	bytes   int                        // their weights
+	merged  *intent.Set                // of stands and changes; nil until it is asked for
+	inside  bool                       // between ReplaceAll begin and end
+	whole   bool                       // a full set came on this stream and is not yet adopted
 }
 
-func newStage(held []intent.Object) *stage {
-	s := &stage{objects: make(map[objectID]intent.Object, len(held))}
-	for _, o := range held {
-		s.put(o)
-	}
+func newStage(stands *intent.Set, read func(intent.Object) *intent.Item) *stage {
+	s := &stage{read: read}
+	s.adopted(stands)
 	return s
 }
 
-// apply takes one message. An error means that the server broke the protocol:
-// the stream ends and the next asks for a full set.
+// apply takes one message that is no batch. An error means that the server broke
+// the protocol: the stream ends and the next asks for a full set.
 func (s *stage) apply(m *weftv1.SyncResponse) error {
 	switch m := m.GetMessage().(type) {
 	case *weftv1.SyncResponse_Set:
 		return s.set(m.Set)
 	case *weftv1.SyncResponse_Delete:
-		s.drop(objectID{m.Delete.GetCollection(), m.Delete.GetKey()})
+		s.drop(intent.ID{Collection: m.Delete.GetCollection(), Key: m.Delete.GetKey()})
 	case *weftv1.SyncResponse_ReplaceAll:
 		return s.bracket(m.ReplaceAll.GetPhase())
 	case *weftv1.SyncResponse_Complete:
 		if s.inside {
 			return errors.New("complete before the full set ended")
 		}
+	case *weftv1.SyncResponse_Batch:
+		return errors.New("a batch within a batch")
 	}
 	return nil
 }
@@ -64,32 +63,64 @@ func (s *stage) set(m *weftv1.Set) error {
 			len(o.Collection), len(o.Key), maxCollection, maxKey)
 	}
 	s.put(o)
-	if len(s.objects) > maxObjects || s.bytes > maxBytes {
+	if s.objects > maxObjects || s.bytes > maxBytes {
 		return fmt.Errorf("more than %d objects or %d bytes", maxObjects, maxBytes)
 	}
 	return nil
 }
 
+// put stages an object. One that stands already, to the byte, is not read again.
 func (s *stage) put(o intent.Object) {
-	id := objectID{o.Collection, o.Key}
-	s.drop(id)
-	s.objects[id] = o
-	s.bytes += weight(o)
-	s.changed = true
+	id := o.ID()
+	it := s.stands.Find(id)
+	if it == nil || !bytes.Equal(it.Value, o.Value) {
+		it = s.read(o)
+	}
+	s.change(id, it)
 }
 
-func (s *stage) drop(id objectID) {
-	if o, ok := s.objects[id]; ok {
-		s.bytes -= weight(o)
-		delete(s.objects, id)
-		s.changed = true
+func (s *stage) drop(id intent.ID) {
+	if s.staged(id) != nil {
+		s.change(id, nil)
 	}
+}
+
+func (s *stage) change(id intent.ID, it *intent.Item) {
+	s.merged = nil
+	if old := s.staged(id); old != nil {
+		s.objects, s.bytes = s.objects-1, s.bytes-old.Weight()
+	}
+	if it != nil {
+		s.objects, s.bytes = s.objects+1, s.bytes+it.Weight()
+	}
+	if it == s.under().Find(id) { // as it stands
+		delete(s.changes, id)
+		return
+	}
+	s.changes[id] = it
+}
+
+// under is what the changes change.
+func (s *stage) under() *intent.Set {
+	if s.whole {
+		return nil
+	}
+	return s.stands
+}
+
+// staged returns an object, or nil.
+func (s *stage) staged(id intent.ID) *intent.Item {
+	if it, changed := s.changes[id]; changed {
+		return it
+	}
+	return s.under().Find(id)
 }
 
 func (s *stage) bracket(phase weftv1.ReplaceAll_Phase) error {
 	switch {
 	case phase == weftv1.ReplaceAll_PHASE_BEGIN:
-		*s = stage{objects: map[objectID]intent.Object{}, inside: true, whole: true, changed: true, decoder: s.decoder}
+		s.changes, s.objects, s.bytes = map[intent.ID]*intent.Item{}, 0, 0
+		s.merged, s.inside, s.whole = nil, true, true
 	case phase == weftv1.ReplaceAll_PHASE_END && s.inside:
 		s.inside = false
 	default:
@@ -98,19 +129,22 @@ func (s *stage) bracket(phase weftv1.ReplaceAll_Phase) error {
 	return nil
 }
 
-// adopted notes that what is staged now stands.
-func (s *stage) adopted() { s.whole, s.changed = false, false }
+// changed tells whether something is staged that may differ from what stands.
+func (s *stage) changed() bool { return s.whole || len(s.changes) > 0 }
 
-// list returns the objects by collection and key.
-func (s *stage) list() []intent.Object {
-	out := make([]intent.Object, 0, len(s.objects))
-	for _, o := range s.objects {
-		out = append(out, o)
+// complete is what is staged, as a set.
+func (s *stage) complete() *intent.Set {
+	switch {
+	case !s.changed():
+		return s.stands
+	case s.merged == nil:
+		s.merged = s.under().With(s.changes)
 	}
-	slices.SortFunc(out, func(a, b intent.Object) int {
-		return cmp.Or(cmp.Compare(a.Collection, b.Collection), cmp.Compare(a.Key, b.Key))
-	})
-	return out
+	return s.merged
 }
 
-func weight(o intent.Object) int { return len(o.Collection) + len(o.Key) + len(o.Value) }
+// adopted notes what stands now.
+func (s *stage) adopted(set *intent.Set) {
+	s.stands, s.merged, s.whole, s.inside = set, nil, false, false
+	s.changes, s.objects, s.bytes = map[intent.ID]*intent.Item{}, set.Len(), set.Bytes()
+}

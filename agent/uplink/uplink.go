@@ -28,6 +28,11 @@ type Config struct {
 	Log      *slog.Logger
 	OnChange func() // called when Intent has changed; must not block
 
+	// For a process that holds many agents, to find out what servers bear: what is
+	// read is shared, and the intent is not written to disk.
+	Read    func(intent.Object) *intent.Item // nil: intent.Read
+	Unfiled bool
+
 	Dial    func(ctx context.Context, addr string) (net.Conn, error) // nil: TCP
 	Resolve func(ctx context.Context, host string) ([]string, error) // nil: the system's resolver
 }
@@ -40,7 +45,8 @@ type Uplink struct {
 	out   *outbox
 	order *order
 
-	instance string // drawn at each start; see Hello
+	instance string        // drawn at each start; see Hello
+	streams  atomic.Uint64 // that were opened
 
 	held      atomic.Pointer[held]
 	confirmed atomic.Bool   // a server has named held in this run
@@ -88,6 +94,9 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 	if cfg.Resolve == nil {
 		cfg.Resolve = net.DefaultResolver.LookupHost
 	}
+	if cfg.Read == nil {
+		cfg.Read = intent.Read
+	}
 	u := &Uplink{
 		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Servers), instance: rand.Text(),
 		write: make(chan struct{}, 1), renewed: make(chan struct{}, 1),
@@ -106,10 +115,10 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 		u.setAside(damage)
 	}
 	if f.Node != "" {
-		n, bad := intent.Decode(f.Node, f.Epoch, f.Compile, f.Revision, f.objects())
-		h := &held{n, f.objects()}
+		set, _ := intent.NewSet(f.objects())
+		h := &held{f.Node, f.Epoch, f.Compile, f.Revision, set}
 		u.filed = h
-		u.stand(h, bad)
+		u.stand(h)
 	}
 	return u, nil
 }
@@ -124,7 +133,35 @@ func (u *Uplink) Intent() (intent.Node, bool) {
 	if h == nil {
 		return intent.Node{Name: u.cfg.Node}, false
 	}
-	return h.node, true
+	return h.intent(), true
+}
+
+// Self returns the node's own entry in the last complete intent.
+func (u *Uplink) Self() (intent.Peer, bool) {
+	h := u.held.Load()
+	if h == nil {
+		return intent.Peer{}, false
+	}
+	return h.set.Peer(u.cfg.Node)
+}
+
+// Held is the revision and the count of objects of the last complete intent.
+func (u *Uplink) Held() (revision int64, objects int) {
+	h := u.held.Load()
+	if h == nil {
+		return 0, 0
+	}
+	return h.revision, h.set.Len()
+}
+
+// Object returns one object of the last complete intent.
+func (u *Uplink) Object(id intent.ID) (intent.Object, bool) {
+	if h := u.held.Load(); h != nil {
+		if it := h.set.Find(id); it != nil {
+			return it.Object, true
+		}
+	}
+	return intent.Object{}, false
 }
 
 // Confirmed tells whether a server has named the intent in this run. One from the
@@ -134,7 +171,7 @@ func (u *Uplink) Confirmed() bool { return u.confirmed.Load() }
 // Objects returns the last complete intent as it came over the wire.
 func (u *Uplink) Objects() []intent.Object {
 	if h := u.held.Load(); h != nil {
-		return h.objects
+		return h.set.Objects()
 	}
 	return nil
 }
@@ -156,10 +193,13 @@ func (u *Uplink) Applied(rev int64) { u.out.setApplied(rev) }
 
 // Status returns the line at a glance.
 func (u *Uplink) Status() Status {
-	n, _ := u.Intent()
+	var now held
+	if h := u.held.Load(); h != nil {
+		now = *h
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s := Status{Server: u.line.server, Heard: u.line.heard, Epoch: n.Epoch, Revision: n.Revision, Err: u.line.err}
+	s := Status{Server: u.line.server, Heard: u.line.heard, Epoch: now.epoch, Revision: now.revision, Err: u.line.err}
 	if u.id.cert != nil {
 		s.CertificateEnd = u.id.cert.NotAfter
 	}

@@ -424,7 +424,7 @@ func TestReportsAreLevels(t *testing.T) {
 }
 
 func TestDataFolder(t *testing.T) {
-	good, err := encodeFile(intent.Node{Name: "n1", Epoch: "e", Revision: 4}, nil)
+	good, err := encodeFile(&held{name: "n1", epoch: "e", revision: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -477,7 +477,7 @@ func TestDataFolder(t *testing.T) {
 
 func mustEncode(t *testing.T, n intent.Node) []byte {
 	t.Helper()
-	b, err := encodeFile(n, nil)
+	b, err := encodeFile(&held{n.Name, n.Epoch, n.Compile, n.Revision, nil})
 	if err != nil {
 		t.Fatal(err)
 	}

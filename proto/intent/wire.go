@@ -44,31 +44,11 @@ func (e ObjectError) Unwrap() error { return e.Err }
 // Decode makes a Node of its objects. An object that is not understood is left
 // out and reported: versions of servers and agents differ, so it is never fatal.
 func Decode(name, epoch string, compile uint32, revision int64, objects []Object) (Node, []ObjectError) {
-	var d Decoder
-	return d.Decode(name, epoch, compile, revision, objects)
+	s, bad := NewSet(objects)
+	return s.Node(name, epoch, compile, revision), append(s.Bad(), bad...)
 }
 
 var errTwice = errors.New("is there twice")
-
-// read decodes one object.
-func read(o Object) *decoded {
-	d := &decoded{value: o.Value}
-	if len(o.Value) > MaxObject {
-		d.err = fmt.Errorf("%d bytes; at most %d are read", len(o.Value), MaxObject)
-		return d
-	}
-	switch o.Collection {
-	case CollectionCluster:
-		d.cluster, d.err = DecodeCluster(o.Value)
-	case CollectionPeers:
-		if d.peer, d.err = DecodePeer(o.Value); d.err == nil && PeerKey(d.peer.Name) != o.Key {
-			d.err = fmt.Errorf("names node %q", d.peer.Name)
-		}
-	default:
-		d.err = errors.New("this release does not know the collection; upgrade the agent")
-	}
-	return d
-}
 
 // EncodeCluster is the wire form of a Cluster, the same bytes for equal values.
 func EncodeCluster(c Cluster) []byte {

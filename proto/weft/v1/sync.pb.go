@@ -85,6 +85,7 @@ type SyncRequest struct {
 	//	*SyncRequest_Problems
 	//	*SyncRequest_Answer
 	//	*SyncRequest_Claims
+	//	*SyncRequest_Resync
 	Message       isSyncRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -208,6 +209,15 @@ func (x *SyncRequest) GetClaims() *Claims {
 	return nil
 }
 
+func (x *SyncRequest) GetResync() *Resync {
+	if x != nil {
+		if x, ok := x.Message.(*SyncRequest_Resync); ok {
+			return x.Resync
+		}
+	}
+	return nil
+}
+
 type isSyncRequest_Message interface {
 	isSyncRequest_Message()
 }
@@ -248,6 +258,10 @@ type SyncRequest_Claims struct {
 	Claims *Claims `protobuf:"bytes,30,opt,name=claims,proto3,oneof"`
 }
 
+type SyncRequest_Resync struct {
+	Resync *Resync `protobuf:"bytes,90,opt,name=resync,proto3,oneof"`
+}
+
 func (*SyncRequest_Hello) isSyncRequest_Message() {}
 
 func (*SyncRequest_Ack) isSyncRequest_Message() {}
@@ -266,6 +280,8 @@ func (*SyncRequest_Answer) isSyncRequest_Message() {}
 
 func (*SyncRequest_Claims) isSyncRequest_Message() {}
 
+func (*SyncRequest_Resync) isSyncRequest_Message() {}
+
 // SyncResponse is one message from a server.
 type SyncResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -280,6 +296,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Question
 	//	*SyncResponse_Servers
 	//	*SyncResponse_AskClaims
+	//	*SyncResponse_Batch
 	Message       isSyncResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -403,6 +420,15 @@ func (x *SyncResponse) GetAskClaims() *AskClaims {
 	return nil
 }
 
+func (x *SyncResponse) GetBatch() *Batch {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
 type isSyncResponse_Message interface {
 	isSyncResponse_Message()
 }
@@ -443,6 +469,10 @@ type SyncResponse_AskClaims struct {
 	AskClaims *AskClaims `protobuf:"bytes,30,opt,name=ask_claims,json=askClaims,proto3,oneof"`
 }
 
+type SyncResponse_Batch struct {
+	Batch *Batch `protobuf:"bytes,90,opt,name=batch,proto3,oneof"`
+}
+
 func (*SyncResponse_Set) isSyncResponse_Message() {}
 
 func (*SyncResponse_Delete) isSyncResponse_Message() {}
@@ -460,6 +490,8 @@ func (*SyncResponse_Question) isSyncResponse_Message() {}
 func (*SyncResponse_Servers) isSyncResponse_Message() {}
 
 func (*SyncResponse_AskClaims) isSyncResponse_Message() {}
+
+func (*SyncResponse_Batch) isSyncResponse_Message() {}
 
 // Hello opens the stream: who speaks, what it understands, what it holds.
 type Hello struct {
@@ -488,7 +520,17 @@ type Hello struct {
 	// Questions is the schema of Question that the agent answers; 0: none.
 	Questions uint32 `protobuf:"varint,80,opt,name=questions,proto3" json:"questions,omitempty"`
 	// Claims says that the agent answers AskClaims.
-	Claims        bool `protobuf:"varint,30,opt,name=claims,proto3" json:"claims,omitempty"`
+	Claims bool `protobuf:"varint,30,opt,name=claims,proto3" json:"claims,omitempty"`
+	// Digest of the set that the agent holds: the sum, modulo 2^64, of the first 64
+	// bits, big-endian, of the SHA-256 of each object: length of the collection as a
+	// varint, collection, length of the key, key, value. 0 if it holds nothing. An
+	// agent that sends one, or Batches, also understands Complete's digest.
+	Digest uint64 `protobuf:"fixed64,90,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Batches says that the agent takes Batch, and may answer with Resync.
+	Batches bool `protobuf:"varint,91,opt,name=batches,proto3" json:"batches,omitempty"`
+	// Stream counts the streams that this instance has opened, at any server: of two
+	// streams of one instance the higher is the newer.
+	Stream        uint64 `protobuf:"varint,92,opt,name=stream,proto3" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -612,6 +654,27 @@ func (x *Hello) GetClaims() bool {
 		return x.Claims
 	}
 	return false
+}
+
+func (x *Hello) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
+}
+
+func (x *Hello) GetBatches() bool {
+	if x != nil {
+		return x.Batches
+	}
+	return false
+}
+
+func (x *Hello) GetStream() uint64 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
 }
 
 // CollectionVersion says that the agent understands a collection, up to a schema.
@@ -1481,7 +1544,10 @@ type Complete struct {
 	// agents: an agent that holds peers which are missing here claims them first.
 	Settling bool `protobuf:"varint,30,opt,name=settling,proto3" json:"settling,omitempty"`
 	// Claimed says that what this stream claimed was heard.
-	Claimed       bool `protobuf:"varint,31,opt,name=claimed,proto3" json:"claimed,omitempty"`
+	Claimed bool `protobuf:"varint,31,opt,name=claimed,proto3" json:"claimed,omitempty"`
+	// Digest of the whole set, as in Hello; 0 if the server does not say. An agent
+	// that holds another set asks for all of it, with Resync.
+	Digest        uint64 `protobuf:"fixed64,90,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1549,6 +1615,13 @@ func (x *Complete) GetClaimed() bool {
 		return x.Claimed
 	}
 	return false
+}
+
+func (x *Complete) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
 }
 
 // Backoff asks the agent to come back later, or to another server.
@@ -1915,11 +1988,102 @@ func (x *Claims) GetLast() bool {
 	return false
 }
 
+// Batch is several messages, in their order: objects are small, and each message
+// of its own costs more than what is in it. Batches hold no batches.
+type Batch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Messages      []*SyncResponse        `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Batch) Reset() {
+	*x = Batch{}
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Batch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Batch) ProtoMessage() {}
+
+func (x *Batch) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Batch.ProtoReflect.Descriptor instead.
+func (*Batch) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Batch) GetMessages() []*SyncResponse {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+// Resync asks for a full set: what the agent holds is not what it should hold.
+type Resync struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resync) Reset() {
+	*x = Resync{}
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resync) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resync) ProtoMessage() {}
+
+func (x *Resync) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resync.ProtoReflect.Descriptor instead.
+func (*Resync) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Resync) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_weft_v1_sync_proto protoreflect.FileDescriptor
 
 const file_weft_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xc4\x03\n" +
+	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xef\x03\n" +
 	"\vSyncRequest\x12&\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloH\x00R\x05hello\x12 \n" +
 	"\x03ack\x18\x02 \x01(\v2\f.weft.v1.AckH\x00R\x03ack\x129\n" +
@@ -1929,8 +2093,9 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\theartbeat\x18\x06 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x124\n" +
 	"\bproblems\x18\a \x01(\v2\x16.weft.v1.ProblemReportH\x00R\bproblems\x12)\n" +
 	"\x06answer\x18P \x01(\v2\x0f.weft.v1.AnswerH\x00R\x06answer\x12)\n" +
-	"\x06claims\x18\x1e \x01(\v2\x0f.weft.v1.ClaimsH\x00R\x06claimsB\t\n" +
-	"\amessage\"\xc8\x03\n" +
+	"\x06claims\x18\x1e \x01(\v2\x0f.weft.v1.ClaimsH\x00R\x06claims\x12)\n" +
+	"\x06resync\x18Z \x01(\v2\x0f.weft.v1.ResyncH\x00R\x06resyncB\t\n" +
+	"\amessage\"\xf0\x03\n" +
 	"\fSyncResponse\x12 \n" +
 	"\x03set\x18\x01 \x01(\v2\f.weft.v1.SetH\x00R\x03set\x12)\n" +
 	"\x06delete\x18\x02 \x01(\v2\x0f.weft.v1.DeleteH\x00R\x06delete\x126\n" +
@@ -1942,8 +2107,9 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\bquestion\x18P \x01(\v2\x11.weft.v1.QuestionH\x00R\bquestion\x12/\n" +
 	"\aservers\x18\x14 \x01(\v2\x13.weft.v1.ServerListH\x00R\aservers\x123\n" +
 	"\n" +
-	"ask_claims\x18\x1e \x01(\v2\x12.weft.v1.AskClaimsH\x00R\taskClaimsB\t\n" +
-	"\amessage\"\xa0\x03\n" +
+	"ask_claims\x18\x1e \x01(\v2\x12.weft.v1.AskClaimsH\x00R\taskClaims\x12&\n" +
+	"\x05batch\x18Z \x01(\v2\x0e.weft.v1.BatchH\x00R\x05batchB\t\n" +
+	"\amessage\"\xea\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x12\n" +
@@ -1958,7 +2124,10 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	" \x01(\tR\binstance\x12#\n" +
 	"\rtakes_servers\x18\x14 \x01(\bR\ftakesServers\x12\x1c\n" +
 	"\tquestions\x18P \x01(\rR\tquestions\x12\x16\n" +
-	"\x06claims\x18\x1e \x01(\bR\x06claims\"K\n" +
+	"\x06claims\x18\x1e \x01(\bR\x06claims\x12\x16\n" +
+	"\x06digest\x18Z \x01(\x06R\x06digest\x12\x18\n" +
+	"\abatches\x18[ \x01(\bR\abatches\x12\x16\n" +
+	"\x06stream\x18\\ \x01(\x04R\x06stream\"K\n" +
 	"\x11CollectionVersion\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -2037,13 +2206,14 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vPHASE_BEGIN\x10\x01\x12\r\n" +
-	"\tPHASE_END\x10\x02\"\x9b\x01\n" +
+	"\tPHASE_END\x10\x02\"\xb3\x01\n" +
 	"\bComplete\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcompile_version\x18\x03 \x01(\rR\x0ecompileVersion\x12\x1a\n" +
 	"\bsettling\x18\x1e \x01(\bR\bsettling\x12\x18\n" +
-	"\aclaimed\x18\x1f \x01(\bR\aclaimed\";\n" +
+	"\aclaimed\x18\x1f \x01(\bR\aclaimed\x12\x16\n" +
+	"\x06digest\x18Z \x01(\x06R\x06digest\";\n" +
 	"\aBackoff\x12\x18\n" +
 	"\aseconds\x18\x01 \x01(\rR\aseconds\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"*\n" +
@@ -2066,7 +2236,11 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x14\n" +
 	"\x05peers\x18\x03 \x03(\fR\x05peers\x12\x18\n" +
 	"\acluster\x18\x04 \x01(\fR\acluster\x12\x12\n" +
-	"\x04last\x18\x05 \x01(\bR\x04last2C\n" +
+	"\x04last\x18\x05 \x01(\bR\x04last\":\n" +
+	"\x05Batch\x121\n" +
+	"\bmessages\x18\x01 \x03(\v2\x15.weft.v1.SyncResponseR\bmessages\" \n" +
+	"\x06Resync\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason2C\n" +
 	"\bNodeSync\x127\n" +
 	"\x04Sync\x12\x14.weft.v1.SyncRequest\x1a\x15.weft.v1.SyncResponse(\x010\x01B/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
@@ -2083,7 +2257,7 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
@@ -2109,8 +2283,10 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*Answer)(nil),            // 21: weft.v1.Answer
 	(*AskClaims)(nil),         // 22: weft.v1.AskClaims
 	(*Claims)(nil),            // 23: weft.v1.Claims
-	nil,                       // 24: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 25: weft.v1.EndpointRecord.LabelsEntry
+	(*Batch)(nil),             // 24: weft.v1.Batch
+	(*Resync)(nil),            // 25: weft.v1.Resync
+	nil,                       // 26: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 27: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
@@ -2122,30 +2298,33 @@ var file_weft_v1_sync_proto_depIdxs = []int32{
 	11, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
 	21, // 7: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
 	23, // 8: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
-	14, // 9: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
-	15, // 10: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
-	16, // 11: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
-	17, // 12: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
-	13, // 13: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
-	18, // 14: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	20, // 15: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
-	19, // 16: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
-	22, // 17: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
-	4,  // 18: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
-	7,  // 19: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	8,  // 20: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	24, // 21: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
-	10, // 22: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	25, // 23: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	12, // 24: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 25: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	1,  // 26: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 27: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	27, // [27:28] is the sub-list for method output_type
-	26, // [26:27] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	25, // 9: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
+	14, // 10: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
+	15, // 11: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
+	16, // 12: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
+	17, // 13: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
+	13, // 14: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
+	18, // 15: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
+	20, // 16: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
+	19, // 17: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	22, // 18: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
+	24, // 19: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
+	4,  // 20: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
+	7,  // 21: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
+	8,  // 22: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	26, // 23: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	10, // 24: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	27, // 25: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	12, // 26: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 27: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	2,  // 28: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
+	1,  // 29: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 30: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	30, // [30:31] is the sub-list for method output_type
+	29, // [29:30] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -2163,6 +2342,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncRequest_Problems)(nil),
 		(*SyncRequest_Answer)(nil),
 		(*SyncRequest_Claims)(nil),
+		(*SyncRequest_Resync)(nil),
 	}
 	file_weft_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
 		(*SyncResponse_Set)(nil),
@@ -2174,6 +2354,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncResponse_Question)(nil),
 		(*SyncResponse_Servers)(nil),
 		(*SyncResponse_AskClaims)(nil),
+		(*SyncResponse_Batch)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2181,7 +2362,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
