@@ -17,11 +17,12 @@ import (
 )
 
 // assemble makes all rooms and lets them meet. None runs yet.
-func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*rooms, error) {
-	found, err := found(ctx, s, c)
+func assemble(ctx context.Context, c Config, etcd *etcd.Store, tcp net.Listener) (*rooms, error) {
+	found, err := found(ctx, etcd, c)
 	if err != nil {
 		return nil, err
 	}
+	s := store.Fenced(etcd, found.fence) // what is decided here is written in this epoch, or never
 	if err := sow(ctx, s, c.Seed, c.NodeIPs); err != nil {
 		return nil, err
 	}
@@ -32,12 +33,14 @@ func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*
 	c.warnAbsent(interfaceAddrs())
 	names := c.names(listening.Addr())
 	address := net.JoinHostPort(names[0], fmt.Sprint(listening.Port()))
-	book := journal.New(journal.Config{Store: s, Server: serverName(), Log: c.Log})
+	book := journal.New(journal.Config{Store: etcd, Server: serverName(), Log: c.Log})
 	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: names, Log: c.Log, Note: book.Note})
 	if err != nil {
 		return nil, err
 	}
-	r := &rooms{Config: c, store: s, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent)}
+	r := &rooms{Config: c, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent)}
+	r.mirror.HaltAt(found.fence)
+	r.backups = c.backups(etcd)
 	leases := lease.New(lease.Config{Store: s, Log: c.Log, Note: book.Note})
 	r.hub = push.New(push.Config{
 		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log, Note: book.Note,
@@ -46,9 +49,10 @@ func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*
 	operators := admin.New(admin.Config{
 		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revoke: auth.Revoke,
 		Servers: self(address), Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
-		Journal: r.journal, Actor: actor,
+		Journal: r.journal, Actor: actor, Ordinal: found.ordinal, Backups: r.backups.Report,
 	})
 	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, operators)
+	r.backups.Register(r.services.grpc, auth.OpensCA, operatorName)
 	r.port = newPort(tcp, auth.TLS(), c.Log)
 	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub)); err != nil {
 		return nil, err
@@ -57,6 +61,6 @@ func assemble(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) (*
 		r.close()
 		return nil, err
 	}
-	c.Log.Info("fabric opened", note.Fabric, found.name, note.Epoch, found.epoch, note.Addr, address)
+	c.Log.Info("fabric opened", note.Fabric, found.name, note.Epoch, found.ordinal, note.Addr, address)
 	return r, nil
 }

@@ -1,15 +1,18 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
@@ -26,12 +29,20 @@ type Config struct {
 	Advertise netip.Addr   // where clients reach it; the zero Addr takes the first of NodeIPs
 	TLSSANs   []string     // further names and addresses in the certificate
 
-	Seed Seed
-	Etcd Etcd
+	Seed   Seed
+	Etcd   Etcd
+	Backup Backup
 
 	Metrics string // host:port of metrics and health; none: not served
 	Debug   string // host:port of pprof; none: not served
 	Log     *slog.Logger
+}
+
+// Backup says when backups are made, and where.
+type Backup struct {
+	Interval time.Duration // 0: only by hand
+	Keep     int           // of those on schedule; default 5
+	Dir      string        // default: <DataDir>/backups
 }
 
 // Etcd is an etcd elsewhere. Without Endpoints it is embedded.
@@ -46,6 +57,8 @@ func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	c.Backup.Keep = cmp.Or(c.Backup.Keep, 5)
+	c.Backup.Dir = cmp.Or(c.Backup.Dir, filepath.Join(c.DataDir, "backups"))
 	return c
 }
 
@@ -68,6 +81,12 @@ func (c Config) validate() error {
 		if err := intent.ValidName(bare); err != nil && bare != "" {
 			return fmt.Errorf("server: --tls-san %w, or an address", err)
 		}
+	}
+	if b := c.Backup; b.Interval < 0 || b.Interval > 0 && b.Interval < time.Minute {
+		return fmt.Errorf("server: --backup-interval %v: give a minute or more, or 0 for none", b.Interval)
+	}
+	if c.Backup.Keep < 0 {
+		return fmt.Errorf("server: --backup-keep %d: keep at least 1; to make none, --backup-interval 0", c.Backup.Keep)
 	}
 	if (c.Etcd.CertFile == "") != (c.Etcd.KeyFile == "") {
 		return errors.New("server: --etcd-certfile and --etcd-keyfile go together; give both or none")

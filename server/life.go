@@ -49,6 +49,9 @@ func keepTrying(ctx context.Context, log *slog.Logger, what string, run func(con
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, store.ErrFenced) {
+			return err
+		}
 		if errors.Is(err, store.ErrWentBack) {
 			return fmt.Errorf("server: %s: %w; start the server again", what, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/proto/schema"
+	"github.com/weft-net/weft/server/backup"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/push"
@@ -47,15 +48,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	r, err := assemble(ctx, c, s, tcp)
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	if err := r.run(ctx); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return nil
+	return live(ctx, c, s, tcp)
 }
 
 // rooms are all parts of a server, ready to run.
@@ -66,6 +59,7 @@ type rooms struct {
 	mirror   *store.Cache
 	auth     *identity.Authority
 	hub      *push.Hub
+	backups  *backup.Room
 	services *services
 	port     *port
 	metrics  *endpoint
@@ -83,6 +77,7 @@ func (r *rooms) run(ctx context.Context) error {
 	g.Go(func() error { return keepTrying(ctx, r.Log, "intent", r.mirror.Run) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
 	g.Go(func() error { return r.remember(ctx) })
+	g.Go(func() error { return r.backups.Run(ctx) })
 	g.Go(func() error { return r.metrics.run(ctx) })
 	g.Go(func() error { return r.debug.run(ctx) })
 	g.Go(func() error { return r.serve(ctx, g) })

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/weft-net/weft/cmd/internal/config"
@@ -103,6 +104,10 @@ func (f *flags) otherFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.server.Metrics, "metrics-listen", "localhost:7446", "`address` of /metrics, /livez and /readyz over HTTP; empty: none")
 	fs.StringVar(&f.server.Debug, "debug-listen", "", "`address` of pprof over HTTP (default: none)")
 	fs.StringVar(&f.levelName, "log-level", "info", "`level`: debug, info, warn or error")
+	b := &f.server.Backup
+	fs.DurationVar(&b.Interval, "backup-interval", 12*time.Hour, "`time` between backups on schedule, made by one server; 0: none")
+	fs.IntVar(&b.Keep, "backup-keep", 5, "`number` of backups on schedule that are kept")
+	fs.StringVar(&b.Dir, "backup-dir", "", "`folder` of backups (default: <data-dir>/backups)")
 	config.AddFlag(fs, config.Options{Name: "server", File: "/etc/weft/server.yaml"})
 	fs.BoolVar(&f.version, "version", false, "print the release and end")
 	fs.BoolVarP(&f.wantHelp, "help", "h", false, "print this and end")

@@ -75,6 +75,7 @@ func TestFlagsRefused(t *testing.T) {
 		{"--etcd-password-file /nonexistent/x", "--etcd-password-file: open /nonexistent/x"},
 		{"--config /nonexistent", "open /nonexistent: no such file or directory; it is what --config or WEFT_SERVER_CONFIG names"},
 		{"--cluster-cird x", "unknown flag: --cluster-cird; see --help"},
+		{"--backup-keep 0", "--backup-keep: 0 is too few; keep at least 1"},
 		{"start", `unexpected argument "start"`},
 	} {
 		if _, _, err := read(strings.Fields(c.args)...); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -29,6 +29,9 @@ func (f *flags) config() (server.Config, error) {
 		}
 	}
 	c.TLSSANs = f.sans
+	if c.Backup.Keep < 1 {
+		keep(fmt.Errorf("%s: %d is too few; keep at least 1; to make none: --backup-interval 0", config.Origin(f.set, "backup-keep"), c.Backup.Keep))
+	}
 	if err := f.level.UnmarshalText([]byte(f.levelName)); err != nil {
 		keep(fmt.Errorf("%s: %q is no level; accepted: debug, info, warn, error", config.Origin(f.set, "log-level"), f.levelName))
 	}

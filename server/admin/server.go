@@ -56,6 +56,9 @@ type Config struct {
 	Servers func(ctx context.Context) ([]*weftv1.ServerStatus, error)
 	Etcd    func(ctx context.Context) (*weftv1.EtcdStatus, error)
 	CAEnds  func() time.Time
+	// Backups answers for Status, and Ordinal counts epochs.
+	Backups func(ctx context.Context) (*weftv1.BackupStatus, error)
+	Ordinal uint64
 	Fabric  string // its name
 
 	Now func() time.Time

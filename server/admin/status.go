@@ -28,6 +28,10 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 	if ends := s.CAEnds(); !ends.IsZero() {
 		out.CaEndsUnix = ends.Unix()
 	}
+	out.EpochOrdinal = s.Ordinal
+	if out.Backups, err = s.backups(ctx); err != nil {
+		return nil, answer(err)
+	}
 	for _, n := range v.members() {
 		out.Nodes++
 		if s.health(n).inStep {
@@ -41,7 +45,7 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 			out.Paths = append(out.Paths, &weftv1.PathCount{Transport: string(t), Pairs: uint32(counts[t])})
 		}
 	}
-	out.Problems = s.problems(v, out.Etcd)
+	out.Problems = append(s.problems(v, out.Etcd), out.Backups.GetProblems()...)
 	return out, nil
 }
 
@@ -55,7 +59,18 @@ func (s *fabric) ListProblems(ctx context.Context, _ *weftv1.ListProblemsRequest
 	if err != nil {
 		return nil, answer(err)
 	}
-	return &weftv1.ListProblemsResponse{Problems: s.problems(v, etcd)}, nil
+	backups, err := s.backups(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return &weftv1.ListProblemsResponse{Problems: append(s.problems(v, etcd), backups.GetProblems()...)}, nil
+}
+
+func (s *Server) backups(ctx context.Context) (*weftv1.BackupStatus, error) {
+	if s.Backups == nil {
+		return nil, nil
+	}
+	return s.Backups(ctx)
 }
 
 // soon is how long before its end a certificate is a problem.

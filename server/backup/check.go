@@ -13,7 +13,7 @@ import (
 // skipped is what no backup holds: what is seen, who runs, what happened, and
 // what is of this moment only.
 var skipped = []string{
-	store.Observed, store.Root + "servers/", store.Root + "election/", store.Root + "journal/",
+	store.Observed, store.Servers, store.Election, store.Journal,
 	store.Restore, stateKey, store.Fence,
 }
 

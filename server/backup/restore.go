@@ -207,7 +207,6 @@ func Epoch(id string, ordinal uint64) []store.Write {
 		{Key: keyEpoch, Value: []byte(id)},
 		{Key: keyOrdinal, Value: strconv.AppendUint(nil, ordinal, 10)},
 		{Key: store.Fence, Value: []byte(id)},
-		{Key: keySchema, Value: strconv.AppendInt(nil, int64(schema.Store.Version()), 10)},
 	}
 }
 

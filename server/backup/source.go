@@ -18,7 +18,6 @@ const (
 	keyOrdinal = store.Fabric + "epoch-ordinal"
 	keyID      = store.Fabric + "id"
 	keyName    = store.Fabric + "name"
-	keySchema  = store.Fabric + "schema"
 	caPrefix   = store.Identity + "ca" // and what stands beside it while it is exchanged
 )
 

@@ -1,0 +1,321 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxSent bounds a file that an operator sends, in bytes. Larger ones are copied
+// into the folder and named.
+const maxSent = 512 << 20
+
+// maxListed bounds the changes that a dry run names.
+const maxListed = 10_000
+
+// service answers operators.
+type service struct {
+	weftv1.UnimplementedBackupsServer
+	*Room
+	opens  func(ca []byte) error
+	caller func(ctx context.Context) string
+}
+
+// Register hangs the service into a gRPC server. opens says whether this server's
+// key opens a CA as it is stored, caller who calls.
+func (r *Room) Register(g grpc.ServiceRegistrar, opens func(ca []byte) error, caller func(ctx context.Context) string) {
+	weftv1.RegisterBackupsServer(g, &service{Room: r, opens: opens, caller: caller})
+}
+
+// Save implements weftv1.BackupsServer.
+func (s *service) Save(ctx context.Context, _ *weftv1.BackupsSaveRequest) (*weftv1.BackupsSaveResponse, error) {
+	f, err := s.Room.Save(ctx, ByHand)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return &weftv1.BackupsSaveResponse{Backup: wire(f), Folder: s.Folder.Path}, nil
+}
+
+// List implements weftv1.BackupsServer.
+func (s *service) List(context.Context, *weftv1.BackupsListRequest) (*weftv1.BackupsListResponse, error) {
+	files, err := s.Folder.List()
+	if err != nil {
+		return nil, answer(err)
+	}
+	out := &weftv1.BackupsListResponse{Server: s.Server, Folder: s.Folder.Path}
+	for _, f := range files {
+		out.Backups = append(out.Backups, wire(f))
+	}
+	return out, nil
+}
+
+// Verify implements weftv1.BackupsServer.
+func (s *service) Verify(stream grpc.ClientStreamingServer[weftv1.BackupsVerifyRequest, weftv1.BackupsVerifyResponse]) error {
+	in, name, err := s.source(func() (*weftv1.BackupFile, error) { r, err := stream.Recv(); return r.GetFile(), err })
+	if err != nil {
+		return answer(err)
+	}
+	defer in.Close()
+	c, err := read(in)
+	if err != nil {
+		return answer(fmt.Errorf("backup: %s: %w", orSent(name), err))
+	}
+	now, err := ReadFabric(stream.Context(), s.Store)
+	if err != nil {
+		return answer(err)
+	}
+	out := &weftv1.BackupsVerifyResponse{
+		Backup: wire(File{Name: orSent(name), Header: c.Header}), Keys: uint32(len(c.values)), Objects: map[string]uint32{},
+		Sha256: c.sum, SameFabric: now.SameAs(c.Header), Sealed: s.sealed(c),
+	}
+	for key := range c.values {
+		if k, _, _, ok := kind.ParseKey(key); ok {
+			out.Objects[k]++
+		}
+	}
+	return stream.SendAndClose(out)
+}
+
+// sealed says whether a fresh store could be made of a backup with this server's
+// key.
+func (s *service) sealed(c contents) string {
+	ca, ok := c.values[caPrefix]
+	if !ok {
+		return "there is no CA in it"
+	}
+	if err := s.opens(ca); err != nil {
+		return err.Error()
+	}
+	return "yes"
+}
+
+// Restore implements weftv1.BackupsServer.
+func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestoreRequest, weftv1.BackupsRestoreResponse]) error {
+	first, dry := true, false
+	in, name, err := s.source(func() (*weftv1.BackupFile, error) {
+		r, err := stream.Recv()
+		if first {
+			first, dry = false, r.GetDryRun()
+		}
+		return r.GetFile(), err
+	})
+	if err != nil {
+		return answer(err)
+	}
+	defer in.Close()
+	if dry {
+		out, err := s.preview(stream.Context(), in, orSent(name))
+		if err != nil {
+			return answer(err)
+		}
+		return stream.SendAndClose(out)
+	}
+	if name == "" {
+		f, _, err := s.Folder.Take(in, maxSent)
+		if err != nil {
+			return answer(err)
+		}
+		name = f.Name
+	}
+	out, err := s.begin(stream.Context(), name)
+	if err != nil {
+		return answer(err)
+	}
+	return stream.SendAndClose(out)
+}
+
+// begin starts a restore, and answers before this server stops serving for it.
+func (s *service) begin(ctx context.Context, name string) (*weftv1.BackupsRestoreResponse, error) {
+	m, err := s.Begin(ctx, name, s.caller(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &weftv1.BackupsRestoreResponse{
+		Backup: &weftv1.Backup{Name: name, Server: s.Server}, Epoch: m.Ordinal, EpochId: m.Epoch, Aside: m.Aside,
+	}, nil
+}
+
+// preview says what a restore would change.
+func (s *service) preview(ctx context.Context, in io.Reader, name string) (*weftv1.BackupsRestoreResponse, error) {
+	c, err := read(in)
+	if err != nil {
+		return nil, fmt.Errorf("backup: %s: %w", name, err)
+	}
+	now, err := ReadFabric(ctx, s.Store)
+	if err != nil {
+		return nil, err
+	}
+	if err := admit(now, c.Header); err != nil {
+		return nil, fmt.Errorf("backup: %s: %w", name, err)
+	}
+	changes, err := differences(ctx, s.Store, c)
+	if err != nil {
+		return nil, err
+	}
+	out := &weftv1.BackupsRestoreResponse{Backup: wire(File{Name: name, Header: c.Header}), Epoch: max(now.Ordinal, c.Ordinal) + 1}
+	for _, change := range changes {
+		if len(out.Changes) < maxListed && !internal(change.Key) {
+			out.Changes = append(out.Changes, &weftv1.BackupChange{Op: string(change.Op), Object: change.Object()})
+		}
+	}
+	out.Younger, err = s.younger(ctx, changes)
+	return out, err
+}
+
+// internal tells whether operators have no name for a key.
+func internal(key string) bool { return strings.HasPrefix(key, store.Fabric) }
+
+// younger lists the leases that a backup does not know as they are now.
+func (r *Room) younger(ctx context.Context, changes []Change) ([]*weftv1.BackupLease, error) {
+	var out []*weftv1.BackupLease
+	for _, c := range changes {
+		k, _, name, ok := kind.ParseKey(c.Key)
+		if !ok || k != kind.Lease || c.now == nil {
+			continue
+		}
+		var now, then kind.LeaseSpec
+		if _, err := kind.Decode(c.now, &now); err != nil {
+			continue // it cannot be read, and no agent was told of it
+		}
+		if c.value != nil {
+			if _, err := kind.Decode(c.value, &then); err != nil {
+				return nil, fmt.Errorf("backup: %w", err)
+			}
+		}
+		l := &weftv1.BackupLease{Node: name}
+		for _, p := range now.Prefixes {
+			if !slices.Contains(then.Prefixes, p) {
+				l.Prefixes = append(l.Prefixes, p.String())
+			}
+		}
+		if len(l.Prefixes) == 0 {
+			continue
+		}
+		if e, err := r.Store.Get(ctx, kind.ObservedNode(name)); err == nil {
+			if o, err := kind.DecodeObservation[kind.NodeObservation](e); err == nil {
+				l.HeardUnix = o.HeardUnix
+			}
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// source is the file that a stream names or sends; name is empty for the latter.
+func (s *service) source(recv func() (*weftv1.BackupFile, error)) (in io.ReadCloser, name string, err error) {
+	first, err := recv()
+	if err != nil {
+		return nil, "", err
+	}
+	if name := first.GetName(); name != "" {
+		f, err := s.Folder.Open(name)
+		return f, name, err
+	}
+	if len(first.GetPart()) == 0 {
+		return nil, "", status.Error(codes.InvalidArgument, "file: name a backup of the server, or send one in parts")
+	}
+	return &parts{recv: recv, left: first.GetPart(), room: maxSent}, "", nil
+}
+
+// parts reads what a stream sends.
+type parts struct {
+	recv func() (*weftv1.BackupFile, error)
+	left []byte
+	room int64
+}
+
+// Read implements io.Reader.
+func (p *parts) Read(b []byte) (int, error) {
+	for len(p.left) == 0 {
+		f, err := p.recv()
+		if err != nil {
+			return 0, err // io.EOF is the end
+		}
+		if p.left = f.GetPart(); f.GetName() != "" {
+			return 0, status.Error(codes.InvalidArgument, "file: a part was sent, and then a name")
+		}
+	}
+	n := copy(b, p.left)
+	p.left = p.left[n:]
+	if p.room -= int64(n); p.room < 0 {
+		return 0, fmt.Errorf("more than %d bytes; copy the file into the server's folder of backups and name it", int64(maxSent))
+	}
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (p *parts) Close() error { return nil }
+
+func orSent(name string) string {
+	if name == "" {
+		return "the file"
+	}
+	return name
+}
+
+func wire(f File) *weftv1.Backup {
+	h := f.Header
+	b := &weftv1.Backup{
+		Name: f.Name, Why: f.Why, SizeBytes: f.Size, Fabric: h.Fabric, Epoch: h.Ordinal, Revision: h.Revision,
+		Version: h.Version, Server: h.Server,
+	}
+	if !h.Time.IsZero() {
+		b.TimeUnix = h.Time.Unix()
+	}
+	if f.Err != nil {
+		b.Error = f.Err.Error()
+	}
+	return b
+}
+
+// Report is how backups stand, for weft status.
+func (r *Room) Report(ctx context.Context) (*weftv1.BackupStatus, error) {
+	s, err := r.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &weftv1.BackupStatus{IntervalSeconds: int64(s.Interval / time.Second), Keep: uint32(s.Keep)}
+	if s.Last != nil {
+		out.LastUnix, out.Server, out.Name = s.Last.TimeUnix, s.Last.Server, s.Last.Name
+	}
+	if f := s.Failure; f != nil {
+		last := "there is none at all"
+		if s.Last != nil {
+			last = "the last is of " + time.Unix(s.Last.TimeUnix, 0).UTC().Format(time.RFC3339)
+		}
+		out.Problems = append(out.Problems, &weftv1.Problem{
+			Subject: "backup", SinceUnix: f.SinceUnix, Cause: fmt.Sprintf("server %s cannot make its backup: %s; %s", f.Server, strings.TrimPrefix(f.Cause, "backup: "), last),
+			Remedy: "make room or mend the folder on " + f.Server + " (--backup-dir), then: weft backup save",
+		})
+	}
+	return out, nil
+}
+
+// answer turns an error into what a caller is told.
+func answer(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	text := strings.TrimPrefix(err.Error(), "backup: ")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return status.Error(codes.NotFound, text)
+	case errors.Is(err, ErrOther), errors.Is(err, ErrNewer), errors.Is(err, store.ErrConflict):
+		return status.Error(codes.FailedPrecondition, text)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return status.Error(codes.DeadlineExceeded, text)
+	}
+	return status.Error(codes.InvalidArgument, text)
+}

@@ -1,0 +1,173 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/backup"
+	"github.com/weft-net/weft/server/identity"
+	"github.com/weft-net/weft/server/store"
+	"github.com/weft-net/weft/server/store/etcd"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// live serves one epoch after the other, until ctx ends or something cannot be
+// mended. When a backup is restored, all rooms are thrown away with what they
+// know, and made anew once the next epoch has begun; the port stays.
+func live(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) error {
+	d := &door{tcp: tcp}
+	var shown *tls.Config // the certificate of the last epoch; nil before the first
+	for {
+		if err := settle(ctx, c, s, d, shown); err != nil || ctx.Err() != nil {
+			return err
+		}
+		r, err := assemble(ctx, c, s, d.lend())
+		if err == nil {
+			err = r.run(ctx)
+			shown = r.auth.TLS()
+			r.close()
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case !errors.Is(err, store.ErrFenced):
+			return err
+		}
+		c.Log.Warn("epoch ended", note.Why, "a backup is being restored")
+	}
+}
+
+// settle returns when nothing is being restored. A restore whose file this server
+// has it brings to its end; until then whoever comes is sent away.
+func settle(ctx context.Context, c Config, s *etcd.Store, d *door, shown *tls.Config) error {
+	m, marked, err := backup.Marked(ctx, s)
+	if err == nil && !marked {
+		return nil
+	}
+	if err != nil && !marked && shown == nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var away sync.WaitGroup
+	defer away.Wait()
+	defer cancel()
+	away.Go(func() { sendAway(ctx, d.lend(), shown, c.Log) })
+	away.Go(func() { _ = watchdog(ctx, c.Log, func() {}) })
+	room, said := c.backups(s), ""
+	for ; marked || err != nil; m, marked, err = backup.Marked(ctx, s) {
+		if err == nil {
+			err = room.Finish(ctx, m)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil || errors.Is(err, store.ErrConflict) { // or another server did it
+			continue
+		}
+		if said != err.Error() {
+			said = err.Error()
+			c.Log.Error("restore not finished", note.Err, err, note.Retry, retryAfter, note.Do, "nothing is served until it is")
+			notify(c.Log, "STATUS=a backup is being restored: "+said)
+		}
+		if !pause(ctx, retryAfter) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (c Config) backups(s *etcd.Store) *backup.Room {
+	return backup.New(backup.Config{
+		Store: s, Folder: backup.Folder{Path: c.Backup.Dir}, Interval: c.Backup.Interval, Keep: c.Backup.Keep,
+		Server: serverName(), Version: note.Version, Log: c.Log,
+	})
+}
+
+// operatorName is who makes a call.
+func operatorName(ctx context.Context) string {
+	p, err := identity.FromContext(ctx)
+	if err != nil {
+		return ""
+	}
+	return p.Name
+}
+
+// errRestoring is what everybody is answered meanwhile.
+var errRestoring = status.Error(codes.Unavailable, "a backup is being restored, and no server serves until that is done; data paths run on. Try again in a moment; if it lasts, the servers' logs say what is missing")
+
+// sendAway answers whoever comes that a backup is being restored, until ctx ends.
+// Before it has a certificate it can only hang up.
+func sendAway(ctx context.Context, l net.Listener, shown *tls.Config, log *slog.Logger) {
+	if shown == nil {
+		stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+		defer stop()
+		for {
+			conn, err := l.Accept()
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				pause(ctx, 100*time.Millisecond)
+				continue
+			}
+			_ = conn.Close()
+		}
+	}
+	p := newPort(l, shown, log)
+	g := grpc.NewServer(grpc.Creds(shaken{}), grpc.ConnectionTimeout(handshakeWithin), grpc.MaxConcurrentStreams(128),
+		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return errRestoring }))
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	serving.Go(func() { _ = g.Serve(p.h2) })
+	serving.Go(func() { _ = (&endpoint{p.http, web(log)}).run(ctx) })
+	_ = p.run(ctx)
+	g.Stop()
+}
+
+// door lends one listener to whoever serves on it now.
+type door struct {
+	tcp net.Listener
+
+	mu   sync.Mutex
+	lent *lent
+}
+
+type lent struct {
+	net.Listener
+	door *door
+}
+
+// lend opens the door for somebody new. Who had it before can no longer close it.
+func (d *door) lend() net.Listener {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.wake(time.Time{})
+	d.lent = &lent{d.tcp, d}
+	return d.lent
+}
+
+// Close ends Accept, and leaves the port open: those who come wait.
+func (l *lent) Close() error {
+	l.door.mu.Lock()
+	defer l.door.mu.Unlock()
+	if l.door.lent == l {
+		l.door.lent = nil
+		l.door.wake(time.Unix(1, 0))
+	}
+	return nil
+}
+
+// wake sets when Accept gives up.
+func (d *door) wake(at time.Time) {
+	if tcp, ok := d.tcp.(*net.TCPListener); ok {
+		_ = tcp.SetDeadline(at)
+	}
+}
