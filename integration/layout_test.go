@@ -18,7 +18,7 @@ const module = "github.com/weft-net/weft/"
 // never import them.
 var effects = []string{
 	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent",
-	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/journal", "server/audit", "server", "proto/disk",
+	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/backup", "server/journal", "server/audit", "server", "proto/disk",
 	"os", "os/exec", "syscall", "log/slog", "net/http", "golang.org/x/sys/", "github.com/vishvananda/", "github.com/google/nftables",
 	"google.golang.org/grpc", "go.etcd.io/",
 }
@@ -111,6 +111,10 @@ var walls = []struct {
 		from:  []string{"server/store/", "server/store", "server/kind", "server/compile", "server/lease", "server/identity", "server/journal"},
 		never: []string{"server/push", "server/admin", "server"},
 		why:   "what decides does not know who asks: push and admin are two doors of one house",
+	},
+	{
+		from: []string{"server/backup"}, never: []string{"server/push", "server/admin", "server/identity", "server/lease", "server/store/etcd", "server"},
+		why: "a restore ends all rooms: it rests on none, and tells them by keys of the store",
 	},
 	{
 		from: []string{"server/push"}, never: []string{"server/admin", "server/identity", "server/lease"},

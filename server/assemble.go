@@ -52,7 +52,7 @@ func assemble(ctx context.Context, c Config, etcd *etcd.Store, tcp net.Listener)
 		Journal: r.journal, Actor: actor, Ordinal: found.ordinal, Backups: r.backups.Report,
 	})
 	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, operators)
-	r.backups.Register(r.services.grpc, auth.OpensCA, operatorName)
+	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
 	r.port = newPort(tcp, auth.TLS(), c.Log)
 	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub)); err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/backup"
-	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
 	"google.golang.org/grpc"
@@ -89,15 +88,6 @@ func (c Config) backups(s *etcd.Store) *backup.Room {
 		Store: s, Folder: backup.Folder{Path: c.Backup.Dir}, Interval: c.Backup.Interval, Keep: c.Backup.Keep,
 		Server: serverName(), Version: note.Version, Log: c.Log,
 	})
-}
-
-// operatorName is who makes a call.
-func operatorName(ctx context.Context) string {
-	p, err := identity.FromContext(ctx)
-	if err != nil {
-		return ""
-	}
-	return p.Name
 }
 
 // errRestoring is what everybody is answered meanwhile.

@@ -84,7 +84,7 @@ func (c *cli) root() *cobra.Command {
 		c.getCommand(), c.describeCommand(), c.applyCommand(), c.replaceCommand(), c.deleteCommand(),
 		c.diffCommand(), c.planCommand(), c.editCommand(), c.labelCommand(), c.watchCommand(), c.waitCommand(),
 		c.kindsCommand(), c.explainCommand(),
-		c.statusCommand(), c.meshCommand(), c.tokenCommand(), c.whoOwnsCommand(), c.reserveCommand(),
+		c.statusCommand(), c.meshCommand(), c.tokenCommand(), c.backupCommand(), c.whoOwnsCommand(), c.reserveCommand(),
 		c.portsCommand(), c.grpcurlCommand(), c.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {

@@ -47,7 +47,7 @@ func (c *cli) nodeStatus(ctx context.Context, o *output, why error) error {
 
 func (c *cli) nodeText(o *output, st *weftv1.GetStatusResponse, peers []*weftv1.PeerStatus) string {
 	var b strings.Builder
-	title(&b, "node", "%s  %s  epoch %s  revision %d  %s  %s", orDash(st.GetNode()), st.GetVersion(), epochText(st.GetEpoch()),
+	title(&b, "node", "%s  %s  epoch %s  revision %d  %s  %s", orDash(st.GetNode()), st.GetVersion(), epochText(0, st.GetEpoch()),
 		st.GetRevision(), applied(st), c.problemCount(len(st.GetProblems())))
 	server := "none answers"
 	if st.GetServer() != "" {

@@ -85,7 +85,7 @@ func (c *cli) fabricStatus(ctx context.Context, o *output) error {
 func (c *cli) fabricText(o *output, r *report) string {
 	var b strings.Builder
 	inStep := fmt.Sprintf("%d of %d nodes in step", r.GetNodesInStep(), r.GetNodes())
-	title(&b, "fabric", "%s  epoch %s  revision %d  %s  %s", orDash(r.GetFabric()), epochText(r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
+	title(&b, "fabric", "%s  epoch %s  revision %d  %s  %s", orDash(r.GetFabric()), epochText(r.GetEpochOrdinal(), r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
 	var servers []string
 	for _, s := range r.GetServers() {
 		words := []string{s.GetName(), s.GetAddress()}
@@ -95,7 +95,7 @@ func (c *cli) fabricText(o *output, r *report) string {
 		servers = append(servers, strings.Join(append(words, s.GetVersion()), " "))
 	}
 	title(&b, "servers", "%s", orDash(strings.Join(servers, "   ")))
-	title(&b, "etcd", "%s", etcdText(r.GetEtcd()))
+	title(&b, "etcd", "%s%s", etcdText(r.GetEtcd()), c.backupText(r.GetBackups()))
 	title(&b, "certs", "CA until %s", day(r.GetCaEndsUnix()))
 	title(&b, "paths", "%s", pathText(r.GetPaths()))
 	if behind := c.behindText(r); behind != "" {
@@ -260,12 +260,31 @@ func orDash(s string) string {
 	return s
 }
 
-// epochText is the beginning of an epoch, which is random and long; -o json has
-// all of it.
-func epochText(epoch string) string {
+// epochText is an epoch's number, or of a server without numbers the beginning of
+// its id, which is random and long; -o json has all of it.
+func epochText(ordinal uint64, epoch string) string {
+	if ordinal > 0 {
+		return fmt.Sprint(ordinal)
+	}
 	const shown = 8
 	if len(epoch) > shown {
 		return epoch[:shown]
 	}
 	return orDash(epoch)
+}
+
+// backupText is how backups stand, after what is said of etcd.
+func (c *cli) backupText(b *weftv1.BackupStatus) string {
+	if b == nil {
+		return ""
+	}
+	keeps := "not on schedule"
+	if b.GetIntervalSeconds() > 0 {
+		keeps = fmt.Sprintf("keeps %d", b.GetKeep())
+	}
+	if b.GetLastUnix() == 0 {
+		return fmt.Sprintf(", no backup yet (%s)", keeps)
+	}
+	at := time.Unix(b.GetLastUnix(), 0).In(c.now().Location())
+	return fmt.Sprintf(", last backup %s ago (%s, %s)", table.Since(b.GetLastUnix(), c.now()), at.Format("15:04"), keeps)
 }

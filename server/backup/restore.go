@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
-	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
 
