@@ -31,8 +31,10 @@ type JoinRequest struct {
 	CertificateRequest []byte            `protobuf:"bytes,3,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"`
 	Machine            string            `protobuf:"bytes,4,opt,name=machine,proto3" json:"machine,omitempty"`
 	Labels             map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Ephemeral asks that the node is deleted when it goes.
+	Ephemeral     bool `protobuf:"varint,40,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JoinRequest) Reset() {
@@ -100,13 +102,22 @@ func (x *JoinRequest) GetLabels() map[string]string {
 	return nil
 }
 
+func (x *JoinRequest) GetEphemeral() bool {
+	if x != nil {
+		return x.Ephemeral
+	}
+	return false
+}
+
 // JoinResponse carries the certificate and what to trust.
 type JoinResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Certificate is X.509, DER.
 	Certificate []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	// Roots are X.509, DER.
-	Roots         [][]byte `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	Roots [][]byte `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	// ServerUnix is the server's clock, in seconds since 1970.
+	ServerUnix    int64 `protobuf:"varint,40,opt,name=server_unix,json=serverUnix,proto3" json:"server_unix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -153,6 +164,13 @@ func (x *JoinResponse) GetRoots() [][]byte {
 		return x.Roots
 	}
 	return nil
+}
+
+func (x *JoinResponse) GetServerUnix() int64 {
+	if x != nil {
+		return x.ServerUnix
+	}
+	return 0
 }
 
 // RenewRequest asks for the next certificate.
@@ -214,6 +232,7 @@ type RenewResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Certificate   []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
 	Roots         [][]byte               `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	ServerUnix    int64                  `protobuf:"varint,40,opt,name=server_unix,json=serverUnix,proto3" json:"server_unix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -262,29 +281,41 @@ func (x *RenewResponse) GetRoots() [][]byte {
 	return nil
 }
 
+func (x *RenewResponse) GetServerUnix() int64 {
+	if x != nil {
+		return x.ServerUnix
+	}
+	return 0
+}
+
 var File_weft_v1_join_proto protoreflect.FileDescriptor
 
 const file_weft_v1_join_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/join.proto\x12\aweft.v1\"\xf7\x01\n" +
+	"\x12weft/v1/join.proto\x12\aweft.v1\"\x95\x02\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12/\n" +
 	"\x13certificate_request\x18\x03 \x01(\fR\x12certificateRequest\x12\x18\n" +
 	"\amachine\x18\x04 \x01(\tR\amachine\x128\n" +
-	"\x06labels\x18\x05 \x03(\v2 .weft.v1.JoinRequest.LabelsEntryR\x06labels\x1a9\n" +
+	"\x06labels\x18\x05 \x03(\v2 .weft.v1.JoinRequest.LabelsEntryR\x06labels\x12\x1c\n" +
+	"\tephemeral\x18( \x01(\bR\tephemeral\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"F\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"g\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x14\n" +
-	"\x05roots\x18\x02 \x03(\fR\x05roots\"S\n" +
+	"\x05roots\x18\x02 \x03(\fR\x05roots\x12\x1f\n" +
+	"\vserver_unix\x18( \x01(\x03R\n" +
+	"serverUnix\"S\n" +
 	"\fRenewRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12/\n" +
-	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"G\n" +
+	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"h\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x14\n" +
-	"\x05roots\x18\x02 \x03(\fR\x05roots2s\n" +
+	"\x05roots\x18\x02 \x03(\fR\x05roots\x12\x1f\n" +
+	"\vserver_unix\x18( \x01(\x03R\n" +
+	"serverUnix2s\n" +
 	"\x04Join\x123\n" +
 	"\x04Join\x12\x14.weft.v1.JoinRequest\x1a\x15.weft.v1.JoinResponse\x126\n" +
 	"\x05Renew\x12\x15.weft.v1.RenewRequest\x1a\x16.weft.v1.RenewResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"

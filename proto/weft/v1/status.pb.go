@@ -72,6 +72,8 @@ type StatusGetResponse struct {
 	Problems    []*Problem             `protobuf:"bytes,9,rep,name=problems,proto3" json:"problems,omitempty"`
 	// CaEndsUnix is when the CA's certificate ends, in seconds since 1970.
 	CaEndsUnix int64 `protobuf:"varint,10,opt,name=ca_ends_unix,json=caEndsUnix,proto3" json:"ca_ends_unix,omitempty"`
+	// FirstToEnd is the certificate of a user or a server that ends first.
+	FirstToEnd *CertificateEnd `protobuf:"bytes,40,opt,name=first_to_end,json=firstToEnd,proto3" json:"first_to_end,omitempty"`
 	// Confirmations that are waited for.
 	Confirmations []*Confirmation `protobuf:"bytes,80,rep,name=confirmations,proto3" json:"confirmations,omitempty"`
 	// EpochOrdinal counts epochs, from 1 on: each restore begins one.
@@ -181,6 +183,13 @@ func (x *StatusGetResponse) GetCaEndsUnix() int64 {
 		return x.CaEndsUnix
 	}
 	return 0
+}
+
+func (x *StatusGetResponse) GetFirstToEnd() *CertificateEnd {
+	if x != nil {
+		return x.FirstToEnd
+	}
+	return nil
 }
 
 func (x *StatusGetResponse) GetConfirmations() []*Confirmation {
@@ -459,6 +468,68 @@ func (x *EtcdStatus) GetQuotaBytes() int64 {
 	return 0
 }
 
+// CertificateEnd is a certificate with its end.
+type CertificateEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Holder, such as "user ops".
+	Holder        string `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	EndsUnix      int64  `protobuf:"varint,2,opt,name=ends_unix,json=endsUnix,proto3" json:"ends_unix,omitempty"`
+	Remedy        string `protobuf:"bytes,3,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertificateEnd) Reset() {
+	*x = CertificateEnd{}
+	mi := &file_weft_v1_status_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertificateEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertificateEnd) ProtoMessage() {}
+
+func (x *CertificateEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertificateEnd.ProtoReflect.Descriptor instead.
+func (*CertificateEnd) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CertificateEnd) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *CertificateEnd) GetEndsUnix() int64 {
+	if x != nil {
+		return x.EndsUnix
+	}
+	return 0
+}
+
+func (x *CertificateEnd) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
 // PathCount counts pairs of nodes by the transport between them.
 type PathCount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -470,7 +541,7 @@ type PathCount struct {
 
 func (x *PathCount) Reset() {
 	*x = PathCount{}
-	mi := &file_weft_v1_status_proto_msgTypes[6]
+	mi := &file_weft_v1_status_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +553,7 @@ func (x *PathCount) String() string {
 func (*PathCount) ProtoMessage() {}
 
 func (x *PathCount) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[6]
+	mi := &file_weft_v1_status_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +566,7 @@ func (x *PathCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathCount.ProtoReflect.Descriptor instead.
 func (*PathCount) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PathCount) GetTransport() string {
@@ -521,7 +592,7 @@ type ListProblemsRequest struct {
 
 func (x *ListProblemsRequest) Reset() {
 	*x = ListProblemsRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[7]
+	mi := &file_weft_v1_status_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +604,7 @@ func (x *ListProblemsRequest) String() string {
 func (*ListProblemsRequest) ProtoMessage() {}
 
 func (x *ListProblemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[7]
+	mi := &file_weft_v1_status_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +617,7 @@ func (x *ListProblemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProblemsRequest.ProtoReflect.Descriptor instead.
 func (*ListProblemsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{8}
 }
 
 // ListProblemsResponse lists what is wrong, with since, cause and remedy.
@@ -559,7 +630,7 @@ type ListProblemsResponse struct {
 
 func (x *ListProblemsResponse) Reset() {
 	*x = ListProblemsResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[8]
+	mi := &file_weft_v1_status_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +642,7 @@ func (x *ListProblemsResponse) String() string {
 func (*ListProblemsResponse) ProtoMessage() {}
 
 func (x *ListProblemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[8]
+	mi := &file_weft_v1_status_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +655,7 @@ func (x *ListProblemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProblemsResponse.ProtoReflect.Descriptor instead.
 func (*ListProblemsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListProblemsResponse) GetProblems() []*Problem {
@@ -603,7 +674,7 @@ type NodesListRequest struct {
 
 func (x *NodesListRequest) Reset() {
 	*x = NodesListRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[9]
+	mi := &file_weft_v1_status_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -615,7 +686,7 @@ func (x *NodesListRequest) String() string {
 func (*NodesListRequest) ProtoMessage() {}
 
 func (x *NodesListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[9]
+	mi := &file_weft_v1_status_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -628,7 +699,7 @@ func (x *NodesListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesListRequest.ProtoReflect.Descriptor instead.
 func (*NodesListRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{10}
 }
 
 // NodesListResponse lists all nodes, by name.
@@ -641,7 +712,7 @@ type NodesListResponse struct {
 
 func (x *NodesListResponse) Reset() {
 	*x = NodesListResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[10]
+	mi := &file_weft_v1_status_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +724,7 @@ func (x *NodesListResponse) String() string {
 func (*NodesListResponse) ProtoMessage() {}
 
 func (x *NodesListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[10]
+	mi := &file_weft_v1_status_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +737,7 @@ func (x *NodesListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesListResponse.ProtoReflect.Descriptor instead.
 func (*NodesListResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NodesListResponse) GetNodes() []*NodeStatus {
@@ -699,7 +770,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_weft_v1_status_proto_msgTypes[11]
+	mi := &file_weft_v1_status_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +782,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[11]
+	mi := &file_weft_v1_status_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -724,7 +795,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -821,7 +892,7 @@ type NodesGetIntentRequest struct {
 
 func (x *NodesGetIntentRequest) Reset() {
 	*x = NodesGetIntentRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[12]
+	mi := &file_weft_v1_status_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +904,7 @@ func (x *NodesGetIntentRequest) String() string {
 func (*NodesGetIntentRequest) ProtoMessage() {}
 
 func (x *NodesGetIntentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[12]
+	mi := &file_weft_v1_status_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +917,7 @@ func (x *NodesGetIntentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesGetIntentRequest.ProtoReflect.Descriptor instead.
 func (*NodesGetIntentRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NodesGetIntentRequest) GetNode() string {
@@ -867,7 +938,7 @@ type NodesGetIntentResponse struct {
 
 func (x *NodesGetIntentResponse) Reset() {
 	*x = NodesGetIntentResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[13]
+	mi := &file_weft_v1_status_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -879,7 +950,7 @@ func (x *NodesGetIntentResponse) String() string {
 func (*NodesGetIntentResponse) ProtoMessage() {}
 
 func (x *NodesGetIntentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[13]
+	mi := &file_weft_v1_status_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -892,7 +963,7 @@ func (x *NodesGetIntentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesGetIntentResponse.ProtoReflect.Descriptor instead.
 func (*NodesGetIntentResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NodesGetIntentResponse) GetIntent() *NodeIntent {
@@ -919,7 +990,7 @@ type NodesGetKernelRequest struct {
 
 func (x *NodesGetKernelRequest) Reset() {
 	*x = NodesGetKernelRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[14]
+	mi := &file_weft_v1_status_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1002,7 @@ func (x *NodesGetKernelRequest) String() string {
 func (*NodesGetKernelRequest) ProtoMessage() {}
 
 func (x *NodesGetKernelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[14]
+	mi := &file_weft_v1_status_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1015,7 @@ func (x *NodesGetKernelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesGetKernelRequest.ProtoReflect.Descriptor instead.
 func (*NodesGetKernelRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NodesGetKernelRequest) GetNode() string {
@@ -964,7 +1035,7 @@ type NodesGetKernelResponse struct {
 
 func (x *NodesGetKernelResponse) Reset() {
 	*x = NodesGetKernelResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[15]
+	mi := &file_weft_v1_status_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1047,7 @@ func (x *NodesGetKernelResponse) String() string {
 func (*NodesGetKernelResponse) ProtoMessage() {}
 
 func (x *NodesGetKernelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[15]
+	mi := &file_weft_v1_status_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1060,7 @@ func (x *NodesGetKernelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesGetKernelResponse.ProtoReflect.Descriptor instead.
 func (*NodesGetKernelResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *NodesGetKernelResponse) GetObjects() []string {
@@ -1009,7 +1080,7 @@ type NodesGetDriftRequest struct {
 
 func (x *NodesGetDriftRequest) Reset() {
 	*x = NodesGetDriftRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[16]
+	mi := &file_weft_v1_status_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1092,7 @@ func (x *NodesGetDriftRequest) String() string {
 func (*NodesGetDriftRequest) ProtoMessage() {}
 
 func (x *NodesGetDriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[16]
+	mi := &file_weft_v1_status_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1105,7 @@ func (x *NodesGetDriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesGetDriftRequest.ProtoReflect.Descriptor instead.
 func (*NodesGetDriftRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NodesGetDriftRequest) GetNode() string {
@@ -1054,7 +1125,7 @@ type NodesGetDriftResponse struct {
 
 func (x *NodesGetDriftResponse) Reset() {
 	*x = NodesGetDriftResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[17]
+	mi := &file_weft_v1_status_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1137,7 @@ func (x *NodesGetDriftResponse) String() string {
 func (*NodesGetDriftResponse) ProtoMessage() {}
 
 func (x *NodesGetDriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[17]
+	mi := &file_weft_v1_status_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1150,7 @@ func (x *NodesGetDriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesGetDriftResponse.ProtoReflect.Descriptor instead.
 func (*NodesGetDriftResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *NodesGetDriftResponse) GetSteps() []string {
@@ -1102,7 +1173,7 @@ type NodesProbeRequest struct {
 
 func (x *NodesProbeRequest) Reset() {
 	*x = NodesProbeRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[18]
+	mi := &file_weft_v1_status_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1185,7 @@ func (x *NodesProbeRequest) String() string {
 func (*NodesProbeRequest) ProtoMessage() {}
 
 func (x *NodesProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[18]
+	mi := &file_weft_v1_status_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1198,7 @@ func (x *NodesProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesProbeRequest.ProtoReflect.Descriptor instead.
 func (*NodesProbeRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *NodesProbeRequest) GetNode() string {
@@ -1161,7 +1232,7 @@ type NodesProbeResponse struct {
 
 func (x *NodesProbeResponse) Reset() {
 	*x = NodesProbeResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[19]
+	mi := &file_weft_v1_status_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1244,7 @@ func (x *NodesProbeResponse) String() string {
 func (*NodesProbeResponse) ProtoMessage() {}
 
 func (x *NodesProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[19]
+	mi := &file_weft_v1_status_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1257,7 @@ func (x *NodesProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesProbeResponse.ProtoReflect.Descriptor instead.
 func (*NodesProbeResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *NodesProbeResponse) GetProbe() *ProbeResponse {
@@ -1209,7 +1280,7 @@ type NodesPauseRequest struct {
 
 func (x *NodesPauseRequest) Reset() {
 	*x = NodesPauseRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[20]
+	mi := &file_weft_v1_status_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1292,7 @@ func (x *NodesPauseRequest) String() string {
 func (*NodesPauseRequest) ProtoMessage() {}
 
 func (x *NodesPauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[20]
+	mi := &file_weft_v1_status_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1305,7 @@ func (x *NodesPauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesPauseRequest.ProtoReflect.Descriptor instead.
 func (*NodesPauseRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *NodesPauseRequest) GetNode() string {
@@ -1269,7 +1340,7 @@ type NodesPauseResponse struct {
 
 func (x *NodesPauseResponse) Reset() {
 	*x = NodesPauseResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[21]
+	mi := &file_weft_v1_status_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1352,7 @@ func (x *NodesPauseResponse) String() string {
 func (*NodesPauseResponse) ProtoMessage() {}
 
 func (x *NodesPauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[21]
+	mi := &file_weft_v1_status_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1365,7 @@ func (x *NodesPauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesPauseResponse.ProtoReflect.Descriptor instead.
 func (*NodesPauseResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NodesPauseResponse) GetUntilUnix() int64 {
@@ -1321,7 +1392,7 @@ type NodesResumeRequest struct {
 
 func (x *NodesResumeRequest) Reset() {
 	*x = NodesResumeRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[22]
+	mi := &file_weft_v1_status_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1404,7 @@ func (x *NodesResumeRequest) String() string {
 func (*NodesResumeRequest) ProtoMessage() {}
 
 func (x *NodesResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[22]
+	mi := &file_weft_v1_status_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1417,7 @@ func (x *NodesResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesResumeRequest.ProtoReflect.Descriptor instead.
 func (*NodesResumeRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *NodesResumeRequest) GetNode() string {
@@ -1367,7 +1438,7 @@ type NodesResumeResponse struct {
 
 func (x *NodesResumeResponse) Reset() {
 	*x = NodesResumeResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[23]
+	mi := &file_weft_v1_status_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1450,7 @@ func (x *NodesResumeResponse) String() string {
 func (*NodesResumeResponse) ProtoMessage() {}
 
 func (x *NodesResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[23]
+	mi := &file_weft_v1_status_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1463,7 @@ func (x *NodesResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesResumeResponse.ProtoReflect.Descriptor instead.
 func (*NodesResumeResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NodesResumeResponse) GetPaused() bool {
@@ -1418,7 +1489,7 @@ type LeasesListRequest struct {
 
 func (x *LeasesListRequest) Reset() {
 	*x = LeasesListRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[24]
+	mi := &file_weft_v1_status_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1501,7 @@ func (x *LeasesListRequest) String() string {
 func (*LeasesListRequest) ProtoMessage() {}
 
 func (x *LeasesListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[24]
+	mi := &file_weft_v1_status_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1514,7 @@ func (x *LeasesListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeasesListRequest.ProtoReflect.Descriptor instead.
 func (*LeasesListRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{25}
 }
 
 // LeasesListResponse lists all leases, by node.
@@ -1456,7 +1527,7 @@ type LeasesListResponse struct {
 
 func (x *LeasesListResponse) Reset() {
 	*x = LeasesListResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[25]
+	mi := &file_weft_v1_status_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1539,7 @@ func (x *LeasesListResponse) String() string {
 func (*LeasesListResponse) ProtoMessage() {}
 
 func (x *LeasesListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[25]
+	mi := &file_weft_v1_status_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1552,7 @@ func (x *LeasesListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeasesListResponse.ProtoReflect.Descriptor instead.
 func (*LeasesListResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LeasesListResponse) GetLeases() []*LeaseStatus {
@@ -1503,7 +1574,7 @@ type LeaseStatus struct {
 
 func (x *LeaseStatus) Reset() {
 	*x = LeaseStatus{}
-	mi := &file_weft_v1_status_proto_msgTypes[26]
+	mi := &file_weft_v1_status_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1586,7 @@ func (x *LeaseStatus) String() string {
 func (*LeaseStatus) ProtoMessage() {}
 
 func (x *LeaseStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[26]
+	mi := &file_weft_v1_status_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1599,7 @@ func (x *LeaseStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseStatus.ProtoReflect.Descriptor instead.
 func (*LeaseStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{26}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LeaseStatus) GetNode() string {
@@ -1563,7 +1634,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[27]
+	mi := &file_weft_v1_status_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1646,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[27]
+	mi := &file_weft_v1_status_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1659,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{27}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReserveRequest) GetNode() string {
@@ -1615,7 +1686,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[28]
+	mi := &file_weft_v1_status_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1698,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[28]
+	mi := &file_weft_v1_status_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1711,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{28}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReserveResponse) GetLease() *LeaseStatus {
@@ -1660,7 +1731,7 @@ type WhoOwnsRequest struct {
 
 func (x *WhoOwnsRequest) Reset() {
 	*x = WhoOwnsRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[29]
+	mi := &file_weft_v1_status_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1743,7 @@ func (x *WhoOwnsRequest) String() string {
 func (*WhoOwnsRequest) ProtoMessage() {}
 
 func (x *WhoOwnsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[29]
+	mi := &file_weft_v1_status_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1756,7 @@ func (x *WhoOwnsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoOwnsRequest.ProtoReflect.Descriptor instead.
 func (*WhoOwnsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{29}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WhoOwnsRequest) GetAddress() string {
@@ -1708,7 +1779,7 @@ type WhoOwnsResponse struct {
 
 func (x *WhoOwnsResponse) Reset() {
 	*x = WhoOwnsResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[30]
+	mi := &file_weft_v1_status_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1791,7 @@ func (x *WhoOwnsResponse) String() string {
 func (*WhoOwnsResponse) ProtoMessage() {}
 
 func (x *WhoOwnsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[30]
+	mi := &file_weft_v1_status_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1804,7 @@ func (x *WhoOwnsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoOwnsResponse.ProtoReflect.Descriptor instead.
 func (*WhoOwnsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{30}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WhoOwnsResponse) GetNode() string {
@@ -1766,7 +1837,7 @@ type MatrixRequest struct {
 
 func (x *MatrixRequest) Reset() {
 	*x = MatrixRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[31]
+	mi := &file_weft_v1_status_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +1849,7 @@ func (x *MatrixRequest) String() string {
 func (*MatrixRequest) ProtoMessage() {}
 
 func (x *MatrixRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[31]
+	mi := &file_weft_v1_status_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +1862,7 @@ func (x *MatrixRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MatrixRequest.ProtoReflect.Descriptor instead.
 func (*MatrixRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{31}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{32}
 }
 
 // MatrixResponse lists every pair once, the lower name first.
@@ -1804,7 +1875,7 @@ type MatrixResponse struct {
 
 func (x *MatrixResponse) Reset() {
 	*x = MatrixResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[32]
+	mi := &file_weft_v1_status_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1887,7 @@ func (x *MatrixResponse) String() string {
 func (*MatrixResponse) ProtoMessage() {}
 
 func (x *MatrixResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[32]
+	mi := &file_weft_v1_status_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1900,7 @@ func (x *MatrixResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MatrixResponse.ProtoReflect.Descriptor instead.
 func (*MatrixResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{32}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MatrixResponse) GetPairs() []*PairPath {
@@ -1857,7 +1928,7 @@ type PairPath struct {
 
 func (x *PairPath) Reset() {
 	*x = PairPath{}
-	mi := &file_weft_v1_status_proto_msgTypes[33]
+	mi := &file_weft_v1_status_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1940,7 @@ func (x *PairPath) String() string {
 func (*PairPath) ProtoMessage() {}
 
 func (x *PairPath) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[33]
+	mi := &file_weft_v1_status_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +1953,7 @@ func (x *PairPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairPath.ProtoReflect.Descriptor instead.
 func (*PairPath) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{33}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PairPath) GetFrom() string {
@@ -1945,7 +2016,7 @@ type ExplainPathRequest struct {
 
 func (x *ExplainPathRequest) Reset() {
 	*x = ExplainPathRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[34]
+	mi := &file_weft_v1_status_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2028,7 @@ func (x *ExplainPathRequest) String() string {
 func (*ExplainPathRequest) ProtoMessage() {}
 
 func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[34]
+	mi := &file_weft_v1_status_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2041,7 @@ func (x *ExplainPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathRequest.ProtoReflect.Descriptor instead.
 func (*ExplainPathRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{34}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExplainPathRequest) GetFrom() string {
@@ -1998,7 +2069,7 @@ type ExplainPathResponse struct {
 
 func (x *ExplainPathResponse) Reset() {
 	*x = ExplainPathResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[35]
+	mi := &file_weft_v1_status_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2081,7 @@ func (x *ExplainPathResponse) String() string {
 func (*ExplainPathResponse) ProtoMessage() {}
 
 func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[35]
+	mi := &file_weft_v1_status_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2094,7 @@ func (x *ExplainPathResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainPathResponse.ProtoReflect.Descriptor instead.
 func (*ExplainPathResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{35}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExplainPathResponse) GetPath() *PairPath {
@@ -2054,7 +2125,7 @@ type Rung struct {
 
 func (x *Rung) Reset() {
 	*x = Rung{}
-	mi := &file_weft_v1_status_proto_msgTypes[36]
+	mi := &file_weft_v1_status_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2137,7 @@ func (x *Rung) String() string {
 func (*Rung) ProtoMessage() {}
 
 func (x *Rung) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[36]
+	mi := &file_weft_v1_status_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2150,7 @@ func (x *Rung) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rung.ProtoReflect.Descriptor instead.
 func (*Rung) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{36}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Rung) GetName() string {
@@ -2116,14 +2187,16 @@ type TokensCreateRequest struct {
 	Labels      map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Description string            `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
 	// Replace lets it take over a recorded name with another key.
-	Replace       bool `protobuf:"varint,6,opt,name=replace,proto3" json:"replace,omitempty"`
+	Replace bool `protobuf:"varint,6,opt,name=replace,proto3" json:"replace,omitempty"`
+	// Ephemeral nodes are deleted when they leave, or 1 h after they went.
+	Ephemeral     bool `protobuf:"varint,40,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TokensCreateRequest) Reset() {
 	*x = TokensCreateRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[37]
+	mi := &file_weft_v1_status_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2208,7 @@ func (x *TokensCreateRequest) String() string {
 func (*TokensCreateRequest) ProtoMessage() {}
 
 func (x *TokensCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[37]
+	mi := &file_weft_v1_status_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2221,7 @@ func (x *TokensCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensCreateRequest.ProtoReflect.Descriptor instead.
 func (*TokensCreateRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{37}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TokensCreateRequest) GetTtlSeconds() int64 {
@@ -2193,6 +2266,13 @@ func (x *TokensCreateRequest) GetReplace() bool {
 	return false
 }
 
+func (x *TokensCreateRequest) GetEphemeral() bool {
+	if x != nil {
+		return x.Ephemeral
+	}
+	return false
+}
+
 // TokensCreateResponse holds the only copy of the secret.
 type TokensCreateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2204,7 +2284,7 @@ type TokensCreateResponse struct {
 
 func (x *TokensCreateResponse) Reset() {
 	*x = TokensCreateResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[38]
+	mi := &file_weft_v1_status_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2296,7 @@ func (x *TokensCreateResponse) String() string {
 func (*TokensCreateResponse) ProtoMessage() {}
 
 func (x *TokensCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[38]
+	mi := &file_weft_v1_status_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2309,7 @@ func (x *TokensCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensCreateResponse.ProtoReflect.Descriptor instead.
 func (*TokensCreateResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{38}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TokensCreateResponse) GetToken() string {
@@ -2259,13 +2339,14 @@ type TokenStatus struct {
 	Nodes         []string          `protobuf:"bytes,7,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	Labels        map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Replace       bool              `protobuf:"varint,9,opt,name=replace,proto3" json:"replace,omitempty"`
+	Ephemeral     bool              `protobuf:"varint,40,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TokenStatus) Reset() {
 	*x = TokenStatus{}
-	mi := &file_weft_v1_status_proto_msgTypes[39]
+	mi := &file_weft_v1_status_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2358,7 @@ func (x *TokenStatus) String() string {
 func (*TokenStatus) ProtoMessage() {}
 
 func (x *TokenStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[39]
+	mi := &file_weft_v1_status_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2371,7 @@ func (x *TokenStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenStatus.ProtoReflect.Descriptor instead.
 func (*TokenStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{39}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TokenStatus) GetId() string {
@@ -2356,6 +2437,13 @@ func (x *TokenStatus) GetReplace() bool {
 	return false
 }
 
+func (x *TokenStatus) GetEphemeral() bool {
+	if x != nil {
+		return x.Ephemeral
+	}
+	return false
+}
+
 // TokensListRequest is empty.
 type TokensListRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2365,7 +2453,7 @@ type TokensListRequest struct {
 
 func (x *TokensListRequest) Reset() {
 	*x = TokensListRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[40]
+	mi := &file_weft_v1_status_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2465,7 @@ func (x *TokensListRequest) String() string {
 func (*TokensListRequest) ProtoMessage() {}
 
 func (x *TokensListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[40]
+	mi := &file_weft_v1_status_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2478,7 @@ func (x *TokensListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensListRequest.ProtoReflect.Descriptor instead.
 func (*TokensListRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{40}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{41}
 }
 
 // TokensListResponse lists tokens, by creation.
@@ -2403,7 +2491,7 @@ type TokensListResponse struct {
 
 func (x *TokensListResponse) Reset() {
 	*x = TokensListResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[41]
+	mi := &file_weft_v1_status_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2503,7 @@ func (x *TokensListResponse) String() string {
 func (*TokensListResponse) ProtoMessage() {}
 
 func (x *TokensListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[41]
+	mi := &file_weft_v1_status_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2516,7 @@ func (x *TokensListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensListResponse.ProtoReflect.Descriptor instead.
 func (*TokensListResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{41}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TokensListResponse) GetTokens() []*TokenStatus {
@@ -2448,7 +2536,7 @@ type TokensRevokeRequest struct {
 
 func (x *TokensRevokeRequest) Reset() {
 	*x = TokensRevokeRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[42]
+	mi := &file_weft_v1_status_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2548,7 @@ func (x *TokensRevokeRequest) String() string {
 func (*TokensRevokeRequest) ProtoMessage() {}
 
 func (x *TokensRevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[42]
+	mi := &file_weft_v1_status_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2561,7 @@ func (x *TokensRevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensRevokeRequest.ProtoReflect.Descriptor instead.
 func (*TokensRevokeRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{42}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TokensRevokeRequest) GetId() string {
@@ -2492,7 +2580,7 @@ type TokensRevokeResponse struct {
 
 func (x *TokensRevokeResponse) Reset() {
 	*x = TokensRevokeResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[43]
+	mi := &file_weft_v1_status_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2592,7 @@ func (x *TokensRevokeResponse) String() string {
 func (*TokensRevokeResponse) ProtoMessage() {}
 
 func (x *TokensRevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[43]
+	mi := &file_weft_v1_status_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2605,105 @@ func (x *TokensRevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensRevokeResponse.ProtoReflect.Descriptor instead.
 func (*TokensRevokeResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{43}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{44}
+}
+
+// NodesRenameRequest names a node, and how it is to be called.
+type NodesRenameRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesRenameRequest) Reset() {
+	*x = NodesRenameRequest{}
+	mi := &file_weft_v1_status_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesRenameRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesRenameRequest) ProtoMessage() {}
+
+func (x *NodesRenameRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesRenameRequest.ProtoReflect.Descriptor instead.
+func (*NodesRenameRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *NodesRenameRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodesRenameRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// NodesRenameResponse answers with the revision at which it is renamed.
+type NodesRenameResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesRenameResponse) Reset() {
+	*x = NodesRenameResponse{}
+	mi := &file_weft_v1_status_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesRenameResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesRenameResponse) ProtoMessage() {}
+
+func (x *NodesRenameResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesRenameResponse.ProtoReflect.Descriptor instead.
+func (*NodesRenameResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *NodesRenameResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 var File_weft_v1_status_proto protoreflect.FileDescriptor
@@ -2525,7 +2711,7 @@ var File_weft_v1_status_proto protoreflect.FileDescriptor
 const file_weft_v1_status_proto_rawDesc = "" +
 	"\n" +
 	"\x14weft/v1/status.proto\x12\aweft.v1\x1a\x13weft/v1/agent.proto\x1a\x15weft/v1/backups.proto\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
-	"\x10StatusGetRequest\"\x9a\x04\n" +
+	"\x10StatusGetRequest\"\xd5\x04\n" +
 	"\x11StatusGetResponse\x12\x16\n" +
 	"\x06fabric\x18\x01 \x01(\tR\x06fabric\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x1a\n" +
@@ -2538,7 +2724,9 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bproblems\x18\t \x03(\v2\x10.weft.v1.ProblemR\bproblems\x12 \n" +
 	"\fca_ends_unix\x18\n" +
 	" \x01(\x03R\n" +
-	"caEndsUnix\x12;\n" +
+	"caEndsUnix\x129\n" +
+	"\ffirst_to_end\x18( \x01(\v2\x17.weft.v1.CertificateEndR\n" +
+	"firstToEnd\x12;\n" +
 	"\rconfirmations\x18P \x03(\v2\x15.weft.v1.ConfirmationR\rconfirmations\x12#\n" +
 	"\repoch_ordinal\x18\x1e \x01(\x04R\fepochOrdinal\x12/\n" +
 	"\abackups\x18\x1f \x01(\v2\x15.weft.v1.BackupStatusR\abackups\x12\x1a\n" +
@@ -2562,7 +2750,11 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\n" +
 	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\x12\x1f\n" +
 	"\vquota_bytes\x18\x04 \x01(\x03R\n" +
-	"quotaBytes\"?\n" +
+	"quotaBytes\"]\n" +
+	"\x0eCertificateEnd\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x1b\n" +
+	"\tends_unix\x18\x02 \x01(\x03R\bendsUnix\x12\x16\n" +
+	"\x06remedy\x18\x03 \x01(\tR\x06remedy\"?\n" +
 	"\tPathCount\x12\x1c\n" +
 	"\ttransport\x18\x01 \x01(\tR\ttransport\x12\x14\n" +
 	"\x05pairs\x18\x02 \x01(\rR\x05pairs\"\x15\n" +
@@ -2661,7 +2853,7 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\x04Rung\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06result\x18\x02 \x01(\tR\x06result\x12\x10\n" +
-	"\x03why\x18\x03 \x01(\tR\x03why\"\x99\x02\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"\xb7\x02\n" +
 	"\x13TokensCreateRequest\x12\x1f\n" +
 	"\vttl_seconds\x18\x01 \x01(\x03R\n" +
 	"ttlSeconds\x12\x12\n" +
@@ -2669,13 +2861,14 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\x05nodes\x18\x03 \x03(\tR\x05nodes\x12@\n" +
 	"\x06labels\x18\x04 \x03(\v2(.weft.v1.TokensCreateRequest.LabelsEntryR\x06labels\x12 \n" +
 	"\vdescription\x18\x05 \x01(\tR\vdescription\x12\x18\n" +
-	"\areplace\x18\x06 \x01(\bR\areplace\x1a9\n" +
+	"\areplace\x18\x06 \x01(\bR\areplace\x12\x1c\n" +
+	"\tephemeral\x18( \x01(\bR\tephemeral\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Z\n" +
 	"\x14TokensCreateResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12,\n" +
-	"\x06status\x18\x02 \x01(\v2\x14.weft.v1.TokenStatusR\x06status\"\xd2\x02\n" +
+	"\x06status\x18\x02 \x01(\v2\x14.weft.v1.TokenStatusR\x06status\"\xf0\x02\n" +
 	"\vTokenStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12!\n" +
@@ -2685,7 +2878,8 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\x04used\x18\x06 \x01(\rR\x04used\x12\x14\n" +
 	"\x05nodes\x18\a \x03(\tR\x05nodes\x128\n" +
 	"\x06labels\x18\b \x03(\v2 .weft.v1.TokenStatus.LabelsEntryR\x06labels\x12\x18\n" +
-	"\areplace\x18\t \x01(\bR\areplace\x1a9\n" +
+	"\areplace\x18\t \x01(\bR\areplace\x12\x1c\n" +
+	"\tephemeral\x18( \x01(\bR\tephemeral\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x13\n" +
@@ -2694,11 +2888,16 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\x06tokens\x18\x01 \x03(\v2\x14.weft.v1.TokenStatusR\x06tokens\"%\n" +
 	"\x13TokensRevokeRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x16\n" +
-	"\x14TokensRevokeResponse2\xd9\x01\n" +
+	"\x14TokensRevokeResponse\"<\n" +
+	"\x12NodesRenameRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"1\n" +
+	"\x13NodesRenameResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision2\xd9\x01\n" +
 	"\x06Status\x12<\n" +
 	"\x03Get\x12\x19.weft.v1.StatusGetRequest\x1a\x1a.weft.v1.StatusGetResponse\x12K\n" +
 	"\fListProblems\x12\x1c.weft.v1.ListProblemsRequest\x1a\x1d.weft.v1.ListProblemsResponse\x12D\n" +
-	"\x05Watch\x12\x1b.weft.v1.StatusWatchRequest\x1a\x1c.weft.v1.StatusWatchResponse0\x012\xf6\x03\n" +
+	"\x05Watch\x12\x1b.weft.v1.StatusWatchRequest\x1a\x1c.weft.v1.StatusWatchResponse0\x012\xbb\x04\n" +
 	"\x05Nodes\x12=\n" +
 	"\x04List\x12\x19.weft.v1.NodesListRequest\x1a\x1a.weft.v1.NodesListResponse\x12L\n" +
 	"\tGetIntent\x12\x1e.weft.v1.NodesGetIntentRequest\x1a\x1f.weft.v1.NodesGetIntentResponse\x12L\n" +
@@ -2706,6 +2905,7 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bGetDrift\x12\x1d.weft.v1.NodesGetDriftRequest\x1a\x1e.weft.v1.NodesGetDriftResponse\x12@\n" +
 	"\x05Probe\x12\x1a.weft.v1.NodesProbeRequest\x1a\x1b.weft.v1.NodesProbeResponse\x12@\n" +
 	"\x05Pause\x12\x1a.weft.v1.NodesPauseRequest\x1a\x1b.weft.v1.NodesPauseResponse\x12C\n" +
+	"\x06Rename\x12\x1b.weft.v1.NodesRenameRequest\x1a\x1c.weft.v1.NodesRenameResponse\x12C\n" +
 	"\x06Resume\x12\x1b.weft.v1.NodesResumeRequest\x1a\x1c.weft.v1.NodesResumeResponse2\xc5\x01\n" +
 	"\x06Leases\x12?\n" +
 	"\x04List\x12\x1a.weft.v1.LeasesListRequest\x1a\x1b.weft.v1.LeasesListResponse\x12<\n" +
@@ -2731,7 +2931,7 @@ func file_weft_v1_status_proto_rawDescGZIP() []byte {
 	return file_weft_v1_status_proto_rawDescData
 }
 
-var file_weft_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_weft_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_weft_v1_status_proto_goTypes = []any{
 	(*StatusGetRequest)(nil),       // 0: weft.v1.StatusGetRequest
 	(*StatusGetResponse)(nil),      // 1: weft.v1.StatusGetResponse
@@ -2739,119 +2939,125 @@ var file_weft_v1_status_proto_goTypes = []any{
 	(*StatusWatchResponse)(nil),    // 3: weft.v1.StatusWatchResponse
 	(*ServerStatus)(nil),           // 4: weft.v1.ServerStatus
 	(*EtcdStatus)(nil),             // 5: weft.v1.EtcdStatus
-	(*PathCount)(nil),              // 6: weft.v1.PathCount
-	(*ListProblemsRequest)(nil),    // 7: weft.v1.ListProblemsRequest
-	(*ListProblemsResponse)(nil),   // 8: weft.v1.ListProblemsResponse
-	(*NodesListRequest)(nil),       // 9: weft.v1.NodesListRequest
-	(*NodesListResponse)(nil),      // 10: weft.v1.NodesListResponse
-	(*NodeStatus)(nil),             // 11: weft.v1.NodeStatus
-	(*NodesGetIntentRequest)(nil),  // 12: weft.v1.NodesGetIntentRequest
-	(*NodesGetIntentResponse)(nil), // 13: weft.v1.NodesGetIntentResponse
-	(*NodesGetKernelRequest)(nil),  // 14: weft.v1.NodesGetKernelRequest
-	(*NodesGetKernelResponse)(nil), // 15: weft.v1.NodesGetKernelResponse
-	(*NodesGetDriftRequest)(nil),   // 16: weft.v1.NodesGetDriftRequest
-	(*NodesGetDriftResponse)(nil),  // 17: weft.v1.NodesGetDriftResponse
-	(*NodesProbeRequest)(nil),      // 18: weft.v1.NodesProbeRequest
-	(*NodesProbeResponse)(nil),     // 19: weft.v1.NodesProbeResponse
-	(*NodesPauseRequest)(nil),      // 20: weft.v1.NodesPauseRequest
-	(*NodesPauseResponse)(nil),     // 21: weft.v1.NodesPauseResponse
-	(*NodesResumeRequest)(nil),     // 22: weft.v1.NodesResumeRequest
-	(*NodesResumeResponse)(nil),    // 23: weft.v1.NodesResumeResponse
-	(*LeasesListRequest)(nil),      // 24: weft.v1.LeasesListRequest
-	(*LeasesListResponse)(nil),     // 25: weft.v1.LeasesListResponse
-	(*LeaseStatus)(nil),            // 26: weft.v1.LeaseStatus
-	(*ReserveRequest)(nil),         // 27: weft.v1.ReserveRequest
-	(*ReserveResponse)(nil),        // 28: weft.v1.ReserveResponse
-	(*WhoOwnsRequest)(nil),         // 29: weft.v1.WhoOwnsRequest
-	(*WhoOwnsResponse)(nil),        // 30: weft.v1.WhoOwnsResponse
-	(*MatrixRequest)(nil),          // 31: weft.v1.MatrixRequest
-	(*MatrixResponse)(nil),         // 32: weft.v1.MatrixResponse
-	(*PairPath)(nil),               // 33: weft.v1.PairPath
-	(*ExplainPathRequest)(nil),     // 34: weft.v1.ExplainPathRequest
-	(*ExplainPathResponse)(nil),    // 35: weft.v1.ExplainPathResponse
-	(*Rung)(nil),                   // 36: weft.v1.Rung
-	(*TokensCreateRequest)(nil),    // 37: weft.v1.TokensCreateRequest
-	(*TokensCreateResponse)(nil),   // 38: weft.v1.TokensCreateResponse
-	(*TokenStatus)(nil),            // 39: weft.v1.TokenStatus
-	(*TokensListRequest)(nil),      // 40: weft.v1.TokensListRequest
-	(*TokensListResponse)(nil),     // 41: weft.v1.TokensListResponse
-	(*TokensRevokeRequest)(nil),    // 42: weft.v1.TokensRevokeRequest
-	(*TokensRevokeResponse)(nil),   // 43: weft.v1.TokensRevokeResponse
-	nil,                            // 44: weft.v1.TokensCreateRequest.LabelsEntry
-	nil,                            // 45: weft.v1.TokenStatus.LabelsEntry
-	(*Problem)(nil),                // 46: weft.v1.Problem
-	(*Confirmation)(nil),           // 47: weft.v1.Confirmation
-	(*BackupStatus)(nil),           // 48: weft.v1.BackupStatus
-	(*NodeAddress)(nil),            // 49: weft.v1.NodeAddress
-	(*NodeIntent)(nil),             // 50: weft.v1.NodeIntent
-	(*ProbeResponse)(nil),          // 51: weft.v1.ProbeResponse
-	(*EndpointRecord)(nil),         // 52: weft.v1.EndpointRecord
+	(*CertificateEnd)(nil),         // 6: weft.v1.CertificateEnd
+	(*PathCount)(nil),              // 7: weft.v1.PathCount
+	(*ListProblemsRequest)(nil),    // 8: weft.v1.ListProblemsRequest
+	(*ListProblemsResponse)(nil),   // 9: weft.v1.ListProblemsResponse
+	(*NodesListRequest)(nil),       // 10: weft.v1.NodesListRequest
+	(*NodesListResponse)(nil),      // 11: weft.v1.NodesListResponse
+	(*NodeStatus)(nil),             // 12: weft.v1.NodeStatus
+	(*NodesGetIntentRequest)(nil),  // 13: weft.v1.NodesGetIntentRequest
+	(*NodesGetIntentResponse)(nil), // 14: weft.v1.NodesGetIntentResponse
+	(*NodesGetKernelRequest)(nil),  // 15: weft.v1.NodesGetKernelRequest
+	(*NodesGetKernelResponse)(nil), // 16: weft.v1.NodesGetKernelResponse
+	(*NodesGetDriftRequest)(nil),   // 17: weft.v1.NodesGetDriftRequest
+	(*NodesGetDriftResponse)(nil),  // 18: weft.v1.NodesGetDriftResponse
+	(*NodesProbeRequest)(nil),      // 19: weft.v1.NodesProbeRequest
+	(*NodesProbeResponse)(nil),     // 20: weft.v1.NodesProbeResponse
+	(*NodesPauseRequest)(nil),      // 21: weft.v1.NodesPauseRequest
+	(*NodesPauseResponse)(nil),     // 22: weft.v1.NodesPauseResponse
+	(*NodesResumeRequest)(nil),     // 23: weft.v1.NodesResumeRequest
+	(*NodesResumeResponse)(nil),    // 24: weft.v1.NodesResumeResponse
+	(*LeasesListRequest)(nil),      // 25: weft.v1.LeasesListRequest
+	(*LeasesListResponse)(nil),     // 26: weft.v1.LeasesListResponse
+	(*LeaseStatus)(nil),            // 27: weft.v1.LeaseStatus
+	(*ReserveRequest)(nil),         // 28: weft.v1.ReserveRequest
+	(*ReserveResponse)(nil),        // 29: weft.v1.ReserveResponse
+	(*WhoOwnsRequest)(nil),         // 30: weft.v1.WhoOwnsRequest
+	(*WhoOwnsResponse)(nil),        // 31: weft.v1.WhoOwnsResponse
+	(*MatrixRequest)(nil),          // 32: weft.v1.MatrixRequest
+	(*MatrixResponse)(nil),         // 33: weft.v1.MatrixResponse
+	(*PairPath)(nil),               // 34: weft.v1.PairPath
+	(*ExplainPathRequest)(nil),     // 35: weft.v1.ExplainPathRequest
+	(*ExplainPathResponse)(nil),    // 36: weft.v1.ExplainPathResponse
+	(*Rung)(nil),                   // 37: weft.v1.Rung
+	(*TokensCreateRequest)(nil),    // 38: weft.v1.TokensCreateRequest
+	(*TokensCreateResponse)(nil),   // 39: weft.v1.TokensCreateResponse
+	(*TokenStatus)(nil),            // 40: weft.v1.TokenStatus
+	(*TokensListRequest)(nil),      // 41: weft.v1.TokensListRequest
+	(*TokensListResponse)(nil),     // 42: weft.v1.TokensListResponse
+	(*TokensRevokeRequest)(nil),    // 43: weft.v1.TokensRevokeRequest
+	(*TokensRevokeResponse)(nil),   // 44: weft.v1.TokensRevokeResponse
+	(*NodesRenameRequest)(nil),     // 45: weft.v1.NodesRenameRequest
+	(*NodesRenameResponse)(nil),    // 46: weft.v1.NodesRenameResponse
+	nil,                            // 47: weft.v1.TokensCreateRequest.LabelsEntry
+	nil,                            // 48: weft.v1.TokenStatus.LabelsEntry
+	(*Problem)(nil),                // 49: weft.v1.Problem
+	(*Confirmation)(nil),           // 50: weft.v1.Confirmation
+	(*BackupStatus)(nil),           // 51: weft.v1.BackupStatus
+	(*NodeAddress)(nil),            // 52: weft.v1.NodeAddress
+	(*NodeIntent)(nil),             // 53: weft.v1.NodeIntent
+	(*ProbeResponse)(nil),          // 54: weft.v1.ProbeResponse
+	(*EndpointRecord)(nil),         // 55: weft.v1.EndpointRecord
 }
 var file_weft_v1_status_proto_depIdxs = []int32{
 	4,  // 0: weft.v1.StatusGetResponse.servers:type_name -> weft.v1.ServerStatus
 	5,  // 1: weft.v1.StatusGetResponse.etcd:type_name -> weft.v1.EtcdStatus
-	6,  // 2: weft.v1.StatusGetResponse.paths:type_name -> weft.v1.PathCount
-	46, // 3: weft.v1.StatusGetResponse.problems:type_name -> weft.v1.Problem
-	47, // 4: weft.v1.StatusGetResponse.confirmations:type_name -> weft.v1.Confirmation
-	48, // 5: weft.v1.StatusGetResponse.backups:type_name -> weft.v1.BackupStatus
-	1,  // 6: weft.v1.StatusWatchResponse.status:type_name -> weft.v1.StatusGetResponse
-	46, // 7: weft.v1.ListProblemsResponse.problems:type_name -> weft.v1.Problem
-	11, // 8: weft.v1.NodesListResponse.nodes:type_name -> weft.v1.NodeStatus
-	49, // 9: weft.v1.NodeStatus.addresses:type_name -> weft.v1.NodeAddress
-	46, // 10: weft.v1.NodeStatus.problems:type_name -> weft.v1.Problem
-	50, // 11: weft.v1.NodesGetIntentResponse.intent:type_name -> weft.v1.NodeIntent
-	51, // 12: weft.v1.NodesProbeResponse.probe:type_name -> weft.v1.ProbeResponse
-	26, // 13: weft.v1.LeasesListResponse.leases:type_name -> weft.v1.LeaseStatus
-	26, // 14: weft.v1.ReserveResponse.lease:type_name -> weft.v1.LeaseStatus
-	52, // 15: weft.v1.WhoOwnsResponse.endpoint:type_name -> weft.v1.EndpointRecord
-	33, // 16: weft.v1.MatrixResponse.pairs:type_name -> weft.v1.PairPath
-	33, // 17: weft.v1.ExplainPathResponse.path:type_name -> weft.v1.PairPath
-	36, // 18: weft.v1.ExplainPathResponse.rungs:type_name -> weft.v1.Rung
-	44, // 19: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
-	39, // 20: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
-	45, // 21: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
-	39, // 22: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
-	0,  // 23: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
-	7,  // 24: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
-	2,  // 25: weft.v1.Status.Watch:input_type -> weft.v1.StatusWatchRequest
-	9,  // 26: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
-	12, // 27: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
-	14, // 28: weft.v1.Nodes.GetKernel:input_type -> weft.v1.NodesGetKernelRequest
-	16, // 29: weft.v1.Nodes.GetDrift:input_type -> weft.v1.NodesGetDriftRequest
-	18, // 30: weft.v1.Nodes.Probe:input_type -> weft.v1.NodesProbeRequest
-	20, // 31: weft.v1.Nodes.Pause:input_type -> weft.v1.NodesPauseRequest
-	22, // 32: weft.v1.Nodes.Resume:input_type -> weft.v1.NodesResumeRequest
-	24, // 33: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
-	27, // 34: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
-	29, // 35: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
-	31, // 36: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
-	34, // 37: weft.v1.Mesh.ExplainPath:input_type -> weft.v1.ExplainPathRequest
-	37, // 38: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
-	40, // 39: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
-	42, // 40: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
-	1,  // 41: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
-	8,  // 42: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
-	3,  // 43: weft.v1.Status.Watch:output_type -> weft.v1.StatusWatchResponse
-	10, // 44: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
-	13, // 45: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
-	15, // 46: weft.v1.Nodes.GetKernel:output_type -> weft.v1.NodesGetKernelResponse
-	17, // 47: weft.v1.Nodes.GetDrift:output_type -> weft.v1.NodesGetDriftResponse
-	19, // 48: weft.v1.Nodes.Probe:output_type -> weft.v1.NodesProbeResponse
-	21, // 49: weft.v1.Nodes.Pause:output_type -> weft.v1.NodesPauseResponse
-	23, // 50: weft.v1.Nodes.Resume:output_type -> weft.v1.NodesResumeResponse
-	25, // 51: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
-	28, // 52: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
-	30, // 53: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
-	32, // 54: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
-	35, // 55: weft.v1.Mesh.ExplainPath:output_type -> weft.v1.ExplainPathResponse
-	38, // 56: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
-	41, // 57: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
-	43, // 58: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
-	41, // [41:59] is the sub-list for method output_type
-	23, // [23:41] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	7,  // 2: weft.v1.StatusGetResponse.paths:type_name -> weft.v1.PathCount
+	49, // 3: weft.v1.StatusGetResponse.problems:type_name -> weft.v1.Problem
+	6,  // 4: weft.v1.StatusGetResponse.first_to_end:type_name -> weft.v1.CertificateEnd
+	50, // 5: weft.v1.StatusGetResponse.confirmations:type_name -> weft.v1.Confirmation
+	51, // 6: weft.v1.StatusGetResponse.backups:type_name -> weft.v1.BackupStatus
+	1,  // 7: weft.v1.StatusWatchResponse.status:type_name -> weft.v1.StatusGetResponse
+	49, // 8: weft.v1.ListProblemsResponse.problems:type_name -> weft.v1.Problem
+	12, // 9: weft.v1.NodesListResponse.nodes:type_name -> weft.v1.NodeStatus
+	52, // 10: weft.v1.NodeStatus.addresses:type_name -> weft.v1.NodeAddress
+	49, // 11: weft.v1.NodeStatus.problems:type_name -> weft.v1.Problem
+	53, // 12: weft.v1.NodesGetIntentResponse.intent:type_name -> weft.v1.NodeIntent
+	54, // 13: weft.v1.NodesProbeResponse.probe:type_name -> weft.v1.ProbeResponse
+	27, // 14: weft.v1.LeasesListResponse.leases:type_name -> weft.v1.LeaseStatus
+	27, // 15: weft.v1.ReserveResponse.lease:type_name -> weft.v1.LeaseStatus
+	55, // 16: weft.v1.WhoOwnsResponse.endpoint:type_name -> weft.v1.EndpointRecord
+	34, // 17: weft.v1.MatrixResponse.pairs:type_name -> weft.v1.PairPath
+	34, // 18: weft.v1.ExplainPathResponse.path:type_name -> weft.v1.PairPath
+	37, // 19: weft.v1.ExplainPathResponse.rungs:type_name -> weft.v1.Rung
+	47, // 20: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
+	40, // 21: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
+	48, // 22: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
+	40, // 23: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
+	0,  // 24: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
+	8,  // 25: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
+	2,  // 26: weft.v1.Status.Watch:input_type -> weft.v1.StatusWatchRequest
+	10, // 27: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
+	13, // 28: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
+	15, // 29: weft.v1.Nodes.GetKernel:input_type -> weft.v1.NodesGetKernelRequest
+	17, // 30: weft.v1.Nodes.GetDrift:input_type -> weft.v1.NodesGetDriftRequest
+	19, // 31: weft.v1.Nodes.Probe:input_type -> weft.v1.NodesProbeRequest
+	21, // 32: weft.v1.Nodes.Pause:input_type -> weft.v1.NodesPauseRequest
+	45, // 33: weft.v1.Nodes.Rename:input_type -> weft.v1.NodesRenameRequest
+	23, // 34: weft.v1.Nodes.Resume:input_type -> weft.v1.NodesResumeRequest
+	25, // 35: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
+	28, // 36: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
+	30, // 37: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
+	32, // 38: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
+	35, // 39: weft.v1.Mesh.ExplainPath:input_type -> weft.v1.ExplainPathRequest
+	38, // 40: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
+	41, // 41: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
+	43, // 42: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
+	1,  // 43: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
+	9,  // 44: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
+	3,  // 45: weft.v1.Status.Watch:output_type -> weft.v1.StatusWatchResponse
+	11, // 46: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
+	14, // 47: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
+	16, // 48: weft.v1.Nodes.GetKernel:output_type -> weft.v1.NodesGetKernelResponse
+	18, // 49: weft.v1.Nodes.GetDrift:output_type -> weft.v1.NodesGetDriftResponse
+	20, // 50: weft.v1.Nodes.Probe:output_type -> weft.v1.NodesProbeResponse
+	22, // 51: weft.v1.Nodes.Pause:output_type -> weft.v1.NodesPauseResponse
+	46, // 52: weft.v1.Nodes.Rename:output_type -> weft.v1.NodesRenameResponse
+	24, // 53: weft.v1.Nodes.Resume:output_type -> weft.v1.NodesResumeResponse
+	26, // 54: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
+	29, // 55: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
+	31, // 56: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
+	33, // 57: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
+	36, // 58: weft.v1.Mesh.ExplainPath:output_type -> weft.v1.ExplainPathResponse
+	39, // 59: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
+	42, // 60: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
+	44, // 61: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
+	43, // [43:62] is the sub-list for method output_type
+	24, // [24:43] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_status_proto_init() }
@@ -2869,7 +3075,7 @@ func file_weft_v1_status_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_status_proto_rawDesc), len(file_weft_v1_status_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -215,6 +215,7 @@ const (
 	Nodes_GetDrift_FullMethodName  = "/weft.v1.Nodes/GetDrift"
 	Nodes_Probe_FullMethodName     = "/weft.v1.Nodes/Probe"
 	Nodes_Pause_FullMethodName     = "/weft.v1.Nodes/Pause"
+	Nodes_Rename_FullMethodName    = "/weft.v1.Nodes/Rename"
 	Nodes_Resume_FullMethodName    = "/weft.v1.Nodes/Resume"
 )
 
@@ -236,6 +237,8 @@ type NodesClient interface {
 	Probe(ctx context.Context, in *NodesProbeRequest, opts ...grpc.CallOption) (*NodesProbeResponse, error)
 	// Pause stops healing on a node for a while.
 	Pause(ctx context.Context, in *NodesPauseRequest, opts ...grpc.CallOption) (*NodesPauseResponse, error)
+	// Rename gives a node another name; identity, lease and addresses stay.
+	Rename(ctx context.Context, in *NodesRenameRequest, opts ...grpc.CallOption) (*NodesRenameResponse, error)
 	// Resume ends a pause.
 	Resume(ctx context.Context, in *NodesResumeRequest, opts ...grpc.CallOption) (*NodesResumeResponse, error)
 }
@@ -308,6 +311,16 @@ func (c *nodesClient) Pause(ctx context.Context, in *NodesPauseRequest, opts ...
 	return out, nil
 }
 
+func (c *nodesClient) Rename(ctx context.Context, in *NodesRenameRequest, opts ...grpc.CallOption) (*NodesRenameResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodesRenameResponse)
+	err := c.cc.Invoke(ctx, Nodes_Rename_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nodesClient) Resume(ctx context.Context, in *NodesResumeRequest, opts ...grpc.CallOption) (*NodesResumeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(NodesResumeResponse)
@@ -336,6 +349,8 @@ type NodesServer interface {
 	Probe(context.Context, *NodesProbeRequest) (*NodesProbeResponse, error)
 	// Pause stops healing on a node for a while.
 	Pause(context.Context, *NodesPauseRequest) (*NodesPauseResponse, error)
+	// Rename gives a node another name; identity, lease and addresses stay.
+	Rename(context.Context, *NodesRenameRequest) (*NodesRenameResponse, error)
 	// Resume ends a pause.
 	Resume(context.Context, *NodesResumeRequest) (*NodesResumeResponse, error)
 	mustEmbedUnimplementedNodesServer()
@@ -365,6 +380,9 @@ func (UnimplementedNodesServer) Probe(context.Context, *NodesProbeRequest) (*Nod
 }
 func (UnimplementedNodesServer) Pause(context.Context, *NodesPauseRequest) (*NodesPauseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedNodesServer) Rename(context.Context, *NodesRenameRequest) (*NodesRenameResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rename not implemented")
 }
 func (UnimplementedNodesServer) Resume(context.Context, *NodesResumeRequest) (*NodesResumeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
@@ -498,6 +516,24 @@ func _Nodes_Pause_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Nodes_Rename_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodesRenameRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).Rename(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_Rename_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).Rename(ctx, req.(*NodesRenameRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Nodes_Resume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(NodesResumeRequest)
 	if err := dec(in); err != nil {
@@ -546,6 +582,10 @@ var Nodes_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Pause",
 			Handler:    _Nodes_Pause_Handler,
+		},
+		{
+			MethodName: "Rename",
+			Handler:    _Nodes_Rename_Handler,
 		},
 		{
 			MethodName: "Resume",

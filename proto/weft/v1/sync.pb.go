@@ -83,6 +83,8 @@ type SyncRequest struct {
 	//	*SyncRequest_Endpoints
 	//	*SyncRequest_Heartbeat
 	//	*SyncRequest_Problems
+	//	*SyncRequest_Trusts
+	//	*SyncRequest_Leave
 	//	*SyncRequest_Answer
 	//	*SyncRequest_Claims
 	//	*SyncRequest_Resync
@@ -191,6 +193,24 @@ func (x *SyncRequest) GetProblems() *ProblemReport {
 	return nil
 }
 
+func (x *SyncRequest) GetTrusts() *Trusts {
+	if x != nil {
+		if x, ok := x.Message.(*SyncRequest_Trusts); ok {
+			return x.Trusts
+		}
+	}
+	return nil
+}
+
+func (x *SyncRequest) GetLeave() *Leave {
+	if x != nil {
+		if x, ok := x.Message.(*SyncRequest_Leave); ok {
+			return x.Leave
+		}
+	}
+	return nil
+}
+
 func (x *SyncRequest) GetAnswer() *Answer {
 	if x != nil {
 		if x, ok := x.Message.(*SyncRequest_Answer); ok {
@@ -250,6 +270,14 @@ type SyncRequest_Problems struct {
 	Problems *ProblemReport `protobuf:"bytes,7,opt,name=problems,proto3,oneof"`
 }
 
+type SyncRequest_Trusts struct {
+	Trusts *Trusts `protobuf:"bytes,40,opt,name=trusts,proto3,oneof"`
+}
+
+type SyncRequest_Leave struct {
+	Leave *Leave `protobuf:"bytes,41,opt,name=leave,proto3,oneof"`
+}
+
 type SyncRequest_Answer struct {
 	Answer *Answer `protobuf:"bytes,80,opt,name=answer,proto3,oneof"`
 }
@@ -276,6 +304,10 @@ func (*SyncRequest_Heartbeat) isSyncRequest_Message() {}
 
 func (*SyncRequest_Problems) isSyncRequest_Message() {}
 
+func (*SyncRequest_Trusts) isSyncRequest_Message() {}
+
+func (*SyncRequest_Leave) isSyncRequest_Message() {}
+
 func (*SyncRequest_Answer) isSyncRequest_Message() {}
 
 func (*SyncRequest_Claims) isSyncRequest_Message() {}
@@ -293,6 +325,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Complete
 	//	*SyncResponse_Heartbeat
 	//	*SyncResponse_Backoff
+	//	*SyncResponse_Trust
 	//	*SyncResponse_Question
 	//	*SyncResponse_Servers
 	//	*SyncResponse_AskClaims
@@ -393,6 +426,15 @@ func (x *SyncResponse) GetBackoff() *Backoff {
 	return nil
 }
 
+func (x *SyncResponse) GetTrust() *Trust {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_Trust); ok {
+			return x.Trust
+		}
+	}
+	return nil
+}
+
 func (x *SyncResponse) GetQuestion() *Question {
 	if x != nil {
 		if x, ok := x.Message.(*SyncResponse_Question); ok {
@@ -457,6 +499,10 @@ type SyncResponse_Backoff struct {
 	Backoff *Backoff `protobuf:"bytes,6,opt,name=backoff,proto3,oneof"`
 }
 
+type SyncResponse_Trust struct {
+	Trust *Trust `protobuf:"bytes,40,opt,name=trust,proto3,oneof"`
+}
+
 type SyncResponse_Question struct {
 	Question *Question `protobuf:"bytes,80,opt,name=question,proto3,oneof"`
 }
@@ -484,6 +530,8 @@ func (*SyncResponse_Complete) isSyncResponse_Message() {}
 func (*SyncResponse_Heartbeat) isSyncResponse_Message() {}
 
 func (*SyncResponse_Backoff) isSyncResponse_Message() {}
+
+func (*SyncResponse_Trust) isSyncResponse_Message() {}
 
 func (*SyncResponse_Question) isSyncResponse_Message() {}
 
@@ -515,6 +563,9 @@ type Hello struct {
 	// Instance is drawn at each start of the agent: two streams of one instance are
 	// one agent that came back, by whatever address. Empty from agents that have none.
 	Instance string `protobuf:"bytes,10,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Roots are what the agent trusts: hex SHA-256 of public keys. An agent that says
+	// none cannot be told of others.
+	Roots []string `protobuf:"bytes,40,rep,name=roots,proto3" json:"roots,omitempty"`
 	// TakesServers says that the agent understands ServerList.
 	TakesServers bool `protobuf:"varint,20,opt,name=takes_servers,json=takesServers,proto3" json:"takes_servers,omitempty"`
 	// Questions is the schema of Question that the agent answers; 0: none.
@@ -633,6 +684,13 @@ func (x *Hello) GetInstance() string {
 		return x.Instance
 	}
 	return ""
+}
+
+func (x *Hello) GetRoots() []string {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
 }
 
 func (x *Hello) GetTakesServers() bool {
@@ -2079,11 +2137,159 @@ func (x *Resync) GetReason() string {
 	return ""
 }
 
+// Trust is what an agent shall trust from now on: it keeps all of it on its disk and
+// says so with Trusts.
+type Trust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Roots are X.509, DER, the newest first.
+	Roots [][]byte `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`
+	// Renew asks for a certificate of the newest root at once.
+	Renew bool `protobuf:"varint,2,opt,name=renew,proto3" json:"renew,omitempty"`
+	// WithinMilli is over how long agents spread their renewals.
+	WithinMilli   uint32 `protobuf:"varint,3,opt,name=within_milli,json=withinMilli,proto3" json:"within_milli,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trust) Reset() {
+	*x = Trust{}
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trust) ProtoMessage() {}
+
+func (x *Trust) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trust.ProtoReflect.Descriptor instead.
+func (*Trust) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Trust) GetRoots() [][]byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *Trust) GetRenew() bool {
+	if x != nil {
+		return x.Renew
+	}
+	return false
+}
+
+func (x *Trust) GetWithinMilli() uint32 {
+	if x != nil {
+		return x.WithinMilli
+	}
+	return 0
+}
+
+// Trusts says what the agent trusts and has on its disk.
+type Trusts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Roots are hex SHA-256 of public keys.
+	Roots         []string `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trusts) Reset() {
+	*x = Trusts{}
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trusts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trusts) ProtoMessage() {}
+
+func (x *Trusts) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trusts.ProtoReflect.Descriptor instead.
+func (*Trusts) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Trusts) GetRoots() []string {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+// Leave says that an ephemeral node goes for good: its lease is free.
+type Leave struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leave) Reset() {
+	*x = Leave{}
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leave) ProtoMessage() {}
+
+func (x *Leave) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leave.ProtoReflect.Descriptor instead.
+func (*Leave) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{27}
+}
+
 var File_weft_v1_sync_proto protoreflect.FileDescriptor
 
 const file_weft_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xef\x03\n" +
+	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xc2\x04\n" +
 	"\vSyncRequest\x12&\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloH\x00R\x05hello\x12 \n" +
 	"\x03ack\x18\x02 \x01(\v2\f.weft.v1.AckH\x00R\x03ack\x129\n" +
@@ -2092,10 +2298,12 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\tendpoints\x18\x05 \x01(\v2\x16.weft.v1.EndpointDeltaH\x00R\tendpoints\x122\n" +
 	"\theartbeat\x18\x06 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x124\n" +
 	"\bproblems\x18\a \x01(\v2\x16.weft.v1.ProblemReportH\x00R\bproblems\x12)\n" +
+	"\x06trusts\x18( \x01(\v2\x0f.weft.v1.TrustsH\x00R\x06trusts\x12&\n" +
+	"\x05leave\x18) \x01(\v2\x0e.weft.v1.LeaveH\x00R\x05leave\x12)\n" +
 	"\x06answer\x18P \x01(\v2\x0f.weft.v1.AnswerH\x00R\x06answer\x12)\n" +
 	"\x06claims\x18\x1e \x01(\v2\x0f.weft.v1.ClaimsH\x00R\x06claims\x12)\n" +
 	"\x06resync\x18Z \x01(\v2\x0f.weft.v1.ResyncH\x00R\x06resyncB\t\n" +
-	"\amessage\"\xf0\x03\n" +
+	"\amessage\"\x98\x04\n" +
 	"\fSyncResponse\x12 \n" +
 	"\x03set\x18\x01 \x01(\v2\f.weft.v1.SetH\x00R\x03set\x12)\n" +
 	"\x06delete\x18\x02 \x01(\v2\x0f.weft.v1.DeleteH\x00R\x06delete\x126\n" +
@@ -2103,13 +2311,14 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"replaceAll\x12/\n" +
 	"\bcomplete\x18\x04 \x01(\v2\x11.weft.v1.CompleteH\x00R\bcomplete\x122\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x12,\n" +
-	"\abackoff\x18\x06 \x01(\v2\x10.weft.v1.BackoffH\x00R\abackoff\x12/\n" +
+	"\abackoff\x18\x06 \x01(\v2\x10.weft.v1.BackoffH\x00R\abackoff\x12&\n" +
+	"\x05trust\x18( \x01(\v2\x0e.weft.v1.TrustH\x00R\x05trust\x12/\n" +
 	"\bquestion\x18P \x01(\v2\x11.weft.v1.QuestionH\x00R\bquestion\x12/\n" +
 	"\aservers\x18\x14 \x01(\v2\x13.weft.v1.ServerListH\x00R\aservers\x123\n" +
 	"\n" +
 	"ask_claims\x18\x1e \x01(\v2\x12.weft.v1.AskClaimsH\x00R\taskClaims\x12&\n" +
 	"\x05batch\x18Z \x01(\v2\x0e.weft.v1.BatchH\x00R\x05batchB\t\n" +
-	"\amessage\"\xea\x03\n" +
+	"\amessage\"\x80\x04\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x12\n" +
@@ -2121,7 +2330,8 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\brevision\x18\b \x01(\x03R\brevision\x12+\n" +
 	"\x06report\x18\t \x01(\v2\x13.weft.v1.NodeReportR\x06report\x12\x1a\n" +
 	"\binstance\x18\n" +
-	" \x01(\tR\binstance\x12#\n" +
+	" \x01(\tR\binstance\x12\x14\n" +
+	"\x05roots\x18( \x03(\tR\x05roots\x12#\n" +
 	"\rtakes_servers\x18\x14 \x01(\bR\ftakesServers\x12\x1c\n" +
 	"\tquestions\x18P \x01(\rR\tquestions\x12\x16\n" +
 	"\x06claims\x18\x1e \x01(\bR\x06claims\x12\x16\n" +
@@ -2240,7 +2450,14 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x05Batch\x121\n" +
 	"\bmessages\x18\x01 \x03(\v2\x15.weft.v1.SyncResponseR\bmessages\" \n" +
 	"\x06Resync\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason2C\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"V\n" +
+	"\x05Trust\x12\x14\n" +
+	"\x05roots\x18\x01 \x03(\fR\x05roots\x12\x14\n" +
+	"\x05renew\x18\x02 \x01(\bR\x05renew\x12!\n" +
+	"\fwithin_milli\x18\x03 \x01(\rR\vwithinMilli\"\x1e\n" +
+	"\x06Trusts\x12\x14\n" +
+	"\x05roots\x18\x01 \x03(\tR\x05roots\"\a\n" +
+	"\x05Leave2C\n" +
 	"\bNodeSync\x127\n" +
 	"\x04Sync\x12\x14.weft.v1.SyncRequest\x1a\x15.weft.v1.SyncResponse(\x010\x01B/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
@@ -2257,7 +2474,7 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
@@ -2285,8 +2502,11 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*Claims)(nil),            // 23: weft.v1.Claims
 	(*Batch)(nil),             // 24: weft.v1.Batch
 	(*Resync)(nil),            // 25: weft.v1.Resync
-	nil,                       // 26: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 27: weft.v1.EndpointRecord.LabelsEntry
+	(*Trust)(nil),             // 26: weft.v1.Trust
+	(*Trusts)(nil),            // 27: weft.v1.Trusts
+	(*Leave)(nil),             // 28: weft.v1.Leave
+	nil,                       // 29: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 30: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
@@ -2296,35 +2516,38 @@ var file_weft_v1_sync_proto_depIdxs = []int32{
 	9,  // 4: weft.v1.SyncRequest.endpoints:type_name -> weft.v1.EndpointDelta
 	13, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
 	11, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
-	21, // 7: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
-	23, // 8: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
-	25, // 9: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
-	14, // 10: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
-	15, // 11: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
-	16, // 12: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
-	17, // 13: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
-	13, // 14: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
-	18, // 15: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	20, // 16: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
-	19, // 17: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
-	22, // 18: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
-	24, // 19: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
-	4,  // 20: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
-	7,  // 21: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	8,  // 22: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	26, // 23: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
-	10, // 24: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	27, // 25: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	12, // 26: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 27: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	2,  // 28: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
-	1,  // 29: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 30: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	30, // [30:31] is the sub-list for method output_type
-	29, // [29:30] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	27, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
+	28, // 8: weft.v1.SyncRequest.leave:type_name -> weft.v1.Leave
+	21, // 9: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
+	23, // 10: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
+	25, // 11: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
+	14, // 12: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
+	15, // 13: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
+	16, // 14: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
+	17, // 15: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
+	13, // 16: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
+	18, // 17: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
+	26, // 18: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
+	20, // 19: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
+	19, // 20: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	22, // 21: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
+	24, // 22: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
+	4,  // 23: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
+	7,  // 24: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
+	8,  // 25: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	29, // 26: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	10, // 27: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	30, // 28: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	12, // 29: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 30: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	2,  // 31: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
+	1,  // 32: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 33: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	33, // [33:34] is the sub-list for method output_type
+	32, // [32:33] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -2340,6 +2563,8 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncRequest_Endpoints)(nil),
 		(*SyncRequest_Heartbeat)(nil),
 		(*SyncRequest_Problems)(nil),
+		(*SyncRequest_Trusts)(nil),
+		(*SyncRequest_Leave)(nil),
 		(*SyncRequest_Answer)(nil),
 		(*SyncRequest_Claims)(nil),
 		(*SyncRequest_Resync)(nil),
@@ -2351,6 +2576,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncResponse_Complete)(nil),
 		(*SyncResponse_Heartbeat)(nil),
 		(*SyncResponse_Backoff)(nil),
+		(*SyncResponse_Trust)(nil),
 		(*SyncResponse_Question)(nil),
 		(*SyncResponse_Servers)(nil),
 		(*SyncResponse_AskClaims)(nil),
@@ -2362,7 +2588,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
