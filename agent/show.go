@@ -54,6 +54,7 @@ func (a *agent) showOnce() {
 	}
 	problems = append(problems, a.configureRuntime()...)
 	a.setProblems("show", problems)
+	a.uplink.SetSettings(a.settings.written())
 	a.uplink.SetProblems(a.problems())
 	if a.inPlace() {
 		a.ready("the fabric is up")

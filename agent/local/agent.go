@@ -64,6 +64,8 @@ type Agent struct {
 	Endpoints func() []uplink.Endpoint
 	Heals     func() []Heal // newest first
 	Kernel    func(context.Context) (datapath.State, error)
+	Settings  func() []string // of the host, that the agent has changed
+	Checks    func(context.Context) ([]Check, error)
 }
 
 // Serve answers on l until ctx ends.
@@ -95,6 +97,9 @@ func (a *Agent) GetStatus(context.Context, *weftv1.GetStatusRequest) (*weftv1.Ge
 		Node: n.Name, Version: a.Version, Epoch: line.Epoch, Revision: line.Revision, AppliedRevision: a.Loop.Applied(),
 		Server: line.Server, Addresses: intent.EncodeUnderlay(a.Underlay()), Endpoints: uint32(len(a.Endpoints())),
 		PodMtu: uint32(n.Cluster.PodMTU(self)),
+	}
+	if a.Settings != nil {
+		out.Settings = a.Settings()
 	}
 	for _, l := range self.Lease {
 		out.Lease = append(out.Lease, l.String())

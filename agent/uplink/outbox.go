@@ -31,6 +31,7 @@ type outbox struct {
 	report    Report
 	lease     []netip.Prefix
 	problems  ledger
+	settings  []string // of the host, that the agent has changed
 	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint
 	epoch     string // of the intent that may be acknowledged
@@ -78,6 +79,15 @@ func (b *outbox) setReport(r Report) {
 
 func (b *outbox) setProblems(source string, ps []intent.Problem) {
 	b.change(func() bool { return b.problems.set(source, ps, time.Now()) })
+}
+
+// setSettings says which settings of the host the agent has changed.
+func (b *outbox) setSettings(lines []string) {
+	b.change(func() bool {
+		changed := !slices.Equal(b.settings, lines)
+		b.settings = lines
+		return changed
+	})
 }
 
 func (b *outbox) listProblems() []intent.Problem {
@@ -169,6 +179,7 @@ type sent struct {
 	report    Report
 	lease     []netip.Prefix
 	problems  []intent.Problem
+	settings  []string
 	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint // nil before the full set
 	acked     int64
@@ -192,9 +203,11 @@ func (b *outbox) next(s *sent) []*weftv1.SyncRequest {
 		s.report, s.lease = b.report, b.lease
 		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Report{Report: b.report.wire(b.lease)}})
 	}
-	if ps := b.problems.all(); !slices.Equal(ps, s.problems) {
-		s.problems = ps
-		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Problems{Problems: wireProblems(b.node, ps)}})
+	if ps := b.problems.all(); !slices.Equal(ps, s.problems) || !slices.Equal(b.settings, s.settings) {
+		s.problems, s.settings = ps, b.settings
+		report := wireProblems(b.node, ps)
+		report.Settings = b.settings
+		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Problems{Problems: report}})
 	}
 	return append(out, b.nextEndpoints(s)...)
 }

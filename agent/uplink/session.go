@@ -224,7 +224,8 @@ func (s *session) take(m *weftv1.SyncResponse) error {
 		wait := min(time.Duration(b.GetSeconds())*time.Second, maxBackoff)
 		return backoffError{wait + rand.N(wait/4+1), b.GetReason()}
 	}
-	if m.GetHeartbeat() != nil {
+	if b := m.GetHeartbeat(); b != nil {
+		s.u.tells(b.GetUnixMilli())
 		return nil
 	}
 	if b := m.GetBatch(); b != nil {

@@ -69,6 +69,7 @@ type line struct {
 	heard  time.Time
 	err    error     // why there is none
 	lost   time.Time // since when there is none
+	apart  time.Duration
 
 	local netip.Addr              // our end of the stream
 	cut   context.CancelCauseFunc // ends it
@@ -81,7 +82,8 @@ type Status struct {
 	Epoch          string
 	Revision       int64 // of the intent held
 	CertificateEnd time.Time
-	Err            error // why no server answers
+	Err            error         // why no server answers
+	Apart          time.Duration // server's clock less ours; 0 while not known
 }
 
 // New reads what the data folder holds. It makes the key and the VTEP's MAC
@@ -182,6 +184,9 @@ func (u *Uplink) SetReport(r Report) { u.out.setReport(r) }
 // SetProblems replaces what the rest of the agent has to complain of.
 func (u *Uplink) SetProblems(ps []intent.Problem) { u.out.setProblems("agent", ps) }
 
+// SetSettings says which settings of the host the agent has changed, a line each.
+func (u *Uplink) SetSettings(lines []string) { u.out.setSettings(lines) }
+
 // Problems lists what is wrong, the uplink's own findings included, with dates.
 func (u *Uplink) Problems() []intent.Problem { return u.out.listProblems() }
 
@@ -199,7 +204,7 @@ func (u *Uplink) Status() Status {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s := Status{Server: u.line.server, Heard: u.line.heard, Epoch: now.epoch, Revision: now.revision, Err: u.line.err}
+	s := Status{Server: u.line.server, Heard: u.line.heard, Epoch: now.epoch, Revision: now.revision, Err: u.line.err, Apart: u.line.apart}
 	if u.id.cert != nil {
 		s.CertificateEnd = u.id.cert.NotAfter
 	}
@@ -228,6 +233,17 @@ func (u *Uplink) heardFrom(server string) {
 		u.cfg.Log.Info("server reached", note.Conn, server)
 		u.out.setProblems("server", nil)
 	}
+}
+
+// tells notes how far apart a server's clock is; one of an earlier release does not
+// say.
+func (u *Uplink) tells(unixMilli int64) {
+	if unixMilli == 0 {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.line.apart = time.Until(time.UnixMilli(unixMilli))
 }
 
 // bind notes which of the node's addresses a stream comes from, and returns what

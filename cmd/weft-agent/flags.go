@@ -15,6 +15,7 @@ import (
 const usage = `weft-agent keeps this node's share of the fabric.
 
   weft-agent --server https://HOST:7443 --token-file FILE
+  weft-agent check-config        test whether this host can carry the fabric
   weft-agent cleanup [--purge]   remove from this host all that is weft's
   weft-agent version
 

@@ -46,13 +46,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return runAgent(ctx, args, stdout, stderr)
 	case "cleanup":
 		return runCleanup(ctx, args, stdout, stderr)
+	case "check-config":
+		return runCheck(ctx, args, stdout, stderr)
 	case "version":
 		_, err := fmt.Fprintln(stdout, "weft-agent", note.Version)
 		return err
 	case "help":
 		return runAgent(ctx, []string{"--help"}, stdout, stderr)
 	}
-	return fmt.Errorf("unknown command %q: there are cleanup, version, and none to run the agent", verb)
+	return fmt.Errorf("unknown command %q: there are check-config, cleanup, version, and none to run the agent", verb)
 }
 
 func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -73,6 +75,26 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		o.cfg.Log.Info("flag of K3s taken", note.Flag, alias, note.Do, "write --"+spellings[alias])
 	}
 	return agent.Run(ctx, o.cfg)
+}
+
+// errChecks says by the exit status what the lines before it said.
+var errChecks = errors.New("this node cannot carry the fabric yet; see FAIL above")
+
+func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args)
+	if errors.Is(err, pflag.ErrHelp) {
+		fmt.Fprintf(stdout, "Tests whether this node can carry the fabric; takes the agent's flags. Exit status 1 when it cannot.\n\n%s", o.set.FlagUsages())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	o.cfg.Version, o.cfg.Log = note.Version, logger(stderr, o.debug)
+	good, err := agent.CheckConfig(ctx, o.cfg, stdout)
+	if err == nil && !good {
+		err = errChecks
+	}
+	return err
 }
 
 func runCleanup(ctx context.Context, args []string, stdout, stderr io.Writer) error {

@@ -65,6 +65,9 @@ func (c *cli) nodeText(o *output, st *weftv1.GetStatusResponse, peers []*weftv1.
 	if len(st.GetProblems()) > 0 {
 		b.WriteString(c.problemTable(st.GetProblems(), false))
 	}
+	if o.format == asWide {
+		title(&b, "settings", "%s", orDash(strings.Join(st.GetSettings(), ", ")))
+	}
 	if o.format == asWide && len(peers) > 0 {
 		t := table.Table{Titles: []string{"PEER", "LEASE", "TRANSPORT", "REMOTE", "MTU", "WHY"}}
 		for _, p := range peers {

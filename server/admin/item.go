@@ -139,6 +139,7 @@ type nodeStatus struct {
 	AppliedRevision   int64              `json:"appliedRevision"`
 	HeardUnix         int64              `json:"heardUnix,omitempty"`
 	Boot              string             `json:"boot,omitempty"`
+	Settings          []string           `json:"settings,omitempty"` // of the host, that the agent has changed
 	Problems          []kind.Problem     `json:"problems,omitempty"`
 	ObjectErrors      []kind.ObjectError `json:"objectErrors,omitempty"`
 }
@@ -150,7 +151,7 @@ func (s *Server) nodeItem(n *node) (*weftv1.Resource, error) {
 		Lease: n.prefixes, FabricAddresses: n.fabric(), ExternalAddresses: n.report.External,
 		NAT: "-", VTEP: n.report.VTEP, Endpoints: n.endpoints,
 		AppliedRevision: h.applied, HeardUnix: h.push.HeardUnix, Boot: h.push.Boot,
-		Problems: h.push.Problems, ObjectErrors: h.push.ObjectErrors,
+		Settings: h.push.Settings, Problems: h.push.Problems, ObjectErrors: h.push.ObjectErrors,
 	}
 	for i, a := range n.report.Addresses {
 		st.Addresses = append(st.Addresses, a.Address.Addr())

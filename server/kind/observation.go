@@ -20,6 +20,7 @@ type NodeObservation struct {
 	Epoch           string        `json:"epoch,omitempty"`    // that AppliedRevision belongs to
 	Revision        int64         `json:"revision,omitempty"` // last sent to the node
 	Gone            bool          `json:"gone,omitempty"`     // the stream has ended
+	Settings        []string      `json:"settings,omitempty"` // of the host, that the agent has changed, with old values
 	Problems        []Problem     `json:"problems,omitempty"`
 	ObjectErrors    []ObjectError `json:"objectErrors,omitempty"`
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -62,7 +63,7 @@ func complete(epoch string, rev int64, version uint32) *weftv1.SyncResponse {
 }
 
 func beat(sequence int64) *weftv1.SyncResponse {
-	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Heartbeat{Heartbeat: &weftv1.Heartbeat{Sequence: sequence}}}
+	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Heartbeat{Heartbeat: &weftv1.Heartbeat{Sequence: sequence, UnixMilli: time.Now().UnixMilli()}}}
 }
 
 func backoff(seconds uint32, reason string) *weftv1.SyncResponse {

@@ -18,6 +18,7 @@ const (
 	maxObjectErrors = 1024
 	maxSentence     = 1024 // bytes of a cause, a remedy, an error
 	maxSubject      = 512
+	maxSettings     = 256
 )
 
 // Status is what the hub knows of a node, from its own streams since its start.
@@ -33,6 +34,7 @@ type Status struct {
 	Applied      int64  // revision
 	Sent         int64  // revision
 	Endpoints    int
+	Settings     []string // of the host, that the agent has changed
 	Problems     []kind.Problem
 	ObjectErrors []kind.ObjectError
 }
@@ -108,7 +110,8 @@ func (n *node) sent(rev int64) {
 	n.status.Sent = rev
 }
 
-func (n *node) reported(ps []*weftv1.Problem) {
+func (n *node) reported(m *weftv1.ProblemReport) {
+	ps := m.GetProblems()
 	var out []kind.Problem
 	for _, p := range ps[:min(len(ps), maxProblems)] {
 		out = append(out, kind.Problem{
@@ -116,9 +119,13 @@ func (n *node) reported(ps []*weftv1.Problem) {
 			Remedy: clip(p.GetRemedy(), maxSentence), SinceUnix: p.GetSinceUnix(),
 		})
 	}
+	var settings []string
+	for _, s := range m.GetSettings()[:min(len(m.GetSettings()), maxSettings)] {
+		settings = append(settings, clip(s, maxSubject))
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.reports = out
+	n.reports, n.status.Settings = out, settings
 }
 
 func (n *node) objectError(e *weftv1.ObjectError) {

@@ -223,7 +223,7 @@ func TestOneNodeCannotFillTheServer(t *testing.T) {
 	for i := range 2 * maxProblems {
 		ps = append(ps, &weftv1.Problem{Subject: strings.Repeat("s", 10000), Cause: strings.Repeat("ä", 10000), Remedy: fmt.Sprint(i)})
 	}
-	n.reported(ps)
+	n.reported(&weftv1.ProblemReport{Problems: ps})
 	for i := range 2 * maxObjectErrors {
 		n.objectError(&weftv1.ObjectError{Key: fmt.Sprint(i), Error: strings.Repeat("e", 5000)})
 	}

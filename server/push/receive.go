@@ -51,7 +51,7 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 		s.node.objectError(m.ObjectError)
 		s.hub.observed.node(s.node)
 	case *weftv1.SyncRequest_Problems:
-		s.node.reported(m.Problems.GetProblems())
+		s.node.reported(m.Problems)
 		s.hub.tellProblems(s.node)
 		s.hub.observed.node(s.node)
 	case *weftv1.SyncRequest_Report:

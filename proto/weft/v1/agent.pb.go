@@ -77,6 +77,9 @@ type GetStatusResponse struct {
 	CertificateEndsUnix int64          `protobuf:"varint,13,opt,name=certificate_ends_unix,json=certificateEndsUnix,proto3" json:"certificate_ends_unix,omitempty"`
 	// PodMtu is what the next pod's device gets, in bytes.
 	PodMtu uint32 `protobuf:"varint,14,opt,name=pod_mtu,json=podMtu,proto3" json:"pod_mtu,omitempty"`
+	// Settings of the host that the agent has changed, each with its value and the
+	// one before: "net.ipv4.ip_forward=1 (was 0)".
+	Settings []string `protobuf:"bytes,70,rep,name=settings,proto3" json:"settings,omitempty"`
 	// Paused is set while healing is paused.
 	Paused        *PauseStatus `protobuf:"bytes,80,opt,name=paused,proto3" json:"paused,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -209,6 +212,13 @@ func (x *GetStatusResponse) GetPodMtu() uint32 {
 		return x.PodMtu
 	}
 	return 0
+}
+
+func (x *GetStatusResponse) GetSettings() []string {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
 }
 
 func (x *GetStatusResponse) GetPaused() *PauseStatus {
@@ -1586,12 +1596,166 @@ func (x *ProbeResult) GetError() string {
 	return ""
 }
 
+// CheckConfigRequest is empty.
+type CheckConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckConfigRequest) Reset() {
+	*x = CheckConfigRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckConfigRequest) ProtoMessage() {}
+
+func (x *CheckConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckConfigRequest.ProtoReflect.Descriptor instead.
+func (*CheckConfigRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{30}
+}
+
+// CheckConfigResponse lists all checks, in their order.
+type CheckConfigResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Checks        []*ConfigCheck         `protobuf:"bytes,1,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckConfigResponse) Reset() {
+	*x = CheckConfigResponse{}
+	mi := &file_weft_v1_agent_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckConfigResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckConfigResponse) ProtoMessage() {}
+
+func (x *CheckConfigResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckConfigResponse.ProtoReflect.Descriptor instead.
+func (*CheckConfigResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *CheckConfigResponse) GetChecks() []*ConfigCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
+
+// ConfigCheck is one thing that was tested.
+type ConfigCheck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Result is ok, warn or FAIL.
+	Result  string `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Found is what is so.
+	Found string `protobuf:"bytes,3,opt,name=found,proto3" json:"found,omitempty"`
+	// Remedy is empty when nothing is to be done.
+	Remedy        string `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigCheck) Reset() {
+	*x = ConfigCheck{}
+	mi := &file_weft_v1_agent_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigCheck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigCheck) ProtoMessage() {}
+
+func (x *ConfigCheck) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigCheck.ProtoReflect.Descriptor instead.
+func (*ConfigCheck) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ConfigCheck) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *ConfigCheck) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *ConfigCheck) GetFound() string {
+	if x != nil {
+		return x.Found
+	}
+	return ""
+}
+
+func (x *ConfigCheck) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
 var File_weft_v1_agent_proto protoreflect.FileDescriptor
 
 const file_weft_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x13weft/v1/agent.proto\x12\aweft.v1\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\x89\x04\n" +
+	"\x10GetStatusRequest\"\xa5\x04\n" +
 	"\x11GetStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -1607,7 +1771,8 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\tendpoints\x18\v \x01(\rR\tendpoints\x12\x14\n" +
 	"\x05peers\x18\f \x01(\rR\x05peers\x122\n" +
 	"\x15certificate_ends_unix\x18\r \x01(\x03R\x13certificateEndsUnix\x12\x17\n" +
-	"\apod_mtu\x18\x0e \x01(\rR\x06podMtu\x12,\n" +
+	"\apod_mtu\x18\x0e \x01(\rR\x06podMtu\x12\x1a\n" +
+	"\bsettings\x18F \x03(\tR\bsettings\x12,\n" +
 	"\x06paused\x18P \x01(\v2\x14.weft.v1.PauseStatusR\x06paused\"\x12\n" +
 	"\x10GetIntentRequest\"T\n" +
 	"\x11GetIntentResponse\x12+\n" +
@@ -1683,7 +1848,15 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\breceived\x18\x04 \x01(\rR\breceived\x12\x1d\n" +
 	"\n" +
 	"rtt_micros\x18\x05 \x01(\x03R\trttMicros\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error2\xe3\x06\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\x14\n" +
+	"\x12CheckConfigRequest\"C\n" +
+	"\x13CheckConfigResponse\x12,\n" +
+	"\x06checks\x18\x01 \x03(\v2\x14.weft.v1.ConfigCheckR\x06checks\"m\n" +
+	"\vConfigCheck\x12\x16\n" +
+	"\x06result\x18\x01 \x01(\tR\x06result\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x14\n" +
+	"\x05found\x18\x03 \x01(\tR\x05found\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy2\xad\a\n" +
 	"\x05Agent\x12B\n" +
 	"\tGetStatus\x12\x19.weft.v1.GetStatusRequest\x1a\x1a.weft.v1.GetStatusResponse\x12B\n" +
 	"\tGetIntent\x12\x19.weft.v1.GetIntentRequest\x1a\x1a.weft.v1.GetIntentResponse\x12B\n" +
@@ -1697,7 +1870,8 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\vSetLogLevel\x12\x1b.weft.v1.SetLogLevelRequest\x1a\x1c.weft.v1.SetLogLevelResponse\x12<\n" +
 	"\aListLog\x12\x17.weft.v1.ListLogRequest\x1a\x18.weft.v1.ListLogResponse\x12B\n" +
 	"\tGetConfig\x12\x19.weft.v1.GetConfigRequest\x1a\x1a.weft.v1.GetConfigResponse\x126\n" +
-	"\x05Probe\x12\x15.weft.v1.ProbeRequest\x1a\x16.weft.v1.ProbeResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x05Probe\x12\x15.weft.v1.ProbeRequest\x1a\x16.weft.v1.ProbeResponse\x12H\n" +
+	"\vCheckConfig\x12\x1b.weft.v1.CheckConfigRequest\x1a\x1c.weft.v1.CheckConfigResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_agent_proto_rawDescOnce sync.Once
@@ -1711,7 +1885,7 @@ func file_weft_v1_agent_proto_rawDescGZIP() []byte {
 	return file_weft_v1_agent_proto_rawDescData
 }
 
-var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_weft_v1_agent_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),      // 0: weft.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 1: weft.v1.GetStatusResponse
@@ -1743,53 +1917,59 @@ var file_weft_v1_agent_proto_goTypes = []any{
 	(*ProbeRequest)(nil),          // 27: weft.v1.ProbeRequest
 	(*ProbeResponse)(nil),         // 28: weft.v1.ProbeResponse
 	(*ProbeResult)(nil),           // 29: weft.v1.ProbeResult
-	(*NodeAddress)(nil),           // 30: weft.v1.NodeAddress
-	(*Problem)(nil),               // 31: weft.v1.Problem
-	(*NodeIntent)(nil),            // 32: weft.v1.NodeIntent
-	(*EndpointRecord)(nil),        // 33: weft.v1.EndpointRecord
+	(*CheckConfigRequest)(nil),    // 30: weft.v1.CheckConfigRequest
+	(*CheckConfigResponse)(nil),   // 31: weft.v1.CheckConfigResponse
+	(*ConfigCheck)(nil),           // 32: weft.v1.ConfigCheck
+	(*NodeAddress)(nil),           // 33: weft.v1.NodeAddress
+	(*Problem)(nil),               // 34: weft.v1.Problem
+	(*NodeIntent)(nil),            // 35: weft.v1.NodeIntent
+	(*EndpointRecord)(nil),        // 36: weft.v1.EndpointRecord
 }
 var file_weft_v1_agent_proto_depIdxs = []int32{
-	30, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
-	31, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
+	33, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
+	34, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
 	18, // 2: weft.v1.GetStatusResponse.paused:type_name -> weft.v1.PauseStatus
-	32, // 3: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
-	33, // 4: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
+	35, // 3: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
+	36, // 4: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
 	12, // 5: weft.v1.ListPeersResponse.peers:type_name -> weft.v1.PeerStatus
 	15, // 6: weft.v1.ListHealsResponse.heals:type_name -> weft.v1.Heal
 	18, // 7: weft.v1.PauseResponse.paused:type_name -> weft.v1.PauseStatus
 	18, // 8: weft.v1.ResumeResponse.was:type_name -> weft.v1.PauseStatus
 	29, // 9: weft.v1.ProbeResponse.results:type_name -> weft.v1.ProbeResult
-	0,  // 10: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
-	2,  // 11: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
-	4,  // 12: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
-	6,  // 13: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
-	8,  // 14: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
-	10, // 15: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
-	13, // 16: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
-	16, // 17: weft.v1.Agent.Pause:input_type -> weft.v1.PauseRequest
-	19, // 18: weft.v1.Agent.Resume:input_type -> weft.v1.ResumeRequest
-	21, // 19: weft.v1.Agent.SetLogLevel:input_type -> weft.v1.SetLogLevelRequest
-	23, // 20: weft.v1.Agent.ListLog:input_type -> weft.v1.ListLogRequest
-	25, // 21: weft.v1.Agent.GetConfig:input_type -> weft.v1.GetConfigRequest
-	27, // 22: weft.v1.Agent.Probe:input_type -> weft.v1.ProbeRequest
-	1,  // 23: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
-	3,  // 24: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
-	5,  // 25: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
-	7,  // 26: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
-	9,  // 27: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
-	11, // 28: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
-	14, // 29: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
-	17, // 30: weft.v1.Agent.Pause:output_type -> weft.v1.PauseResponse
-	20, // 31: weft.v1.Agent.Resume:output_type -> weft.v1.ResumeResponse
-	22, // 32: weft.v1.Agent.SetLogLevel:output_type -> weft.v1.SetLogLevelResponse
-	24, // 33: weft.v1.Agent.ListLog:output_type -> weft.v1.ListLogResponse
-	26, // 34: weft.v1.Agent.GetConfig:output_type -> weft.v1.GetConfigResponse
-	28, // 35: weft.v1.Agent.Probe:output_type -> weft.v1.ProbeResponse
-	23, // [23:36] is the sub-list for method output_type
-	10, // [10:23] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	32, // 10: weft.v1.CheckConfigResponse.checks:type_name -> weft.v1.ConfigCheck
+	0,  // 11: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
+	2,  // 12: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
+	4,  // 13: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
+	6,  // 14: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
+	8,  // 15: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
+	10, // 16: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
+	13, // 17: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
+	16, // 18: weft.v1.Agent.Pause:input_type -> weft.v1.PauseRequest
+	19, // 19: weft.v1.Agent.Resume:input_type -> weft.v1.ResumeRequest
+	21, // 20: weft.v1.Agent.SetLogLevel:input_type -> weft.v1.SetLogLevelRequest
+	23, // 21: weft.v1.Agent.ListLog:input_type -> weft.v1.ListLogRequest
+	25, // 22: weft.v1.Agent.GetConfig:input_type -> weft.v1.GetConfigRequest
+	27, // 23: weft.v1.Agent.Probe:input_type -> weft.v1.ProbeRequest
+	30, // 24: weft.v1.Agent.CheckConfig:input_type -> weft.v1.CheckConfigRequest
+	1,  // 25: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
+	3,  // 26: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
+	5,  // 27: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
+	7,  // 28: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
+	9,  // 29: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
+	11, // 30: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
+	14, // 31: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
+	17, // 32: weft.v1.Agent.Pause:output_type -> weft.v1.PauseResponse
+	20, // 33: weft.v1.Agent.Resume:output_type -> weft.v1.ResumeResponse
+	22, // 34: weft.v1.Agent.SetLogLevel:output_type -> weft.v1.SetLogLevelResponse
+	24, // 35: weft.v1.Agent.ListLog:output_type -> weft.v1.ListLogResponse
+	26, // 36: weft.v1.Agent.GetConfig:output_type -> weft.v1.GetConfigResponse
+	28, // 37: weft.v1.Agent.Probe:output_type -> weft.v1.ProbeResponse
+	31, // 38: weft.v1.Agent.CheckConfig:output_type -> weft.v1.CheckConfigResponse
+	25, // [25:39] is the sub-list for method output_type
+	11, // [11:25] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_agent_proto_init() }
@@ -1805,7 +1985,7 @@ func file_weft_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_agent_proto_rawDesc), len(file_weft_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

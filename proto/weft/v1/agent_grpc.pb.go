@@ -32,6 +32,7 @@ const (
 	Agent_ListLog_FullMethodName       = "/weft.v1.Agent/ListLog"
 	Agent_GetConfig_FullMethodName     = "/weft.v1.Agent/GetConfig"
 	Agent_Probe_FullMethodName         = "/weft.v1.Agent/Probe"
+	Agent_CheckConfig_FullMethodName   = "/weft.v1.Agent/CheckConfig"
 )
 
 // AgentClient is the client API for Agent service.
@@ -63,6 +64,9 @@ type AgentClient interface {
 	GetConfig(ctx context.Context, in *GetConfigRequest, opts ...grpc.CallOption) (*GetConfigResponse, error)
 	// Probe sends ICMP echo requests from the node's fabric address to a peer's.
 	Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.CallOption) (*ProbeResponse, error)
+	// CheckConfig tests whether this node can carry the fabric, as
+	// `weft-agent check-config` does before it joins.
+	CheckConfig(ctx context.Context, in *CheckConfigRequest, opts ...grpc.CallOption) (*CheckConfigResponse, error)
 }
 
 type agentClient struct {
@@ -203,6 +207,16 @@ func (c *agentClient) Probe(ctx context.Context, in *ProbeRequest, opts ...grpc.
 	return out, nil
 }
 
+func (c *agentClient) CheckConfig(ctx context.Context, in *CheckConfigRequest, opts ...grpc.CallOption) (*CheckConfigResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckConfigResponse)
+	err := c.cc.Invoke(ctx, Agent_CheckConfig_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServer is the server API for Agent service.
 // All implementations must embed UnimplementedAgentServer
 // for forward compatibility.
@@ -232,6 +246,9 @@ type AgentServer interface {
 	GetConfig(context.Context, *GetConfigRequest) (*GetConfigResponse, error)
 	// Probe sends ICMP echo requests from the node's fabric address to a peer's.
 	Probe(context.Context, *ProbeRequest) (*ProbeResponse, error)
+	// CheckConfig tests whether this node can carry the fabric, as
+	// `weft-agent check-config` does before it joins.
+	CheckConfig(context.Context, *CheckConfigRequest) (*CheckConfigResponse, error)
 	mustEmbedUnimplementedAgentServer()
 }
 
@@ -280,6 +297,9 @@ func (UnimplementedAgentServer) GetConfig(context.Context, *GetConfigRequest) (*
 }
 func (UnimplementedAgentServer) Probe(context.Context, *ProbeRequest) (*ProbeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Probe not implemented")
+}
+func (UnimplementedAgentServer) CheckConfig(context.Context, *CheckConfigRequest) (*CheckConfigResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckConfig not implemented")
 }
 func (UnimplementedAgentServer) mustEmbedUnimplementedAgentServer() {}
 func (UnimplementedAgentServer) testEmbeddedByValue()               {}
@@ -536,6 +556,24 @@ func _Agent_Probe_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_CheckConfig_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckConfigRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).CheckConfig(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_CheckConfig_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).CheckConfig(ctx, req.(*CheckConfigRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Agent_ServiceDesc is the grpc.ServiceDesc for Agent service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -594,6 +632,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Probe",
 			Handler:    _Agent_Probe_Handler,
+		},
+		{
+			MethodName: "CheckConfig",
+			Handler:    _Agent_CheckConfig_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1249,8 +1249,11 @@ func (x *EndpointRecord) GetCreatedUnix() int64 {
 
 // ProblemReport is the full list of what is wrong on the node now.
 type ProblemReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Problems      []*Problem             `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Problems []*Problem             `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"`
+	// Settings of the host that the agent has changed, each with its value and the
+	// one before: "net.ipv4.ip_forward=1 (was 0)".
+	Settings      []string `protobuf:"bytes,70,rep,name=settings,proto3" json:"settings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1288,6 +1291,13 @@ func (*ProblemReport) Descriptor() ([]byte, []int) {
 func (x *ProblemReport) GetProblems() []*Problem {
 	if x != nil {
 		return x.Problems
+	}
+	return nil
+}
+
+func (x *ProblemReport) GetSettings() []string {
+	if x != nil {
+		return x.Settings
 	}
 	return nil
 }
@@ -1374,8 +1384,11 @@ func (x *Problem) GetNode() string {
 // Heartbeat goes both ways every 3 s; a side that hears nothing for 8 s gives
 // the stream up.
 type Heartbeat struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sequence      int64                  `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Sequence int64                  `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// UnixMilli is the server's clock, so that an agent can tell how far apart its
+	// own is; 0 from agents.
+	UnixMilli     int64 `protobuf:"varint,70,opt,name=unix_milli,json=unixMilli,proto3" json:"unix_milli,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1413,6 +1426,13 @@ func (*Heartbeat) Descriptor() ([]byte, []int) {
 func (x *Heartbeat) GetSequence() int64 {
 	if x != nil {
 		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetUnixMilli() int64 {
+	if x != nil {
+		return x.UnixMilli
 	}
 	return 0
 }
@@ -2385,18 +2405,21 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\fcreated_unix\x18\b \x01(\x03R\vcreatedUnix\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"=\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
 	"\rProblemReport\x12,\n" +
-	"\bproblems\x18\x01 \x03(\v2\x10.weft.v1.ProblemR\bproblems\"\x84\x01\n" +
+	"\bproblems\x18\x01 \x03(\v2\x10.weft.v1.ProblemR\bproblems\x12\x1a\n" +
+	"\bsettings\x18F \x03(\tR\bsettings\"\x84\x01\n" +
 	"\aProblem\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x14\n" +
 	"\x05cause\x18\x02 \x01(\tR\x05cause\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x1d\n" +
 	"\n" +
 	"since_unix\x18\x04 \x01(\x03R\tsinceUnix\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\tR\x04node\"'\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\"F\n" +
 	"\tHeartbeat\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x03R\bsequence\"i\n" +
+	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12\x1d\n" +
+	"\n" +
+	"unix_milli\x18F \x01(\x03R\tunixMilli\"i\n" +
 	"\x03Set\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
