@@ -46,12 +46,12 @@ func assemble(ctx context.Context, c Config, etcd *etcd.Store, tcp net.Listener)
 		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log, Note: book.Note,
 	})
 	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
-	operators := admin.New(admin.Config{
+	r.operators = admin.New(admin.Config{
 		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revoke: auth.Revoke,
 		Servers: self(address), Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
 		Journal: r.journal, Actor: actor, Ordinal: found.ordinal, Backups: r.backups.Report,
 	})
-	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, operators)
+	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators)
 	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
 	r.port = newPort(tcp, auth.TLS(), c.Log)
 	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub)); err != nil {

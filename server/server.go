@@ -9,6 +9,7 @@ import (
 	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/proto/schema"
+	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/backup"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
@@ -54,16 +55,17 @@ func Run(ctx context.Context, c Config) (err error) {
 // rooms are all parts of a server, ready to run.
 type rooms struct {
 	Config
-	store    *etcd.Store
-	journal  *journal.Journal
-	mirror   *store.Cache
-	auth     *identity.Authority
-	hub      *push.Hub
-	backups  *backup.Room
-	services *services
-	port     *port
-	metrics  *endpoint
-	debug    *endpoint
+	store     *etcd.Store
+	journal   *journal.Journal
+	mirror    *store.Cache
+	auth      *identity.Authority
+	hub       *push.Hub
+	backups   *backup.Room
+	operators *admin.Server
+	services  *services
+	port      *port
+	metrics   *endpoint
+	debug     *endpoint
 }
 
 func (r *rooms) close() {
@@ -78,6 +80,7 @@ func (r *rooms) run(ctx context.Context) error {
 	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
 	g.Go(func() error { return r.remember(ctx) })
 	g.Go(func() error { return r.backups.Run(ctx) })
+	g.Go(func() error { return keepTrying(ctx, r.Log, "confirmations", r.operators.Expire) })
 	g.Go(func() error { return r.metrics.run(ctx) })
 	g.Go(func() error { return r.debug.run(ctx) })
 	g.Go(func() error { return r.serve(ctx, g) })

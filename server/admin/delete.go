@@ -39,6 +39,13 @@ func (s *resources) Delete(ctx context.Context, r *weftv1.DeleteRequest) (*weftv
 	if r.GetDryRun() {
 		return out, nil
 	}
+	var names []string
+	for _, target := range refs {
+		names = append(names, target.String())
+	}
+	if _, err := s.hold(ctx, names); err != nil {
+		return nil, answer(err)
+	}
 	for i, target := range refs {
 		rev, err := s.remove(ctx, target)
 		if err != nil && i > 0 {

@@ -47,9 +47,9 @@ func (s *leases) Reserve(ctx context.Context, r *weftv1.ReserveRequest) (*weftv1
 	if err := protojson.Unmarshal(raw, spec); err != nil {
 		return nil, badField("prefixes", "%v", err)
 	}
-	results, _, err := s.set(ctx, []*weftv1.Resource{{
+	results, _, err := s.set(ctx, writing{merge: true, items: []*weftv1.Resource{{
 		Kind: kind.Lease, Metadata: &weftv1.Metadata{Name: r.GetNode()}, Spec: spec,
-	}}, true, false)
+	}}})
 	if err != nil {
 		return nil, answer(err)
 	}

@@ -45,7 +45,14 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 			out.Paths = append(out.Paths, &weftv1.PathCount{Transport: string(t), Pairs: uint32(counts[t])})
 		}
 	}
-	out.Problems = append(s.problems(v, out.Etcd), out.Backups.GetProblems()...)
+	p, err := s.waiting(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	if p.ID != "" {
+		out.Confirmations = append(out.Confirmations, p.wire())
+	}
+	out.Problems = slices.Concat(confirmProblems(p), s.problems(v, out.Etcd), out.Backups.GetProblems())
 	return out, nil
 }
 
@@ -63,7 +70,11 @@ func (s *fabric) ListProblems(ctx context.Context, _ *weftv1.ListProblemsRequest
 	if err != nil {
 		return nil, answer(err)
 	}
-	return &weftv1.ListProblemsResponse{Problems: append(s.problems(v, etcd), backups.GetProblems()...)}, nil
+	p, err := s.waiting(ctx)
+	if err != nil {
+		return nil, answer(err)
+	}
+	return &weftv1.ListProblemsResponse{Problems: slices.Concat(confirmProblems(p), s.problems(v, etcd), backups.GetProblems())}, nil
 }
 
 func (s *Server) backups(ctx context.Context) (*weftv1.BackupStatus, error) {

@@ -21,7 +21,7 @@ import (
 // Bounds on one write.
 const (
 	maxItems      = 10_000
-	maxPerTxn     = 100
+	maxPerTxn     = 50 // each brings its former value
 	maxLeases     = 24 // in one transaction: each brings conditions of its own
 	maxTxnBytes   = 1 << 20
 	maxWriteTries = 5
@@ -29,20 +29,38 @@ const (
 
 // Apply implements weftv1.ResourcesServer.
 func (s *resources) Apply(ctx context.Context, r *weftv1.ApplyRequest) (*weftv1.ApplyResponse, error) {
-	results, rev, err := s.set(ctx, r.GetItems(), true, r.GetDryRun())
+	if r.GetConfirmWithinSeconds() > maxConfirm {
+		return nil, badField("confirm_within_seconds", "%d is too long; accepted: 1 to %d", r.GetConfirmWithinSeconds(), maxConfirm)
+	}
+	w := writing{items: r.GetItems(), merge: true, dry: r.GetDryRun(), confirm: r.GetConfirmWithinSeconds()}
+	results, rev, err := s.set(ctx, w)
 	if err != nil {
 		return nil, answer(err)
 	}
-	return &weftv1.ApplyResponse{Results: results, Revision: rev}, nil
+	out := &weftv1.ApplyResponse{Results: results, Revision: rev}
+	if w.confirm > 0 && !w.dry {
+		if p, err := s.waiting(ctx); err == nil && p.revision == rev {
+			out.Confirmation = p.wire()
+		}
+	}
+	return out, nil
 }
 
 // Replace implements weftv1.ResourcesServer.
 func (s *resources) Replace(ctx context.Context, r *weftv1.ReplaceRequest) (*weftv1.ReplaceResponse, error) {
-	results, rev, err := s.set(ctx, r.GetItems(), false, r.GetDryRun())
+	results, rev, err := s.set(ctx, writing{items: r.GetItems(), dry: r.GetDryRun()})
 	if err != nil {
 		return nil, answer(err)
 	}
 	return &weftv1.ReplaceResponse{Results: results, Revision: rev}, nil
+}
+
+// writing is what operators give.
+type writing struct {
+	items   []*weftv1.Resource
+	merge   bool   // with what there is
+	dry     bool   // write nothing
+	confirm uint32 // seconds within which it is confirmed, or rolled back; 0: it stays
 }
 
 // edit is one object on its way into the store.
@@ -58,9 +76,9 @@ func (e edit) changed() bool {
 }
 
 // set writes what operators give. Everything is checked before the first write.
-func (s *Server) set(ctx context.Context, items []*weftv1.Resource, merge, dry bool) ([]*weftv1.Result, int64, error) {
+func (s *Server) set(ctx context.Context, w writing) ([]*weftv1.Result, int64, error) {
 	for try := 1; ; try++ {
-		edits, err := s.edits(ctx, items, merge)
+		edits, err := s.edits(ctx, w.items, w.merge)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -68,8 +86,8 @@ func (s *Server) set(ctx context.Context, items []*weftv1.Resource, merge, dry b
 			return nil, 0, err
 		}
 		rev, written := s.Hub.Revision(), 0
-		if !dry {
-			rev, written, err = s.commit(ctx, edits, rev)
+		if !w.dry {
+			rev, written, err = s.commit(ctx, edits, rev, w.confirm)
 			s.tellWritten(ctx, edits[:written], rev)
 			if err != nil && written > 0 {
 				return nil, 0, partly(edits[:written], err)
@@ -80,7 +98,7 @@ func (s *Server) set(ctx context.Context, items []*weftv1.Resource, merge, dry b
 		} else if err != nil {
 			return nil, 0, err
 		}
-		results, err := resultsOf(edits, rev, dry)
+		results, err := resultsOf(edits, rev, w.dry)
 		return results, rev, err
 	}
 }
@@ -112,6 +130,9 @@ func (s *Server) edits(ctx context.Context, items []*weftv1.Resource, merge bool
 		seen[e.key] = true
 		if e.before.revision == 0 {
 			e.after.Metadata.CreatedUnix = s.Now().Unix()
+		}
+		if e.after.Metadata.Generation = e.before.Metadata.Generation; e.before.revision > 0 && e.changed() {
+			e.after.Metadata.Generation++
 		}
 		out = append(out, e)
 	}
@@ -240,23 +261,18 @@ func (s *Server) guard(ctx context.Context, edits []edit) (store.Txn, error) {
 
 // commit writes the edits, transaction by transaction. It answers the revision
 // of the last and how many edits are written, also with an error.
-func (s *Server) commit(ctx context.Context, edits []edit, rev int64) (int64, int, error) {
+func (s *Server) commit(ctx context.Context, edits []edit, rev int64, confirm uint32) (int64, int, error) {
 	for done := 0; done < len(edits); {
 		n := batch(edits[done:])
-		txn, err := s.guard(ctx, edits[done:done+n])
+		txn, err := s.transaction(ctx, edits[done:done+n])
+		if err == nil && confirm > 0 && len(txn.Then) > 0 {
+			var waits store.Write
+			if _, waits, err = s.confirmation(ctx, edits, confirm); err == nil {
+				txn.Then = append(txn.Then, waits)
+			}
+		}
 		if err != nil {
 			return rev, done, err
-		}
-		for _, e := range edits[done : done+n] {
-			if !e.changed() {
-				continue
-			}
-			value, err := kind.Encode(e.after.Kind, e.after.Metadata, e.after.Spec)
-			if err != nil {
-				return rev, done, err
-			}
-			txn.If = append(txn.If, store.Cond{Key: e.key, Revision: e.before.revision})
-			txn.Then = append(txn.Then, store.Write{Key: e.key, Value: value})
 		}
 		if len(txn.Then) > 0 {
 			if rev, err = s.Store.Commit(ctx, txn); err != nil {
@@ -268,11 +284,45 @@ func (s *Server) commit(ctx context.Context, edits []edit, rev int64) (int64, in
 	return rev, len(edits), nil
 }
 
+// transaction writes some edits, and keeps what they replace.
+func (s *Server) transaction(ctx context.Context, edits []edit) (store.Txn, error) {
+	txn, err := s.guard(ctx, edits)
+	if err != nil {
+		return store.Txn{}, err
+	}
+	var objects []string
+	for _, e := range edits {
+		if !e.changed() {
+			continue
+		}
+		value, err := kind.Encode(e.after.Kind, e.after.Metadata, e.after.Spec)
+		if err != nil {
+			return store.Txn{}, err
+		}
+		kept, ok, err := s.keep(ctx, e.before)
+		if err != nil {
+			return store.Txn{}, err
+		}
+		if ok {
+			txn.Then = append(txn.Then, kept)
+		}
+		txn.If = append(txn.If, store.Cond{Key: e.key, Revision: e.before.revision})
+		txn.Then = append(txn.Then, store.Write{Key: e.key, Value: value})
+		objects = append(objects, e.ref().String())
+	}
+	if len(objects) == 0 {
+		return txn, nil
+	}
+	held, err := s.hold(ctx, objects)
+	txn.If = append(txn.If, held)
+	return txn, err
+}
+
 // batch is how many edits go into the next transaction, at least one.
 func batch(edits []edit) int {
 	size, leases := 0, 0
 	for i, e := range edits {
-		size += len(e.after.Spec) + 1024
+		size += len(e.before.Spec) + len(e.after.Spec) + 2048
 		if e.after.Kind == kind.Lease {
 			leases++
 		}

@@ -43,6 +43,7 @@ type Metadata struct {
 	Namespace   string            `json:"namespace,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	CreatedUnix int64             `json:"createdUnix,omitempty"`
+	Generation  int64             `json:"generation,omitempty"` // how often it was changed
 }
 
 // ClusterConfigSpec is everything that holds for the whole cluster.
