@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/kind"
@@ -113,7 +114,7 @@ func (s *Server) confirmation(ctx context.Context, edits []edit, within uint32) 
 	}
 	id := make([]byte, 4)
 	_, _ = rand.Read(id) // never fails
-	p := pending{Schema: kind.Schema, ID: hex.EncodeToString(id), DeadlineUnix: s.Now().Unix() + int64(within), By: s.Actor(ctx)}
+	p := pending{Schema: schema.Journal.Version(), ID: hex.EncodeToString(id), DeadlineUnix: s.Now().Unix() + int64(within), By: s.Actor(ctx)}
 	for _, e := range edits {
 		if !e.changed() {
 			continue

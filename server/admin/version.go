@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weft-net/weft/proto/schema"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
@@ -45,7 +46,7 @@ func (s *Server) keep(ctx context.Context, before stored) (store.Write, bool, er
 	value, err := kind.Encode(before.Kind, before.Metadata, before.Spec)
 	if err == nil {
 		value, err = json.Marshal(former{
-			Schema: kind.Schema, Epoch: s.Hub.Epoch(), Revision: before.revision,
+			Schema: schema.Journal.Version(), Epoch: s.Hub.Epoch(), Revision: before.revision,
 			ReplacedUnix: s.Now().Unix(), ReplacedBy: s.Actor(ctx), Object: value,
 		})
 	}
@@ -78,7 +79,7 @@ func (s *Server) history(ctx context.Context, r ref) ([]version, bool, error) {
 	var kept []former
 	for _, e := range entries {
 		var f former
-		if json.Unmarshal(e.Value, &f) == nil && f.Schema <= kind.Schema {
+		if json.Unmarshal(e.Value, &f) == nil && f.Schema <= schema.Journal.Version() {
 			kept = append(kept, f)
 		}
 	}
