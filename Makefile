@@ -9,7 +9,7 @@ BINARIES := bin/weft-server bin/weft-agent bin/weft-cni bin/weft
 # The previous release, which upgrades begin with; and, built of this tree, a next
 # one whose state has a newer schema.
 PREVIOUS := 4e3a5803887c27af271e9725a21de174bb4074da
-NEXT := $(addprefix bin/next/,$(notdir $(BINARIES)))
+NEXT := $(addprefix bin/next/,$(notdir $(BINARIES))) bin/far/weft-agent
 TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck bin/grpcurl bin/gofumpt
 MODULES := . $(patsubst %/go.mod,%,$(wildcard integration/*/go.mod integration/*/*/go.mod))
 SOURCES := $(shell git ls-files '*.go' go.mod go.sum 2>/dev/null)
@@ -42,6 +42,11 @@ bin/old/$(PREVIOUS): integration/old.sh
 bin/next/%: $(SOURCES)
 	@mkdir -p bin/next
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(subst -X,-X github.com/weft-net/weft/proto/schema.raise=1 -X,$(LDFLAGS))-next' -o $@ ./cmd/$*
+
+# An agent from a far future.
+bin/far/%: $(SOURCES)
+	@mkdir -p bin/far
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(subst -X,-X github.com/weft-net/weft/proto/skew.shift=5 -X,$(LDFLAGS))-far' -o $@ ./cmd/$*
 
 .PHONY: releases
 releases: bin/old/$(PREVIOUS) $(NEXT) ## the previous release, from the history, and a next one, for tests of upgrades

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -139,15 +140,19 @@ func (s *scenario) wire(ctx context.Context, args []string) (string, error) {
 	return "", fmt.Errorf("wire: cut or mend, not %q", args[0])
 }
 
-// version new|old|next: which release the next process, pod and command is of.
-// old is the previous one, next one whose state has a newer schema.
+// version new|old|next|far: which release the next process, pod and command is of.
+// old is the previous one, next one whose state has a newer schema, far an agent
+// of several releases on.
 func (s *scenario) version(_ context.Context, args []string) (string, error) {
-	folders := map[string]string{"new": "", "old": "old", "next": "next"}
+	folders := map[string]string{"new": "", "old": "old", "next": "next", "far": "far"}
 	folder, ok := folders[args[0]]
 	if !ok {
-		return "", fmt.Errorf("version: new, old or next, not %q", args[0])
+		return "", fmt.Errorf("version: new, old, next or far, not %q", args[0])
 	}
 	s.Bin = filepath.Join(s.bin, folder)
+	if _, err := os.Stat(s.Bin); err != nil {
+		return "", fmt.Errorf("version: %w: run make releases first, or make test, which does", err)
+	}
 	return "", nil
 }
 

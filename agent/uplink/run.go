@@ -109,6 +109,12 @@ func serverProblem(node string, err error, since time.Time) intent.Problem {
 		p.Cause, p.Remedy = refused.what+" refused: "+refused.cause, refused.remedy
 		return p
 	}
+	if later := (backoffError{}); errors.As(err, &later) {
+		if cause, remedy, ok := strings.Cut(later.reason, "; "); ok {
+			p.Cause, p.Remedy = cause, remedy
+			return p
+		}
+	}
 	// A server that knows the node and sends it away did answer.
 	if root := rootCause(err); status.Code(root) == codes.PermissionDenied {
 		said, _, _ := strings.Cut(status.Convert(root).Message(), "; ")

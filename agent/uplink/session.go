@@ -12,6 +12,7 @@ import (
 
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/skew"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -57,6 +58,7 @@ type session struct {
 	stream grpc.BidiStreamingClient[weftv1.SyncRequest, weftv1.SyncResponse]
 	sent   sent
 	beat   int64
+	judged bool          // the server's release; the receiver's own
 	base   *held         // what the hello says that is held; nil: nothing
 	lost   chan struct{} // room for one: a full set is to be asked for
 
@@ -186,7 +188,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 		}
 	}
 	h := &weftv1.Hello{
-		Node: s.u.cfg.Node, Machine: s.u.cfg.Machine, Boot: s.u.cfg.Boot, Version: s.u.cfg.Version, Instance: s.u.instance,
+		Protocol: skew.Protocol(), Node: s.u.cfg.Node, Machine: s.u.cfg.Machine, Boot: s.u.cfg.Boot, Version: s.u.cfg.Version, Instance: s.u.instance,
 		Collections: []*weftv1.CollectionVersion{
 			{Collection: intent.CollectionCluster, Schema: intent.SchemaCluster},
 			{Collection: intent.CollectionPeers, Schema: intent.SchemaPeers},
@@ -227,6 +229,11 @@ func (s *session) take(m *weftv1.SyncResponse) error {
 	if b := m.GetHeartbeat(); b != nil {
 		s.u.tells(b.GetUnixMilli())
 		return nil
+	}
+	if w := m.GetWelcome(); w != nil || !s.judged {
+		if err := s.judge(w); err != nil || w != nil {
+			return err
+		}
 	}
 	if b := m.GetBatch(); b != nil {
 		for _, m := range b.GetMessages() {

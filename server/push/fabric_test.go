@@ -283,6 +283,8 @@ func (a *agent) take(m *weftv1.SyncResponse) string {
 			return "begin"
 		}
 		return "end"
+	case *weftv1.SyncResponse_Welcome:
+		return "welcome"
 	case *weftv1.SyncResponse_Complete:
 		clear(a.held)
 		for k, v := range a.stage {

@@ -32,6 +32,9 @@ func (s *stream) open(hello *weftv1.Hello) error {
 	if err := s.identify(hello); err != nil {
 		return err
 	}
+	if err := s.fits(hello); err != nil {
+		return err
+	}
 	if wait := s.hub.contested(s); wait > 0 {
 		s.hub.observed.node(s.hub.nodeOf(s.name))
 		s.hub.cfg.Log.Warn("agent not let in", note.Node, s.name, note.Conn, s.remote, note.Err, "another one speaks as this node", note.Retry, time.Duration(wait)*time.Second)

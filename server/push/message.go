@@ -12,13 +12,14 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// schemas is what this release sends: of each collection, the schema.
+// schemas is what this release sends: of each collection, the lowest schema whose
+// readers make sense of it. Fields that were added since are passed over by them.
 var schemas = []struct {
 	collection string
-	schema     uint32
+	oldest     uint32
 }{
-	{intent.CollectionCluster, intent.SchemaCluster},
-	{intent.CollectionPeers, intent.SchemaPeers},
+	{intent.CollectionCluster, 1},
+	{intent.CollectionPeers, 1},
 }
 
 // object is one object, encoded.
@@ -75,7 +76,7 @@ func understood(cs []*weftv1.CollectionVersion) []string {
 	var out []string
 	for _, s := range schemas {
 		if slices.ContainsFunc(cs, func(c *weftv1.CollectionVersion) bool {
-			return c.GetCollection() == s.collection && c.GetSchema() >= s.schema
+			return c.GetCollection() == s.collection && c.GetSchema() >= s.oldest
 		}) {
 			out = append(out, s.collection)
 		}

@@ -28,20 +28,21 @@ var (
 // stream is one agent's connection. Three goroutines meet here: Sync, which
 // waits and answers with the reason of the end; read; and write.
 type stream struct {
-	hub     *Hub
-	grpc    grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse]
-	ctx     context.Context
-	cut     context.CancelCauseFunc // the first cause is the reason
-	hello   chan *weftv1.Hello
-	opened  chan struct{} // closed when the agent is let in
-	wake    chan struct{} // room for one
-	number  uint64        // of all streams, in the order of their coming
-	node    *node         // set before opened is closed, as what follows
-	name    string
-	speaker speaker
-	remote  string   // address and port
-	version uint32   // compile version of what is sent
-	knows   []string // collections
+	hub      *Hub
+	grpc     grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse]
+	ctx      context.Context
+	cut      context.CancelCauseFunc // the first cause is the reason
+	hello    chan *weftv1.Hello
+	opened   chan struct{} // closed when the agent is let in
+	wake     chan struct{} // room for one
+	number   uint64        // of all streams, in the order of their coming
+	node     *node         // set before opened is closed, as what follows
+	name     string
+	speaker  speaker
+	remote   string   // address and port
+	version  uint32   // compile version of what is sent
+	knows    []string // collections
+	welcomed bool     // it is told who we are
 
 	reported time.Time // of the last report that was stored at once; read's own
 
@@ -127,6 +128,9 @@ func (s *stream) write() {
 			return false
 		}
 		return true
+	}
+	if s.welcomed && !send(welcome()) {
+		return
 	}
 	for sequence := int64(1); ; {
 		messages, revision, objects := s.hub.next(s)

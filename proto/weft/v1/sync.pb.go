@@ -68,7 +68,7 @@ func (x ReplaceAll_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReplaceAll_Phase.Descriptor instead.
 func (ReplaceAll_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{15, 0}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // SyncRequest is one message from an agent.
@@ -326,6 +326,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Heartbeat
 	//	*SyncResponse_Backoff
 	//	*SyncResponse_Trust
+	//	*SyncResponse_Welcome
 	//	*SyncResponse_Question
 	//	*SyncResponse_Servers
 	//	*SyncResponse_AskClaims
@@ -435,6 +436,15 @@ func (x *SyncResponse) GetTrust() *Trust {
 	return nil
 }
 
+func (x *SyncResponse) GetWelcome() *Welcome {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_Welcome); ok {
+			return x.Welcome
+		}
+	}
+	return nil
+}
+
 func (x *SyncResponse) GetQuestion() *Question {
 	if x != nil {
 		if x, ok := x.Message.(*SyncResponse_Question); ok {
@@ -503,6 +513,10 @@ type SyncResponse_Trust struct {
 	Trust *Trust `protobuf:"bytes,40,opt,name=trust,proto3,oneof"`
 }
 
+type SyncResponse_Welcome struct {
+	Welcome *Welcome `protobuf:"bytes,50,opt,name=welcome,proto3,oneof"`
+}
+
 type SyncResponse_Question struct {
 	Question *Question `protobuf:"bytes,80,opt,name=question,proto3,oneof"`
 }
@@ -532,6 +546,8 @@ func (*SyncResponse_Heartbeat) isSyncResponse_Message() {}
 func (*SyncResponse_Backoff) isSyncResponse_Message() {}
 
 func (*SyncResponse_Trust) isSyncResponse_Message() {}
+
+func (*SyncResponse_Welcome) isSyncResponse_Message() {}
 
 func (*SyncResponse_Question) isSyncResponse_Message() {}
 
@@ -566,6 +582,9 @@ type Hello struct {
 	// Roots are what the agent trusts: hex SHA-256 of public keys. An agent that says
 	// none cannot be told of others.
 	Roots []string `protobuf:"bytes,40,rep,name=roots,proto3" json:"roots,omitempty"`
+	// Protocol is the number of what the agent says on the stream; 0 from releases
+	// before there was one.
+	Protocol uint32 `protobuf:"varint,50,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// TakesServers says that the agent understands ServerList.
 	TakesServers bool `protobuf:"varint,20,opt,name=takes_servers,json=takesServers,proto3" json:"takes_servers,omitempty"`
 	// Questions is the schema of Question that the agent answers; 0: none.
@@ -693,6 +712,13 @@ func (x *Hello) GetRoots() []string {
 	return nil
 }
 
+func (x *Hello) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
 func (x *Hello) GetTakesServers() bool {
 	if x != nil {
 		return x.TakesServers
@@ -735,6 +761,61 @@ func (x *Hello) GetStream() uint64 {
 	return 0
 }
 
+// Welcome answers Hello, if the agent gave its protocol.
+type Welcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version is the server's release, as `weft-server --version` prints it.
+	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Protocol is the number of what the server says on the stream.
+	Protocol      uint32 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Welcome) Reset() {
+	*x = Welcome{}
+	mi := &file_weft_v1_sync_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Welcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Welcome) ProtoMessage() {}
+
+func (x *Welcome) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
+func (*Welcome) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Welcome) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Welcome) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
 // CollectionVersion says that the agent understands a collection, up to a schema.
 type CollectionVersion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -746,7 +827,7 @@ type CollectionVersion struct {
 
 func (x *CollectionVersion) Reset() {
 	*x = CollectionVersion{}
-	mi := &file_weft_v1_sync_proto_msgTypes[3]
+	mi := &file_weft_v1_sync_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +839,7 @@ func (x *CollectionVersion) String() string {
 func (*CollectionVersion) ProtoMessage() {}
 
 func (x *CollectionVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[3]
+	mi := &file_weft_v1_sync_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +852,7 @@ func (x *CollectionVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectionVersion.ProtoReflect.Descriptor instead.
 func (*CollectionVersion) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CollectionVersion) GetCollection() string {
@@ -800,7 +881,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_weft_v1_sync_proto_msgTypes[4]
+	mi := &file_weft_v1_sync_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +893,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[4]
+	mi := &file_weft_v1_sync_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +906,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Ack) GetEpoch() string {
@@ -857,7 +938,7 @@ type ObjectError struct {
 
 func (x *ObjectError) Reset() {
 	*x = ObjectError{}
-	mi := &file_weft_v1_sync_proto_msgTypes[5]
+	mi := &file_weft_v1_sync_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +950,7 @@ func (x *ObjectError) String() string {
 func (*ObjectError) ProtoMessage() {}
 
 func (x *ObjectError) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[5]
+	mi := &file_weft_v1_sync_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +963,7 @@ func (x *ObjectError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectError.ProtoReflect.Descriptor instead.
 func (*ObjectError) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ObjectError) GetCollection() string {
@@ -941,7 +1022,7 @@ type NodeReport struct {
 
 func (x *NodeReport) Reset() {
 	*x = NodeReport{}
-	mi := &file_weft_v1_sync_proto_msgTypes[6]
+	mi := &file_weft_v1_sync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1034,7 @@ func (x *NodeReport) String() string {
 func (*NodeReport) ProtoMessage() {}
 
 func (x *NodeReport) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[6]
+	mi := &file_weft_v1_sync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1047,7 @@ func (x *NodeReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeReport.ProtoReflect.Descriptor instead.
 func (*NodeReport) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeReport) GetAddresses() []*NodeAddress {
@@ -1032,7 +1113,7 @@ type NodeAddress struct {
 
 func (x *NodeAddress) Reset() {
 	*x = NodeAddress{}
-	mi := &file_weft_v1_sync_proto_msgTypes[7]
+	mi := &file_weft_v1_sync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1125,7 @@ func (x *NodeAddress) String() string {
 func (*NodeAddress) ProtoMessage() {}
 
 func (x *NodeAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[7]
+	mi := &file_weft_v1_sync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1138,7 @@ func (x *NodeAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeAddress.ProtoReflect.Descriptor instead.
 func (*NodeAddress) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NodeAddress) GetAddress() string {
@@ -1094,7 +1175,7 @@ type EndpointDelta struct {
 
 func (x *EndpointDelta) Reset() {
 	*x = EndpointDelta{}
-	mi := &file_weft_v1_sync_proto_msgTypes[8]
+	mi := &file_weft_v1_sync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1187,7 @@ func (x *EndpointDelta) String() string {
 func (*EndpointDelta) ProtoMessage() {}
 
 func (x *EndpointDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[8]
+	mi := &file_weft_v1_sync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1200,7 @@ func (x *EndpointDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointDelta.ProtoReflect.Descriptor instead.
 func (*EndpointDelta) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EndpointDelta) GetFull() bool {
@@ -1163,7 +1244,7 @@ type EndpointRecord struct {
 
 func (x *EndpointRecord) Reset() {
 	*x = EndpointRecord{}
-	mi := &file_weft_v1_sync_proto_msgTypes[9]
+	mi := &file_weft_v1_sync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1256,7 @@ func (x *EndpointRecord) String() string {
 func (*EndpointRecord) ProtoMessage() {}
 
 func (x *EndpointRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[9]
+	mi := &file_weft_v1_sync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1269,7 @@ func (x *EndpointRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointRecord.ProtoReflect.Descriptor instead.
 func (*EndpointRecord) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EndpointRecord) GetKey() string {
@@ -1260,7 +1341,7 @@ type ProblemReport struct {
 
 func (x *ProblemReport) Reset() {
 	*x = ProblemReport{}
-	mi := &file_weft_v1_sync_proto_msgTypes[10]
+	mi := &file_weft_v1_sync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1353,7 @@ func (x *ProblemReport) String() string {
 func (*ProblemReport) ProtoMessage() {}
 
 func (x *ProblemReport) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[10]
+	mi := &file_weft_v1_sync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1366,7 @@ func (x *ProblemReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProblemReport.ProtoReflect.Descriptor instead.
 func (*ProblemReport) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProblemReport) GetProblems() []*Problem {
@@ -1318,7 +1399,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	mi := &file_weft_v1_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1411,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	mi := &file_weft_v1_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1424,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Problem) GetSubject() string {
@@ -1395,7 +1476,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	mi := &file_weft_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1488,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	mi := &file_weft_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1501,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Heartbeat) GetSequence() int64 {
@@ -1450,7 +1531,7 @@ type Set struct {
 
 func (x *Set) Reset() {
 	*x = Set{}
-	mi := &file_weft_v1_sync_proto_msgTypes[13]
+	mi := &file_weft_v1_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1543,7 @@ func (x *Set) String() string {
 func (*Set) ProtoMessage() {}
 
 func (x *Set) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[13]
+	mi := &file_weft_v1_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1556,7 @@ func (x *Set) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Set.ProtoReflect.Descriptor instead.
 func (*Set) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Set) GetCollection() string {
@@ -1518,7 +1599,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_weft_v1_sync_proto_msgTypes[14]
+	mi := &file_weft_v1_sync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1611,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[14]
+	mi := &file_weft_v1_sync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1624,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Delete) GetCollection() string {
@@ -1577,7 +1658,7 @@ type ReplaceAll struct {
 
 func (x *ReplaceAll) Reset() {
 	*x = ReplaceAll{}
-	mi := &file_weft_v1_sync_proto_msgTypes[15]
+	mi := &file_weft_v1_sync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1670,7 @@ func (x *ReplaceAll) String() string {
 func (*ReplaceAll) ProtoMessage() {}
 
 func (x *ReplaceAll) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[15]
+	mi := &file_weft_v1_sync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1683,7 @@ func (x *ReplaceAll) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceAll.ProtoReflect.Descriptor instead.
 func (*ReplaceAll) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReplaceAll) GetPhase() ReplaceAll_Phase {
@@ -1632,7 +1713,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_weft_v1_sync_proto_msgTypes[16]
+	mi := &file_weft_v1_sync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1725,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[16]
+	mi := &file_weft_v1_sync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1738,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Complete) GetEpoch() string {
@@ -1713,7 +1794,7 @@ type Backoff struct {
 
 func (x *Backoff) Reset() {
 	*x = Backoff{}
-	mi := &file_weft_v1_sync_proto_msgTypes[17]
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1806,7 @@ func (x *Backoff) String() string {
 func (*Backoff) ProtoMessage() {}
 
 func (x *Backoff) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[17]
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1819,7 @@ func (x *Backoff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backoff.ProtoReflect.Descriptor instead.
 func (*Backoff) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Backoff) GetSeconds() uint32 {
@@ -1767,7 +1848,7 @@ type ServerList struct {
 
 func (x *ServerList) Reset() {
 	*x = ServerList{}
-	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1860,7 @@ func (x *ServerList) String() string {
 func (*ServerList) ProtoMessage() {}
 
 func (x *ServerList) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +1873,7 @@ func (x *ServerList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerList.ProtoReflect.Descriptor instead.
 func (*ServerList) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ServerList) GetAddresses() []string {
@@ -1819,7 +1900,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1912,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1925,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Question) GetId() uint64 {
@@ -1890,7 +1971,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +1983,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +1996,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -1955,7 +2036,7 @@ type AskClaims struct {
 
 func (x *AskClaims) Reset() {
 	*x = AskClaims{}
-	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2048,7 @@ func (x *AskClaims) String() string {
 func (*AskClaims) ProtoMessage() {}
 
 func (x *AskClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2061,7 @@ func (x *AskClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskClaims.ProtoReflect.Descriptor instead.
 func (*AskClaims) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22}
 }
 
 // Claims is what an agent carries of an intent that the server does not know, in
@@ -2003,7 +2084,7 @@ type Claims struct {
 
 func (x *Claims) Reset() {
 	*x = Claims{}
-	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2096,7 @@ func (x *Claims) String() string {
 func (*Claims) ProtoMessage() {}
 
 func (x *Claims) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2109,7 @@ func (x *Claims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claims.ProtoReflect.Descriptor instead.
 func (*Claims) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Claims) GetEpoch() string {
@@ -2077,7 +2158,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2170,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2183,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Batch) GetMessages() []*SyncResponse {
@@ -2122,7 +2203,7 @@ type Resync struct {
 
 func (x *Resync) Reset() {
 	*x = Resync{}
-	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2215,7 @@ func (x *Resync) String() string {
 func (*Resync) ProtoMessage() {}
 
 func (x *Resync) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2228,7 @@ func (x *Resync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resync.ProtoReflect.Descriptor instead.
 func (*Resync) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Resync) GetReason() string {
@@ -2173,7 +2254,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2266,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2279,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Trust) GetRoots() [][]byte {
@@ -2233,7 +2314,7 @@ type Trusts struct {
 
 func (x *Trusts) Reset() {
 	*x = Trusts{}
-	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2326,7 @@ func (x *Trusts) String() string {
 func (*Trusts) ProtoMessage() {}
 
 func (x *Trusts) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2339,7 @@ func (x *Trusts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trusts.ProtoReflect.Descriptor instead.
 func (*Trusts) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{26}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Trusts) GetRoots() []string {
@@ -2277,7 +2358,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	mi := &file_weft_v1_sync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2370,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	mi := &file_weft_v1_sync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2383,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{27}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{28}
 }
 
 var File_weft_v1_sync_proto protoreflect.FileDescriptor
@@ -2323,7 +2404,7 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06answer\x18P \x01(\v2\x0f.weft.v1.AnswerH\x00R\x06answer\x12)\n" +
 	"\x06claims\x18\x1e \x01(\v2\x0f.weft.v1.ClaimsH\x00R\x06claims\x12)\n" +
 	"\x06resync\x18Z \x01(\v2\x0f.weft.v1.ResyncH\x00R\x06resyncB\t\n" +
-	"\amessage\"\x98\x04\n" +
+	"\amessage\"\xc6\x04\n" +
 	"\fSyncResponse\x12 \n" +
 	"\x03set\x18\x01 \x01(\v2\f.weft.v1.SetH\x00R\x03set\x12)\n" +
 	"\x06delete\x18\x02 \x01(\v2\x0f.weft.v1.DeleteH\x00R\x06delete\x126\n" +
@@ -2332,13 +2413,14 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\bcomplete\x18\x04 \x01(\v2\x11.weft.v1.CompleteH\x00R\bcomplete\x122\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x12,\n" +
 	"\abackoff\x18\x06 \x01(\v2\x10.weft.v1.BackoffH\x00R\abackoff\x12&\n" +
-	"\x05trust\x18( \x01(\v2\x0e.weft.v1.TrustH\x00R\x05trust\x12/\n" +
+	"\x05trust\x18( \x01(\v2\x0e.weft.v1.TrustH\x00R\x05trust\x12,\n" +
+	"\awelcome\x182 \x01(\v2\x10.weft.v1.WelcomeH\x00R\awelcome\x12/\n" +
 	"\bquestion\x18P \x01(\v2\x11.weft.v1.QuestionH\x00R\bquestion\x12/\n" +
 	"\aservers\x18\x14 \x01(\v2\x13.weft.v1.ServerListH\x00R\aservers\x123\n" +
 	"\n" +
 	"ask_claims\x18\x1e \x01(\v2\x12.weft.v1.AskClaimsH\x00R\taskClaims\x12&\n" +
 	"\x05batch\x18Z \x01(\v2\x0e.weft.v1.BatchH\x00R\x05batchB\t\n" +
-	"\amessage\"\x80\x04\n" +
+	"\amessage\"\x9c\x04\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x12\n" +
@@ -2351,13 +2433,17 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06report\x18\t \x01(\v2\x13.weft.v1.NodeReportR\x06report\x12\x1a\n" +
 	"\binstance\x18\n" +
 	" \x01(\tR\binstance\x12\x14\n" +
-	"\x05roots\x18( \x03(\tR\x05roots\x12#\n" +
+	"\x05roots\x18( \x03(\tR\x05roots\x12\x1a\n" +
+	"\bprotocol\x182 \x01(\rR\bprotocol\x12#\n" +
 	"\rtakes_servers\x18\x14 \x01(\bR\ftakesServers\x12\x1c\n" +
 	"\tquestions\x18P \x01(\rR\tquestions\x12\x16\n" +
 	"\x06claims\x18\x1e \x01(\bR\x06claims\x12\x16\n" +
 	"\x06digest\x18Z \x01(\x06R\x06digest\x12\x18\n" +
 	"\abatches\x18[ \x01(\bR\abatches\x12\x16\n" +
-	"\x06stream\x18\\ \x01(\x04R\x06stream\"K\n" +
+	"\x06stream\x18\\ \x01(\x04R\x06stream\"?\n" +
+	"\aWelcome\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\rR\bprotocol\"K\n" +
 	"\x11CollectionVersion\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -2497,80 +2583,82 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
 	(*SyncResponse)(nil),      // 2: weft.v1.SyncResponse
 	(*Hello)(nil),             // 3: weft.v1.Hello
-	(*CollectionVersion)(nil), // 4: weft.v1.CollectionVersion
-	(*Ack)(nil),               // 5: weft.v1.Ack
-	(*ObjectError)(nil),       // 6: weft.v1.ObjectError
-	(*NodeReport)(nil),        // 7: weft.v1.NodeReport
-	(*NodeAddress)(nil),       // 8: weft.v1.NodeAddress
-	(*EndpointDelta)(nil),     // 9: weft.v1.EndpointDelta
-	(*EndpointRecord)(nil),    // 10: weft.v1.EndpointRecord
-	(*ProblemReport)(nil),     // 11: weft.v1.ProblemReport
-	(*Problem)(nil),           // 12: weft.v1.Problem
-	(*Heartbeat)(nil),         // 13: weft.v1.Heartbeat
-	(*Set)(nil),               // 14: weft.v1.Set
-	(*Delete)(nil),            // 15: weft.v1.Delete
-	(*ReplaceAll)(nil),        // 16: weft.v1.ReplaceAll
-	(*Complete)(nil),          // 17: weft.v1.Complete
-	(*Backoff)(nil),           // 18: weft.v1.Backoff
-	(*ServerList)(nil),        // 19: weft.v1.ServerList
-	(*Question)(nil),          // 20: weft.v1.Question
-	(*Answer)(nil),            // 21: weft.v1.Answer
-	(*AskClaims)(nil),         // 22: weft.v1.AskClaims
-	(*Claims)(nil),            // 23: weft.v1.Claims
-	(*Batch)(nil),             // 24: weft.v1.Batch
-	(*Resync)(nil),            // 25: weft.v1.Resync
-	(*Trust)(nil),             // 26: weft.v1.Trust
-	(*Trusts)(nil),            // 27: weft.v1.Trusts
-	(*Leave)(nil),             // 28: weft.v1.Leave
-	nil,                       // 29: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 30: weft.v1.EndpointRecord.LabelsEntry
+	(*Welcome)(nil),           // 4: weft.v1.Welcome
+	(*CollectionVersion)(nil), // 5: weft.v1.CollectionVersion
+	(*Ack)(nil),               // 6: weft.v1.Ack
+	(*ObjectError)(nil),       // 7: weft.v1.ObjectError
+	(*NodeReport)(nil),        // 8: weft.v1.NodeReport
+	(*NodeAddress)(nil),       // 9: weft.v1.NodeAddress
+	(*EndpointDelta)(nil),     // 10: weft.v1.EndpointDelta
+	(*EndpointRecord)(nil),    // 11: weft.v1.EndpointRecord
+	(*ProblemReport)(nil),     // 12: weft.v1.ProblemReport
+	(*Problem)(nil),           // 13: weft.v1.Problem
+	(*Heartbeat)(nil),         // 14: weft.v1.Heartbeat
+	(*Set)(nil),               // 15: weft.v1.Set
+	(*Delete)(nil),            // 16: weft.v1.Delete
+	(*ReplaceAll)(nil),        // 17: weft.v1.ReplaceAll
+	(*Complete)(nil),          // 18: weft.v1.Complete
+	(*Backoff)(nil),           // 19: weft.v1.Backoff
+	(*ServerList)(nil),        // 20: weft.v1.ServerList
+	(*Question)(nil),          // 21: weft.v1.Question
+	(*Answer)(nil),            // 22: weft.v1.Answer
+	(*AskClaims)(nil),         // 23: weft.v1.AskClaims
+	(*Claims)(nil),            // 24: weft.v1.Claims
+	(*Batch)(nil),             // 25: weft.v1.Batch
+	(*Resync)(nil),            // 26: weft.v1.Resync
+	(*Trust)(nil),             // 27: weft.v1.Trust
+	(*Trusts)(nil),            // 28: weft.v1.Trusts
+	(*Leave)(nil),             // 29: weft.v1.Leave
+	nil,                       // 30: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 31: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
-	5,  // 1: weft.v1.SyncRequest.ack:type_name -> weft.v1.Ack
-	6,  // 2: weft.v1.SyncRequest.object_error:type_name -> weft.v1.ObjectError
-	7,  // 3: weft.v1.SyncRequest.report:type_name -> weft.v1.NodeReport
-	9,  // 4: weft.v1.SyncRequest.endpoints:type_name -> weft.v1.EndpointDelta
-	13, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
-	11, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
-	27, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
-	28, // 8: weft.v1.SyncRequest.leave:type_name -> weft.v1.Leave
-	21, // 9: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
-	23, // 10: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
-	25, // 11: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
-	14, // 12: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
-	15, // 13: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
-	16, // 14: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
-	17, // 15: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
-	13, // 16: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
-	18, // 17: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	26, // 18: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
-	20, // 19: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
-	19, // 20: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
-	22, // 21: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
-	24, // 22: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
-	4,  // 23: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
-	7,  // 24: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	8,  // 25: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	29, // 26: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
-	10, // 27: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	30, // 28: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	12, // 29: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 30: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	2,  // 31: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
-	1,  // 32: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 33: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	33, // [33:34] is the sub-list for method output_type
-	32, // [32:33] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	6,  // 1: weft.v1.SyncRequest.ack:type_name -> weft.v1.Ack
+	7,  // 2: weft.v1.SyncRequest.object_error:type_name -> weft.v1.ObjectError
+	8,  // 3: weft.v1.SyncRequest.report:type_name -> weft.v1.NodeReport
+	10, // 4: weft.v1.SyncRequest.endpoints:type_name -> weft.v1.EndpointDelta
+	14, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
+	12, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
+	28, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
+	29, // 8: weft.v1.SyncRequest.leave:type_name -> weft.v1.Leave
+	22, // 9: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
+	24, // 10: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
+	26, // 11: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
+	15, // 12: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
+	16, // 13: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
+	17, // 14: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
+	18, // 15: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
+	14, // 16: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
+	19, // 17: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
+	27, // 18: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
+	4,  // 19: weft.v1.SyncResponse.welcome:type_name -> weft.v1.Welcome
+	21, // 20: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
+	20, // 21: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	23, // 22: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
+	25, // 23: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
+	5,  // 24: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
+	8,  // 25: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
+	9,  // 26: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	30, // 27: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	11, // 28: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	31, // 29: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	13, // 30: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 31: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	2,  // 32: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
+	1,  // 33: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 34: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	34, // [34:35] is the sub-list for method output_type
+	33, // [33:34] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -2600,6 +2688,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncResponse_Heartbeat)(nil),
 		(*SyncResponse_Backoff)(nil),
 		(*SyncResponse_Trust)(nil),
+		(*SyncResponse_Welcome)(nil),
 		(*SyncResponse_Question)(nil),
 		(*SyncResponse_Servers)(nil),
 		(*SyncResponse_AskClaims)(nil),
@@ -2611,7 +2700,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
