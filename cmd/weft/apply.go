@@ -20,6 +20,7 @@ type write struct {
 	dry         dryRun
 	wait        bool
 	waitTimeout time.Duration
+	confirm     time.Duration // apply only; 0: it stays
 }
 
 func (w *write) flags(cmd *cobra.Command) {
@@ -39,12 +40,21 @@ func (c *cli) applyCommand() *cobra.Command {
 		Args:    noNames,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.write(cmd.Context(), &w, func(ctx context.Context, client weftv1.ResourcesClient, items []*weftv1.Resource) ([]*weftv1.Result, int64, error) {
-				answer, err := client.Apply(ctx, &weftv1.ApplyRequest{Items: items, DryRun: bool(w.dry)})
+				r := &weftv1.ApplyRequest{Items: items, DryRun: bool(w.dry)}
+				if w.confirm != 0 {
+					var err error
+					if r.ConfirmWithinSeconds, err = whole("confirm-within", w.confirm); err != nil {
+						return nil, 0, err
+					}
+				}
+				answer, err := client.Apply(ctx, r)
+				c.sayConfirm(answer.GetConfirmation())
 				return answer.GetResults(), answer.GetRevision(), err
 			})
 		},
 	}
 	w.flags(cmd)
+	cmd.Flags().DurationVar(&w.confirm, "confirm-within", 0, "roll it back after this time, unless weft confirm comes before")
 	return cmd
 }
 

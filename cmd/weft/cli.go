@@ -25,9 +25,10 @@ type cli struct {
 	agentSocket string
 	timeout     time.Duration
 
-	conn  *grpc.ClientConn
-	local *grpc.ClientConn
-	index *kinds
+	conn   *grpc.ClientConn
+	local  *grpc.ClientConn
+	others []*grpc.ClientConn // all to servers, conn among them
+	index  *kinds
 }
 
 // run executes one command line and answers with the exit status.
@@ -43,7 +44,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 }
 
 func (c *cli) close() {
-	for _, conn := range []*grpc.ClientConn{c.conn, c.local} {
+	for _, conn := range append(c.others, c.local) {
 		if conn != nil {
 			_ = conn.Close() // what was asked is answered
 		}
@@ -84,6 +85,8 @@ func (c *cli) root() *cobra.Command {
 		c.getCommand(), c.describeCommand(), c.applyCommand(), c.replaceCommand(), c.deleteCommand(),
 		c.diffCommand(), c.planCommand(), c.editCommand(), c.labelCommand(), c.watchCommand(), c.waitCommand(),
 		c.kindsCommand(), c.explainCommand(),
+		c.historyCommand(), c.rollbackCommand(), c.confirmCommand(),
+		c.eventsCommand(), c.auditCommand(), c.pauseCommand(), c.resumeCommand(), c.logLevelCommand(),
 		c.statusCommand(), c.meshCommand(), c.tokenCommand(), c.backupCommand(), c.whoOwnsCommand(), c.reserveCommand(),
 		c.portsCommand(), c.grpcurlCommand(), c.versionCommand(),
 	)

@@ -86,14 +86,27 @@ func (c *cli) dial() (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.conn, err = c.dialAt(address)
+	return c.conn, err
+}
+
+// dialAt prepares a connection to one address.
+func (c *cli) dialAt(address string) (*grpc.ClientConn, error) {
+	creds, err := c.credentials()
+	if err != nil {
+		return nil, err
+	}
 	config, err := creds.TLS()
 	if err != nil {
 		return nil, err
 	}
 	// No proxy: a fabric's server is reached as its nodes reach it.
-	c.conn, err = grpc.NewClient("dns:///"+address, append(c.options(), grpc.WithNoProxy(),
+	conn, err := grpc.NewClient("dns:///"+address, append(c.options(), grpc.WithNoProxy(),
 		grpc.WithTransportCredentials(credentials.NewTLS(config)))...)
-	return c.conn, err
+	if err == nil {
+		c.others = append(c.others, conn)
+	}
+	return conn, err
 }
 
 // dialAgent connects to this node's agent. It answers an error at once when
@@ -156,4 +169,24 @@ func (c *cli) resources() (weftv1.ResourcesClient, error) {
 		return nil, err
 	}
 	return weftv1.NewResourcesClient(conn), nil
+}
+
+// dialFor connects to one server by its name; without a name, to any.
+func (c *cli) dialFor(ctx context.Context, name string) (*grpc.ClientConn, error) {
+	conn, err := c.dial()
+	if err != nil || name == "" {
+		return conn, err
+	}
+	answer, err := weftv1.NewStatusClient(conn).Get(ctx, &weftv1.StatusGetRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var known []string
+	for _, s := range answer.GetServers() {
+		if s.GetName() == name {
+			return c.dialAt(s.GetAddress())
+		}
+		known = append(known, s.GetName())
+	}
+	return nil, fmt.Errorf("there is no server %q; there are %s", name, strings.Join(known, ", "))
 }
