@@ -47,6 +47,7 @@ func (a *agent) show(ctx context.Context) error {
 
 func (a *agent) showOnce() {
 	a.uplink.SetEndpoints(a.endpoints())
+	a.uplink.SetPools(a.pools())
 	n, _ := a.withUnderlay()
 	var problems []intent.Problem
 	if err := writeEnv(a.cfg.RunDir, nodeEnv(n, a.host.view().underlay)); err != nil {
@@ -142,6 +143,16 @@ func lasting(ps []intent.Problem, now time.Time) string {
 		return first.Subject + ": " + first.Cause
 	}
 	return fmt.Sprintf("%s: %s (and %d more)", first.Subject, first.Cause, n-1)
+}
+
+// pools is how far the node's prefixes are used.
+func (a *agent) pools() uplink.Pools {
+	p := a.pods.Pools()
+	out := uplink.Pools{Epoch: p.Epoch, Revision: p.Revision}
+	for _, u := range p.Of {
+		out.Of = append(out.Of, uplink.PoolUse(u))
+	}
+	return out
 }
 
 func (a *agent) endpoints() []uplink.Endpoint {

@@ -41,7 +41,8 @@ func assemble(ctx context.Context, c Config, etcd *etcd.Store, tcp net.Listener)
 	r := &rooms{Config: c, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent)}
 	r.mirror.HaltAt(found.fence)
 	r.backups = c.backups(etcd)
-	leases := lease.New(lease.Config{Store: s, Log: c.Log, Note: book.Note})
+	leases := lease.New(lease.Config{Store: s, Log: c.Log, Note: book.Note, Servers: c.hosts})
+	r.leases, r.epoch = leases, found.epoch
 	r.hub = push.New(push.Config{
 		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log, Note: book.Note,
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/weft-net/weft/server/backup"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
+	"github.com/weft-net/weft/server/lease"
 	"github.com/weft-net/weft/server/push"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
@@ -59,6 +60,8 @@ type rooms struct {
 	journal   *journal.Journal
 	mirror    *store.Cache
 	auth      *identity.Authority
+	leases    *lease.Allocator
+	epoch     string
 	hub       *push.Hub
 	backups   *backup.Room
 	operators *admin.Server
@@ -93,6 +96,7 @@ func (r *rooms) serve(ctx context.Context, g *errgroup.Group) error {
 		return err
 	}
 	g.Go(func() error { return r.hub.Run(ctx) })
+	g.Go(func() error { return r.steward().Run(ctx) })
 	g.Go(func() error { return r.services.run(ctx, r.port.h2) })
 	g.Go(func() error { return (&endpoint{r.port.http, web(r.Log)}).run(ctx) })
 	g.Go(func() error { return watchdog(ctx, r.Log, func() { r.hub.Revision() }) })

@@ -91,8 +91,8 @@ func (p *plan) fabric() {
 	}
 	p.add(datapath.Link{Name: datapath.FabricLink, Type: datapath.LinkBridge, MAC: fabricMAC(p.VTEP), MTU: mtu})
 	p.settings(datapath.FabricLink, mtu)
-	for _, a := range p.self.Fabric() {
-		p.add(datapath.Addr{Dev: datapath.FabricLink, Prefix: netip.PrefixFrom(a, a.BitLen())})
+	for _, l := range p.self.Lease { // the first of a family is the fabric address; pods of each prefix route over their own
+		p.add(datapath.Addr{Dev: datapath.FabricLink, Prefix: netip.PrefixFrom(l.Addr(), l.Addr().BitLen())})
 	}
 	for _, l := range p.self.Lease {
 		p.add(datapath.Route{Dst: l, Type: datapath.Blackhole, Metric: leaseMetric})

@@ -50,7 +50,7 @@ func (a aside) problem(families []bool) intent.Problem {
 // families are those of the node's lease.
 func (k *Keeper) families() []bool {
 	n, _ := k.Node()
-	return intent.Families(n.Lease)
+	return intent.Families(n.open())
 }
 
 // quarantine keeps a file that cannot be read, with the addresses that its pod

@@ -96,8 +96,8 @@ func (k *Keeper) writable() error {
 func (k *Keeper) exhausted(n Node) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	pool := ipam.Pool{Prefixes: n.Lease}
-	for _, is4 := range intent.Families(n.Lease) {
+	pool := ipam.Pool{Prefixes: n.open()}
+	for _, is4 := range intent.Families(n.open()) {
 		if _, err := pool.Pick(ipam.Request{Is4: is4, After: k.last[is4], Now: k.Now(), Used: k.taken}); err != nil {
 			return fmt.Errorf("no address: %w", err)
 		}

@@ -14,6 +14,9 @@ import (
 func (k *Keeper) claim(a addition, cut *entry) (*entry, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if now, ok := k.Node(); ok && len(now.Lease) > 0 { // a prefix may have been closed meanwhile, and told to be
+		a.node.Lease, a.node.Shut = now.Lease, now.Shut
+	}
 	if cut != nil {
 		k.forget(cut)
 	}
@@ -51,7 +54,12 @@ func (k *Keeper) compose(a addition, cut *entry) (*entry, error) {
 	if err := portsLead(a.wish.hostPorts, addrs); err != nil {
 		return nil, err
 	}
-	gateway, _ := a.node.fabric(true)
+	var gateway netip.Addr
+	for _, addr := range addrs {
+		if addr.Is4() {
+			gateway = a.node.gateway(addr)
+		}
+	}
 	r := Record{
 		Schema: schema.Attachment.Version(), ContainerID: a.id.ContainerID, IfName: a.id.IfName, Network: a.conf.Name,
 		Boot: k.Boot, NetNS: a.path, NSID: a.nsid, HostDev: dev, HostMAC: k.NewMAC().String(),
@@ -67,8 +75,10 @@ func (k *Keeper) compose(a addition, cut *entry) (*entry, error) {
 
 // covers tells whether a record's addresses are still what the lease would give.
 func covers(n Node, r Record) bool {
-	families := intent.Families(n.Lease)
-	if len(families) != len(r.Addrs) {
+	families := intent.Families(n.open())
+	if len(families) != len(r.Addrs) || slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool {
+		return !slices.ContainsFunc(n.open(), func(p netip.Prefix) bool { return p.Contains(a) })
+	}) {
 		return false
 	}
 	for i, is4 := range families {

@@ -18,19 +18,41 @@ import (
 type Node struct {
 	Name  string
 	Lease []netip.Prefix // masked
+	Shut  []netip.Prefix // of Lease: no pod gets an address of these any more
 	MTU   int            // of pods' devices, bytes
 	// VXLANPort is the UDP port that the fabric itself needs on the node; 0: none.
 	VXLANPort uint16
+	// Epoch and Revision are those of the intent.
+	Epoch    string
+	Revision int64
 }
 
 // NodeOf takes from a node's intent what this room needs.
 func NodeOf(n intent.Node) (Node, bool) {
 	self, ok := n.Self()
-	out := Node{Name: n.Name, Lease: self.Lease, MTU: n.Cluster.PodMTU(self)}
+	out := Node{Name: n.Name, Lease: self.Lease, Shut: n.Cluster.Shut(self), Revision: n.Revision, Epoch: n.Epoch, MTU: n.Cluster.PodMTU(self)}
 	if n.Cluster.Backend == intent.VXLAN {
 		out.VXLANPort = n.Cluster.VXLANPort
 	}
 	return out, ok && len(self.Lease) > 0
+}
+
+// open are the prefixes of which pods get addresses.
+func (n Node) open() []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(n.Lease), func(p netip.Prefix) bool { return slices.Contains(n.Shut, p) })
+}
+
+// gateway is what a pod routes over: the all-zeros address of the prefix that its
+// own address is of, which is the node's. The fabric address is that of the first
+// prefix, and would go with it.
+func (n Node) gateway(a netip.Addr) netip.Addr {
+	for _, p := range n.Lease {
+		if p.Contains(a) {
+			return p.Addr()
+		}
+	}
+	out, _ := n.fabric(a.Is4())
+	return out
 }
 
 // fabric is the node's fabric address of a family.

@@ -168,10 +168,9 @@ func (k *Keeper) Endpoints() []Endpoint {
 
 // Problems lists what is wrong with records, in order.
 func (k *Keeper) Problems() []intent.Problem {
-	families := k.families()
+	families, out := k.families(), k.strays()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var out []intent.Problem
 	for _, dev := range slices.Sorted(maps.Keys(k.asides)) {
 		out = append(out, k.asides[dev].problem(families))
 	}

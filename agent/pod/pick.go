@@ -13,8 +13,8 @@ import (
 // pick chooses a pod's addresses: those asked for by name, and one of every other
 // family of the lease. The caller holds mu.
 func (k *Keeper) pick(n Node, want []netip.Addr) ([]netip.Addr, error) {
-	pool := ipam.Pool{Prefixes: n.Lease}
-	families := intent.Families(n.Lease)
+	pool := ipam.Pool{Prefixes: n.open()}
+	families := intent.Families(n.open())
 	if err := k.sure(families); err != nil {
 		return nil, err
 	}

@@ -80,12 +80,18 @@ func (k *Keeper) reap(ctx context.Context, id ID) {
 
 // endRests forgets the addresses that have rested.
 func (k *Keeper) endRests() {
-	now := k.Now()
+	now, ended := k.Now(), false
+	defer func() {
+		if ended {
+			k.OnChange()
+		}
+	}()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for a, since := range k.freed {
 		if now.Sub(since) >= ipam.RestAddr {
 			delete(k.freed, a)
+			ended = true
 		}
 	}
 	for dev, since := range k.resting {

@@ -94,6 +94,7 @@ func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
 	s.adopted(h.set)
 	if changed {
 		u.out.setProblems("guard", nil)
+		u.out.setUnfiled(h.revision)
 		u.stand(h)
 		wake(u.write)
 	} else { // the same intent, only later
@@ -160,6 +161,7 @@ func (u *Uplink) toDisk() error {
 		return fmt.Errorf("uplink: %w", err)
 	}
 	u.filed = h
+	u.out.setFiled(h.epoch, h.revision)
 	u.out.setProblems("file", nil)
 	return nil
 }

@@ -34,6 +34,8 @@ type outbox struct {
 	settings  []string // of the host, that the agent has changed
 	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint
+	pools     Pools
+	unfiled   int64  // revision of the intent held while it is not on disk yet
 	epoch     string // of the intent that may be acknowledged
 	ceiling   int64  // its revision
 	applied   int64
@@ -135,6 +137,24 @@ func (b *outbox) setRevision(h *held) {
 	b.change(func() bool { return b.raise(h) })
 }
 
+// setUnfiled notes that an intent is not on disk yet.
+func (b *outbox) setUnfiled(revision int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unfiled = revision
+}
+
+// setFiled notes that an intent is on disk.
+func (b *outbox) setFiled(epoch string, revision int64) {
+	b.change(func() bool {
+		waited := b.unfiled > 0 && b.epoch == epoch && b.unfiled <= revision
+		if waited {
+			b.unfiled = 0
+		}
+		return waited
+	})
+}
+
 // raise sets up to where may be acknowledged, and tells whether that lets an
 // acknowledgement go that waited.
 func (b *outbox) raise(h *held) bool {
@@ -182,6 +202,7 @@ type sent struct {
 	settings  []string
 	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint // nil before the full set
+	pools     Pools
 	acked     int64
 	epoch     string
 }
@@ -209,7 +230,7 @@ func (b *outbox) next(s *sent) []*weftv1.SyncRequest {
 		report.Settings = b.settings
 		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Problems{Problems: report}})
 	}
-	return append(out, b.nextEndpoints(s)...)
+	return append(append(out, b.nextEndpoints(s)...), b.nextPools(s)...)
 }
 
 // nextErrors goes before the ack: an ack holds as far as no error says otherwise.

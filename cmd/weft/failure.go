@@ -72,10 +72,20 @@ func (c *cli) reportRefused(w *refused) {
 	switch {
 	case strings.Contains(s.Message(), "nothing was changed") && len(violations) == 0:
 	case isRefusal(s.Code()):
-		c.say("nothing was changed")
+		c.say("nothing was changed%s", revisionOf(s))
 	case s.Code() == codes.Unavailable || s.Code() == codes.DeadlineExceeded:
 		c.say("whether anything was changed is not known; to repeat is safe")
 	}
+}
+
+// revisionOf says at which revision things stay, if the server told.
+func revisionOf(s *status.Status) string {
+	for _, d := range s.Details() {
+		if i, ok := d.(*errdetails.ErrorInfo); ok && i.GetMetadata()["revision"] != "" {
+			return " (revision " + i.GetMetadata()["revision"] + ")"
+		}
+	}
+	return ""
 }
 
 func fieldViolations(s *status.Status) []*errdetails.BadRequest_FieldViolation {

@@ -83,6 +83,7 @@ type Peer struct {
 	Underlay []Underlay     // in the node's order of preference
 	VTEP     MAC            // of the node's VXLAN devices
 	Labels   map[string]string
+	Draining []netip.Prefix // of Lease: no pod gets an address of these any more
 }
 
 // Underlay is one address of a node on the network below.
@@ -102,6 +103,17 @@ func (p Peer) Fabric() []netip.Addr {
 		}
 	}
 	return out
+}
+
+// Shut returns the prefixes of a node from which no pod gets an address: those that
+// drain. Of a family of the cluster that has no other there is none: pods that start
+// go before prefixes that are wanted back.
+func (c Cluster) Shut(p Peer) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(p.Draining), func(d netip.Prefix) bool {
+		is4 := d.Addr().Is4()
+		other := slices.ContainsFunc(p.Lease, func(l netip.Prefix) bool { return l.Addr().Is4() == is4 && !slices.Contains(p.Draining, l) })
+		return !slices.Contains(p.Lease, d) || !other && slices.Contains(Families(c.CIDRs), is4)
+	})
 }
 
 // FabricOf returns the fabric address of one family.
@@ -151,5 +163,5 @@ func (c Cluster) Equal(o Cluster) bool {
 // Equal tells whether two peers are known alike.
 func (p Peer) Equal(o Peer) bool {
 	return p.Name == o.Name && slices.Equal(p.Lease, o.Lease) && slices.Equal(p.Underlay, o.Underlay) && p.VTEP == o.VTEP &&
-		maps.Equal(p.Labels, o.Labels)
+		maps.Equal(p.Labels, o.Labels) && slices.Equal(p.Draining, o.Draining)
 }

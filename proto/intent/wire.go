@@ -108,7 +108,7 @@ func DecodeCluster(b []byte) (Cluster, error) {
 
 // EncodePeer is the wire form of a Peer, the same bytes for equal values.
 func EncodePeer(p Peer) []byte {
-	m := &weftv1.PeerIntent{Name: p.Name, Lease: texts(p.Lease), Labels: p.Labels, Addresses: EncodeUnderlay(p.Underlay)}
+	m := &weftv1.PeerIntent{Name: p.Name, Lease: texts(p.Lease), Labels: p.Labels, Addresses: EncodeUnderlay(p.Underlay), Draining: texts(p.Draining)}
 	if p.VTEP != (MAC{}) {
 		m.VtepMac = p.VTEP.String()
 	}
@@ -127,6 +127,9 @@ func DecodePeer(b []byte) (Peer, error) {
 	p := Peer{Name: m.Name}
 	var err error
 	if p.Lease, err = prefixes("lease", m.Lease, true); err != nil {
+		return Peer{}, err
+	}
+	if p.Draining, err = prefixes("draining", m.Draining, true); err != nil {
 		return Peer{}, err
 	}
 	if p.Underlay, err = DecodeUnderlay(m.Addresses); err != nil {

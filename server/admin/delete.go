@@ -126,6 +126,7 @@ func (s *Server) removeNode(ctx context.Context, name string) (int64, error) {
 		{Key: kind.Key(kind.Node, "", name)},
 		{Key: kind.Key(kind.Report, "", name)},
 		{Key: kind.ObservedNode(name)},
+		{Key: kind.ObservedPool(name)},
 		{Key: kind.ObservedEndpoint(name + "/"), Prefix: true},
 	}})
 	if err != nil {

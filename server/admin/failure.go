@@ -41,6 +41,21 @@ func answer(err error) error {
 	return status.Error(codes.Unavailable, err.Error())
 }
 
+// asOf adds to a refusal the revision that things stay at.
+func (s *Server) asOf(err error) error {
+	st := status.Convert(err)
+	if c := st.Code(); c != codes.FailedPrecondition && c != codes.InvalidArgument {
+		return err
+	}
+	detailed, failed := st.WithDetails(&errdetails.ErrorInfo{
+		Reason: "UNCHANGED", Domain: "weft", Metadata: map[string]string{"revision": fmt.Sprint(s.Hub.Revision())},
+	})
+	if failed != nil {
+		return err
+	}
+	return detailed.Err()
+}
+
 func withDetails(code codes.Code, err error, detail protoadapt.MessageV1) error {
 	s := status.New(code, err.Error())
 	if detailed, failed := s.WithDetails(detail); failed == nil {

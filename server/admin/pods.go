@@ -22,7 +22,8 @@ func (s *Server) withPods(ctx context.Context, err error) error {
 	var out []error
 	for _, r := range ranges {
 		for i, l := range r.Leases {
-			r.Leases[i].Note = s.note(v.node(l.Node))
+			n := v.node(l.Node)
+			r.Leases[i].Note, r.Leases[i].Away = s.note(n), n.is() && s.health(n).state == away
 		}
 		out = append(out, r)
 	}

@@ -47,7 +47,7 @@ func TestApply(t *testing.T) {
 		{
 			"bad leaves out", config + "{clusterCIDRs: [10.42.0.0/24, 'fd42:42::/48']}",
 			"FailedPrecondition | ClusterConfig/default spec.clusterCIDRs[0]: 10.42.0.0/24 is too small: it leaves out 1 lease in use\n" +
-				"  n2 10.42.1.0/24 (2 pods)\naccepted: any prefix that holds 10.42.0.0/23; or free them first: weft delete node n2", "",
+				"  n2 10.42.1.0/24 (2 pods)\naccepted: any prefix that holds 10.42.0.0/23; or free them first: weft drain lease n2", "",
 		},
 		{"bad kind", "{kind: Pod, metadata: {name: x}}", `InvalidArgument | Pod/x kind: there is no kind "Pod"`, ""},
 		{"bad version", "{apiVersion: weft/v2, kind: Node, metadata: {name: n1}}", `InvalidArgument | Node/n1 apiVersion: "weft/v2" is not known`, ""},

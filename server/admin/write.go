@@ -35,7 +35,7 @@ func (s *resources) Apply(ctx context.Context, r *weftv1.ApplyRequest) (*weftv1.
 	w := writing{items: r.GetItems(), merge: true, dry: r.GetDryRun(), confirm: r.GetConfirmWithinSeconds()}
 	results, rev, err := s.set(ctx, w)
 	if err != nil {
-		return nil, answer(err)
+		return nil, s.asOf(answer(err))
 	}
 	out := &weftv1.ApplyResponse{Results: results, Revision: rev}
 	if w.confirm > 0 && !w.dry {
@@ -50,7 +50,7 @@ func (s *resources) Apply(ctx context.Context, r *weftv1.ApplyRequest) (*weftv1.
 func (s *resources) Replace(ctx context.Context, r *weftv1.ReplaceRequest) (*weftv1.ReplaceResponse, error) {
 	results, rev, err := s.set(ctx, writing{items: r.GetItems(), dry: r.GetDryRun()})
 	if err != nil {
-		return nil, answer(err)
+		return nil, s.asOf(answer(err))
 	}
 	return &weftv1.ReplaceResponse{Results: results, Revision: rev}, nil
 }
@@ -128,6 +128,9 @@ func (s *Server) edits(ctx context.Context, items []*weftv1.Resource, merge bool
 			return nil, err
 		}
 		seen[e.key] = true
+		if e.changed() {
+			bad = append(bad, v.fit(e)...)
+		}
 		if e.before.revision == 0 {
 			e.after.Metadata.CreatedUnix = s.Now().Unix()
 		}

@@ -166,6 +166,7 @@ func (c *Compiler) object(r ref) (Object, bool) {
 		Underlay: p.report.value.Underlay,
 		VTEP:     p.report.value.VTEP,
 		Labels:   labels,
+		Draining: p.lease.value.Draining,
 	})
 	return o, true
 }

@@ -49,7 +49,7 @@ func lease(e store.Entry, name string) (intent.Peer, error) {
 	if len(spec.Prefixes) == 0 {
 		return intent.Peer{}, errors.New("spec.prefixes is empty")
 	}
-	return part(intent.Peer{Name: name, Lease: spec.Prefixes})
+	return part(intent.Peer{Name: name, Lease: spec.Prefixes, Draining: spec.Draining})
 }
 
 // report reads what a node last said of itself.

@@ -18,6 +18,8 @@ const (
 	DefaultVNI        = 4096
 	DefaultVXLANPort  = 8472 // Linux's, not IANA's 4789: what firewalls around K3s already pass
 	DefaultMasquerade = MasqueradeAuto
+
+	DefaultMaxPrefixes = 4
 )
 
 // Values of ClusterConfigSpec.Masquerade.
@@ -40,6 +42,12 @@ const (
 	flannelVNI = 1
 )
 
+// udpPorts are those that the fabric, or every host, needs for something else.
+var udpPorts = map[uint16]string{
+	53: "DNS's", 67: "DHCP's", 68: "DHCP's", 123: "NTP's", 546: "DHCPv6's", 547: "DHCPv6's",
+	7443: "the servers' echo", 7444: "the servers' echo", 51820: "WireGuard's", 51821: "WireGuard's",
+}
+
 var (
 	backends    = []string{"vxlan", "host-gw", "none"}
 	masquerades = []string{MasqueradeAuto, MasqueradeAlways, MasqueradeNever}
@@ -54,6 +62,7 @@ func (s ClusterConfigSpec) WithDefaults() ClusterConfigSpec {
 	s.VNI = cmp.Or(s.VNI, DefaultVNI)
 	s.VXLANPort = cmp.Or(s.VXLANPort, DefaultVXLANPort)
 	s.Masquerade = cmp.Or(s.Masquerade, DefaultMasquerade)
+	s.MaxPrefixes = cmp.Or(s.MaxPrefixes, DefaultMaxPrefixes)
 	return s
 }
 
@@ -101,6 +110,12 @@ func (s ClusterConfigSpec) Validate() error {
 	}
 	if s.VNI == flannelVNI && s.VXLANPort == DefaultVXLANPort {
 		f.add("spec.vni", "%d on UDP %d is Flannel's, the two would receive each other's packets; take another VNI or vxlanPort", s.VNI, s.VXLANPort)
+	}
+	if s.MaxPrefixes < 1 || s.MaxPrefixes > MaxLeasePrefixes/2 {
+		f.add("spec.maxPrefixesPerNode", "%d is out of bounds; accepted: 1, for no further prefix, to %d", s.MaxPrefixes, MaxLeasePrefixes/2)
+	}
+	if what, taken := udpPorts[s.VXLANPort]; taken {
+		f.add("spec.vxlanPort", "%d is %s; take another, such as %d", s.VXLANPort, what, DefaultVXLANPort)
 	}
 	s.validateMTU(f)
 	return f.err()

@@ -36,6 +36,7 @@ type InUse struct {
 	Node   string
 	Prefix netip.Prefix
 	Joined bool   // else it is a reservation
+	Away   bool   // joined, and no server hears it: it cannot be drained
 	Note   string // such as "41 pods"; may be empty
 }
 
@@ -97,11 +98,16 @@ func (e LeftOut) remedy() string {
 	var lines []string
 	for _, c := range []struct {
 		command string
-		joined  bool
-	}{{"weft delete node", true}, {"weft delete lease", false}} {
+		fits    func(InUse) bool
+	}{
+		{"weft delete lease", func(l InUse) bool { return !l.Joined }},
+		{"weft delete node", func(l InUse) bool { return l.Joined && l.Away }},
+		{"weft drain lease", func(l InUse) bool { return l.Joined && !l.Away && e.Range.IsValid() }},
+		{"delete the pods that have such addresses on", func(l InUse) bool { return l.Joined && !l.Away && !e.Range.IsValid() }},
+	} {
 		var names []string
 		for _, l := range e.Leases {
-			if l.Joined == c.joined && !slices.Contains(names, l.Node) {
+			if c.fits(l) && !slices.Contains(names, l.Node) {
 				names = append(names, l.Node)
 			}
 		}
@@ -112,7 +118,7 @@ func (e LeftOut) remedy() string {
 			lines = append(lines, c.command+" "+strings.Join(names, " "))
 		}
 	}
-	return strings.Join(lines, "; ")
+	return strings.Join(lines, ", ")
 }
 
 func leases(n int) string {

@@ -12,11 +12,12 @@ func TestLeftOut(t *testing.T) {
 	e := LeftOut{Field: "spec.clusterCIDRs[0]", Range: netip.MustParsePrefix("10.42.0.0/20"), Leases: []InUse{
 		{Node: "n17", Prefix: netip.MustParsePrefix("10.42.17.0/24"), Joined: true, Note: "41 pods"},
 		{Node: "n18", Prefix: netip.MustParsePrefix("10.42.18.0/24"), Joined: true, Note: "12 pods"},
-		{Node: "n30", Prefix: netip.MustParsePrefix("10.42.30.0/24"), Note: "reserved"},
+		{Node: "n30", Prefix: netip.MustParsePrefix("10.42.30.0/24"), Joined: true, Away: true, Note: "empty, away 9d"},
+		{Node: "n31", Prefix: netip.MustParsePrefix("10.42.31.0/24"), Note: "reserved"},
 	}}
-	want := `ClusterConfig/default spec.clusterCIDRs[0]: 10.42.0.0/20 is too small: it leaves out 3 leases in use
-  n17 10.42.17.0/24 (41 pods)   n18 10.42.18.0/24 (12 pods)   n30 10.42.30.0/24 (reserved)
-accepted: any prefix that holds 10.42.0.0/19; or free them first: weft delete node n17 n18; weft delete lease n30`
+	want := `ClusterConfig/default spec.clusterCIDRs[0]: 10.42.0.0/20 is too small: it leaves out 4 leases in use
+  n17 10.42.17.0/24 (41 pods)   n18 10.42.18.0/24 (12 pods)   n30 10.42.30.0/24 (empty, away 9d)   n31 10.42.31.0/24 (reserved)
+accepted: any prefix that holds 10.42.0.0/19; or free them first: weft delete lease n31, weft delete node n30, weft drain lease n17 n18`
 	if diff := cmp.Diff(want, e.Error()); diff != "" {
 		t.Error(diff)
 	}
@@ -43,7 +44,7 @@ func TestLeftOutElsewhere(t *testing.T) {
 	}
 	want := `ClusterConfig/default spec.clusterCIDRs[0]: 10.99.0.0/16 is elsewhere: it leaves out 1 lease in use
   n1 10.42.1.0/24
-keep 10.42.0.0/16, it holds 1 lease; or free them first: weft delete node n1`
+keep 10.42.0.0/16, it holds 1 lease; or free them first: weft drain lease n1`
 	if diff := cmp.Diff(want, e.Error()); diff != "" {
 		t.Error(diff)
 	}

@@ -59,6 +59,7 @@ type ClusterConfigSpec struct {
 	MTU                int            `json:"mtu,omitempty"`        // bytes; 0 derives it
 	Masquerade         string         `json:"masquerade,omitempty"` // auto (IPv4, and IPv6 of ULA ranges), always, never
 	NonMasqueradeCIDRs []netip.Prefix `json:"nonMasqueradeCIDRs,omitempty"`
+	MaxPrefixes        int            `json:"maxPrefixesPerNode,omitempty"` // of a family, given by itself; default 4
 }
 
 // NodeSpec is what operators say of a node. Its labels are in the metadata.
@@ -69,6 +70,7 @@ type NodeSpec struct{}
 type LeaseSpec struct {
 	Node     string         `json:"node"`
 	Prefixes []netip.Prefix `json:"prefixes"`
+	Draining []netip.Prefix `json:"draining,omitempty"` // of Prefixes: pods get no address of these, and they are given back when empty
 }
 
 // ReportSpec is what a node last said of itself, stored for its peers.

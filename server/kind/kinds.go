@@ -56,6 +56,7 @@ var clusterConfigFields = []Field{
 	{"spec.mtu", "integer", "MTU of pods' devices in bytes; 0 derives it from the uplink.", "0"},
 	{"spec.masquerade", "string", "Which pods are masqueraded when their traffic leaves the cluster: auto (IPv4, and IPv6 of ULA ranges), always or never.", "auto"},
 	{"spec.nonMasqueradeCIDRs", "[]prefix", "Further destinations that pods reach with their own address.", ""},
+	{"spec.maxPrefixesPerNode", "integer", "How many prefixes of a family a node gets by itself, as its pods fill them; 1 gives no further one.", "4"},
 }
 
 var kinds = []Info{
@@ -108,6 +109,7 @@ var kinds = []Info{
 		Fields: []Field{
 			{"spec.node", "string", "Name of the node, the same as the lease's own.", "metadata.name"},
 			{"spec.prefixes", "[]prefix", "Prefixes of the node, of the cluster's ranges. A family that is left out is completed when the node joins.", ""},
+			{"spec.draining", "[]prefix", "Those of the prefixes from which pods get no address any more: weft drain lease. One that is empty is given back.", ""},
 		},
 	},
 	{

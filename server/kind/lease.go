@@ -2,12 +2,13 @@ package kind
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/weft-net/weft/ipam"
 )
 
-// maxLeasePrefixes bounds the prefixes of one node.
-const maxLeasePrefixes = 32
+// MaxLeasePrefixes bounds the prefixes of one node.
+const MaxLeasePrefixes = 32
 
 // Validate checks the spec of a lease by itself. The error is FieldErrors.
 func (s LeaseSpec) Validate(name string) error {
@@ -23,9 +24,14 @@ func (s LeaseSpec) validate(f *findings, name string) {
 	if len(s.Prefixes) == 0 {
 		f.add("spec.prefixes", "is empty; give one a family, such as 10.42.7.0/24; to release a lease, delete it")
 	}
-	if len(s.Prefixes) > maxLeasePrefixes {
-		f.add("spec.prefixes", "has %d prefixes; at most %d are accepted", len(s.Prefixes), maxLeasePrefixes)
+	if len(s.Prefixes) > MaxLeasePrefixes {
+		f.add("spec.prefixes", "has %d prefixes; at most %d are accepted", len(s.Prefixes), MaxLeasePrefixes)
 		return
+	}
+	for i, p := range s.Draining {
+		if !slices.Contains(s.Prefixes, p) {
+			f.add(fmt.Sprintf("spec.draining[%d]", i), "%v is none of the lease's prefixes; accepted: of %v", p, s.Prefixes)
+		}
 	}
 	for i, p := range s.Prefixes {
 		field := fmt.Sprintf("spec.prefixes[%d]", i)

@@ -58,10 +58,14 @@ type EndpointObservation struct {
 const (
 	ObservedNodes     = store.Observed + "node/"
 	ObservedEndpoints = store.Observed + "endpoint/"
+	ObservedPools     = store.Observed + "pool/"
 )
 
 // ObservedNode is the key of a node's observation.
 func ObservedNode(node string) string { return ObservedNodes + node }
+
+// ObservedPool is the key of a node's PoolsObservation.
+func ObservedPool(node string) string { return ObservedPools + node }
 
 // ObservedEndpoint is the key of an endpoint's observation. key is
 // <node>/<container id>/<ifname>.
@@ -73,8 +77,8 @@ func EndpointNode(key string) string {
 	return node
 }
 
-// DecodeObservation reads a NodeObservation or an EndpointObservation.
-func DecodeObservation[T NodeObservation | EndpointObservation](e store.Entry) (T, error) {
+// DecodeObservation reads an observation of some kind.
+func DecodeObservation[T NodeObservation | EndpointObservation | PoolsObservation](e store.Entry) (T, error) {
 	var o T
 	if err := json.Unmarshal(e.Value, &o); err != nil {
 		return o, fmt.Errorf("kind: stored observation %s: %w", e.Key, err)

@@ -30,7 +30,7 @@ func (b *book) acquire(batch []*request, now time.Time) store.Txn {
 	for _, node := range changed {
 		h := b.held[node]
 		key := kind.Key(kind.Lease, "", node)
-		value, err := kind.Encode(kind.Lease, h.meta, kind.LeaseSpec{Node: node, Prefixes: h.prefixes})
+		value, err := kind.Encode(kind.Lease, h.meta, kind.LeaseSpec{Node: node, Prefixes: h.prefixes, Draining: h.draining})
 		if err != nil {
 			panic(err) // our own values: a bug
 		}

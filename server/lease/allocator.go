@@ -50,6 +50,9 @@ type Config struct {
 	Log   *slog.Logger
 	// Note is told of leases given and freed; it must not block. Nil: nobody is.
 	Note func(journal.Event)
+	// Servers tells the addresses of servers by name, which ranges must not hold; may
+	// be nil.
+	Servers func() map[string][]netip.Addr
 }
 
 // Allocator gives prefixes to nodes. Several over one store, in one process or
@@ -60,6 +63,7 @@ type Allocator struct {
 	now   func() time.Time
 	log   *slog.Logger
 	note  func(journal.Event)
+	hosts func() map[string][]netip.Addr
 
 	asked chan *request      // who waits for the next shared transaction
 	turn  chan *book         // holds one book, nil if it must be read: having it is the lock
@@ -87,8 +91,11 @@ func New(c Config) *Allocator {
 	if c.Note == nil {
 		c.Note = func(journal.Event) {}
 	}
+	if c.Servers == nil {
+		c.Servers = func() map[string][]netip.Addr { return nil }
+	}
 	a := &Allocator{
-		store: c.Store, fence: c.Fence, now: c.Now, log: c.Log, note: c.Note,
+		store: c.Store, fence: c.Fence, now: c.Now, log: c.Log, note: c.Note, hosts: c.Servers,
 		asked: make(chan *request, maxBatch), turn: make(chan *book, 1),
 	}
 	a.turn <- nil

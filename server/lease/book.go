@@ -50,6 +50,7 @@ type holding struct {
 	revision int64 // 0 while it is not stored
 	meta     kind.Metadata
 	prefixes []netip.Prefix
+	draining []netip.Prefix // of prefixes
 }
 
 // rested is the record of one freed prefix.
@@ -102,7 +103,7 @@ func (b *book) hold(e store.Entry, known map[string]holding, log *slog.Logger) {
 		if err != nil {
 			b.broken[node] = err
 		}
-		h = holding{revision: e.Revision, meta: o.Metadata, prefixes: spec.Prefixes}
+		h = holding{revision: e.Revision, meta: o.Metadata, prefixes: spec.Prefixes, draining: spec.Draining}
 	}
 	b.held[node] = h
 	for _, p := range h.prefixes {

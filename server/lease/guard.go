@@ -38,6 +38,12 @@ func (a *Allocator) Guard(ctx context.Context, set []kind.Object, gone []string)
 	if err != nil {
 		return store.Txn{}, err
 	}
+	if c.hasConfig {
+		if c.pods, err = a.pods(ctx, b.orphaned(c.config)); err != nil {
+			return store.Txn{}, err
+		}
+	}
+	c.servers = a.hosts()
 	if err := b.check(c, nodes); err != nil {
 		return store.Txn{}, err
 	}
@@ -57,8 +63,10 @@ func (a *Allocator) Guard(ctx context.Context, set []kind.Object, gone []string)
 type change struct {
 	hasConfig bool
 	config    kind.ClusterConfigSpec
+	pods      map[netip.Prefix]int // of leases of families that the cluster loses
 	leases    map[string]kind.LeaseSpec
 	gone      []string
+	servers   map[string][]netip.Addr
 }
 
 func parseChange(set []kind.Object, gone []string) (change, error) {
@@ -152,10 +160,10 @@ func (b *book) check(c change, nodes map[string]member) error {
 		errs = append(errs, checkLease(name, after, spec, nodes)...)
 	}
 	if c.hasConfig {
-		if err := checkRanges(after, b.spec, spec, nodes); err != nil {
+		if err := checkRanges(after, b.spec, spec, nodes, c.pods); err != nil {
 			return err
 		}
-		errs = append(errs, checkAddresses(b.spec, spec, nodes)...)
+		errs = append(errs, checkAddresses(b.spec, spec, c.hosts(nodes))...)
 	}
 	if len(errs) > 0 {
 		return errs
@@ -198,8 +206,20 @@ func checkLease(name string, held map[string]holding, spec kind.ClusterConfigSpe
 	return errs
 }
 
-// checkAddresses refuses ranges in which a node's own address lies.
-func checkAddresses(before, spec kind.ClusterConfigSpec, nodes map[string]member) kind.FieldErrors {
+// hosts are the addresses of nodes and servers, by what they are called.
+func (c change) hosts(nodes map[string]member) map[string][]netip.Addr {
+	out := make(map[string][]netip.Addr, len(nodes)+len(c.servers))
+	for name, m := range nodes {
+		out["node "+name] = m.addresses
+	}
+	for name, addrs := range c.servers {
+		out["server "+name] = addrs
+	}
+	return out
+}
+
+// checkAddresses refuses ranges in which a host's own address lies.
+func checkAddresses(before, spec kind.ClusterConfigSpec, hosts map[string][]netip.Addr) kind.FieldErrors {
 	var errs kind.FieldErrors
 	for _, list := range []struct {
 		field    string
@@ -212,12 +232,12 @@ func checkAddresses(before, spec kind.ClusterConfigSpec, nodes map[string]member
 			if slices.Contains(list.old, p) {
 				continue
 			}
-			for _, node := range slices.Sorted(maps.Keys(nodes)) {
-				for _, a := range nodes[node].addresses {
+			for _, host := range slices.Sorted(maps.Keys(hosts)) {
+				for _, a := range hosts[host] {
 					if p.Contains(a) {
 						errs = append(errs, kind.FieldError{
 							Object: kind.ClusterConfig + "/" + kind.DefaultName, Field: fmt.Sprintf("%s[%d]", list.field, i),
-							Problem: fmt.Sprintf("%v holds the address %v of node %s; give another range", p, a, node),
+							Problem: fmt.Sprintf("%v holds the address %v of %s; give another range", p, a, host),
 						})
 					}
 				}
@@ -227,12 +247,17 @@ func checkAddresses(before, spec kind.ClusterConfigSpec, nodes map[string]member
 	return errs
 }
 
-// checkRanges refuses ranges that leave out leases.
-func checkRanges(held map[string]holding, before, spec kind.ClusterConfigSpec, nodes map[string]member) error {
+// checkRanges refuses ranges that leave out leases. Those of a family that the
+// cluster loses are in the way only while pods use them: nothing is given in
+// their stead.
+func checkRanges(held map[string]holding, before, spec kind.ClusterConfigSpec, nodes map[string]member, pods map[netip.Prefix]int) error {
 	out := map[string]*kind.LeftOut{}
 	for _, node := range slices.Sorted(maps.Keys(held)) {
 		for _, p := range held[node].prefixes {
 			if slices.ContainsFunc(spec.ClusterCIDRs, func(r netip.Prefix) bool { return ipam.Contains(r, p) }) {
+				continue
+			}
+			if n, orphaned := pods[p]; orphaned && n == 0 && nodes[node].joined {
 				continue
 			}
 			field, r := nearestRange(spec.ClusterCIDRs, p)

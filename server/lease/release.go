@@ -50,15 +50,21 @@ func (b *book) release(node string, now time.Time) (store.Txn, []netip.Prefix) {
 	txn := b.txn()
 	txn.If = append(txn.If, store.Cond{Key: key, Revision: h.revision})
 	txn.Then = append(txn.Then, store.Write{Key: key})
-	txn.Then = append(txn.Then, restWrites(node, h.prefixes, now)...)
-	for _, p := range h.prefixes {
+	txn.Then = append(txn.Then, b.freed(node, h.prefixes, now)...)
+	return b.sweep(txn), h.prefixes
+}
+
+// freed enters in the book that prefixes of a node rest, and gives the records of
+// it.
+func (b *book) freed(node string, prefixes []netip.Prefix, now time.Time) []store.Write {
+	for _, p := range prefixes {
 		b.loose = slices.DeleteFunc(b.loose, func(q netip.Prefix) bool { return p == q })
 		if space, ok := b.space(p); ok && space.Rest(p, now) {
 			b.rests[p] = rested{Node: node, SinceUnix: now.Unix()}
 			b.garbage = slices.DeleteFunc(b.garbage, func(key string) bool { return key == restKey(p) })
 		}
 	}
-	return b.sweep(txn), h.prefixes
+	return restWrites(node, prefixes, now)
 }
 
 // restWrites record that prefixes were freed.

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -56,6 +57,25 @@ type node struct {
 	errors    map[ref]kind.ObjectError
 	endpoints map[string][]byte // as stored, by key; nil before the first full list
 	double    double
+	pool      []byte // as last to be stored; nil if it does not matter
+	pooled    bool   // pool is known
+}
+
+// poolKnown tells whether the use of the node's prefixes was noted before.
+func (n *node) poolKnown() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.pooled
+}
+
+// poolNews notes the use of a node's prefixes, and tells whether it is other than
+// is stored. The first word of a node is: another server may have stored more.
+func (n *node) poolNews(value []byte) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	news := !n.pooled || !bytes.Equal(n.pool, value)
+	n.pool, n.pooled = value, true
+	return news
 }
 
 func newNode(name string) *node {

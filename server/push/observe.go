@@ -28,10 +28,11 @@ type observer struct {
 	mu     *sync.Mutex // taken after a node's
 	nodes  map[string]*node
 	writes map[string][]byte // endpoints, by key; nil deletes
+	pools  map[string][]byte // by node; nil deletes
 }
 
 func newObserver() observer {
-	return observer{wake: make(chan struct{}, 1), mu: &sync.Mutex{}, nodes: map[string]*node{}, writes: map[string][]byte{}}
+	return observer{wake: make(chan struct{}, 1), mu: &sync.Mutex{}, nodes: map[string]*node{}, writes: map[string][]byte{}, pools: map[string][]byte{}}
 }
 
 func (o *observer) kick() {
@@ -58,11 +59,23 @@ func (o *observer) endpoints(n *node, changed map[string][]byte) {
 	o.kick()
 }
 
+// pool has the use of a node's prefixes written, nil that it does not matter.
+func (o *observer) pool(n *node, value []byte) {
+	if !n.poolNews(value) {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pools[n.name] = value
+	o.kick()
+}
+
 // forget drops what was to be written of a node.
 func (o *observer) forget(n *node) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.nodes, n.name)
+	delete(o.pools, n.name)
 	maps.DeleteFunc(o.writes, func(key string, _ []byte) bool { return kind.EndpointNode(key) == n.name })
 }
 
@@ -90,6 +103,27 @@ func (o *observer) drain() (nodes []*node, writes map[string][]byte) {
 	o.nodes, o.writes = map[string]*node{}, map[string][]byte{}
 	slices.SortFunc(nodes, func(a, b *node) int { return strings.Compare(a.name, b.name) })
 	return nodes, writes
+}
+
+// drainPools takes the use of prefixes that is to be written.
+func (o *observer) drainPools() map[string][]byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := o.pools
+	o.pools = map[string][]byte{}
+	return out
+}
+
+// giveBackPools returns what was not written, but for what is newer meanwhile.
+func (o *observer) giveBackPools(pools map[string][]byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name, value := range pools {
+		if _, newer := o.pools[name]; !newer {
+			o.pools[name] = value
+		}
+	}
+	o.kick()
 }
 
 // giveBack returns what was not written, but for what is newer meanwhile.
@@ -173,7 +207,28 @@ func (h *Hub) flush(ctx context.Context) {
 			return
 		}
 	}
-	failed(b.commit(ctx, h.cfg.Store))
+	if failed(b.commit(ctx, h.cfg.Store)) {
+		return
+	}
+	if err := h.flushPools(ctx); err != nil {
+		h.cfg.Log.Warn("use of prefixes not written", note.Err, err, note.Retry, writeEvery)
+	}
+}
+
+// flushPools writes what is known of the use of prefixes.
+func (h *Hub) flushPools(ctx context.Context) error {
+	b, pools := batch{}, h.observed.drainPools()
+	for _, name := range slices.Sorted(maps.Keys(pools)) {
+		if err := b.add(ctx, h.cfg.Store, store.Write{Key: kind.ObservedPool(name), Value: pools[name]}); err != nil {
+			h.observed.giveBackPools(pools)
+			return err
+		}
+	}
+	if err := b.commit(ctx, h.cfg.Store); err != nil {
+		h.observed.giveBackPools(pools)
+		return err
+	}
+	return nil
 }
 
 // known leaves out nodes that were cut meanwhile: what is deleted stays deleted.

@@ -58,6 +58,8 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 		s.report(m.Report)
 	case *weftv1.SyncRequest_Endpoints:
 		s.endpoints(m.Endpoints)
+	case *weftv1.SyncRequest_Pools:
+		s.pools(m.Pools)
 	case *weftv1.SyncRequest_Hello:
 		return status.Error(codes.InvalidArgument, "a stream has one hello")
 	}

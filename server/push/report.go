@@ -97,6 +97,7 @@ func (s *stream) report(r *weftv1.NodeReport) {
 			s.later(spec)
 		}
 	}
+	s.misplaced(spec, err)
 	if s.node.note(reportSubject, err, "peers keep what the last good report said; are agent and server of fitting versions?") {
 		s.hub.observed.node(s.node)
 	}

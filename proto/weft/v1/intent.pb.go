@@ -144,9 +144,11 @@ type PeerIntent struct {
 	// Lease holds the node's prefixes, in the order of families.
 	Lease []string `protobuf:"bytes,2,rep,name=lease,proto3" json:"lease,omitempty"`
 	// Addresses on the underlay, in the node's order of preference.
-	Addresses     []*NodeAddress    `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	VtepMac       string            `protobuf:"bytes,4,opt,name=vtep_mac,json=vtepMac,proto3" json:"vtep_mac,omitempty"`
-	Labels        map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Addresses []*NodeAddress    `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	VtepMac   string            `protobuf:"bytes,4,opt,name=vtep_mac,json=vtepMac,proto3" json:"vtep_mac,omitempty"`
+	Labels    map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Draining are prefixes of the lease from which no pod gets an address any more.
+	Draining      []string `protobuf:"bytes,60,rep,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -212,6 +214,13 @@ func (x *PeerIntent) GetVtepMac() string {
 func (x *PeerIntent) GetLabels() map[string]string {
 	if x != nil {
 		return x.Labels
+	}
+	return nil
+}
+
+func (x *PeerIntent) GetDraining() []string {
+	if x != nil {
+		return x.Draining
 	}
 	return nil
 }
@@ -305,14 +314,15 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"vxlan_port\x18\x06 \x01(\rR\tvxlanPort\x12\x10\n" +
 	"\x03mtu\x18\a \x01(\rR\x03mtu\x12)\n" +
 	"\x10masquerade_cidrs\x18\b \x03(\tR\x0fmasqueradeCidrs\x120\n" +
-	"\x14non_masquerade_cidrs\x18\t \x03(\tR\x12nonMasqueradeCidrs\"\xf9\x01\n" +
+	"\x14non_masquerade_cidrs\x18\t \x03(\tR\x12nonMasqueradeCidrs\"\x95\x02\n" +
 	"\n" +
 	"PeerIntent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05lease\x18\x02 \x03(\tR\x05lease\x122\n" +
 	"\taddresses\x18\x03 \x03(\v2\x14.weft.v1.NodeAddressR\taddresses\x12\x19\n" +
 	"\bvtep_mac\x18\x04 \x01(\tR\avtepMac\x127\n" +
-	"\x06labels\x18\x05 \x03(\v2\x1f.weft.v1.PeerIntent.LabelsEntryR\x06labels\x1a9\n" +
+	"\x06labels\x18\x05 \x03(\v2\x1f.weft.v1.PeerIntent.LabelsEntryR\x06labels\x12\x1a\n" +
+	"\bdraining\x18< \x03(\tR\bdraining\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +

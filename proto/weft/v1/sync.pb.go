@@ -68,7 +68,7 @@ func (x ReplaceAll_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReplaceAll_Phase.Descriptor instead.
 func (ReplaceAll_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16, 0}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18, 0}
 }
 
 // SyncRequest is one message from an agent.
@@ -88,6 +88,7 @@ type SyncRequest struct {
 	//	*SyncRequest_Answer
 	//	*SyncRequest_Claims
 	//	*SyncRequest_Resync
+	//	*SyncRequest_Pools
 	Message       isSyncRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -238,6 +239,15 @@ func (x *SyncRequest) GetResync() *Resync {
 	return nil
 }
 
+func (x *SyncRequest) GetPools() *PoolReport {
+	if x != nil {
+		if x, ok := x.Message.(*SyncRequest_Pools); ok {
+			return x.Pools
+		}
+	}
+	return nil
+}
+
 type isSyncRequest_Message interface {
 	isSyncRequest_Message()
 }
@@ -290,6 +300,10 @@ type SyncRequest_Resync struct {
 	Resync *Resync `protobuf:"bytes,90,opt,name=resync,proto3,oneof"`
 }
 
+type SyncRequest_Pools struct {
+	Pools *PoolReport `protobuf:"bytes,60,opt,name=pools,proto3,oneof"`
+}
+
 func (*SyncRequest_Hello) isSyncRequest_Message() {}
 
 func (*SyncRequest_Ack) isSyncRequest_Message() {}
@@ -313,6 +327,8 @@ func (*SyncRequest_Answer) isSyncRequest_Message() {}
 func (*SyncRequest_Claims) isSyncRequest_Message() {}
 
 func (*SyncRequest_Resync) isSyncRequest_Message() {}
+
+func (*SyncRequest_Pools) isSyncRequest_Message() {}
 
 // SyncResponse is one message from a server.
 type SyncResponse struct {
@@ -1328,6 +1344,149 @@ func (x *EndpointRecord) GetCreatedUnix() int64 {
 	return 0
 }
 
+// PoolReport is how far the node's prefixes are used, all of them, as of a
+// revision of its intent.
+type PoolReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         string                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Pools         []*PoolUse             `protobuf:"bytes,3,rep,name=pools,proto3" json:"pools,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolReport) Reset() {
+	*x = PoolReport{}
+	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolReport) ProtoMessage() {}
+
+func (x *PoolReport) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolReport.ProtoReflect.Descriptor instead.
+func (*PoolReport) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PoolReport) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *PoolReport) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PoolReport) GetPools() []*PoolUse {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+// PoolUse is one prefix of the node's lease.
+type PoolUse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Prefix string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// Usable is how many addresses the prefix has for pods.
+	Usable int64 `protobuf:"varint,2,opt,name=usable,proto3" json:"usable,omitempty"`
+	// Used are held by pods, or may be: by a record that cannot be read.
+	Used int64 `protobuf:"varint,3,opt,name=used,proto3" json:"used,omitempty"`
+	// Resting were given back less than a minute ago.
+	Resting int64 `protobuf:"varint,4,opt,name=resting,proto3" json:"resting,omitempty"`
+	// Closed says that no pod gets an address of it any more.
+	Closed        bool `protobuf:"varint,5,opt,name=closed,proto3" json:"closed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolUse) Reset() {
+	*x = PoolUse{}
+	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolUse) ProtoMessage() {}
+
+func (x *PoolUse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolUse.ProtoReflect.Descriptor instead.
+func (*PoolUse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PoolUse) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *PoolUse) GetUsable() int64 {
+	if x != nil {
+		return x.Usable
+	}
+	return 0
+}
+
+func (x *PoolUse) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *PoolUse) GetResting() int64 {
+	if x != nil {
+		return x.Resting
+	}
+	return 0
+}
+
+func (x *PoolUse) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
 // ProblemReport is the full list of what is wrong on the node now.
 type ProblemReport struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1341,7 +1500,7 @@ type ProblemReport struct {
 
 func (x *ProblemReport) Reset() {
 	*x = ProblemReport{}
-	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	mi := &file_weft_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1512,7 @@ func (x *ProblemReport) String() string {
 func (*ProblemReport) ProtoMessage() {}
 
 func (x *ProblemReport) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	mi := &file_weft_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1525,7 @@ func (x *ProblemReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProblemReport.ProtoReflect.Descriptor instead.
 func (*ProblemReport) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProblemReport) GetProblems() []*Problem {
@@ -1399,7 +1558,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	mi := &file_weft_v1_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1570,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	mi := &file_weft_v1_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1583,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Problem) GetSubject() string {
@@ -1476,7 +1635,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_weft_v1_sync_proto_msgTypes[13]
+	mi := &file_weft_v1_sync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1647,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[13]
+	mi := &file_weft_v1_sync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1660,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Heartbeat) GetSequence() int64 {
@@ -1531,7 +1690,7 @@ type Set struct {
 
 func (x *Set) Reset() {
 	*x = Set{}
-	mi := &file_weft_v1_sync_proto_msgTypes[14]
+	mi := &file_weft_v1_sync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1702,7 @@ func (x *Set) String() string {
 func (*Set) ProtoMessage() {}
 
 func (x *Set) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[14]
+	mi := &file_weft_v1_sync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1715,7 @@ func (x *Set) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Set.ProtoReflect.Descriptor instead.
 func (*Set) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Set) GetCollection() string {
@@ -1599,7 +1758,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_weft_v1_sync_proto_msgTypes[15]
+	mi := &file_weft_v1_sync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1770,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[15]
+	mi := &file_weft_v1_sync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1783,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Delete) GetCollection() string {
@@ -1658,7 +1817,7 @@ type ReplaceAll struct {
 
 func (x *ReplaceAll) Reset() {
 	*x = ReplaceAll{}
-	mi := &file_weft_v1_sync_proto_msgTypes[16]
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1829,7 @@ func (x *ReplaceAll) String() string {
 func (*ReplaceAll) ProtoMessage() {}
 
 func (x *ReplaceAll) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[16]
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1842,7 @@ func (x *ReplaceAll) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceAll.ProtoReflect.Descriptor instead.
 func (*ReplaceAll) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReplaceAll) GetPhase() ReplaceAll_Phase {
@@ -1713,7 +1872,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_weft_v1_sync_proto_msgTypes[17]
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1884,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[17]
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1897,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Complete) GetEpoch() string {
@@ -1794,7 +1953,7 @@ type Backoff struct {
 
 func (x *Backoff) Reset() {
 	*x = Backoff{}
-	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1965,7 @@ func (x *Backoff) String() string {
 func (*Backoff) ProtoMessage() {}
 
 func (x *Backoff) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1978,7 @@ func (x *Backoff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backoff.ProtoReflect.Descriptor instead.
 func (*Backoff) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Backoff) GetSeconds() uint32 {
@@ -1848,7 +2007,7 @@ type ServerList struct {
 
 func (x *ServerList) Reset() {
 	*x = ServerList{}
-	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +2019,7 @@ func (x *ServerList) String() string {
 func (*ServerList) ProtoMessage() {}
 
 func (x *ServerList) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +2032,7 @@ func (x *ServerList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerList.ProtoReflect.Descriptor instead.
 func (*ServerList) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ServerList) GetAddresses() []string {
@@ -1900,7 +2059,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1912,7 +2071,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1925,7 +2084,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Question) GetId() uint64 {
@@ -1971,7 +2130,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2142,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2155,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -2036,7 +2195,7 @@ type AskClaims struct {
 
 func (x *AskClaims) Reset() {
 	*x = AskClaims{}
-	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2207,7 @@ func (x *AskClaims) String() string {
 func (*AskClaims) ProtoMessage() {}
 
 func (x *AskClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2220,7 @@ func (x *AskClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskClaims.ProtoReflect.Descriptor instead.
 func (*AskClaims) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{24}
 }
 
 // Claims is what an agent carries of an intent that the server does not know, in
@@ -2084,7 +2243,7 @@ type Claims struct {
 
 func (x *Claims) Reset() {
 	*x = Claims{}
-	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2255,7 @@ func (x *Claims) String() string {
 func (*Claims) ProtoMessage() {}
 
 func (x *Claims) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2268,7 @@ func (x *Claims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claims.ProtoReflect.Descriptor instead.
 func (*Claims) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Claims) GetEpoch() string {
@@ -2158,7 +2317,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2329,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2342,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Batch) GetMessages() []*SyncResponse {
@@ -2203,7 +2362,7 @@ type Resync struct {
 
 func (x *Resync) Reset() {
 	*x = Resync{}
-	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2215,7 +2374,7 @@ func (x *Resync) String() string {
 func (*Resync) ProtoMessage() {}
 
 func (x *Resync) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2228,7 +2387,7 @@ func (x *Resync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resync.ProtoReflect.Descriptor instead.
 func (*Resync) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Resync) GetReason() string {
@@ -2254,7 +2413,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	mi := &file_weft_v1_sync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2425,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	mi := &file_weft_v1_sync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2438,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{26}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Trust) GetRoots() [][]byte {
@@ -2314,7 +2473,7 @@ type Trusts struct {
 
 func (x *Trusts) Reset() {
 	*x = Trusts{}
-	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	mi := &file_weft_v1_sync_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2485,7 @@ func (x *Trusts) String() string {
 func (*Trusts) ProtoMessage() {}
 
 func (x *Trusts) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	mi := &file_weft_v1_sync_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2498,7 @@ func (x *Trusts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trusts.ProtoReflect.Descriptor instead.
 func (*Trusts) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{27}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Trusts) GetRoots() []string {
@@ -2358,7 +2517,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_weft_v1_sync_proto_msgTypes[28]
+	mi := &file_weft_v1_sync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2370,7 +2529,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[28]
+	mi := &file_weft_v1_sync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2383,14 +2542,14 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{28}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{30}
 }
 
 var File_weft_v1_sync_proto protoreflect.FileDescriptor
 
 const file_weft_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xc2\x04\n" +
+	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xef\x04\n" +
 	"\vSyncRequest\x12&\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloH\x00R\x05hello\x12 \n" +
 	"\x03ack\x18\x02 \x01(\v2\f.weft.v1.AckH\x00R\x03ack\x129\n" +
@@ -2403,7 +2562,8 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x05leave\x18) \x01(\v2\x0e.weft.v1.LeaveH\x00R\x05leave\x12)\n" +
 	"\x06answer\x18P \x01(\v2\x0f.weft.v1.AnswerH\x00R\x06answer\x12)\n" +
 	"\x06claims\x18\x1e \x01(\v2\x0f.weft.v1.ClaimsH\x00R\x06claims\x12)\n" +
-	"\x06resync\x18Z \x01(\v2\x0f.weft.v1.ResyncH\x00R\x06resyncB\t\n" +
+	"\x06resync\x18Z \x01(\v2\x0f.weft.v1.ResyncH\x00R\x06resync\x12+\n" +
+	"\x05pools\x18< \x01(\v2\x13.weft.v1.PoolReportH\x00R\x05poolsB\t\n" +
 	"\amessage\"\xc6\x04\n" +
 	"\fSyncResponse\x12 \n" +
 	"\x03set\x18\x01 \x01(\v2\f.weft.v1.SetH\x00R\x03set\x12)\n" +
@@ -2491,7 +2651,18 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\fcreated_unix\x18\b \x01(\x03R\vcreatedUnix\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"f\n" +
+	"\n" +
+	"PoolReport\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12&\n" +
+	"\x05pools\x18\x03 \x03(\v2\x10.weft.v1.PoolUseR\x05pools\"\x7f\n" +
+	"\aPoolUse\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x16\n" +
+	"\x06usable\x18\x02 \x01(\x03R\x06usable\x12\x12\n" +
+	"\x04used\x18\x03 \x01(\x03R\x04used\x12\x18\n" +
+	"\aresting\x18\x04 \x01(\x03R\aresting\x12\x16\n" +
+	"\x06closed\x18\x05 \x01(\bR\x06closed\"Y\n" +
 	"\rProblemReport\x12,\n" +
 	"\bproblems\x18\x01 \x03(\v2\x10.weft.v1.ProblemR\bproblems\x12\x1a\n" +
 	"\bsettings\x18F \x03(\tR\bsettings\"\x84\x01\n" +
@@ -2583,7 +2754,7 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
@@ -2597,26 +2768,28 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*NodeAddress)(nil),       // 9: weft.v1.NodeAddress
 	(*EndpointDelta)(nil),     // 10: weft.v1.EndpointDelta
 	(*EndpointRecord)(nil),    // 11: weft.v1.EndpointRecord
-	(*ProblemReport)(nil),     // 12: weft.v1.ProblemReport
-	(*Problem)(nil),           // 13: weft.v1.Problem
-	(*Heartbeat)(nil),         // 14: weft.v1.Heartbeat
-	(*Set)(nil),               // 15: weft.v1.Set
-	(*Delete)(nil),            // 16: weft.v1.Delete
-	(*ReplaceAll)(nil),        // 17: weft.v1.ReplaceAll
-	(*Complete)(nil),          // 18: weft.v1.Complete
-	(*Backoff)(nil),           // 19: weft.v1.Backoff
-	(*ServerList)(nil),        // 20: weft.v1.ServerList
-	(*Question)(nil),          // 21: weft.v1.Question
-	(*Answer)(nil),            // 22: weft.v1.Answer
-	(*AskClaims)(nil),         // 23: weft.v1.AskClaims
-	(*Claims)(nil),            // 24: weft.v1.Claims
-	(*Batch)(nil),             // 25: weft.v1.Batch
-	(*Resync)(nil),            // 26: weft.v1.Resync
-	(*Trust)(nil),             // 27: weft.v1.Trust
-	(*Trusts)(nil),            // 28: weft.v1.Trusts
-	(*Leave)(nil),             // 29: weft.v1.Leave
-	nil,                       // 30: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 31: weft.v1.EndpointRecord.LabelsEntry
+	(*PoolReport)(nil),        // 12: weft.v1.PoolReport
+	(*PoolUse)(nil),           // 13: weft.v1.PoolUse
+	(*ProblemReport)(nil),     // 14: weft.v1.ProblemReport
+	(*Problem)(nil),           // 15: weft.v1.Problem
+	(*Heartbeat)(nil),         // 16: weft.v1.Heartbeat
+	(*Set)(nil),               // 17: weft.v1.Set
+	(*Delete)(nil),            // 18: weft.v1.Delete
+	(*ReplaceAll)(nil),        // 19: weft.v1.ReplaceAll
+	(*Complete)(nil),          // 20: weft.v1.Complete
+	(*Backoff)(nil),           // 21: weft.v1.Backoff
+	(*ServerList)(nil),        // 22: weft.v1.ServerList
+	(*Question)(nil),          // 23: weft.v1.Question
+	(*Answer)(nil),            // 24: weft.v1.Answer
+	(*AskClaims)(nil),         // 25: weft.v1.AskClaims
+	(*Claims)(nil),            // 26: weft.v1.Claims
+	(*Batch)(nil),             // 27: weft.v1.Batch
+	(*Resync)(nil),            // 28: weft.v1.Resync
+	(*Trust)(nil),             // 29: weft.v1.Trust
+	(*Trusts)(nil),            // 30: weft.v1.Trusts
+	(*Leave)(nil),             // 31: weft.v1.Leave
+	nil,                       // 32: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 33: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
@@ -2624,41 +2797,43 @@ var file_weft_v1_sync_proto_depIdxs = []int32{
 	7,  // 2: weft.v1.SyncRequest.object_error:type_name -> weft.v1.ObjectError
 	8,  // 3: weft.v1.SyncRequest.report:type_name -> weft.v1.NodeReport
 	10, // 4: weft.v1.SyncRequest.endpoints:type_name -> weft.v1.EndpointDelta
-	14, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
-	12, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
-	28, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
-	29, // 8: weft.v1.SyncRequest.leave:type_name -> weft.v1.Leave
-	22, // 9: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
-	24, // 10: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
-	26, // 11: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
-	15, // 12: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
-	16, // 13: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
-	17, // 14: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
-	18, // 15: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
-	14, // 16: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
-	19, // 17: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	27, // 18: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
-	4,  // 19: weft.v1.SyncResponse.welcome:type_name -> weft.v1.Welcome
-	21, // 20: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
-	20, // 21: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
-	23, // 22: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
-	25, // 23: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
-	5,  // 24: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
-	8,  // 25: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	9,  // 26: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	30, // 27: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
-	11, // 28: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	31, // 29: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	13, // 30: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 31: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	2,  // 32: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
-	1,  // 33: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 34: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	34, // [34:35] is the sub-list for method output_type
-	33, // [33:34] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	16, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
+	14, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
+	30, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
+	31, // 8: weft.v1.SyncRequest.leave:type_name -> weft.v1.Leave
+	24, // 9: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
+	26, // 10: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
+	28, // 11: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
+	12, // 12: weft.v1.SyncRequest.pools:type_name -> weft.v1.PoolReport
+	17, // 13: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
+	18, // 14: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
+	19, // 15: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
+	20, // 16: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
+	16, // 17: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
+	21, // 18: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
+	29, // 19: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
+	4,  // 20: weft.v1.SyncResponse.welcome:type_name -> weft.v1.Welcome
+	23, // 21: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
+	22, // 22: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	25, // 23: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
+	27, // 24: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
+	5,  // 25: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
+	8,  // 26: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
+	9,  // 27: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	32, // 28: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	11, // 29: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	33, // 30: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	13, // 31: weft.v1.PoolReport.pools:type_name -> weft.v1.PoolUse
+	15, // 32: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 33: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	2,  // 34: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
+	1,  // 35: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 36: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	36, // [36:37] is the sub-list for method output_type
+	35, // [35:36] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -2679,6 +2854,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncRequest_Answer)(nil),
 		(*SyncRequest_Claims)(nil),
 		(*SyncRequest_Resync)(nil),
+		(*SyncRequest_Pools)(nil),
 	}
 	file_weft_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
 		(*SyncResponse_Set)(nil),
@@ -2700,7 +2876,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

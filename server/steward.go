@@ -1,0 +1,27 @@
+package server
+
+import (
+	"net/netip"
+
+	"github.com/weft-net/weft/server/journal"
+	"github.com/weft-net/weft/server/steward"
+)
+
+// steward looks after leases that stand.
+func (r *rooms) steward() *steward.Steward {
+	return steward.New(steward.Config{
+		Epoch: r.epoch, Leases: r.leases, Mirror: r.mirror, Store: r.store, Log: r.Log,
+		Note: func(node, reason, message string, bad bool) {
+			e := journal.Event{Object: "Lease/" + node, Reason: reason, Message: message}
+			if bad {
+				e.Kind = journal.Warning
+			}
+			r.journal.Note(e)
+		},
+	})
+}
+
+// hosts are the addresses of servers, which no range of the cluster may hold.
+func (c Config) hosts() map[string][]netip.Addr {
+	return map[string][]netip.Addr{serverName(): c.NodeIPs}
+}
