@@ -1,6 +1,7 @@
 package join
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -115,15 +116,44 @@ const DefaultPort = "7443"
 
 // TLS is how to dial the server with these credentials.
 func (c Credentials) TLS() (*tls.Config, error) {
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(c.CA) {
-		return nil, errors.New("join: credentials: certificate-authority-data holds no PEM certificate")
+	roots, err := c.Roots()
+	if err != nil {
+		return nil, err
 	}
 	pair, err := tls.X509KeyPair(c.Cert, []byte(c.Key.Reveal()))
 	if err != nil {
 		return nil, errors.New("join: credentials: client-certificate-data and client-key-data are not a PEM certificate with its key")
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair}}, nil
+	address, err := c.Address()
+	if err != nil {
+		return nil, err
+	}
+	host, _, _ := net.SplitHostPort(address)
+	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, ServerName: host}
+	config.InsecureSkipVerify = true // VerifyConnection does all of it, and follows a rotation of the CA
+	config.VerifyConnection = func(s tls.ConnectionState) error {
+		if err := Verify(s.PeerCertificates, roots, x509.ExtKeyUsageServerAuth, time.Now()); err != nil {
+			return &tls.CertificateVerificationError{UnverifiedCertificates: s.PeerCertificates, Err: err}
+		}
+		return s.PeerCertificates[0].VerifyHostname(cmp.Or(s.ServerName, host)) // SNI has no addresses
+	}
+	return config, nil
+}
+
+// Roots are the CAs to trust.
+func (c Credentials) Roots() ([]*x509.Certificate, error) {
+	var roots []*x509.Certificate
+	for block, rest := pem.Decode(c.CA); block != nil; block, rest = pem.Decode(rest) {
+		root, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("join: credentials: certificate-authority-data: %w", err)
+		}
+		roots = append(roots, root)
+	}
+	if len(roots) == 0 {
+		return nil, errors.New("join: credentials: certificate-authority-data holds no PEM certificate")
+	}
+	return roots, nil
 }
 
 // Valid says whether the certificate is valid at a time, and if not, why. A

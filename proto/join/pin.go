@@ -26,26 +26,17 @@ func verifyPinned(chain []*x509.Certificate, hash string, now time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("join: the server showed no certificate")
 	}
-	options := x509.VerifyOptions{
-		Roots:         x509.NewCertPool(),
-		Intermediates: x509.NewCertPool(),
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		CurrentTime:   now,
-	}
-	found := false
+	var roots []*x509.Certificate
 	for _, c := range chain[1:] {
 		if c.IsCA && Hash(c) == hash {
-			options.Roots.AddCert(c)
-			found = true
-			continue
+			roots = append(roots, c)
 		}
-		options.Intermediates.AddCert(c)
 	}
-	if !found {
+	if len(roots) == 0 {
 		return fmt.Errorf("join: the server's CA is not the one that the token names (SHA-256 %.16s...): "+
 			"it is a server of another fabric, or somebody is in between; compare with the server's <data-dir>/agent-token", hash)
 	}
-	if _, err := chain[0].Verify(options); err != nil {
+	if err := Verify(chain, roots, x509.ExtKeyUsageServerAuth, now); err != nil {
 		if clock := Valid(chain[0], now); clock != nil {
 			err = clock
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
@@ -68,42 +69,52 @@ func (c Config) withDefaults() Config {
 // concurrent use.
 type Authority struct {
 	weftv1.UnimplementedJoinServer
-	config Config
-	store  store.Store
-	ca     ca
-	book   *store.Cache // of everything below store.Identity
-	server serverCert
-	live   live
+	config   Config
+	store    store.Store
+	counting atomic.Pointer[roots]
+	book     *store.Cache // of everything below store.Identity
+	server   serverCert
+	live     live
+	acks     acks
+	kept     chan struct{} // room for one: the files may be behind the roots
 }
 
 // Open opens the fabric's CA, or makes one in an empty store, and writes the
-// files that are not there: server.key, admin.yaml, agent-token.
+// files that are not there: server.key, admin.yaml, agent-token, server-token.
 func Open(ctx context.Context, s store.Store, c Config) (*Authority, error) {
 	c = c.withDefaults()
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("identity: %w; the server must be able to write to its data folder (--data-dir)", err)
 	}
-	opened, err := openCA(ctx, s, filepath.Join(c.DataDir, serverKeyFile))
+	keyPath := filepath.Join(c.DataDir, serverKeyFile)
+	if _, err := openCA(ctx, s, keyPath); err != nil {
+		return nil, err
+	}
+	counting, err := readRoots(ctx, s, keyPath)
 	if err != nil {
 		return nil, err
 	}
-	a := &Authority{config: c, store: s, ca: opened, book: store.NewCache(s, store.Identity)}
+	a := &Authority{config: c, store: s, book: store.NewCache(s, store.Identity), kept: make(chan struct{}, 1)}
+	a.acks.wake = make(chan struct{}, 1)
+	a.counting.Store(counting)
 	if err := a.server.setNames(c.Names); err != nil {
 		return nil, err
 	}
 	if _, err := a.serverCertificate(nil); err != nil {
 		return nil, err
 	}
+	return a, a.keepFiles(ctx)
+}
+
+// keepFiles writes the files that are not there or are behind the roots.
+func (a *Authority) keepFiles(ctx context.Context) error {
 	if err := a.keepAdmin(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := a.keepAgentToken(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	if err := a.keepServerToken(ctx); err != nil {
-		return nil, err
-	}
-	return a, nil
+	return a.keepServerToken(ctx)
 }
 
 // adminCheck is how often Run looks whether admin.yaml is to be renewed.
@@ -116,6 +127,7 @@ func (a *Authority) Run(ctx context.Context) error {
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.book.Run(ctx) })
+	g.Go(func() error { return a.keepTrust(ctx) })
 	g.Go(func() error {
 		tick := time.NewTicker(adminCheck)
 		defer tick.Stop()
@@ -124,9 +136,10 @@ func (a *Authority) Run(ctx context.Context) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-tick.C:
+			case <-a.kept:
 			}
-			if err := a.keepAdmin(ctx); err != nil {
-				a.config.Log.Error("admin credentials not renewed", note.Err, err)
+			if err := a.keepFiles(ctx); err != nil && ctx.Err() == nil {
+				a.config.Log.Error("files of the data folder not renewed", note.Err, err)
 			}
 		}
 	})
@@ -137,10 +150,13 @@ func (a *Authority) Run(ctx context.Context) error {
 func (a *Authority) WaitReady(ctx context.Context) error { return a.book.WaitRevision(ctx, 1) }
 
 // Ends is when the CA's certificate ends.
-func (a *Authority) Ends() time.Time { return a.ca.cert.NotAfter }
+func (a *Authority) Ends() time.Time { return a.roots().issuing.cert.NotAfter }
 
-// CertificatePEM is the CA's certificate.
-func (a *Authority) CertificatePEM() []byte { return a.ca.pem() }
+// CertificatePEM are the roots to trust.
+func (a *Authority) CertificatePEM() []byte { return a.roots().pem() }
+
+// note tells the journal.
+func (a *Authority) note(e journal.Event) { a.config.Note(e) }
 
 // backdate is how far before now a certificate of some life begins: never more
 // than its life, so that whoever renews at two thirds does not do so at once.

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/join"
-	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -34,6 +33,9 @@ type caRecord struct {
 	Schema      int    `json:"schema"`
 	Certificate []byte `json:"certificate"` // X.509, DER
 	SealedKey   []byte `json:"sealedKey"`   // PKCS #8, DER, sealed with server.key
+
+	Old       []oldRecord `json:"old,omitempty"`       // that signed before, the newest first
+	SinceUnix int64       `json:"sinceUnix,omitempty"` // when it took over from them
 }
 
 // openCA reads the CA, or makes it if the store has none. Two servers that start
@@ -122,7 +124,7 @@ func makeCA(now time.Time) (ca, error) {
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		IsCA:                  true,
 		BasicConstraintsValid: true,
-		MaxPathLenZero:        true,
+		// No bound on the path: the next CA is below this one, for those who know no other.
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -135,13 +137,7 @@ func makeCA(now time.Time) (ca, error) {
 	return ca{cert: cert, key: key, hash: join.Hash(cert)}, nil
 }
 
-func (c ca) encode(seal serverKey) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(c.key)
-	if err != nil {
-		return nil, fmt.Errorf("identity: seal the CA: %w", err)
-	}
-	return json.Marshal(caRecord{Schema: schema.Identity.Version(), Certificate: c.cert.Raw, SealedKey: seal.seal(der, c.cert.Raw)})
-}
+func (c ca) encode(seal serverKey) ([]byte, error) { return (&roots{issuing: c}).encode(seal) }
 
 // sign fills in what every certificate has: a serial, a life from a little before
 // now on, and our signature. No certificate outlives the CA.
@@ -160,14 +156,6 @@ func (c ca) sign(template x509.Certificate, public any, life time.Duration) (*x5
 		return nil, fmt.Errorf("identity: sign the certificate of %s: %w", template.Subject.CommonName, err)
 	}
 	return x509.ParseCertificate(der)
-}
-
-func (c ca) pem() []byte { return certPEM(c.cert) }
-
-func (c ca) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(c.cert)
-	return pool
 }
 
 func certPEM(c *x509.Certificate) []byte {

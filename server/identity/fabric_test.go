@@ -203,7 +203,7 @@ func (f *fabric) renew(m *machine) error {
 
 // trusting is a client without a certificate.
 func (f *fabric) trusting() *tls.Config {
-	return &tls.Config{RootCAs: f.ca.pool(), ServerName: "localhost"}
+	return &tls.Config{RootCAs: f.roots().pool(), ServerName: "localhost"}
 }
 
 func (f *fabric) as(m *machine) *tls.Config {

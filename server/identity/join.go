@@ -34,7 +34,7 @@ func (a *Authority) Join(ctx context.Context, r *weftv1.JoinRequest) (*weftv1.Jo
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if t.CAHash != a.ca.hash {
+	if !a.roots().knows(t.CAHash) {
 		return nil, status.Error(codes.PermissionDenied, "the token is of another fabric; get one of this fabric with weft token create")
 	}
 	if t.ForServer() {
@@ -58,7 +58,7 @@ func (a *Authority) Join(ctx context.Context, r *weftv1.JoinRequest) (*weftv1.Jo
 		a.config.Log.Info("node joined", note.Node, c.node, note.Token, t.ID, note.Machine, c.machine)
 		a.config.Note(journal.Event{Object: "Node/" + c.node, Reason: "NodeJoined", Message: "with token " + t.ID, Actor: "node " + c.node})
 	}
-	return &weftv1.JoinResponse{Certificate: cert.Raw, Roots: [][]byte{a.ca.cert.Raw}}, nil
+	return &weftv1.JoinResponse{Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: time.Now().Unix()}, nil
 }
 
 // joining decides on a join from what the store holds now.
@@ -76,11 +76,10 @@ func (a *Authority) joining(ctx context.Context, c claim, id string, public any)
 	if err != nil {
 		return txn, nil, false, err
 	}
-	cert, err := a.ca.sign(nodeTemplate(c.node), public, a.config.NodeLife)
+	cert, err := a.certify(&admitted.node, public)
 	if err != nil {
 		return txn, nil, false, err
 	}
-	admitted.node.Key.EndsUnix = cert.NotAfter.Unix()
 	if err := put(&txn, nodeKey(c.node), nodeRevision, admitted.node); err != nil {
 		return txn, nil, false, err
 	}
@@ -147,16 +146,26 @@ func (a *Authority) Renew(ctx context.Context, r *weftv1.RenewRequest) (*weftv1.
 		if err := renewable(c, present(n, revision)); err != nil {
 			return txn, err
 		}
-		if cert, err = a.ca.sign(nodeTemplate(c.node), public, a.config.NodeLife); err != nil {
+		if cert, err = a.certify(&n, public); err != nil {
 			return txn, err
 		}
-		n.Key.EndsUnix = cert.NotAfter.Unix()
 		return txn, put(&txn, nodeKey(c.node), revision, n)
 	})
 	if err != nil {
 		return nil, a.refuse("renewal refused", c.node, err)
 	}
-	return &weftv1.RenewResponse{Certificate: cert.Raw, Roots: [][]byte{a.ca.cert.Raw}}, nil
+	return &weftv1.RenewResponse{Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: time.Now().Unix()}, nil
+}
+
+// certify signs a node's next certificate, and notes in its record what it was
+// given: of which root it is, and the newest root that goes along.
+func (a *Authority) certify(n *Node, public any) (*x509.Certificate, error) {
+	r := a.roots()
+	cert, err := r.issuing.sign(nodeTemplate(n.Name), public, a.config.NodeLife)
+	if err == nil {
+		n.Key.EndsUnix, n.Key.Root, n.Key.Told = cert.NotAfter.Unix(), r.issuing.hash, r.hashes()[0]
+	}
+	return cert, err
 }
 
 // claim reads what an unknown caller sent. The request's signature proves that it
@@ -171,27 +180,9 @@ func (a *Authority) claim(node, machine string, request []byte) (claim, any, err
 	if len(machine) > maxMachine {
 		return bad("the machine id has %d bytes; at most %d", len(machine), maxMachine)
 	}
-	if len(request) > maxRequest {
-		return bad("the certificate request has %d bytes; at most %d", len(request), maxRequest)
-	}
-	csr, err := x509.ParseCertificateRequest(request)
+	csr, err := parseRequest(node, request)
 	if err != nil {
-		return bad("the certificate request is not PKCS #10 in DER: %v", err)
-	}
-	switch key := csr.PublicKey.(type) {
-	case ed25519.PublicKey:
-	case *ecdsa.PublicKey:
-		if key.Curve != elliptic.P256() {
-			return bad("the certificate request has a key on curve %s; P-256 and Ed25519 are accepted", key.Curve.Params().Name)
-		}
-	default:
-		return bad("the certificate request has a key of kind %v; ECDSA P-256 and Ed25519 are accepted", csr.PublicKeyAlgorithm)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return bad("the certificate request is not signed by its key")
-	}
-	if cn := csr.Subject.CommonName; cn != "" && cn != node {
-		return bad("the certificate request is for %q, and the request for %s", cn, node)
+		return claim{}, nil, err
 	}
 	c := claim{node: node, machine: machine, keyHash: keyHash(csr.RawSubjectPublicKeyInfo), now: time.Now(), grace: a.config.Grace}
 	return c, csr.PublicKey, nil
@@ -221,4 +212,35 @@ func present[T any](record T, revision int64) *T {
 		return nil
 	}
 	return &record
+}
+
+// parseRequest reads a certificate request, PKCS #10 in DER. Its signature proves
+// that who sent it holds the key. Errors are gRPC statuses.
+func parseRequest(name string, request []byte) (*x509.CertificateRequest, error) {
+	bad := func(format string, args ...any) (*x509.CertificateRequest, error) {
+		return nil, status.Errorf(codes.InvalidArgument, format, args...)
+	}
+	if len(request) > maxRequest {
+		return bad("the certificate request has %d bytes; at most %d", len(request), maxRequest)
+	}
+	csr, err := x509.ParseCertificateRequest(request)
+	if err != nil {
+		return bad("the certificate request is not PKCS #10 in DER: %v", err)
+	}
+	switch key := csr.PublicKey.(type) {
+	case ed25519.PublicKey:
+	case *ecdsa.PublicKey:
+		if key.Curve != elliptic.P256() {
+			return bad("the certificate request has a key on curve %s; P-256 and Ed25519 are accepted", key.Curve.Params().Name)
+		}
+	default:
+		return bad("the certificate request has a key of kind %v; ECDSA P-256 and Ed25519 are accepted", csr.PublicKeyAlgorithm)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return bad("the certificate request is not signed by its key")
+	}
+	if cn := csr.Subject.CommonName; cn != "" && cn != name {
+		return bad("the certificate request is for %q, and the request for %s", cn, name)
+	}
+	return csr, nil
 }

@@ -3,11 +3,13 @@ package identity
 import (
 	"context"
 	"crypto/x509"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/store"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -19,6 +21,7 @@ type live struct {
 	mu      sync.Mutex
 	streams map[*liveStream]struct{}
 	hooks   []func(node string)
+	rooted  []func() // other roots count
 }
 
 // liveStream is a stream that is cut when its certificate stops counting.
@@ -63,6 +66,7 @@ func (a *Authority) Stream(server any, stream grpc.ServerStream, info *grpc.Stre
 	defer end.Stop()
 	s := &liveStream{ServerStream: stream, ctx: ctx, peer: p, cert: cert, cut: cut}
 	a.live.add(s)
+	a.proves(p, cert)
 	defer a.live.remove(s)
 	if _, err := a.Identify(cert); err != nil { // revoked between the first look and add
 		return err
@@ -102,6 +106,9 @@ func (a *Authority) OnRevoke(fn func(node string)) {
 func (a *Authority) follow(b store.Batch) {
 	changed := map[string]bool{}
 	for _, e := range b.Events {
+		if e.Key == caKey || e.Key == caNextKey {
+			a.reroot()
+		}
 		if strings.HasPrefix(e.Key, nodeKey("")) || strings.HasPrefix(e.Key, userKey("")) {
 			changed[e.Key] = true
 		}
@@ -118,6 +125,26 @@ func (a *Authority) follow(b store.Batch) {
 		for _, hook := range hooks {
 			hook(name)
 		}
+	}
+}
+
+// reroot takes the CAs as the book has them now.
+func (a *Authority) reroot() {
+	entry, _ := a.book.Get(caKey)
+	next, _ := a.book.Get(caNextKey)
+	r, err := openRoots(entry, next, filepath.Join(a.config.DataDir, serverKeyFile))
+	if err != nil {
+		a.config.Log.Error("CA not taken over", note.Err, err)
+		return
+	}
+	a.counting.Store(r)
+	wake(a.kept)
+	wake(a.acks.wake)
+	a.live.mu.Lock()
+	hooks := slices.Clone(a.live.rooted)
+	a.live.mu.Unlock()
+	for _, hook := range hooks {
+		hook()
 	}
 }
 

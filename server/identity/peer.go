@@ -98,7 +98,8 @@ func RenewPeer(dataDir, name string, names []string) error {
 
 // keepPeer writes the files from the CA as the store has it.
 func keepPeer(dataDir string, authority []byte, name string, names []string) error {
-	opened, err := loadCA(store.Entry{Key: filepath.Join(dataDir, peerFolder, peerAuthority), Value: authority}, filepath.Join(dataDir, serverKeyFile))
+	where := filepath.Join(dataDir, peerFolder, peerAuthority)
+	opened, err := openRoots(store.Entry{Key: where, Value: authority}, store.Entry{}, filepath.Join(dataDir, serverKeyFile))
 	if err != nil {
 		return err
 	}
@@ -123,13 +124,21 @@ func keepPeer(dataDir string, authority []byte, name string, names []string) err
 		{peerAuthority, authority},
 		{peerCAFile, opened.pem()},
 		{peerKeyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})},
-		{peerCertFile, certPEM(cert.Leaf)},
+		{peerCertFile, chainPEM(cert.Certificate)},
 	} {
 		if err := disk.WriteFile(filepath.Join(dir, f.name), f.content, 0o600); err != nil {
 			return fmt.Errorf("identity: %w; the server must be able to write to its data folder (--data-dir)", err)
 		}
 	}
 	return nil
+}
+
+func chainPEM(chain [][]byte) []byte {
+	var out []byte
+	for _, der := range chain {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return out
 }
 
 // server makes a certificate by which a server dials others and is dialed.
@@ -181,13 +190,13 @@ func (a *Authority) DialTLS(name string) *tls.Config {
 		if made != nil && time.Until(made.Leaf.NotAfter) > renewBefore {
 			return made, nil
 		}
-		next, err := a.ca.server(name, nil)
+		next, err := a.roots().server(name, nil)
 		if err == nil {
 			made = next
 		}
 		return made, err
 	}
-	return dialServer(a.ca.pool, cert)
+	return dialServer(func() *x509.CertPool { return a.roots().pool() }, cert)
 }
 
 // dialServer trusts who holds a server's certificate of our CA, wherever it is.
@@ -236,7 +245,7 @@ func (a *Authority) KeepPeer(ctx context.Context, name string) error {
 }
 
 // Fingerprint names a fabric by its CA, short enough to compare by eye.
-func (a *Authority) Fingerprint() string { return fingerprint(a.ca.hash) }
+func (a *Authority) Fingerprint() string { return fingerprint(a.roots().issuing.hash) }
 
 func fingerprint(hash string) string { return hash[:16] }
 

@@ -23,6 +23,8 @@ type Key struct {
 	Hash        string `json:"sha256"`   // hex, of the SubjectPublicKeyInfo
 	EndsUnix    int64  `json:"endsUnix"` // of the last certificate for it
 	CreatedUnix int64  `json:"createdUnix"`
+	Root        string `json:"root,omitempty"` // that signed it, by the hash that tokens pin
+	Told        string `json:"told,omitempty"` // the newest root that was given along
 }
 
 // Node is what is recorded of a node.
@@ -34,6 +36,9 @@ type Node struct {
 	Token       string `json:"token"`             // id of the token that it joined with
 	JoinedUnix  int64  `json:"joinedUnix"`
 	RevokedUnix int64  `json:"revokedUnix,omitempty"` // 0: it is not
+	Ephemeral   bool   `json:"ephemeral,omitempty"`   // deleted when it goes
+	Former      string `json:"former,omitempty"`      // name, until the agent has come under this one
+	RenamedTo   string `json:"renamedTo,omitempty"`   // all else is recorded there
 }
 
 // user is what is recorded of a person, or of several that share credentials:

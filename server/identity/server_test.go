@@ -27,7 +27,7 @@ func TestServerCertificate(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if _, err := first.Leaf.Verify(x509.VerifyOptions{Roots: a.ca.pool()}); err != nil {
+		if _, err := first.Leaf.Verify(x509.VerifyOptions{Roots: a.roots().pool()}); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(serverLife - renewBefore + time.Minute)
@@ -113,7 +113,7 @@ func TestTwoFirstServersAtOnce(t *testing.T) {
 	if _, err := openCA(t.Context(), m, key); err == nil || !strings.Contains(err.Error(), "does not open the CA") {
 		t.Errorf("with a key of its own: %v", err)
 	}
-	if again, err := openCA(t.Context(), m, filepath.Join(dirs[0], serverKeyFile)); err != nil || again.hash != winner.ca.hash {
+	if again, err := openCA(t.Context(), m, filepath.Join(dirs[0], serverKeyFile)); err != nil || again.hash != winner.roots().issuing.hash {
 		t.Errorf("with the winner's: %v", err)
 	}
 }

@@ -30,12 +30,12 @@ func (a *Authority) keepServerToken(ctx context.Context) error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return fmt.Errorf("identity: %w; move it away and start again: another one is made (it was not touched)", err)
-	case held.CAHash != a.ca.hash:
+	case !a.roots().knows(held.CAHash):
 		return otherFabric(path)
 	default:
 		return nil
 	}
-	made := join.NewServerToken(a.ca.cert)
+	made := join.NewServerToken(a.roots().issuing.cert)
 	t := token{Schema: schema.Identity.Version(), Hash: secretHash(made.Secret), Token: Token{
 		ID: made.ID, Description: "for servers, in " + path, CreatedUnix: time.Now().Unix(),
 	}}
@@ -66,7 +66,7 @@ func (a *Authority) HandOver(ctx context.Context, text string) (Handover, error)
 	switch {
 	case err != nil:
 		return Handover{}, status.Error(codes.InvalidArgument, err.Error())
-	case t.CAHash != a.ca.hash:
+	case !a.roots().knows(t.CAHash):
 		return Handover{}, status.Error(codes.PermissionDenied, "the token is of another fabric; take <data-dir>/server-token of a server of this one")
 	case !t.ForServer():
 		return Handover{}, status.Error(codes.PermissionDenied, "this is an agents' token; a server joins with a server token: <data-dir>/server-token of a server")

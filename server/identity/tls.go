@@ -27,6 +27,7 @@ type serverCert struct {
 
 	mu   sync.Mutex
 	cert *tls.Certificate
+	root string // hash of the one that signed it
 }
 
 func (s *serverCert) setNames(names []string) error {
@@ -60,14 +61,15 @@ func (a *Authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 	s := &a.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cert != nil && time.Until(s.cert.Leaf.NotAfter) > renewBefore {
+	r := a.roots()
+	if s.cert != nil && s.root == r.issuing.hash && time.Until(s.cert.Leaf.NotAfter) > renewBefore {
 		return s.cert, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("identity: the server's key: %w", err)
 	}
-	leaf, err := a.ca.sign(x509.Certificate{
+	leaf, err := r.issuing.sign(x509.Certificate{
 		Subject:     pkix.Name{CommonName: "weft-server", Organization: []string{organizationServer}},
 		DNSNames:    s.names,
 		IPAddresses: s.addresses,
@@ -76,8 +78,8 @@ func (a *Authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 	if err != nil {
 		return nil, err
 	}
-	// The CA goes along: a machine that joins knows only its hash.
-	s.cert = &tls.Certificate{Certificate: [][]byte{leaf.Raw, a.ca.cert.Raw}, PrivateKey: key, Leaf: leaf}
+	s.root = r.issuing.hash
+	s.cert = &tls.Certificate{Certificate: append([][]byte{leaf.Raw}, r.chain()...), PrivateKey: key, Leaf: leaf}
 	return s.cert, nil
 }
 
@@ -86,10 +88,10 @@ func (a *Authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 // too: a handshake can only fail, not explain.
 func (a *Authority) TLS(protocols ...string) *tls.Config {
 	return &tls.Config{
-		MinVersion:             tls.VersionTLS13,
-		NextProtos:             protocols,
-		ClientAuth:             tls.RequestClientCert,
-		ClientCAs:              a.ca.pool(),
+		MinVersion: tls.VersionTLS13,
+		NextProtos: protocols,
+		ClientAuth: tls.RequestClientCert,
+		// No ClientCAs: they are only a hint to clients, and change while we serve.
 		GetCertificate:         a.serverCertificate,
 		SessionTicketsDisabled: true, // each connection shows its certificate
 		VerifyConnection: func(s tls.ConnectionState) error {

@@ -95,7 +95,7 @@ func (a *Authority) CreateToken(ctx context.Context, s TokenSpec) (join.Token, T
 		return join.Token{}, Token{}, err
 	}
 	now := time.Now()
-	made := join.NewToken(a.ca.cert)
+	made := join.NewToken(a.roots().issuing.cert)
 	nodes := slices.Compact(slices.Sorted(slices.Values(s.Nodes)))
 	t := token{Schema: schema.Identity.Version(), Hash: secretHash(made.Secret), Token: Token{
 		ID: made.ID, Description: s.Description, CreatedUnix: now.Unix(), Uses: s.Uses,
@@ -162,7 +162,7 @@ func (a *Authority) keepAgentToken(ctx context.Context) error {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return fmt.Errorf("identity: %w; move it away and start again: another one is made (it was not touched)", err)
-	case held.CAHash != a.ca.hash:
+	case !a.roots().knows(held.CAHash):
 		return otherFabric(path)
 	default:
 		return nil

@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/proto/schema"
@@ -27,23 +27,36 @@ const (
 )
 
 // keepAdmin writes the first operator's credentials if they are not there, and
-// again when they are about to end. A file that cannot be read is left alone.
+// again when they are about to end or the roots are others. A file that cannot be
+// read is left alone. A key that the store does not know is recorded: the store was
+// restored from a time before it, and who holds the file holds the server.
 func (a *Authority) keepAdmin(ctx context.Context) error {
 	path := filepath.Join(a.config.DataDir, adminFile)
+	u, _, err := read[user](ctx, a.store, userKey(adminName))
+	if err != nil {
+		return fmt.Errorf("identity: read user %s: %w", adminName, err)
+	}
+	if u.RevokedUnix != 0 {
+		a.config.Log.Warn("user admin is revoked", note.Path, path, note.Do, "nothing, if others are admins; else on this machine: weft-server admin --name NAME")
+		return nil
+	}
 	held, err := join.LoadCredentials(path)
-	server := a.config.Server
+	server, key := a.config.Server, (*ecdsa.PrivateKey)(nil)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return fmt.Errorf("identity: %w (it was not touched)", err)
-	case string(held.CA) != string(a.ca.pem()):
+	case !a.roots().knowsAny(held.CA):
 		return otherFabric(path)
-	case held.Valid(time.Now().Add(renewBefore)) == nil:
+	case a.fresh(held, u):
 		return nil
 	default:
 		server = held.Server // an operator may have edited it
+		if held.Valid(time.Now().Add(renewBefore)) == nil {
+			key = keyOf(held) // so that copies of the file stay good
+		}
 	}
-	made, err := a.operator(ctx, adminName, server)
+	made, err := a.Admin(ctx, adminName, server, key)
 	if err != nil {
 		return err
 	}
@@ -54,45 +67,95 @@ func (a *Authority) keepAdmin(ctx context.Context) error {
 	return nil
 }
 
-// operator makes credentials and records their key.
-func (a *Authority) operator(ctx context.Context, name, server string) (join.Credentials, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return join.Credentials{}, fmt.Errorf("identity: key of operator %s: %w", name, err)
+// fresh says that credentials need no renewal yet.
+func (a *Authority) fresh(held join.Credentials, u user) bool {
+	r := a.roots()
+	if string(held.CA) != string(r.pem()) || held.Valid(time.Now().Add(renewBefore)) != nil {
+		return false
 	}
-	cert, err := a.ca.sign(x509.Certificate{
-		Subject:     pkix.Name{CommonName: name, Organization: []string{organizationAdmin}},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, key.Public(), userLife)
+	key := keyOf(held)
+	if key == nil {
+		return false
+	}
+	hash, err := publicHash(key)
+	return err == nil && slices.ContainsFunc(u.Keys, func(k Key) bool {
+		return k.Hash == hash && (k.Root == r.issuing.hash || k.Root == "" && len(r.old) == 0)
+	})
+}
+
+// keyOf is the key of credentials, or nil for one of another kind than we make.
+func keyOf(c join.Credentials) *ecdsa.PrivateKey {
+	block, _ := pem.Decode([]byte(c.Key.Reveal()))
+	if block == nil {
+		return nil
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil
+	}
+	key, _ := parsed.(*ecdsa.PrivateKey)
+	return key
+}
+
+func publicHash(key *ecdsa.PrivateKey) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return "", fmt.Errorf("identity: %w", err)
+	}
+	return keyHash(der), nil
+}
+
+// Admin makes credentials of an admin, here on the server's machine, and records
+// their key; a nil key is made. A user that is there and is none is refused.
+func (a *Authority) Admin(ctx context.Context, name, server string, key *ecdsa.PrivateKey) (join.Credentials, error) {
+	if err := intent.ValidName(name); err != nil {
+		return join.Credentials{}, fmt.Errorf("identity: the user's name %w", err)
+	}
+	if key == nil {
+		var err error
+		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return join.Credentials{}, fmt.Errorf("identity: key of user %s: %w", name, err)
+		}
+	}
+	r := a.roots()
+	cert, err := r.issuing.sign(userTemplate(name, RoleAdmin), key.Public(), userLife)
 	if err != nil {
 		return join.Credentials{}, err
 	}
+	now := time.Now().Unix()
 	err = a.swap(ctx, func() (txn store.Txn, err error) {
-		o, revision, err := read[user](ctx, a.store, userKey(name))
-		if err != nil {
+		u, revision, err := read[user](ctx, a.store, userKey(name))
+		switch {
+		case err != nil:
 			return txn, err
+		case u.RevokedUnix != 0:
+			return txn, fmt.Errorf("user %s was revoked at %s, for good; choose another name", name, utc(u.RevokedUnix))
+		case revision != 0 && u.role() != RoleAdmin:
+			return txn, fmt.Errorf("user %s has role %s; choose another name", name, u.role())
+		case revision == 0:
+			u.CreatedUnix = now
 		}
-		o.Schema, o.Name = schema.Identity.Version(), name
-		o.add(Key{Hash: keyHash(cert.RawSubjectPublicKeyInfo), CreatedUnix: time.Now().Unix(), EndsUnix: cert.NotAfter.Unix()})
-		return txn, put(&txn, userKey(name), revision, o)
+		u.Schema, u.Name = schema.Identity.Version(), name
+		u.add(Key{Hash: keyHash(cert.RawSubjectPublicKeyInfo), CreatedUnix: now, EndsUnix: cert.NotAfter.Unix(), Root: r.issuing.hash})
+		return txn, put(&txn, userKey(name), revision, u)
 	})
 	if err != nil {
-		return join.Credentials{}, fmt.Errorf("identity: record operator %s: %w", name, err)
+		return join.Credentials{}, fmt.Errorf("identity: record user %s: %w", name, err)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return join.Credentials{}, fmt.Errorf("identity: key of operator %s: %w", name, err)
+		return join.Credentials{}, fmt.Errorf("identity: key of user %s: %w", name, err)
 	}
 	return join.Credentials{
-		Server: server, User: name, CA: a.ca.pem(), Cert: certPEM(cert),
+		Server: server, User: name, CA: r.pem(), Cert: certPEM(cert),
 		Key: note.Secret(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 	}, nil
 }
 
-// add records a key, drops those whose certificates ended, and the oldest of too
-// many.
-func (o *user) add(k Key) {
+// add records a key in place of what was recorded of it, drops those whose
+// certificates ended, and the oldest of too many.
+func (u *user) add(k Key) {
 	now := time.Now().Unix()
-	o.Keys = append(slices.DeleteFunc(o.Keys, func(k Key) bool { return k.EndsUnix < now }), k)
-	o.Keys = o.Keys[max(0, len(o.Keys)-maxUserKeys):]
+	u.Keys = append(slices.DeleteFunc(u.Keys, func(o Key) bool { return o.EndsUnix < now || o.Hash == k.Hash }), k)
+	u.Keys = u.Keys[max(0, len(u.Keys)-maxUserKeys):]
 }
