@@ -2,22 +2,23 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"net/netip"
 
 	"github.com/weft-net/weft/proto/note"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/lease"
+	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/push"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
 )
 
 // assemble makes all rooms and lets them meet. None runs yet.
-func assemble(ctx context.Context, c Config, etcd *etcd.Store, tcp net.Listener) (*rooms, error) {
+func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listener) (*rooms, error) {
+	c, address := place.Config, place.address
 	found, err := found(ctx, etcd, c)
 	if err != nil {
 		return nil, err
@@ -26,34 +27,36 @@ func assemble(ctx context.Context, c Config, etcd *etcd.Store, tcp net.Listener)
 	if err := sow(ctx, s, c.Seed, c.NodeIPs); err != nil {
 		return nil, err
 	}
-	listening, err := netip.ParseAddrPort(tcp.Addr().String())
-	if err != nil {
-		return nil, fmt.Errorf("server: --listen: %w", err)
-	}
 	c.warnAbsent(interfaceAddrs())
-	names := c.names(listening.Addr())
-	address := net.JoinHostPort(names[0], fmt.Sprint(listening.Port()))
-	book := journal.New(journal.Config{Store: etcd, Server: serverName(), Log: c.Log})
-	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: names, Log: c.Log, Note: book.Note})
+	book := journal.New(journal.Config{Store: etcd, Server: place.own.Name, Log: c.Log})
+	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: place.names, Log: c.Log, Note: book.Note})
 	if err != nil {
 		return nil, err
 	}
-	r := &rooms{Config: c, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent)}
+	if err := place.own.Save(c.DataDir); err != nil {
+		return nil, err
+	}
+	r := &rooms{Config: c, site: place, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent)}
 	r.mirror.HaltAt(found.fence)
-	r.backups = c.backups(etcd)
-	leases := lease.New(lease.Config{Store: s, Log: c.Log, Note: book.Note, Servers: c.hosts})
-	r.leases, r.epoch = leases, found.epoch
+	r.backups = place.backups(etcd)
+	r.room = r.meet()
+	local := lease.New(lease.Config{Store: s, Fence: r.room.Fence, Log: c.Log, Note: book.Note, Servers: r.hosts})
+	leases := members.Allocator{Local: local, Room: r.room}
+	r.leases, r.epoch = local, found.epoch
+	r.room.Lead("look after leases", func(ctx context.Context) error { return r.steward().Run(ctx) })
+	r.room.Lead("back up on schedule", r.backups.Run)
 	r.hub = push.New(push.Config{
 		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log, Note: book.Note,
 	})
 	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
 	r.operators = admin.New(admin.Config{
 		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revoke: auth.Revoke,
-		Servers: self(address), Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
+		Servers: r.serverStatus, ServerProblems: r.serverProblems, Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
 		Journal: r.journal, Actor: actor, Ordinal: found.ordinal, Backups: r.backups.Report,
 	})
 	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators)
 	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
+	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name})
 	r.port = newPort(tcp, auth.TLS(), c.Log)
 	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub)); err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 	DataDir string
 	Listen  string // host:port of the TLS port
 	Fabric  string // name, of a store that is empty
+	Name    string // of this server; empty: as before, or the host's
 
 	NodeIPs   []netip.Addr // of this machine
 	Advertise netip.Addr   // where clients reach it; the zero Addr takes the first of NodeIPs
@@ -32,6 +34,11 @@ type Config struct {
 	Seed   Seed
 	Etcd   Etcd
 	Backup Backup
+
+	ClusterInit  bool   // the embedded etcd is the first of several
+	ClusterReset bool   // make it the only one again, and end
+	Join         Join   // a server that takes this one in, at its first start
+	PeerListen   string // host:port of the embedded etcd among several; default: port 7445 beside Listen
 
 	Metrics string // host:port of metrics and health; none: not served
 	Debug   string // host:port of pprof; none: not served
@@ -43,6 +50,12 @@ type Backup struct {
 	Interval time.Duration // 0: only by hand
 	Keep     int           // of those on schedule; default 5
 	Dir      string        // default: <DataDir>/backups
+}
+
+// Join says where a further server is taken in.
+type Join struct {
+	Server string // host:port of a server of the fabric
+	Token  join.Token
 }
 
 // Etcd is an etcd elsewhere. Without Endpoints it is embedded.
@@ -73,6 +86,9 @@ func (c Config) validate() error {
 			return fmt.Errorf("server: %s %q is no address with a port, such as %s", l.flag, l.addr, l.example)
 		}
 	}
+	if err := c.validateMembers(); err != nil {
+		return err
+	}
 	for _, name := range c.TLSSANs {
 		if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 			continue
@@ -101,6 +117,23 @@ func (c Config) validate() error {
 		if _, err := os.Stat(f); err != nil {
 			return fmt.Errorf("server: file for etcd: %w", err)
 		}
+	}
+	return nil
+}
+
+// validateMembers refuses flags about several servers that exclude each other.
+func (c Config) validateMembers() error {
+	switch external := len(c.Etcd.Endpoints) > 0; {
+	case c.Name != "" && intent.ValidName(c.Name) != nil:
+		return fmt.Errorf("server: --name %w", intent.ValidName(c.Name))
+	case c.ClusterInit && c.Join.Server != "":
+		return errors.New("server: --cluster-init begins a cluster and --server joins one; give one of them")
+	case c.ClusterInit && external:
+		return errors.New("server: --cluster-init is for the embedded etcd, and --etcd-endpoints names one elsewhere: any number of servers works on that; leave --cluster-init away")
+	case c.PeerListen != "" && !hasPort(c.PeerListen):
+		return fmt.Errorf("server: --peer-listen %q is no address with a port, such as 0.0.0.0:7445", c.PeerListen)
+	case c.Join.Server == "" && c.Join.Token.CAHash != "":
+		return errors.New("server: --token-file is for a server that joins others: name one of them with --server https://FIRST:7443")
 	}
 	return nil
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/store"
@@ -62,12 +64,6 @@ func keepTrying(ctx context.Context, log *slog.Logger, what string, run func(con
 	}
 }
 
-// self answers with this server alone: there are no others yet.
-func self(address string) func(context.Context) ([]*weftv1.ServerStatus, error) {
-	s := &weftv1.ServerStatus{Name: serverName(), Address: address, Leader: true, Version: note.Version}
-	return func(context.Context) ([]*weftv1.ServerStatus, error) { return []*weftv1.ServerStatus{s}, nil }
-}
-
 func (r *rooms) etcd(ctx context.Context) (*weftv1.EtcdStatus, error) {
 	s, err := r.store.Status(ctx)
 	if err != nil {
@@ -76,10 +72,11 @@ func (r *rooms) etcd(ctx context.Context) (*weftv1.EtcdStatus, error) {
 	return &weftv1.EtcdStatus{Mode: s.Mode, Members: uint32(s.Members), SizeBytes: s.Size, QuotaBytes: s.Quota}, nil
 }
 
-// serverName is what this server is called among others.
-func serverName() string {
+// hostName is what a server is called that was given no name.
+func hostName() string {
 	name, err := os.Hostname()
-	if err != nil {
+	name, _, _ = strings.Cut(strings.ToLower(name), ".")
+	if err != nil || intent.ValidName(name) != nil {
 		return "server"
 	}
 	return name

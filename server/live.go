@@ -21,7 +21,7 @@ import (
 // live serves one epoch after the other, until ctx ends or something cannot be
 // mended. When a backup is restored, all rooms are thrown away with what they
 // know, and made anew once the next epoch has begun; the port stays.
-func live(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) error {
+func live(ctx context.Context, c *site, s *etcd.Store, tcp net.Listener) error {
 	d := &door{tcp: tcp}
 	var shown *tls.Config // the certificate of the last epoch; nil before the first
 	for {
@@ -46,7 +46,7 @@ func live(ctx context.Context, c Config, s *etcd.Store, tcp net.Listener) error 
 
 // settle returns when nothing is being restored. A restore whose file this server
 // has it brings to its end; until then whoever comes is sent away.
-func settle(ctx context.Context, c Config, s *etcd.Store, d *door, shown *tls.Config) error {
+func settle(ctx context.Context, c *site, s *etcd.Store, d *door, shown *tls.Config) error {
 	m, marked, err := backup.Marked(ctx, s)
 	if err == nil && !marked {
 		return nil
@@ -83,10 +83,10 @@ func settle(ctx context.Context, c Config, s *etcd.Store, d *door, shown *tls.Co
 	return nil
 }
 
-func (c Config) backups(s *etcd.Store) *backup.Room {
+func (c *site) backups(s *etcd.Store) *backup.Room {
 	return backup.New(backup.Config{
 		Store: s, Folder: backup.Folder{Path: c.Backup.Dir}, Interval: c.Backup.Interval, Keep: c.Backup.Keep,
-		Server: serverName(), Version: note.Version, Log: c.Log,
+		Server: c.own.Name, Version: note.Version, Log: c.Log,
 	})
 }
 

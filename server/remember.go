@@ -33,9 +33,9 @@ func actor(ctx context.Context) string {
 
 // remember writes the journal until ctx ends, and then what is left of it.
 func (r *rooms) remember(ctx context.Context) error {
-	r.journal.Note(journal.Event{Object: "Server/" + serverName(), Reason: "ServerStarted", Message: "release " + note.Version})
+	r.journal.Note(journal.Event{Object: "Server/" + r.site.own.Name, Reason: "ServerStarted", Message: "release " + note.Version})
 	err := r.journal.Run(ctx)
-	r.journal.Note(journal.Event{Object: "Server/" + serverName(), Reason: "ServerStopped", Message: "it was told to"})
+	r.journal.Note(journal.Event{Object: "Server/" + r.site.own.Name, Reason: "ServerStopped", Message: "it was told to"})
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastPages)
 	defer cancel()
 	if err := r.journal.Flush(last); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/lease"
+	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/push"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
@@ -42,21 +43,27 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer tcp.Close()
-	s, err := etcd.Open(ctx, etcd.Config{
-		DataDir: c.DataDir, Endpoints: c.Etcd.Endpoints, CAFile: c.Etcd.CAFile, CertFile: c.Etcd.CertFile,
-		KeyFile: c.Etcd.KeyFile, User: c.Etcd.User, Password: c.Etcd.Password, Log: c.Log,
-	})
+	place, err := newSite(c, tcp)
+	if err != nil {
+		return err
+	}
+	if c.ClusterReset {
+		return place.reset(ctx)
+	}
+	s, err := place.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	return live(ctx, c, s, tcp)
+	return live(ctx, place, s, tcp)
 }
 
 // rooms are all parts of a server, ready to run.
 type rooms struct {
 	Config
 	store     *etcd.Store
+	site      *site
+	room      *members.Room
 	journal   *journal.Journal
 	mirror    *store.Cache
 	auth      *identity.Authority
@@ -82,8 +89,9 @@ func (r *rooms) run(ctx context.Context) error {
 	g.Go(func() error { return keepTrying(ctx, r.Log, "intent", r.mirror.Run) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
 	g.Go(func() error { return r.remember(ctx) })
-	g.Go(func() error { return r.backups.Run(ctx) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "confirmations", r.operators.Expire) })
+	g.Go(func() error { return r.room.Run(ctx) })
+	g.Go(func() error { return r.keepPeer(ctx, r.site.own.Name) })
 	g.Go(func() error { return r.metrics.run(ctx) })
 	g.Go(func() error { return r.debug.run(ctx) })
 	g.Go(func() error { return r.serve(ctx, g) })
@@ -96,7 +104,6 @@ func (r *rooms) serve(ctx context.Context, g *errgroup.Group) error {
 		return err
 	}
 	g.Go(func() error { return r.hub.Run(ctx) })
-	g.Go(func() error { return r.steward().Run(ctx) })
 	g.Go(func() error { return r.services.run(ctx, r.port.h2) })
 	g.Go(func() error { return (&endpoint{r.port.http, web(r.Log)}).run(ctx) })
 	g.Go(func() error { return watchdog(ctx, r.Log, func() { r.hub.Revision() }) })

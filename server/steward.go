@@ -22,6 +22,13 @@ func (r *rooms) steward() *steward.Steward {
 }
 
 // hosts are the addresses of servers, which no range of the cluster may hold.
-func (c Config) hosts() map[string][]netip.Addr {
-	return map[string][]netip.Addr{serverName(): c.NodeIPs}
+func (r *rooms) hosts() map[string][]netip.Addr {
+	out := map[string][]netip.Addr{}
+	for _, m := range r.room.Servers() {
+		if at, err := netip.ParseAddrPort(m.Address); err == nil {
+			out[m.Name] = append(out[m.Name], at.Addr())
+		}
+	}
+	out[r.site.own.Name] = append(out[r.site.own.Name], r.NodeIPs...)
+	return out
 }

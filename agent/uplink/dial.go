@@ -8,13 +8,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/weft-net/weft/proto/join"
 	"golang.org/x/sys/unix"
@@ -33,33 +29,11 @@ const (
 // ParseServer reads what --server accepts, https://HOST[:PORT] or HOST[:PORT],
 // and returns HOST:PORT.
 func ParseServer(s string) (string, error) {
-	hint := "write https://HOST:" + join.DefaultPort
-	rest := s
-	if scheme, after, ok := strings.Cut(s, "://"); ok {
-		u, err := url.Parse(s)
-		if err != nil || scheme != "https" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
-			return "", fmt.Errorf("uplink: server %q is not https://HOST:PORT; %s", s, hint)
-		}
-		rest = strings.TrimRight(after, "/")
-	}
-	if a, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
-		return net.JoinHostPort(a.String(), join.DefaultPort), nil
-	}
-	host, port, err := net.SplitHostPort(rest)
+	out, err := join.ParseServer(s)
 	if err != nil {
-		host, port = rest, join.DefaultPort
+		return "", fmt.Errorf("uplink: %w", err)
 	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if _, ip := netip.ParseAddr(host); err != nil || number == 0 || ip != nil && !isName(host) {
-		return "", fmt.Errorf("uplink: server %q names no host and port; %s", s, hint)
-	}
-	return net.JoinHostPort(host, port), nil
-}
-
-func isName(host string) bool {
-	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
-	})
+	return out, nil
 }
 
 // target is one address of one server.

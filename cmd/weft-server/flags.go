@@ -27,6 +27,8 @@ type flags struct {
 	flannelBackend            string
 	flannelMasq6              bool
 	passwordFile              string
+	joinServer                string
+	token, tokenFile          string
 	levelName                 string
 	level                     slog.Level
 	version, wantHelp         bool
@@ -48,6 +50,7 @@ func newFlags() *flags {
 	f.set.Usage = func() {}
 	f.set.SortFlags = false
 	f.serverFlags(f.group("This server"))
+	f.memberFlags(f.group("Several servers"))
 	f.clusterFlags(f.group("The cluster (these count at its first start only; later: weft apply)"))
 	f.etcdFlags(f.group("An etcd elsewhere (default: embedded, in <data-dir>/etcd)"))
 	f.otherFlags(f.group("Observing, and more"))
@@ -72,6 +75,16 @@ func (f *flags) serverFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.advertise, "advertise-address", "", "`address` that agents and operators are told (default: the first --node-ip)")
 	fs.StringSliceVar(&f.sans, "tls-san", nil, "further `names` or addresses in the server's certificate")
 	fs.StringVar(&f.server.Fabric, "fabric-name", "weft", "`name` of the fabric, in weft status")
+}
+
+func (f *flags) memberFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&f.server.Name, "name", "", "`name` of this server among the others (default: the host's); it stays with the data folder")
+	fs.BoolVar(&f.server.ClusterInit, "cluster-init", false, "let the embedded etcd be the first of several: others join it with --server")
+	fs.StringVar(&f.joinServer, "server", "", "`URL` of a server of the fabric to join, https://FIRST:7443; counts until this server has joined")
+	fs.StringVar(&f.tokenFile, "token-file", "", "`file` with the server token: a copy of <data-dir>/server-token of that server")
+	fs.StringVar(&f.token, "token", "", "the server `token` itself; others can see it in the process list: prefer --token-file")
+	fs.StringVar(&f.server.PeerListen, "peer-listen", "", "`address` of the embedded etcd for other servers (default: port 7445 beside --listen); closed without --cluster-init or --server")
+	fs.BoolVar(&f.server.ClusterReset, "cluster-reset", false, "make this server's etcd the only member again, from its own data, and end; all other servers must be down")
 }
 
 func (f *flags) clusterFlags(fs *pflag.FlagSet) {
@@ -133,7 +146,7 @@ func (f *flags) help(w io.Writer) {
 // given maps the cluster's flags that were set to where.
 func (f *flags) given() map[string]string {
 	out := map[string]string{}
-	for _, g := range f.groups[1:2] {
+	for _, g := range f.groups[2:3] {
 		g.set.VisitAll(func(p *pflag.Flag) {
 			if f.set.Changed(p.Name) && !strings.HasPrefix(p.Name, "flannel-") {
 				out[p.Name] = config.Origin(f.set, p.Name)

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strings"
 
 	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server"
 )
@@ -39,7 +41,39 @@ func (f *flags) config() (server.Config, error) {
 	keep(err)
 	c.Etcd.Password, err = f.password()
 	keep(err)
+	c.Join, err = f.join()
+	keep(err)
 	return c, errors.Join(errs...)
+}
+
+// join reads where this server is taken in. A token without a server is left to
+// the server to refuse, a file that is not there yet to when it is needed.
+func (f *flags) join() (server.Join, error) {
+	if f.joinServer == "" && f.token == "" && f.tokenFile == "" {
+		return server.Join{}, nil
+	}
+	var out server.Join
+	var err error
+	if f.joinServer != "" {
+		if out.Server, err = join.ParseServer(f.joinServer); err != nil {
+			return out, fmt.Errorf("%s: %w", config.Origin(f.set, "server"), err)
+		}
+	}
+	switch {
+	case f.token != "" && f.tokenFile != "":
+		return out, fmt.Errorf("%s and %s are both given; give one of them", config.Origin(f.set, "token"), config.Origin(f.set, "token-file"))
+	case f.token != "":
+		out.Token, err = join.ParseToken(f.token)
+	case f.tokenFile != "":
+		out.Token, err = join.LoadToken(f.tokenFile)
+		if errors.Is(err, fs.ErrNotExist) && server.HasJoined(f.server.DataDir) {
+			return out, nil
+		}
+	}
+	if err != nil {
+		return out, fmt.Errorf("%s: %w", config.Origin(f.set, "token-file"), err)
+	}
+	return out, nil
 }
 
 func (f *flags) seed() (server.Seed, error) {

@@ -54,8 +54,10 @@ type Config struct {
 	Revoke func(ctx context.Context, node string) error
 	// Servers and Etcd answer for Status.
 	Servers func(ctx context.Context) ([]*weftv1.ServerStatus, error)
-	Etcd    func(ctx context.Context) (*weftv1.EtcdStatus, error)
-	CAEnds  func() time.Time
+	// ServerProblems is what is wrong with servers and their store; nil: nothing.
+	ServerProblems func() []*weftv1.Problem
+	Etcd           func(ctx context.Context) (*weftv1.EtcdStatus, error)
+	CAEnds         func() time.Time
 	// Backups answers for Status, and Ordinal counts epochs.
 	Backups func(ctx context.Context) (*weftv1.BackupStatus, error)
 	Ordinal uint64

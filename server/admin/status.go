@@ -93,6 +93,9 @@ func (s *Server) problems(v *view, etcd *weftv1.EtcdStatus) []*weftv1.Problem {
 	for _, p := range s.Hub.Problems() {
 		out = append(out, &weftv1.Problem{Subject: strings.TrimPrefix(p.Key, "/"), Cause: p.Cause, Remedy: p.Do})
 	}
+	if s.ServerProblems != nil {
+		out = append(out, s.ServerProblems()...)
+	}
 	if quota := etcd.GetQuotaBytes(); quota > 0 && etcd.GetSizeBytes() > quota/5*4 {
 		out = append(out, &weftv1.Problem{
 			Subject: "etcd", Cause: fmt.Sprintf("etcd holds %d MiB of %d MiB; at the quota nothing can be written any more", etcd.GetSizeBytes()>>20, quota>>20),

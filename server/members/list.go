@@ -49,8 +49,8 @@ func list(entries []store.Entry, leader string, members []store.Member) []Status
 	for _, m := range members {
 		s, ok := all[m.Name]
 		switch {
-		case m.Name == "":
-			continue // it has never started; Add knows
+		case m.Name == "", m.Self && !ok:
+			continue // it has never started, which Add knows; or is about to register
 		case !ok:
 			s = Status{Server: Server{Name: m.Name}, State: Lost}
 		case m.Learner && s.State == Ready:

@@ -58,7 +58,7 @@ func (r *Room) maintain(ctx context.Context) error {
 		if err := r.look(ctx); err != nil && ctx.Err() == nil {
 			r.cfg.Log.Warn("etcd not maintained", note.Err, err, note.Retry, lookEvery)
 		}
-		if now := r.cfg.Now(); r.cfg.Roster == nil && now.Sub(compacted) >= compactEvery {
+		if now := r.cfg.Now(); r.cfg.Mode == Elsewhere && now.Sub(compacted) >= compactEvery {
 			if next, err := r.compact(ctx, before); err == nil {
 				compacted, before = now, next
 			}
@@ -145,7 +145,7 @@ func (r *Room) fullProblem(why string) *Problem {
 		Subject: "etcd", Cause: "etcd is full and takes no writes, after compaction and defragmentation: " + why,
 		Remedy: "nodes keep their paths and pods; find what fills it (weft get pods -o name | wc -l), delete it, and this server mends the rest within seconds",
 	}
-	if r.cfg.Roster == nil {
+	if r.cfg.Mode == Elsewhere {
 		p.Remedy = "nodes keep their paths and pods; look what else is in that etcd (etcdctl get --prefix --keys-only /), or raise its --quota-backend-bytes"
 	}
 	return p
@@ -170,7 +170,7 @@ func (r *Room) found(subject string, p *Problem) {
 // error. The raft leader is the last.
 func (r *Room) files(ctx context.Context) ([]file, error) {
 	if r.cfg.Roster == nil {
-		return r.filesElsewhere(ctx)
+		return r.filesByEndpoint(ctx)
 	}
 	members, err := r.cfg.Roster.Members(ctx)
 	if err != nil {
@@ -233,7 +233,7 @@ func (r *Room) fileOf(ctx context.Context, m store.Member) (file, error) {
 // defragWithin bounds the defragmentation of another server's member.
 const defragWithin = 3 * time.Minute
 
-func (r *Room) filesElsewhere(ctx context.Context) ([]file, error) {
+func (r *Room) filesByEndpoint(ctx context.Context) ([]file, error) {
 	var out []file
 	var errs []error
 	for _, e := range r.cfg.Files.Endpoints() {

@@ -32,8 +32,9 @@ type Store interface {
 type Config struct {
 	Server  Server // this one; Schema, StartedUnix and Instance are filled in
 	Store   Store
-	Roster  Roster // nil: an etcd elsewhere, whose members are not ours
 	Files   Files
+	Mode    string      // of the store: Alone, Clustered or Elsewhere
+	Roster  Roster      // nil unless it is clustered
 	DialTLS *tls.Config // how other servers are dialed
 	Note    func(Event) // of the world; nil: nobody listens
 	Now     func() time.Time

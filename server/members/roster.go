@@ -32,8 +32,8 @@ type roster struct{ sync.Mutex }
 // Add implements weftv1.MembersServer.
 func (s *Service) Add(ctx context.Context, r *weftv1.MembersAddRequest) (*weftv1.MembersAddResponse, error) {
 	own := s.Room.cfg
-	if own.Roster == nil || own.Server.Peer == "" {
-		return nil, status.Errorf(codes.FailedPrecondition, "server %s stands alone: start it with --cluster-init, then this one again", own.Server.Name)
+	if own.Roster == nil {
+		return nil, alone(own.Server.Name)
 	}
 	if err := intent.ValidName(r.GetName()); err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "the server's name %v (--name)", err)

@@ -63,13 +63,16 @@ func (s *Service) Join(ctx context.Context, r *weftv1.MembersJoinRequest) (*weft
 		return nil, status.Errorf(codes.FailedPrecondition, "the clock of %s is %s that of server %s (%s): set it, by NTP, then start again",
 			r.GetName(), apart(ahead), own.Server.Name, now.UTC().Format(time.RFC3339))
 	}
-	mode := "external"
-	if own.Roster != nil {
-		mode = "embedded"
+	mode := "embedded"
+	if own.Mode == Elsewhere {
+		mode = "external"
 	}
-	if mode != r.GetMode() {
+	switch {
+	case mode != r.GetMode():
 		return nil, status.Errorf(codes.FailedPrecondition, "server %s has an %s etcd and %s an %s one: give all servers of a fabric the same --etcd-endpoints, or none",
 			own.Server.Name, mode, r.GetName(), r.GetMode())
+	case own.Mode == Alone:
+		return nil, alone(own.Server.Name)
 	}
 	if err := s.free(r.GetName(), r.GetAddress()); err != nil {
 		return nil, err
@@ -82,6 +85,10 @@ func (s *Service) Join(ctx context.Context, r *weftv1.MembersJoinRequest) (*weft
 		Fabric: s.Fabric, ServerKey: secrets.ServerKey, Authority: secrets.Authority, ClusterConfig: config.Value,
 		ClockUnix: now.Unix(), Server: own.Server.Name, Version: own.Server.Version,
 	}, nil
+}
+
+func alone(name string) error {
+	return status.Errorf(codes.FailedPrecondition, "server %s stands alone: start it with --cluster-init once, then this one again", name)
 }
 
 func apart(ahead time.Duration) string {
@@ -141,7 +148,7 @@ func (s *Service) leads() error {
 
 // Inspect implements weftv1.MembersServer.
 func (s *Service) Inspect(ctx context.Context, _ *weftv1.MembersInspectRequest) (*weftv1.MembersInspectResponse, error) {
-	if s.Room.cfg.Roster == nil {
+	if s.Room.cfg.Mode == Elsewhere {
 		return nil, status.Error(codes.FailedPrecondition, "this server has no etcd of its own")
 	}
 	m, err := s.Room.cfg.Files.Inspect(ctx, "")
@@ -153,7 +160,7 @@ func (s *Service) Inspect(ctx context.Context, _ *weftv1.MembersInspectRequest) 
 
 // Defragment implements weftv1.MembersServer.
 func (s *Service) Defragment(ctx context.Context, _ *weftv1.MembersDefragmentRequest) (*weftv1.MembersDefragmentResponse, error) {
-	if s.Room.cfg.Roster == nil {
+	if s.Room.cfg.Mode == Elsewhere {
 		return nil, status.Error(codes.FailedPrecondition, "this server has no etcd of its own")
 	}
 	if err := s.Room.cfg.Files.Defragment(ctx, ""); err != nil {

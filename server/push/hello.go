@@ -42,6 +42,7 @@ func (s *stream) open(hello *weftv1.Hello) error {
 	}
 	s.knows = understood(hello.GetCollections())
 	s.version = versionFor(s.knows)
+	s.takesServers = hello.GetTakesServers()
 	if err := s.turn(); err != nil {
 		return err
 	}

@@ -94,7 +94,8 @@ type Hub struct {
 	count    atomic.Uint64 // of streams
 	observed observer
 	crowd    *crowd
-	work     sync.WaitGroup // the streams' goroutines
+	servers  atomic.Pointer[weftv1.SyncResponse] // where they are; nil until told
+	work     sync.WaitGroup                      // the streams' goroutines
 }
 
 // New returns a Hub that knows nothing yet.

@@ -44,6 +44,8 @@ type stream struct {
 	knows    []string // collections
 	welcomed bool     // it is told who we are
 
+	takesServers bool // it keeps the list of servers
+
 	reported time.Time // of the last report that was stored at once; read's own
 
 	mu        sync.Mutex
@@ -132,7 +134,13 @@ func (s *stream) write() {
 	if s.welcomed && !send(welcome()) {
 		return
 	}
+	var told *weftv1.SyncResponse
 	for sequence := int64(1); ; {
+		if l := s.hub.servers.Load(); l != told && s.takesServers {
+			if told = l; !send(l) {
+				return
+			}
+		}
 		messages, revision, objects := s.hub.next(s)
 		if len(messages) > 0 {
 			s.sending(revision, objects) // before: the agent may be quick to acknowledge

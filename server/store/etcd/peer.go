@@ -131,6 +131,3 @@ func (s *Store) MovePeer(ctx context.Context, peerURL string) error {
 	}
 	return nil
 }
-
-// Embedded says whether the store is in this process.
-func (s *Store) Embedded() bool { return s.server != nil }

@@ -1,0 +1,153 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/identity"
+	"github.com/weft-net/weft/server/journal"
+	"github.com/weft-net/weft/server/members"
+	"github.com/weft-net/weft/server/store"
+	"github.com/weft-net/weft/server/store/etcd"
+)
+
+// meet makes the room where this server meets the others.
+func (r *rooms) meet() *members.Room {
+	s := r.site
+	config := members.Config{
+		Server:  members.Server{Name: s.own.Name, Address: s.address, Version: note.Version},
+		Store:   r.store,
+		Files:   r.store,
+		Mode:    s.own.Mode,
+		DialTLS: r.auth.DialTLS(s.own.Name),
+		Log:     r.Log,
+		Note: func(e members.Event) {
+			r.journal.Note(journal.Event{Object: "Server/" + e.Server, Reason: e.Reason, Message: e.Message})
+		},
+	}
+	if s.own.Mode == members.Clustered {
+		config.Roster, config.Server.Peer = r.store, s.peer().Advertise
+	}
+	room := members.New(config)
+	room.OnChange(func(all []members.Status) { r.tellServers(s, all) })
+	return room
+}
+
+// tellServers hands on where servers are: to agents, and to our own next start.
+func (r *rooms) tellServers(s *site, all []members.Status) {
+	var addresses, others []string
+	for _, m := range all {
+		if m.Address == "" {
+			continue
+		}
+		addresses = append(addresses, m.Address)
+		if m.Name != s.own.Name {
+			others = append(others, m.Address)
+		}
+	}
+	r.hub.SetServers(addresses)
+	if slices.Equal(others, s.own.Servers) && !s.own.Reset {
+		return
+	}
+	s.own.Servers, s.own.Reset = others, false
+	if err := s.own.Save(s.DataDir); err != nil {
+		r.Log.Warn("other servers not remembered", note.Err, err)
+	}
+}
+
+// serverStatus answers for Status.
+func (r *rooms) serverStatus(context.Context) ([]*weftv1.ServerStatus, error) {
+	return members.Wire(r.room.Servers()), nil
+}
+
+// serverProblems is what is wrong with servers and their store.
+func (r *rooms) serverProblems() []*weftv1.Problem {
+	var out []*weftv1.Problem
+	for _, p := range r.room.Problems() {
+		m := &weftv1.Problem{Subject: p.Subject, Cause: p.Cause, Remedy: p.Remedy}
+		if !p.Since.IsZero() {
+			m.SinceUnix = p.Since.Unix()
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// peerCheck is how often a server looks whether its certificate among servers is
+// to be renewed.
+const peerCheck = 12 * time.Hour
+
+// keepPeer renews that certificate until ctx ends; etcd reads the files again.
+func (r *rooms) keepPeer(ctx context.Context, name string) error {
+	for pause(ctx, peerCheck) {
+		if err := r.auth.KeepPeer(ctx, name); err != nil {
+			r.Log.Error("certificate among servers not renewed", note.Err, err)
+		}
+	}
+	return nil
+}
+
+// reset makes this server the only one, from its own data, and ends. Others must
+// be down: two that live apart would be two fabrics.
+func (s *site) reset(ctx context.Context) error {
+	switch {
+	case len(s.Etcd.Endpoints) > 0:
+		return errors.New("server: --cluster-reset is for the embedded etcd; an etcd elsewhere has its own ways (etcd --force-new-cluster)")
+	case s.own.Mode != members.Clustered:
+		return fmt.Errorf("server: %s is no member of a cluster, so that there is nothing to reset", s.DataDir)
+	case s.own.Reset:
+		return errors.New("server: the cluster was reset already: start this server without --cluster-reset")
+	}
+	if err := identity.RenewPeer(s.DataDir, s.own.Name, s.names); err != nil {
+		return err
+	}
+	if err := s.othersDown(ctx); err != nil {
+		return err
+	}
+	config := s.etcdConfig()
+	config.Peer = s.peer()
+	opened, aside, err := etcd.Reset(ctx, config)
+	if err != nil {
+		return err
+	}
+	_, err = opened.Commit(ctx, store.Txn{Then: []store.Write{{Key: store.Servers, Prefix: true}, {Key: store.Election, Prefix: true}}})
+	if err = errors.Join(err, opened.Close()); err != nil {
+		return fmt.Errorf("%w; the data as it was is in %s", err, aside)
+	}
+	others := s.own.Servers
+	s.own.Reset, s.own.Joined, s.own.Servers = true, false, nil
+	if err := s.own.Save(s.DataDir); err != nil {
+		return err
+	}
+	s.Log.Info("cluster was reset", note.Path, aside, note.Do, "start weft-server without --cluster-reset; on each other server ("+strings.Join(others, ", ")+") move "+filepath.Join("<data-dir>", "etcd")+" away, then start it with --server https://"+s.address+" --token-file FILE")
+	return nil
+}
+
+func (s *site) othersDown(ctx context.Context) error {
+	config, err := identity.PeerTLS(s.DataDir)
+	if err != nil {
+		return err
+	}
+	for _, address := range s.own.Servers {
+		if members.Answers(ctx, address, config) {
+			host, _, _ := net.SplitHostPort(address)
+			return fmt.Errorf("server: --cluster-reset: server %s of this fabric answers: a reset would make two fabrics with the same addresses. If it has a quorum, take lost servers out with `weft server remove NAME`; else stop weft-server on %s first, then run this again; nothing was changed", address, host)
+		}
+	}
+	return nil
+}
+
+// HasJoined says that a data folder belongs to a server that was taken in: it
+// needs no token any more.
+func HasJoined(dataDir string) bool {
+	own, err := members.LoadOwn(dataDir)
+	return err == nil && own.Joined
+}
