@@ -108,14 +108,14 @@ func (a *agent) open() (err error) {
 	}
 	a.pods, err = pod.Open(pod.Config{
 		Dir: a.dir.Path(podsName), Boot: boot, Node: a.podNode, Kernel: a.kernel, Loop: a.loop,
-		Namespaces: namespaces, Log: a.log, Degraded: a.degraded, OnChange: a.touch,
+		Namespaces: namespaces, Log: a.log, Degraded: a.degraded, Reserved: a.reserved, OnChange: a.touch,
 	})
 	return err
 }
 
 // serve runs all rooms until one fails or ctx ends.
 func (a *agent) serve(ctx context.Context) error {
-	if err := installPlugin(a.cfg.CNIBinDir); err != nil {
+	if err := installPlugin(findBinDir(a.cfg.CNIBinDir, binDirs)); err != nil {
 		return err
 	}
 	if _, err := a.host.look(ctx, time.Now()); err != nil {

@@ -51,7 +51,7 @@ func CheckConfig(ctx context.Context, cfg Config, out io.Writer) (good bool, err
 	})
 	node := hostroom.Node{
 		Cluster: beforeJoin, Lease: []netip.Prefix{netip.PrefixFrom(beforeJoin.CIDRs[0].Addr(), 24)}, Underlay: us,
-		ManageRPFilter: cfg.ManageRPFilter, IntegrateFirewall: cfg.IntegrateFirewall,
+		MarkMask: cfg.markMask(), ManageRPFilter: cfg.ManageRPFilter, IntegrateFirewall: cfg.IntegrateFirewall,
 	}
 	n := cfg.check(node)
 	n.Chosen = chosen

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
@@ -50,12 +51,13 @@ type Config struct {
 	RunDir        string
 	BootIDFile    string
 	CNIConfDir    string // Auto, None or a folder
-	CNIBinDir     string // weft-cni is copied there if given
+	CNIBinDir     string // Auto, None or a folder that weft-cni is copied to
 	MetricsListen string // empty: no metrics
 	ChecksumOff   string // Auto, on or off: transmit checksum offload of VXLAN devices
 
 	ManageRPFilter    bool   // loose reverse path filtering on an uplink that has it strict
 	IntegrateFirewall bool   // rules in the chains that Docker, ufw and firewalld keep for their operator
+	MarkMask          string // bits of a packet's mark that are weft's, as 0xf00
 	ForwardingGuard   string // Auto or off: drop what others forward where weft switched forwarding on
 
 	Version string
@@ -96,6 +98,10 @@ func (c Config) normalize() (Config, error) {
 	if _, err := regexp.Compile(c.IfaceRegex); err != nil {
 		return c, fmt.Errorf("agent: --iface-regex: %w", err)
 	}
+	c.MarkMask = cmp.Or(c.MarkMask, hostroom.DefaultMarkMask)
+	if _, err := hostroom.ParseMarkMask(c.MarkMask); err != nil {
+		return c, fmt.Errorf("agent: --mark-mask: %w", err)
+	}
 	c.ForwardingGuard = cmp.Or(c.ForwardingGuard, Auto)
 	if c.ForwardingGuard != Auto && c.ForwardingGuard != off {
 		return c, fmt.Errorf("agent: --forwarding-guard %q: auto or off", c.ForwardingGuard)
@@ -120,6 +126,12 @@ func (c Config) normalize() (Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// markMask is --mark-mask, which normalize has read before.
+func (c Config) markMask() uint32 {
+	mask, _ := hostroom.ParseMarkMask(c.MarkMask)
+	return mask
 }
 
 // onePerFamily refuses what peers could not choose from.

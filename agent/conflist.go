@@ -11,6 +11,8 @@ import (
 
 	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/disk"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
 )
 
 const (
@@ -21,6 +23,42 @@ const (
 // confDirs are where container runtimes look, the first that exists is taken.
 // K3s has its own below its data folder; RKE2 and containerd share the usual one.
 var confDirs = []string{"/var/lib/rancher/k3s/agent/etc/cni/net.d", "/etc/cni/net.d"}
+
+// binDirs are K3s's own folders of plugins, the one that stays over its upgrades
+// first. Elsewhere they are in /opt/cni/bin, where weft's package has put the shim.
+var binDirs = []string{"/var/lib/rancher/k3s/data/cni", "/var/lib/rancher/k3s/data/current/bin"}
+
+// findBinDir resolves --cni-bin-dir; empty means that nothing is copied.
+func findBinDir(flag string, candidates []string) string {
+	switch flag {
+	case None, "":
+		return ""
+	case Auto:
+		i := slices.IndexFunc(candidates, func(d string) bool { fi, err := os.Stat(d); return err == nil && fi.IsDir() })
+		if i < 0 {
+			return ""
+		}
+		return candidates[i]
+	}
+	return flag
+}
+
+// keepPlugin puts the shim back where a runtime's upgrade has left it behind. Only
+// a look: it is copied at start when it is another.
+func (a *agent) keepPlugin() []intent.Problem {
+	dir := findBinDir(a.cfg.CNIBinDir, binDirs)
+	if dir == "" {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, pluginName)); err == nil {
+		return nil
+	}
+	if err := installPlugin(dir); err != nil {
+		return []intent.Problem{{Subject: filepath.Join(dir, pluginName), Cause: err.Error(), Remedy: "make the folder writable, or choose another with --cni-bin-dir"}}
+	}
+	a.log.Info("plugin put back", note.Path, filepath.Join(dir, pluginName))
+	return nil
+}
 
 // findConfDir resolves --cni-conf-dir; empty means that there is none.
 func findConfDir(flag string) string {

@@ -39,6 +39,7 @@ type outlook struct {
 	eyes   look.Eyes
 	node   func() hostroom.Node
 	found  func([]hostroom.Finding) // called when findings have changed
+	keep   func()                   // puts back what others have removed, at each look
 	log    *slog.Logger
 
 	mu   sync.Mutex
@@ -53,6 +54,7 @@ func (a *agent) newOutlook() *outlook {
 			CNIDir: func() string { return findConfDir(a.cfg.CNIConfDir) },
 			Apart:  func() time.Duration { return a.uplink.Status().Apart },
 		},
+		keep: func() { a.setProblems("plugin", a.keepPlugin()) },
 		found: func(fs []hostroom.Finding) {
 			a.setProblems("host", hostroom.Problems(fs))
 			a.touch()
@@ -66,7 +68,7 @@ func (a *agent) hostNode() hostroom.Node {
 	self, _ := n.Self()
 	out := hostroom.Node{
 		Cluster: n.Cluster, Lease: self.Lease, Underlay: a.host.view().underlay,
-		ManageRPFilter: a.cfg.ManageRPFilter, IntegrateFirewall: a.cfg.IntegrateFirewall,
+		MarkMask: a.cfg.markMask(), ManageRPFilter: a.cfg.ManageRPFilter, IntegrateFirewall: a.cfg.IntegrateFirewall,
 	}
 	for _, p := range n.Peers {
 		if p.Name != n.Name && len(p.Underlay) > 0 && len(out.Peers) < 2 {
@@ -98,6 +100,7 @@ func (o *outlook) run(ctx context.Context) error {
 
 // once looks, opens what was asked for, and tells what is left.
 func (o *outlook) once(ctx context.Context, now time.Time) error {
+	o.keep()
 	n := o.node()
 	drops, err := o.kernel.Counted(ctx, nat.GuardChain)
 	if err != nil {

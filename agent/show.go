@@ -175,7 +175,7 @@ func (a *agent) problems() []intent.Problem {
 	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, source := range []string{"plan", "show", "host"} {
+	for _, source := range []string{"plan", "show", "host", "plugin"} {
 		out = append(out, a.found[source]...)
 	}
 	return out

@@ -39,7 +39,7 @@ type FilterRule struct {
 // FilterMatch compares one field with values of which one must be met: names, one
 // that ends in *, prefixes, ranges as 1-5. The field is "?" for what is not read.
 type FilterMatch struct {
-	Field  string // iifname, oifname, nfproto, l4proto, saddr, daddr, sport, dport, ct state, ct status
+	Field  string // iifname, oifname, nfproto, l4proto, saddr, daddr, sport, dport, ct state, ct status, daddr type
 	Not    bool
 	Values []string
 }

@@ -70,8 +70,9 @@ type Node struct {
 	Underlay []intent.Underlay
 	Peers    []netip.Addr // underlay addresses of peers
 
-	ManageRPFilter    bool // --manage-rp-filter
-	IntegrateFirewall bool // --integrate-firewall
+	MarkMask          uint32 // bits of a packet's mark that are weft's
+	ManageRPFilter    bool   // --manage-rp-filter
+	IntegrateFirewall bool   // --integrate-firewall
 }
 
 // Severity orders findings.
@@ -103,7 +104,7 @@ func (f Finding) Problem() intent.Problem {
 // Findings are what is the matter, worst first, then by kind.
 func Findings(n Node, f Facts) []Finding {
 	var out []Finding
-	for _, find := range []func(Node, Facts) []Finding{firewalls, settings, daemons, runtime, clock, disks, guard, devices} {
+	for _, find := range []func(Node, Facts) []Finding{firewalls, settings, daemons, runtime, clock, disks, guard, devices, marks} {
 		out = append(out, find(n, f)...)
 	}
 	sortBySeverity(out)

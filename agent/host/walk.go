@@ -109,6 +109,8 @@ func (p Packet) meets(m datapath.FilterMatch) bool {
 		is = holds(p.Dst)
 	case "dport":
 		is = inRange(p.Port)
+	case "daddr type":
+		is = func(v string) bool { return v == map[bool]string{true: "local", false: "unicast"}[p.Hook == "input"] }
 	case "ct state":
 		is = func(v string) bool { return v == "new" || v == "dnat" && p.DNAT }
 	case "ct status":

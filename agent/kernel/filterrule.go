@@ -89,6 +89,8 @@ func (r *reader) expression(b []byte) {
 		r.payload(a)
 	case "ct":
 		r.load(u32(a[unix.NFTA_CT_DREG]), map[uint32]string{unix.NFT_CT_STATE: "ct state", unix.NFT_CT_STATUS: "ct status"}[u32(a[unix.NFTA_CT_KEY])])
+	case "fib":
+		r.fib(a)
 	case "bitwise":
 		r.bitwise(a)
 	case "cmp":
@@ -111,6 +113,15 @@ func (r *reader) expression(b []byte) {
 	default: // limit, quota, fib, hash, queue …: it may hold or not
 		r.unread()
 	}
+}
+
+// fib reads `fib daddr type`.
+func (r *reader) fib(a map[uint16][]byte) {
+	field := ""
+	if u32(a[unix.NFTA_FIB_RESULT]) == unix.NFT_FIB_RESULT_ADDRTYPE && u32(a[unix.NFTA_FIB_FLAGS]) == unix.NFTA_FIB_F_DADDR {
+		field = "daddr type"
+	}
+	r.load(u32(a[unix.NFTA_FIB_DREG]), field)
 }
 
 // attrsOf is a list of attributes by type.
@@ -339,6 +350,10 @@ func valueText(field string, b []byte) string {
 	case (field == "saddr" || field == "daddr") && (len(b) == 4 || len(b) == 16):
 		a, _ := netip.AddrFromSlice(b)
 		return a.String()
+	case field == "daddr type" && len(b) == 4:
+		if names := addressTypes(1 << min(binary.NativeEndian.Uint32(b), 15)); len(names) > 0 {
+			return names[0]
+		}
 	case len(b) == 2:
 		return strconv.Itoa(int(binary.BigEndian.Uint16(b)))
 	case len(b) == 1 && field == "nfproto":

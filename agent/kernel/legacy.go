@@ -261,8 +261,8 @@ func (f xtFamily) header(r *reader, b []byte) {
 			continue
 		}
 		v := text(name)
-		if n := len(v); n < unix.IFNAMSIZ && mask[n] == 0 {
-			v += "*"
+		if n := slices.Index(mask, 0); n >= 0 && n <= len(v) { // the name's end is not compared; iptables leaves its + there
+			v = v[:n] + "*"
 		}
 		r.add(datapath.FilterMatch{Field: field, Not: inv&(0x01<<i) != 0, Values: []string{v}})
 	}

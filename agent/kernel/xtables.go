@@ -17,6 +17,16 @@ func (r *reader) match(name string, rev uint32, info []byte) {
 		r.xtPorts(name, info)
 	case "conntrack":
 		r.xtConntrack(rev, info)
+	case "addrtype": // struct xt_addrtype_info_v1 {source, dest, flags}
+		if rev != 1 || len(info) < 8 || binary.NativeEndian.Uint16(info) != 0 {
+			r.unread()
+			return
+		}
+		const invertDest = 2
+		r.add(datapath.FilterMatch{
+			Field: "daddr type", Not: binary.NativeEndian.Uint32(info[4:])&invertDest != 0,
+			Values: addressTypes(binary.NativeEndian.Uint16(info[2:])),
+		})
 	case "state": // struct xt_state_info
 		if len(info) < 4 {
 			r.unread()
@@ -26,6 +36,17 @@ func (r *reader) match(name string, rev uint32, info []byte) {
 	default:
 		r.unread()
 	}
+}
+
+// addressTypes names the bits of XT_ADDRTYPE_*, which stand where RTN_* are.
+func addressTypes(v uint16) []string {
+	var out []string
+	for i, name := range []string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast"} {
+		if v>>i&1 != 0 {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // xtPorts reads struct xt_udp {spts[2], dpts[2], invflags} and the same beginning

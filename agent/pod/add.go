@@ -103,7 +103,7 @@ func (k *Keeper) checkAdd(req cniwire.Request) (addition, error) {
 		return addition{}, cniwire.Errorf(cniwire.CodeTryAgain,
 			"pod: this node has no lease yet; look: weft get nodes, journalctl -u weft-agent")
 	}
-	if err = portsForPods(a.wish.hostPorts, a.node); err != nil {
+	if err = k.portsForPods(a.wish.hostPorts, a.node); err != nil {
 		return addition{}, err
 	}
 	return a, nil

@@ -100,9 +100,14 @@ func portsLead(ports []HostPort, addrs []netip.Addr) error {
 }
 
 // portsForPods refuses ports that the fabric itself needs: without them the node
-// would hear no peer.
-func portsForPods(ports []HostPort, n Node) error {
+// would hear no peer, and nobody a server on it.
+func (k *Keeper) portsForPods(ports []HostPort, n Node) error {
 	for _, p := range ports {
+		if k.Reserved != nil {
+			if who := k.Reserved(p.Protocol, p.HostPort); who != "" {
+				return cniwire.Errorf(cniwire.CodeConfig, "pod: host port %v is that of %s on this node; give the pod another hostPort", p, who)
+			}
+		}
 		if p.Protocol == "udp" && n.VXLANPort != 0 && p.HostPort == n.VXLANPort {
 			return cniwire.Errorf(cniwire.CodeConfig,
 				"pod: host port %v is the fabric's own (VXLAN); give the pod another hostPort, or the cluster another vxlanPort in ClusterConfig", p)

@@ -68,6 +68,8 @@ type Config struct {
 	Namespaces Namespaces
 	Log        *slog.Logger
 
+	// Reserved names who of weft listens on a port of this node, or nobody; may be nil.
+	Reserved func(proto string, port uint16) string
 	// Degraded says why pods may have limited connectivity, or nothing; may be nil.
 	Degraded func() string
 	OnChange func()           // called when Endpoints changed; may be nil

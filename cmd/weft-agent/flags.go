@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"github.com/weft-net/weft/agent"
+	"github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/cmd/internal/config"
 )
 
@@ -27,6 +29,12 @@ Every flag is also a key of /etc/weft/agent.yaml and, as WEFT_NODE_NAME for
 // spellings are K3s's names for flags of ours.
 var spellings = map[string]string{
 	"flannel-iface": "iface",
+}
+
+// k3sOnly are K3s's flags that say what weft does anyway, with why.
+var k3sOnly = map[string]string{
+	"flannel-external-ip":    "remove it: the addresses of --node-external-ip are told to peers anyway",
+	"disable-network-policy": "remove it here, and leave it with K3s: without policies weft filters nothing",
 }
 
 // options are flags on their way to a Config.
@@ -59,13 +67,18 @@ func newOptions() *options {
 	f.StringVar(&o.cfg.DataDir, "data-dir", agent.DefaultDataDir, "`folder` of the node's key, last intent and pod records")
 	f.StringVar(&o.cfg.RunDir, "run-dir", agent.DefaultRunDir, "`folder` of agent.sock, cni.sock and node.env")
 	f.StringVar(&o.cfg.CNIConfDir, "cni-conf-dir", agent.Auto, "`folder` of the container runtime's configuration; auto finds it, none leaves it alone")
-	f.StringVar(&o.cfg.CNIBinDir, "cni-bin-dir", "", "`folder` into which to copy weft-cni; it is not copied if none is given")
+	f.StringVar(&o.cfg.CNIBinDir, "cni-bin-dir", agent.Auto, "`folder` into which to copy weft-cni; auto finds K3s's, none copies nothing")
 	f.StringVar(&o.cfg.MetricsListen, "metrics-listen", agent.DefaultMetrics, "`address` of metrics and health; empty for none")
 	f.StringVar(&o.cfg.ChecksumOff, "vxlan-checksum-offload", agent.Auto, "checksum offload of VXLAN devices: `auto`, on or off; auto is off where it is known to lose packets")
 	f.BoolVar(&o.cfg.ManageRPFilter, "manage-rp-filter", false, "set reverse path filtering to loose (2) on an uplink that has it strict (1)")
 	f.BoolVar(&o.cfg.IntegrateFirewall, "integrate-firewall", false, "let pods through Docker, ufw and firewalld by the openings that they keep for it")
+	f.StringVar(&o.cfg.MarkMask, "mark-mask", host.DefaultMarkMask, "`bits` of packets' marks that are weft's, at least four; not kube-proxy's nor Tailscale's")
 	f.StringVar(&o.cfg.ForwardingGuard, "forwarding-guard", agent.Auto, "drop what others forward where weft switched forwarding on: `auto`, or off for a host that is a router")
 	f.StringVar(&o.cfg.BootIDFile, "boot-id-file", agent.DefaultBootID, "`file` whose content changes with each boot")
+	for _, name := range slices.Sorted(maps.Keys(k3sOnly)) {
+		f.Bool(name, false, "K3s's; "+k3sOnly[name])
+		_ = f.MarkHidden(name)
+	}
 	f.BoolVar(&o.debug, "debug", false, "log what was decided and why")
 	f.BoolVar(&o.version, "version", false, "print the release")
 	config.ArgsOnly(f, "version")
@@ -103,13 +116,17 @@ func parse(args []string) (*options, error) {
 	return o, err
 }
 
-// aliases lists the K3s spellings in use, sorted.
-func (o *options) aliases() []string {
-	var out []string
-	for name := range o.used {
-		out = append(out, name)
+// aliases lists the K3s spellings in use, sorted, each with what to do.
+func (o *options) aliases() [][2]string {
+	var out [][2]string
+	for _, name := range slices.Sorted(maps.Keys(o.used)) {
+		out = append(out, [2]string{name, "write --" + spellings[name]})
 	}
-	slices.Sort(out)
+	for _, name := range slices.Sorted(maps.Keys(k3sOnly)) {
+		if o.set.Changed(name) {
+			out = append(out, [2]string{name, k3sOnly[name]})
+		}
+	}
 	return out
 }
 

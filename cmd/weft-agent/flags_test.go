@@ -18,7 +18,7 @@ func TestFlagsOfTheIssue(t *testing.T) {
 		c.DataDir != "A" || c.RunDir != "R" || c.NodeLabels["c"] != "d" || c.Iface != "eth1" {
 		t.Errorf("%+v", c)
 	}
-	if got := o.aliases(); len(got) != 1 || got[0] != "flannel-iface" {
+	if got := o.aliases(); len(got) != 1 || got[0][0] != "flannel-iface" {
 		t.Errorf("aliases %v", got)
 	}
 }

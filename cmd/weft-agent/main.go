@@ -72,7 +72,7 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	}
 	o.cfg.Version, o.cfg.Log = note.Version, logger(stderr, o.debug)
 	for _, alias := range o.aliases() {
-		o.cfg.Log.Info("flag of K3s taken", note.Flag, alias, note.Do, "write --"+spellings[alias])
+		o.cfg.Log.Info("flag of K3s taken", note.Flag, alias[0], note.Do, alias[1])
 	}
 	return agent.Run(ctx, o.cfg)
 }

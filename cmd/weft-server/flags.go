@@ -26,6 +26,7 @@ type flags struct {
 	spec                      kind.ClusterConfigSpec
 	flannelBackend            string
 	flannelMasq6              bool
+	flannelIface              string
 	passwordFile              string
 	joinServer                string
 	token, tokenFile          string
@@ -38,6 +39,12 @@ type flags struct {
 
 // alias is a flag of K3s that was given, with ours.
 type alias struct{ old, now string }
+
+// k3sOnly are K3s's flags that say what weft does anyway, with why.
+var k3sOnly = [...]alias{
+	{"flannel-external-ip", "nothing: the addresses of an agent's --node-external-ip are told to peers anyway"},
+	{"disable-network-policy", "nothing here, and leave it with K3s: without policies weft filters nothing"},
+}
 
 // group is flags under one heading of the help.
 type group struct {
@@ -101,6 +108,13 @@ func (f *flags) clusterFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.nonMasquerade, "non-masquerade-cidrs", nil, "further destination `ranges` that pods reach with their own address")
 	fs.StringVar(&f.flannelBackend, "flannel-backend", "", "K3s's `name` for --backend")
 	fs.BoolVar(&f.flannelMasq6, "flannel-ipv6-masq", false, "K3s's name for --masquerade always")
+	fs.StringVar(&f.flannelIface, "flannel-iface", "", "K3s's `device`; it is each agent's: weft-agent --iface")
+	for _, only := range k3sOnly {
+		fs.Bool(only.old, false, "K3s's; "+only.now)
+	}
+	for _, name := range []string{"flannel-iface", k3sOnly[0].old, k3sOnly[1].old} {
+		_ = fs.MarkHidden(name)
+	}
 }
 
 func (f *flags) etcdFlags(fs *pflag.FlagSet) {
@@ -148,7 +162,7 @@ func (f *flags) given() map[string]string {
 	out := map[string]string{}
 	for _, g := range f.groups[2:3] {
 		g.set.VisitAll(func(p *pflag.Flag) {
-			if f.set.Changed(p.Name) && !strings.HasPrefix(p.Name, "flannel-") {
+			if f.set.Changed(p.Name) && !strings.HasPrefix(p.Name, "flannel-") && p.Name != k3sOnly[1].old {
 				out[p.Name] = config.Origin(f.set, p.Name)
 			}
 		})

@@ -110,10 +110,18 @@ func (f *flags) k3s(given map[string]string) error {
 		f.spec.Masquerade, given["masquerade"] = "always", config.Origin(f.set, "flannel-ipv6-masq")
 		f.aliases = append(f.aliases, alias{"--flannel-ipv6-masq", "--masquerade always"})
 	}
+	if f.set.Changed("flannel-iface") {
+		return fmt.Errorf("%s: the device is each node's own; give it to its agent: weft-agent --iface %s", config.Origin(f.set, "flannel-iface"), f.flannelIface)
+	}
+	for _, only := range k3sOnly {
+		if f.set.Changed(only.old) {
+			f.aliases = append(f.aliases, alias{"--" + only.old, only.now})
+		}
+	}
 	const there = "this release has vxlan, host-gw and none"
 	switch f.spec.Backend {
 	case "ipsec":
-		return fmt.Errorf("%s: backend ipsec is not offered, in K3s neither: %s; until weft encrypts by itself, encrypt below it", given["backend"], there)
+		return fmt.Errorf("%s: backend ipsec is not offered, in K3s no more either: %s; once weft has it, wireguard is what to use, until then encrypt below it", given["backend"], there)
 	case "wireguard", "wireguard-native":
 		return fmt.Errorf("%s: backend %s is not in this release: %s; vxlan is the one that works wherever UDP does", given["backend"], f.spec.Backend, there)
 	}

@@ -186,7 +186,7 @@ func FuzzParse(f *testing.F) {
 	var s server
 	known := names(flags(&s))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		settings, err := parse("f.yaml", b, known)
+		settings, err := parse("f.yaml", b, known, func(s string) string { return s })
 		for name, s := range settings {
 			if err != nil || s.values == nil || !strings.Contains(s.origin, name) {
 				t.Errorf("%s: %+v, %v", name, s, err)

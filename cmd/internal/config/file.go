@@ -28,7 +28,7 @@ func (o Options) read(flags *pflag.FlagSet) (map[string]setting, error) {
 		return nil, nil
 	}
 	merged := map[string]setting{}
-	err := readInto(merged, file, names(flags))
+	err := readInto(merged, file, flags)
 	if explicit && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; it is what --%s or %s names", err, configFlag, o.configVar())
 	}
@@ -41,7 +41,7 @@ func (o Options) read(flags *pflag.FlagSet) (map[string]setting, error) {
 	}
 	slices.Sort(dropIns)
 	for _, d := range dropIns {
-		if err := readInto(merged, d, names(flags)); err != nil {
+		if err := readInto(merged, d, flags); err != nil {
 			return nil, err
 		}
 	}
@@ -53,7 +53,7 @@ func escape(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-func readInto(merged map[string]setting, path string, known []string) error {
+func readInto(merged map[string]setting, path string, flags *pflag.FlagSet) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("config: %w", err)
@@ -70,7 +70,7 @@ func readInto(merged map[string]setting, path string, known []string) error {
 	if err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
-	settings, err := parse(path, b, known)
+	settings, err := parse(path, b, names(flags), spelling(flags))
 	if err != nil {
 		return err
 	}
@@ -81,9 +81,15 @@ func readInto(merged map[string]setting, path string, known []string) error {
 	return nil
 }
 
+// spelling is how a command reads other names of its flags.
+func spelling(flags *pflag.FlagSet) func(string) string {
+	return func(name string) string { return string(flags.GetNormalizeFunc()(flags, name)) }
+}
+
 // parse reads one file: a mapping of flag names to a value or a list of values.
-// It reads nodes, not Go values: YAML would make a boolean of off.
-func parse(path string, b []byte, known []string) (map[string]setting, error) {
+// It reads nodes, not Go values: YAML would make a boolean of off. Ours gives the
+// flag that is meant by another name for it.
+func parse(path string, b []byte, known []string, ours func(string) string) (map[string]setting, error) {
 	if len(b) > maxFile {
 		return nil, fmt.Errorf("config: %s is larger than %d bytes", path, maxFile)
 	}
@@ -102,17 +108,18 @@ func parse(path string, b []byte, known []string) (map[string]setting, error) {
 	for i := 0; i+1 < len(top.Content); i += 2 {
 		key := top.Content[i]
 		where := fmt.Sprintf("%s:%d (%s)", path, key.Line, key.Value)
-		if !slices.Contains(known, key.Value) {
+		name := ours(key.Value)
+		if !slices.Contains(known, name) {
 			return nil, fmt.Errorf("config: %s: no such setting%s", where, suggestion(key.Value, known))
 		}
-		if earlier, twice := out[key.Value]; twice {
+		if earlier, twice := out[name]; twice {
 			return nil, fmt.Errorf("config: %s: is already set at %s", where, earlier.origin)
 		}
 		values, list, err := texts(top.Content[i+1])
 		if err != nil {
 			return nil, fmt.Errorf("config: %s: %w", where, err)
 		}
-		out[key.Value] = setting{values: values, list: list, origin: where}
+		out[name] = setting{values: values, list: list, origin: where}
 	}
 	return out, nil
 }
