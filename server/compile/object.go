@@ -18,6 +18,9 @@ func ToNode(name string) Audience { return Audience{node: name} }
 // Has tells whether a node belongs to the audience.
 func (a Audience) Has(node string) bool { return a.node == "" || a.node == node }
 
+// Limited tells whether an audience is not all nodes.
+func (a Audience) Limited() bool { return a.node != "" }
+
 // Object is one object with those who are told of it.
 type Object struct {
 	intent.Object

@@ -2,12 +2,18 @@
 // and takes in what agents say back.
 //
 // A Hub compiles the intent that the store's one watch brings, encodes each
-// object once, and marks it dirty for every stream that it concerns. A stream
-// sends what is dirty as fast as its agent reads; until then changes of one
-// object fall together, so that a slow agent costs one mark an object and never
-// a queue. An agent that comes back is sent what changed after the revision that
-// it holds, or a full set between ReplaceAll brackets if history does not reach
-// back that far, or if it holds another epoch or compile version.
+// object once, and keeps one history of what changed. Each stream has a place in
+// that history. In a round all streams are brought from where they are to where
+// the hub is; the messages from one place to another are made once, whatever the
+// number of streams. A stream sends as fast as its agent reads, and then goes on
+// from its place: a slow agent costs a number, and never a queue. Changes that
+// come faster than rounds are possible fall together.
+//
+// An agent that comes back is sent what changed after the revision that it holds.
+// Where history does not reach back that far, the digest of its set says whether
+// it misses anything; it is then sent what the store dates later, and asks for
+// all if that was not it. Otherwise it is sent a full set between ReplaceAll
+// brackets: few agents at a time, the others wait in line.
 //
 // Invariants: Complete{r} follows all objects of revision r. One stream a node:
 // the newest wins. A stream speaks for the node of its certificate and for no
@@ -16,6 +22,7 @@
 // report below store.Intent, if it differs); liveness, applied revisions, errors
 // and endpoints are observations, written in batches.
 //
-// The Hub owns two goroutines a stream and one that writes observations; Run
-// waits for all of them. It judges no lease, no certificate and no resource.
+// The Hub owns two goroutines a stream, a third while something is sent, one that
+// beats for all, and one that writes observations; Run waits for all of them. It
+// judges no lease, no certificate and no resource.
 package push

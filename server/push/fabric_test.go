@@ -32,19 +32,28 @@ type fabric struct {
 	hub   *Hub
 	lease *leases
 	stop  func()
+
+	change func(*Config)
 }
 
 func newFabric(t testing.TB, change func(*Config)) *fabric {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	f := &fabric{t: t, ctx: ctx, store: storetest.New()}
+	f := &fabric{t: t, store: storetest.New(), change: change, ctx: t.Context()}
 	f.lease = &leases{store: f.store}
 	f.put(kind.ClusterConfig, "default", kind.ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	f.start()
+	return f
+}
+
+// start opens a server over the store, as at its first start and after a stop.
+func (f *fabric) start() {
+	f.t.Helper()
+	ctx, cancel := context.WithCancel(f.t.Context())
 	cache := store.NewCache(f.store, store.Intent)
 	var running sync.WaitGroup
 	running.Go(func() { _ = cache.Run(ctx) })
 	if err := cache.WaitRevision(ctx, 1); err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	cfg := Config{
 		Epoch: "e1", Mirror: cache, Store: f.store, Leases: f.lease,
@@ -56,18 +65,17 @@ func newFabric(t testing.TB, change func(*Config)) *fabric {
 			return "", errors.New("none was shown")
 		},
 	}
-	if change != nil {
-		change(&cfg)
+	if f.change != nil {
+		f.change(&cfg)
 	}
 	f.hub = New(cfg)
 	running.Go(func() { _ = f.hub.Run(ctx) })
 	f.stop = func() { cancel(); running.Wait() }
-	t.Cleanup(f.stop)
-	moved := f.hub.progress.next()
+	f.t.Cleanup(f.stop)
+	moved := f.hub.moved.next()
 	if f.hub.Revision() == 0 {
 		<-moved
 	}
-	return f
 }
 
 // heal brings a store back that is down.
@@ -294,6 +302,12 @@ func (a *agent) take(m *weftv1.SyncResponse) string {
 		return "complete"
 	case *weftv1.SyncResponse_Heartbeat:
 		return "heartbeat"
+	case *weftv1.SyncResponse_Batch:
+		var parts []string
+		for _, m := range m.Batch.GetMessages() {
+			parts = append(parts, a.take(m))
+		}
+		return "[" + strings.Join(parts, " ") + "]"
 	case *weftv1.SyncResponse_Backoff:
 		return fmt.Sprintf("backoff %d s: %s", m.Backoff.GetSeconds(), m.Backoff.GetReason())
 	}

@@ -41,8 +41,8 @@ func (s *stream) open(hello *weftv1.Hello) error {
 		return s.sendAway(wait, codes.Aborted, "another agent speaks as node "+s.name+"; look: weft status")
 	}
 	s.knows = understood(hello.GetCollections())
-	s.version = versionFor(s.knows)
 	s.takesServers = hello.GetTakesServers()
+	s.manner = manner{versionFor(s.knows), hello.GetBatches(), hello.GetBatches() || hello.GetDigest() != 0}
 	if err := s.turn(); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (s *stream) sendAway(seconds uint32, code codes.Code, why string) error {
 	told := make(chan struct{})
 	late := time.NewTimer(letInWait) // for an agent that does not read
 	defer late.Stop()
-	if s.hub.start(func() { _ = s.grpc.Send(backoff(seconds, why)); close(told) }) {
+	if s.hub.work.start(func() { _ = s.grpc.Send(backoff(seconds, why)); close(told) }) {
 		select {
 		case <-told:
 		case <-late.C:
@@ -147,7 +147,7 @@ func (h *Hub) awaitPeer(ctx context.Context, name string) {
 	late := time.NewTimer(comeAround)
 	defer late.Stop()
 	for {
-		moved := h.progress.next()
+		moved := h.moved.next()
 		if h.isPeer(name) {
 			return
 		}
@@ -204,27 +204,46 @@ func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 		old.cut(refuse(codes.Aborted, "another stream of node %s came, from %v; the newest holds", s.name, s.speaker))
 	}
 	h.streams[s.name] = s
-	missed, ok := h.missed(s, hello)
-	s.whole = !ok
-	for _, r := range missed {
-		s.dirty[r] = struct{}{}
-	}
-	h.nodes[s.name] = s.node // Cut may have forgotten it
+	s.dues = h.missed(s, hello)
+	s.entered = h.tick.Load() - 1 // it beats a whole interval from now
+	h.nodes[s.name] = s.node      // Cut may have forgotten it
 	s.node.came(hello, s.remote)
 	h.observed.node(s.node)
+	h.moved.send()
 	h.progress.send()
 	h.crowd.arrived(s.name, "from "+s.speaker.addr.String()+", release "+clip(hello.GetVersion(), maxText))
-	h.cfg.Log.Info("agent came", note.Node, s.name, note.Conn, s.remote, note.Rev, hello.GetRevision(), note.Whole, s.whole)
+	h.cfg.Log.Info("agent came", note.Node, s.name, note.Conn, s.remote, note.Rev, hello.GetRevision(), note.Whole, s.dues.whole)
 	return nil
 }
 
-// missed lists what changed since the agent was last told. It answers false if
-// only a full set will do. h.mu is held.
-func (h *Hub) missed(s *stream, hello *weftv1.Hello) ([]ref, bool) {
-	if hello.GetEpoch() != h.cfg.Epoch || hello.GetCompileVersion() != s.version || hello.GetRevision() > h.revision {
-		return nil, false
+// missed is where an agent is that comes with what it holds. h.mu is held.
+//
+// What history does not reach back to, as after a start of this server, a digest
+// tells: an agent whose set is the one that it would be sent misses nothing. Else
+// it is sent the objects of later revisions, and finds out by itself, by the digest
+// in Complete, whether that was all: deletions are in no object.
+func (h *Hub) missed(s *stream, hello *weftv1.Hello) due {
+	rev, end := hello.GetRevision(), h.history.end()
+	if hello.GetEpoch() != h.cfg.Epoch || hello.GetCompileVersion() != s.version || rev > h.revision {
+		return due{whole: true, place: end}
 	}
-	return h.history.since(hello.GetRevision())
+	if place, ok := h.history.after(rev); ok {
+		return due{place: place}
+	}
+	if !s.digest || hello.GetDigest() == 0 {
+		return due{whole: true, place: end}
+	}
+	d := due{place: end}
+	if hello.GetDigest() == h.digest(s) {
+		return d
+	}
+	for r, o := range h.objects {
+		if o.Revision > rev && s.wants(o) {
+			d.extra = append(d.extra, r)
+		}
+	}
+	d.whole = 2*len(d.extra) > len(h.objects)
+	return d
 }
 
 // nodeOf answers with what is known of a node since the start.

@@ -54,6 +54,7 @@ type Config struct {
 	Refresh   time.Duration // 60 s between writes of a node that has nothing new to say
 	History   int           // changes that a returning agent may have missed: 16384
 	Hellos    int           // agents that are let in at one time: 64
+	Fulls     int           // agents that are sent full sets at one time: 32
 }
 
 func (c Config) withDefaults() Config {
@@ -62,6 +63,7 @@ func (c Config) withDefaults() Config {
 	c.Refresh = cmp.Or(c.Refresh, time.Minute)
 	c.History = cmp.Or(c.History, 1<<14)
 	c.Hellos = cmp.Or(c.Hellos, 64)
+	c.Fulls = cmp.Or(c.Fulls, 32)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -79,23 +81,30 @@ type Hub struct {
 
 	mu       sync.RWMutex // what follows; taken before a stream's or a node's
 	objects  map[ref]object
-	order    []ref // of objects, sorted
+	order    []ref             // of objects, sorted
+	digests  map[string]uint64 // by collection, of the objects for all nodes
+	limited  int               // objects for some nodes only
 	history  history
 	revision int64 // 0 until the first list
 	closed   bool
 	streams  map[string]*stream
 	nodes    map[string]*node // all that were seen since the start
 	problems []compile.Problem
-	marker   *time.Timer // fires mark while marking
-	marking  bool
+	pace     pace
 
-	progress signal // of the revision, and of what nodes have applied
-	hellos   chan struct{}
-	count    atomic.Uint64 // of streams
-	observed observer
-	crowd    *crowd
-	servers  atomic.Pointer[weftv1.SyncResponse] // where they are; nil until told
-	work     sync.WaitGroup                      // the streams' goroutines
+	begin, end encoded // the brackets of a full set
+	rounds     rounds
+	turns      turns
+	moved      signal // the revision, or who is there
+	progress   signal // what nodes have applied
+	hellos     chan struct{}
+	count      atomic.Uint64 // of streams
+	encodes    atomic.Uint64 // of objects
+	observed   observer
+	crowd      *crowd
+	servers    atomic.Pointer[weftv1.SyncResponse] // where they are; nil until told
+	tick       atomic.Uint64                       // of heartbeats
+	work       work                                // the streams' goroutines
 }
 
 // New returns a Hub that knows nothing yet.
@@ -105,16 +114,19 @@ func New(cfg Config) *Hub {
 		cfg:      cfg,
 		compiler: compile.New(),
 		objects:  map[ref]object{},
+		digests:  map[string]uint64{},
 		history:  history{limit: cfg.History},
 		streams:  map[string]*stream{},
 		nodes:    map[string]*node{},
-		progress: newSignal(),
+		begin:    must(bracket(weftv1.ReplaceAll_PHASE_BEGIN)),
+		end:      must(bracket(weftv1.ReplaceAll_PHASE_END)),
+		turns:    turns{free: cfg.Fulls},
 		hellos:   make(chan struct{}, cfg.Hellos),
 		observed: newObserver(),
 		crowd:    newCrowd(cfg.Note),
 	}
-	h.marker = time.AfterFunc(markerWait, h.mark)
-	h.marker.Stop()
+	h.pace.timer = time.AfterFunc(time.Hour, h.round)
+	h.pace.timer.Stop()
 	return h
 }
 
@@ -126,16 +138,17 @@ func (h *Hub) Run(ctx context.Context) error {
 		return err
 	}
 	defer cancel()
+	h.work.start(func() { h.beat(ctx) })
 	h.observe(ctx)
-	h.marker.Stop()
 	h.crowd.tell() // that all go now is no news
 	h.mu.Lock()
 	h.closed = true
+	h.pace.timer.Stop()
 	for _, s := range h.streams {
 		s.cut(errStopping)
 	}
 	h.mu.Unlock()
-	h.work.Wait()
+	h.work.end()
 	final, done := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
 	defer done()
 	h.flush(final)
@@ -182,66 +195,48 @@ func (h *Hub) take(b store.Batch) {
 
 // fan brings changes to all streams: each object is encoded here, once.
 func (h *Hub) fan(changes []compile.Change, revision int64) error {
-	encoded := make([]object, len(changes))
+	objects := make([]object, len(changes))
 	for i, c := range changes {
 		if c.Gone {
 			continue
 		}
 		var err error
-		if encoded[i], err = newObject(c.Object); err != nil {
+		if objects[i], err = newObject(c.Object); err != nil {
 			return fmt.Errorf("%w (object %s)", err, c.Key)
 		}
+		h.encodes.Add(1)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, c := range changes {
 		r := ref{c.Collection, c.Key}
-		old, had := h.objects[r]
-		h.put(r, encoded[i], c.Gone)
+		was := h.objects[r].Audience
+		h.put(r, objects[i], c.Gone)
 		if c.Revision > h.history.floor {
-			h.history.add(revision, r)
-		}
-		for name, s := range h.streams {
-			if c.Audience.Has(name) || had && old.Audience.Has(name) {
-				s.mark(r)
-			}
+			h.history.add(change{revision, r, was, c.Audience})
 		}
 	}
 	h.revision = max(h.revision, revision)
 	h.problems = h.compiler.Problems()
+	wait := markerWait
 	if len(changes) > 0 {
-		h.kick()
-	} else if !h.marking {
-		h.marking = true
-		h.marker.Reset(markerWait)
+		wait = 0
 	}
+	h.schedule(wait)
+	h.moved.send()
 	h.progress.send()
 	return nil
-}
-
-// markerWait is how long a revision without objects waits for one that has some:
-// of the writes that make a node join only the last is news to the others, and
-// each message wakes them all.
-const markerWait = 100 * time.Millisecond
-
-// mark tells all streams of a revision that waited.
-func (h *Hub) mark() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.marking = false
-	h.kick()
-}
-
-// kick wakes all streams. h.mu is held.
-func (h *Hub) kick() {
-	for _, s := range h.streams {
-		s.kick()
-	}
 }
 
 // put keeps objects and their order. h.mu is held.
 func (h *Hub) put(r ref, o object, gone bool) {
 	i, found := slices.BinarySearchFunc(h.order, r, ref.compare)
+	if old, had := h.objects[r]; had {
+		h.weigh(old, -1)
+	}
+	if !gone {
+		h.weigh(o, +1)
+	}
 	switch {
 	case gone && found:
 		delete(h.objects, r)
@@ -254,34 +249,11 @@ func (h *Hub) put(r ref, o object, gone bool) {
 	}
 }
 
-// next is what a stream sends now: everything dirty, as of one revision, and
-// then Complete; nothing if there is nothing new. It says whether objects are
-// among it.
-func (h *Hub) next(s *stream) (messages []*weftv1.SyncResponse, revision int64, objects bool) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	whole, dirty := s.dirtied()
-	switch {
-	case whole:
-		messages = append(messages, bracket(weftv1.ReplaceAll_PHASE_BEGIN))
-		for _, r := range h.order {
-			if o := h.objects[r]; s.wants(o) {
-				messages = append(messages, o.frame)
-			}
-		}
-		messages = append(messages, bracket(weftv1.ReplaceAll_PHASE_END))
-	default:
-		for _, r := range dirty {
-			if o, ok := h.objects[r]; ok && s.wants(o) {
-				messages = append(messages, o.frame)
-			} else if s.understands(r.collection) {
-				messages = append(messages, deletion(r, h.revision))
-			}
-		}
+// weigh keeps the digests of what all nodes are told. h.mu is held.
+func (h *Hub) weigh(o object, sign int) {
+	if o.Audience.Limited() {
+		h.limited += sign
+		return
 	}
-	if len(messages) == 0 && h.revision == s.sent() {
-		return nil, h.revision, false
-	}
-	objects = len(messages) > 0
-	return append(messages, complete(h.cfg.Epoch, h.revision, s.version)), h.revision, objects
+	h.digests[o.Collection] += uint64(sign) * o.digest
 }

@@ -10,6 +10,7 @@ import (
 
 // leave takes an ended stream off the hub.
 func (h *Hub) leave(s *stream) {
+	h.turns.done(s)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.streams[s.name] != s {
@@ -18,6 +19,7 @@ func (h *Hub) leave(s *stream) {
 	delete(h.streams, s.name)
 	s.node.left()
 	h.observed.node(s.node)
+	h.moved.send()
 	h.progress.send()
 	h.cfg.Log.Info("agent left", note.Node, s.name, note.Err, context.Cause(s.ctx))
 	if !h.closed {
@@ -39,6 +41,7 @@ func (h *Hub) Cut(name, why string) bool {
 		delete(h.streams, name)
 		s.cut(status.Error(codes.PermissionDenied, why))
 	}
+	h.moved.send()
 	h.progress.send()
 	return ok
 }

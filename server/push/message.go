@@ -9,7 +9,6 @@ import (
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/compile"
-	"google.golang.org/protobuf/proto"
 )
 
 // schemas is what this release sends: of each collection, the lowest schema whose
@@ -25,30 +24,29 @@ var schemas = []struct {
 // object is one object, encoded.
 type object struct {
 	compile.Object
-	frame *weftv1.SyncResponse
+	set    encoded // the message that gives it its value
+	digest uint64
 }
 
 func newObject(o compile.Object) (object, error) {
-	f, err := frame(&weftv1.SyncResponse{Message: &weftv1.SyncResponse_Set{Set: toSet(o.Object)}})
-	return object{Object: o, frame: f}, err
+	b, err := encode(&weftv1.SyncResponse{Message: &weftv1.SyncResponse_Set{Set: toSet(o.Object)}})
+	if err != nil {
+		return object{}, fmt.Errorf("push: encode: %w", err)
+	}
+	return object{Object: o, set: b, digest: o.Object.Digest()}, nil
 }
 
 func toSet(o intent.Object) *weftv1.Set {
 	return &weftv1.Set{Collection: o.Collection, Key: o.Key, Revision: o.Revision, Value: o.Value}
 }
 
-// frame encodes a message once for many streams: it answers one whose only
-// content is those bytes, as unknown fields, which marshalling copies as they
-// are (protobuf: "unknown fields are preserved"). Marshalling a message that
-// nobody changes is safe from many goroutines.
-func frame(m *weftv1.SyncResponse) (*weftv1.SyncResponse, error) {
-	b, err := proto.Marshal(m)
+// must encodes a message of our own.
+func must(m *weftv1.SyncResponse) encoded {
+	b, err := encode(m)
 	if err != nil {
-		return nil, fmt.Errorf("push: encode: %w", err)
+		panic(err) // with valid UTF-8, for keys are names: a bug
 	}
-	out := &weftv1.SyncResponse{}
-	out.ProtoReflect().SetUnknown(b)
-	return out, nil
+	return b
 }
 
 func deletion(r ref, rev int64) *weftv1.SyncResponse {
@@ -59,8 +57,8 @@ func bracket(p weftv1.ReplaceAll_Phase) *weftv1.SyncResponse {
 	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_ReplaceAll{ReplaceAll: &weftv1.ReplaceAll{Phase: p}}}
 }
 
-func complete(epoch string, rev int64, version uint32) *weftv1.SyncResponse {
-	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Complete{Complete: &weftv1.Complete{Epoch: epoch, Revision: rev, CompileVersion: version}}}
+func complete(epoch string, rev int64, version uint32, digest uint64) *weftv1.SyncResponse {
+	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Complete{Complete: &weftv1.Complete{Epoch: epoch, Revision: rev, CompileVersion: version, Digest: digest}}}
 }
 
 func beat(sequence int64) *weftv1.SyncResponse {

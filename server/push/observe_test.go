@@ -2,7 +2,6 @@ package push
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -247,20 +246,30 @@ func TestOneNodeCannotFillTheServer(t *testing.T) {
 func TestHistory(t *testing.T) {
 	h := history{limit: 4, floor: 10}
 	for rev := int64(11); rev <= 30; rev++ {
-		h.add(rev, ref{"peers", fmt.Sprint(rev)})
+		h.add(change{rev: rev, ref: ref{"peers", fmt.Sprint(rev)}})
 		if len(h.log) > 8 {
 			t.Fatalf("%d changes kept", len(h.log))
 		}
 	}
-	if _, ok := h.since(h.floor - 1); ok {
+	if _, ok := h.after(h.floor - 1); ok {
 		t.Error("knows what it forgot")
 	}
-	got, ok := h.since(28)
-	if want := []ref{{"peers", "29"}, {"peers", "30"}}; !ok || !slices.Equal(got, want) {
-		t.Errorf("%v %v", got, ok)
+	if _, ok := h.from(h.first - 1); ok {
+		t.Error("knows what it forgot, by place")
 	}
-	if got, ok := h.since(30); !ok || len(got) > 0 {
-		t.Errorf("%v %v", got, ok)
+	if _, ok := h.from(h.end() + 1); ok {
+		t.Error("knows what is to come")
+	}
+	for rev, want := range map[int64]string{28: "29 30 ", 29: "30 ", 30: "", 31: ""} {
+		place, ok := h.after(rev)
+		changes, known := h.from(place)
+		got := ""
+		for _, c := range changes {
+			got += c.ref.key + " "
+		}
+		if !ok || !known || got != want {
+			t.Errorf("after %d: %q, %v %v; want %q", rev, got, ok, known, want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package push
 import (
 	"time"
 
+	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -60,10 +61,24 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 		s.endpoints(m.Endpoints)
 	case *weftv1.SyncRequest_Pools:
 		s.pools(m.Pools)
+	case *weftv1.SyncRequest_Resync:
+		return s.resync()
 	case *weftv1.SyncRequest_Hello:
 		return status.Error(codes.InvalidArgument, "a stream has one hello")
 	}
 	return nil // a heartbeat, or something of a later release
+}
+
+// resync has a full set sent to an agent that holds another than it should.
+func (s *stream) resync() error {
+	now := time.Now()
+	if !s.resynced.IsZero() && now.Sub(s.resynced) < s.hub.cfg.Dead {
+		return status.Error(codes.ResourceExhausted, "the agent asks for full sets again and again; is its disk, or its memory, sound?")
+	}
+	s.resynced = now
+	s.hub.cfg.Log.Warn("agent's set differed", note.Node, s.name, note.Rev, s.due().sent)
+	s.again()
+	return nil
 }
 
 // acknowledge notes what the node has applied. Only what followed objects is
@@ -71,7 +86,7 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 // revision of its own.
 func (s *stream) acknowledge(a *weftv1.Ack) {
 	s.mu.Lock()
-	known := a.GetEpoch() == s.hub.cfg.Epoch && a.GetRevision() <= s.sentRev && a.GetRevision() > 0
+	known := a.GetEpoch() == s.hub.cfg.Epoch && a.GetRevision() <= s.dues.sent && a.GetRevision() > 0
 	objects := s.objectRev
 	s.mu.Unlock()
 	if !known {

@@ -98,27 +98,28 @@ func (h *Hub) Problems() []compile.Problem {
 	return slices.Clone(h.problems)
 }
 
-// signal tells many waiters that something moved.
+// signal tells many waiters that something moved. Its zero value is ready, and
+// costs nothing while nobody waits.
 type signal struct {
-	mu *sync.Mutex
-	ch *chan struct{}
-}
-
-func newSignal() signal {
-	ch := make(chan struct{})
-	return signal{&sync.Mutex{}, &ch}
+	mu sync.Mutex
+	ch chan struct{}
 }
 
 // next is closed by the next send.
-func (s signal) next() <-chan struct{} {
+func (s *signal) next() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return *s.ch
+	if s.ch == nil {
+		s.ch = make(chan struct{})
+	}
+	return s.ch
 }
 
-func (s signal) send() {
+func (s *signal) send() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(*s.ch)
-	*s.ch = make(chan struct{})
+	if s.ch != nil {
+		close(s.ch)
+		s.ch = nil
+	}
 }

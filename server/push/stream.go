@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,41 +24,57 @@ var (
 	errStalled  = status.Error(codes.DeadlineExceeded, "the agent does not read what it is sent")
 )
 
-// stream is one agent's connection. Three goroutines meet here: Sync, which
-// waits and answers with the reason of the end; read; and write.
+// stream is one agent's connection. Two goroutines meet here for as long as it
+// stands: Sync, which waits and answers with the reason of the end, for what is
+// sent and read can wait for the agent for long; and read. A third, write, is there
+// while something is to be sent.
 type stream struct {
-	hub      *Hub
-	grpc     grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse]
-	ctx      context.Context
-	cut      context.CancelCauseFunc // the first cause is the reason
-	hello    chan *weftv1.Hello
-	opened   chan struct{} // closed when the agent is let in
-	wake     chan struct{} // room for one
-	number   uint64        // of all streams, in the order of their coming
-	node     *node         // set before opened is closed, as what follows
-	name     string
-	speaker  speaker
-	remote   string   // address and port
-	version  uint32   // compile version of what is sent
+	hub     *Hub
+	grpc    grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse]
+	ctx     context.Context
+	cut     context.CancelCauseFunc // the first cause is the reason
+	hello   chan *weftv1.Hello
+	opened  chan struct{} // closed when the agent is let in
+	number  uint64        // of all streams, in the order of their coming
+	node    *node         // set before opened is closed, as what follows
+	name    string
+	speaker speaker
+	remote  string // address and port
+	manner
 	knows    []string // collections
-	welcomed bool     // it is told who we are
+	welcomed bool     // it is to be told who we are; write's own
+	entered  uint64   // tick of the heartbeats after which it was let in
 
-	takesServers bool // it keeps the list of servers
+	takesServers bool                 // it keeps the list of servers
+	servers      *weftv1.SyncResponse // that it was told last; write's own
 
 	reported time.Time // of the last report that was stored at once; read's own
+	resynced time.Time // of the last full set that was asked for; read's own
+
+	standing standing // for a full set; the hub's turns'
+	turned   int
 
 	mu        sync.Mutex
-	whole     bool             // a full set is due
-	dirty     map[ref]struct{} // objects to send; empty while whole
-	sentRev   int64            // of the last Complete
-	objectRev int64            // of the last Complete that followed objects
+	dues      due
+	writing   bool  // write runs
+	kicked    bool  // there may be something to send
+	beating   bool  // a heartbeat is due
+	sequence  int64 // of heartbeats
+	objectRev int64 // of the last Complete that followed objects
+}
+
+// due is where a stream's agent is.
+type due struct {
+	whole bool   // a full set is due
+	place uint64 // in history, up to which it was told
+	extra []ref  // that it may miss beside
+	sent  int64  // revision of the last Complete
 }
 
 func newStream(h *Hub, g grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse], ctx context.Context, cut context.CancelCauseFunc) *stream {
 	return &stream{
 		hub: h, grpc: g, ctx: ctx, cut: cut, number: h.count.Add(1),
-		hello: make(chan *weftv1.Hello, 1), opened: make(chan struct{}), wake: make(chan struct{}, 1),
-		dirty: map[ref]struct{}{},
+		hello: make(chan *weftv1.Hello, 1), opened: make(chan struct{}),
 	}
 }
 
@@ -68,7 +83,7 @@ func (h *Hub) Sync(g grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncRes
 	ctx, cut := context.WithCancelCause(g.Context())
 	defer cut(nil)
 	s := newStream(h, g, ctx, cut)
-	if !h.start(s.read) {
+	if !h.work.start(s.read) {
 		return errStopping
 	}
 	late := time.NewTimer(h.cfg.Dead)
@@ -86,22 +101,9 @@ func (h *Hub) Sync(g grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncRes
 	}
 	defer h.leave(s)
 	close(s.opened)
-	if !h.start(s.write) {
-		return errStopping
-	}
+	s.kick()
 	<-ctx.Done()
 	return s.reason()
-}
-
-// start runs a goroutine that Run waits for, unless the hub is closed.
-func (h *Hub) start(f func()) bool {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	if h.closed {
-		return false
-	}
-	h.work.Go(f)
-	return true
 }
 
 // reason is why the stream ended, as the agent is told. It is never nil.
@@ -116,95 +118,123 @@ func (s *stream) reason() error {
 	return status.Error(codes.Internal, err.Error())
 }
 
-// write sends what is dirty, and a heartbeat at every beat.
+// kick has what is new sent.
+func (s *stream) kick() { s.rouse(false) }
+
+// beat has a heartbeat sent.
+func (s *stream) beat() { s.rouse(true) }
+
+func (s *stream) rouse(beat bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kicked, s.beating = s.kicked || !beat, s.beating || beat
+	if !s.writing {
+		s.writing = s.hub.work.start(s.write)
+	}
+}
+
+// asked tells what write has to do, and takes it off; nothing means that write
+// ends.
+func (s *stream) asked() (news, beat bool, sequence int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news, beat = s.kicked, s.beating
+	s.kicked, s.beating = false, false
+	if beat {
+		s.sequence++
+	}
+	s.writing = (news || beat) && s.ctx.Err() == nil
+	return news, beat, s.sequence
+}
+
+// write sends what is due until nothing is. An agent that does not take a message
+// within Dead is cut.
 func (s *stream) write() {
-	ticker := time.NewTicker(s.hub.cfg.Heartbeat)
-	defer ticker.Stop()
 	stalled := time.AfterFunc(s.hub.cfg.Dead, func() { s.cut(errStalled) })
 	defer stalled.Stop()
 	send := func(m *weftv1.SyncResponse) bool {
 		stalled.Reset(s.hub.cfg.Dead)
-		defer stalled.Stop()
 		if err := s.grpc.Send(m); err != nil {
 			s.cut(err)
 			return false
 		}
 		return true
 	}
-	if s.welcomed && !send(welcome()) {
-		return
-	}
-	var told *weftv1.SyncResponse
-	for sequence := int64(1); ; {
-		if l := s.hub.servers.Load(); l != told && s.takesServers {
-			if told = l; !send(l) {
-				return
-			}
-		}
-		messages, revision, objects := s.hub.next(s)
-		if len(messages) > 0 {
-			s.sending(revision, objects) // before: the agent may be quick to acknowledge
-		}
-		for _, m := range messages {
-			if !send(m) {
-				return
-			}
-		}
-		stalled.Stop()
-		select {
-		case <-s.ctx.Done():
+	for {
+		news, beating, sequence := s.asked()
+		if !news && !beating {
 			return
-		case <-s.wake:
-		case <-ticker.C:
-			if !send(beat(sequence)) {
-				return
-			}
-			sequence++
+		}
+		if news && !s.tell(send) || beating && !send(beat(sequence)) {
+			stalled.Stop()
+			s.asked()
+			return
 		}
 	}
 }
 
-// mark says that an object is to be sent again.
-func (s *stream) mark(r ref) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.whole {
-		s.dirty[r] = struct{}{}
+// tell sends what is new, if it is the stream's turn. It answers false when the
+// stream has ended.
+func (s *stream) tell(send func(*weftv1.SyncResponse) bool) bool {
+	if !s.introduce(send) {
+		return false
 	}
-}
-
-// kick wakes the writer.
-func (s *stream) kick() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	if s.due().whole && !s.hub.turns.take(s) {
+		return true
 	}
-}
-
-// dirtied takes the marks away, sorted.
-func (s *stream) dirtied() (whole bool, dirty []ref) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	whole, s.whole = s.whole, false
-	dirty = slices.SortedFunc(maps.Keys(s.dirty), ref.compare)
-	clear(s.dirty)
-	return whole, dirty
-}
-
-func (s *stream) sending(revision int64, objects bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sentRev = revision
-	if objects {
-		s.objectRev = revision
+	defer s.hub.turns.done(s)
+	t := s.hub.next(s)
+	if len(t.messages) == 0 {
+		return true
 	}
-	s.node.sent(revision)
+	s.sending(t) // before: the agent may be quick to acknowledge
+	for _, m := range t.messages {
+		if !send(m) {
+			return false
+		}
+	}
+	return true
 }
 
-func (s *stream) sent() int64 {
+// introduce says who we are, once, and where servers are, when that changes.
+func (s *stream) introduce(send func(*weftv1.SyncResponse) bool) bool {
+	if s.welcomed {
+		if s.welcomed = false; !send(welcome()) {
+			return false
+		}
+	}
+	if l := s.hub.servers.Load(); l != s.servers && s.takesServers {
+		if s.servers = l; !send(l) {
+			return false
+		}
+	}
+	return true
+}
+
+// due is where the agent is.
+func (s *stream) due() due {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sentRev
+	return s.dues
+}
+
+// sending notes where the agent is about to be.
+func (s *stream) sending(t told) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dues = due{place: t.place, sent: t.revision, whole: s.dues.whole && !t.whole}
+	if t.objects {
+		s.objectRev = t.revision
+	}
+	s.node.sent(t.revision)
+}
+
+// again makes a full set due.
+func (s *stream) again() {
+	s.mu.Lock()
+	s.dues.whole = true
+	s.mu.Unlock()
+	s.kick()
 }
 
 func (s *stream) wants(o object) bool {

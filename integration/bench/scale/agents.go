@@ -144,10 +144,10 @@ type counted struct {
 	agent *agent
 }
 
-// A slow agent reads slowBytes in each slowEvery: 5 KB/s, of a path that is lossy
-// or a machine that is starved.
+// A slow agent reads slowBytes in each slowEvery: 20 KB/s, over a path that is lossy
+// or on a machine that is starved.
 const (
-	slowBytes = 1 << 10
+	slowBytes = 4 << 10
 	slowEvery = 200 * time.Millisecond
 )
 

@@ -33,7 +33,7 @@ func names() []string {
 }
 
 // patience bounds each wait; a row that needs longer has failed.
-const patience = 10 * time.Minute
+const patience = 5 * time.Minute
 
 func measure(ctx context.Context, o options, size int) error {
 	fmt.Printf("== scale: %d agents, %d server(s), %s etcd\n", size, o.servers, o.etcd)
