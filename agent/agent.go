@@ -108,7 +108,7 @@ func (a *agent) open() (err error) {
 	}
 	a.pods, err = pod.Open(pod.Config{
 		Dir: a.dir.Path(podsName), Boot: boot, Node: a.podNode, Kernel: a.kernel, Loop: a.loop,
-		Namespaces: namespaces, Log: a.log, Degraded: a.degraded, Reserved: a.reserved, OnChange: a.touch,
+		Namespaces: namespaces, Log: a.log, Degraded: a.degraded, Reserved: a.reserved, OnChange: a.touch, Elsewhere: a.cfg.SubnetFile,
 	})
 	return err
 }

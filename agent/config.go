@@ -52,6 +52,7 @@ type Config struct {
 	BootIDFile    string
 	CNIConfDir    string // Auto, None or a folder
 	CNIBinDir     string // Auto, None or a folder that weft-cni is copied to
+	SubnetFile    string // for Flannel's CNI plugin, which then gives the lease's addresses
 	MetricsListen string // empty: no metrics
 	ChecksumOff   string // Auto, on or off: transmit checksum offload of VXLAN devices
 

@@ -54,6 +54,7 @@ func (a *agent) showOnce() {
 		problems = append(problems, intent.Problem{Subject: filepath.Join(a.cfg.RunDir, envName), Cause: err.Error(), Remedy: "make the run folder writable"})
 	}
 	problems = append(problems, a.configureRuntime()...)
+	problems = append(problems, a.showSubnet(n)...)
 	a.setProblems("show", problems)
 	a.uplink.SetSettings(a.settings.written())
 	a.uplink.SetProblems(a.problems())

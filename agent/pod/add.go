@@ -98,6 +98,9 @@ func (k *Keeper) checkAdd(req cniwire.Request) (addition, error) {
 	if a.nsid, err = k.target(req.NetNS); err != nil {
 		return addition{}, err
 	}
+	if k.Elsewhere != "" {
+		return addition{}, k.elsewhere(cniwire.CodeConfig)
+	}
 	var ok bool
 	if a.node, ok = k.Node(); !ok || len(a.node.Lease) == 0 || a.node.MTU == 0 {
 		return addition{}, cniwire.Errorf(cniwire.CodeTryAgain,
@@ -107,6 +110,11 @@ func (k *Keeper) checkAdd(req cniwire.Request) (addition, error) {
 		return addition{}, err
 	}
 	return a, nil
+}
+
+// elsewhere refuses to give addresses that another plugin gives.
+func (k *Keeper) elsewhere(code cniwire.Code) error {
+	return cniwire.Errorf(code, "pod: the addresses of this node's lease are given by the plugin that reads %s (--subnet-file); configure that one, or start weft-agent without --subnet-file", k.Elsewhere)
 }
 
 // target identifies the namespace of an ADD or CHECK. The agent's own is refused:

@@ -58,6 +58,9 @@ func (k *Keeper) Status(req cniwire.Request) error {
 	if err := strict(req.Config); err != nil {
 		return err
 	}
+	if k.Elsewhere != "" {
+		return k.elsewhere(cniwire.CodeNotAvailable)
+	}
 	n, ok := k.Node()
 	if !ok || len(n.Lease) == 0 || n.MTU == 0 {
 		return cniwire.Errorf(cniwire.CodeNotAvailable, "pod: this node has no lease yet; look: weft get nodes, journalctl -u weft-agent")

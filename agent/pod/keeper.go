@@ -70,6 +70,10 @@ type Config struct {
 
 	// Reserved names who of weft listens on a port of this node, or nobody; may be nil.
 	Reserved func(proto string, port uint16) string
+	// Elsewhere is the file by which another plugin gives the lease's addresses to
+	// pods; empty if it is this room that does.
+	Elsewhere string
+
 	// Degraded says why pods may have limited connectivity, or nothing; may be nil.
 	Degraded func() string
 	OnChange func()           // called when Endpoints changed; may be nil

@@ -67,6 +67,7 @@ func newOptions() *options {
 	f.StringVar(&o.cfg.DataDir, "data-dir", agent.DefaultDataDir, "`folder` of the node's key, last intent and pod records")
 	f.StringVar(&o.cfg.RunDir, "run-dir", agent.DefaultRunDir, "`folder` of agent.sock, cni.sock and node.env")
 	f.StringVar(&o.cfg.CNIConfDir, "cni-conf-dir", agent.Auto, "`folder` of the container runtime's configuration; auto finds it, none leaves it alone")
+	f.StringVar(&o.cfg.SubnetFile, "subnet-file", "", "`file` to keep for Flannel's CNI plugin, such as /run/flannel/subnet.env; that plugin then gives the addresses of the lease to pods, and weft-cni gives none")
 	f.StringVar(&o.cfg.CNIBinDir, "cni-bin-dir", agent.Auto, "`folder` into which to copy weft-cni; auto finds K3s's, none copies nothing")
 	f.StringVar(&o.cfg.MetricsListen, "metrics-listen", agent.DefaultMetrics, "`address` of metrics and health; empty for none")
 	f.StringVar(&o.cfg.ChecksumOff, "vxlan-checksum-offload", agent.Auto, "checksum offload of VXLAN devices: `auto`, on or off; auto is off where it is known to lose packets")

@@ -87,7 +87,7 @@ func (c *cli) root() *cobra.Command {
 		c.kindsCommand(), c.explainCommand(),
 		c.historyCommand(), c.rollbackCommand(), c.confirmCommand(),
 		c.eventsCommand(), c.auditCommand(), c.pauseCommand(), c.resumeCommand(), c.logLevelCommand(),
-		c.statusCommand(), c.serverCommand(), c.meshCommand(), c.tokenCommand(), c.backupCommand(), c.whoOwnsCommand(), c.reserveCommand(), c.drainCommand(),
+		c.statusCommand(), c.serverCommand(), c.meshCommand(), c.tokenCommand(), c.backupCommand(), c.whoOwnsCommand(), c.reserveCommand(), c.drainCommand(), c.importCommand(),
 		c.portsCommand(), c.grpcurlCommand(), c.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {
