@@ -90,7 +90,7 @@ func (a *agent) open() (err error) {
 	}
 	if a.uplink, err = uplink.New(a.dir, uplink.Config{
 		Node: a.cfg.NodeName, Servers: a.cfg.Servers, Token: a.cfg.token(), Labels: a.cfg.NodeLabels,
-		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged,
+		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged, Answer: a.answer,
 	}); err != nil {
 		return err
 	}

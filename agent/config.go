@@ -16,6 +16,7 @@ import (
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
+	"github.com/weft-net/weft/proto/logtail"
 	"github.com/weft-net/weft/proto/note"
 )
 
@@ -63,6 +64,7 @@ type Config struct {
 
 	Version string
 	Log     *slog.Logger
+	Tail    *logtail.Tail // that Log logs to; nil: its level and lines cannot be asked
 }
 
 // normalize fills defaults and refuses what cannot work, all of it at once being

@@ -65,12 +65,17 @@ func (a *agent) podNode() (pod.Node, bool) {
 	return pod.NodeOf(n)
 }
 
+// answer answers what a server asks over the stream.
+func (a *agent) answer(ctx context.Context, method string, request []byte) ([]byte, error) {
+	return a.answers().Answer(ctx, method, request)
+}
+
 // answers is what agent.sock tells.
 func (a *agent) answers() *local.Agent {
 	return &local.Agent{
 		Version: a.cfg.Version, Line: a.uplink, Loop: a.loop, Intent: a.withUnderlay,
 		Underlay: func() []intent.Underlay { return a.host.view().underlay }, Endpoints: a.endpoints, Heals: a.heals,
-		Settings: a.settings.written, Checks: a.checks,
+		Settings: a.settings.written, Checks: a.checks, Log: a.cfg.tail(), Config: a.cfg.lines,
 		Kernel: func(ctx context.Context) (datapath.State, error) { return a.kernel.Observe(ctx, datapath.AllKinds) },
 	}
 }

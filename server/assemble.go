@@ -52,8 +52,11 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.operators = admin.New(admin.Config{
 		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revoke: auth.Revoke,
 		Servers: r.serverStatus, ServerProblems: r.serverProblems, Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
+		Ask: r.hub.Ask, Name: place.own.Name, Settings: note.Settings(c), Tail: c.tail(),
 		Journal: r.journal, Actor: actor, Ordinal: found.ordinal, Backups: r.backups.Report,
 	})
+	r.room.Lead("prune the journal", r.journal.Keep)
+	r.room.Lead("roll back what is not confirmed", r.operators.Expire)
 	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators)
 	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name})

@@ -16,7 +16,9 @@ import (
 
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
+	"github.com/weft-net/weft/proto/logtail"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/admin"
 )
 
 // Config is what a server is started with. Flags of cmd/weft-server say the same
@@ -43,6 +45,15 @@ type Config struct {
 	Metrics string // host:port of metrics and health; none: not served
 	Debug   string // host:port of pprof; none: not served
 	Log     *slog.Logger
+	Tail    *logtail.Tail // that Log logs to; nil: its level and lines cannot be asked
+}
+
+// tail is Tail as what admin asks.
+func (c Config) tail() admin.Log {
+	if c.Tail == nil {
+		return nil
+	}
+	return c.Tail
 }
 
 // Backup says when backups are made, and where.

@@ -89,7 +89,6 @@ func (r *rooms) run(ctx context.Context) error {
 	g.Go(func() error { return keepTrying(ctx, r.Log, "intent", r.mirror.Run) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
 	g.Go(func() error { return r.remember(ctx) })
-	g.Go(func() error { return keepTrying(ctx, r.Log, "confirmations", r.operators.Expire) })
 	g.Go(func() error { return r.room.Run(ctx) })
 	g.Go(func() error { return r.keepPeer(ctx, r.site.own.Name) })
 	g.Go(func() error { return r.metrics.run(ctx) })

@@ -65,6 +65,8 @@ type Agent struct {
 	Heals     func() []Heal // newest first
 	Kernel    func(context.Context) (datapath.State, error)
 	Settings  func() []string // of the host, that the agent has changed
+	Log       Log             // nil: none
+	Config    func() []string // what the agent runs with, a line a setting, without secrets
 	Checks    func(context.Context) ([]Check, error)
 }
 

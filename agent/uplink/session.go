@@ -68,10 +68,13 @@ type session struct {
 	deaf    bool // to digests
 	doubted *weftv1.Complete
 	confirm *time.Timer
+
+	questions questions
+	work      sync.WaitGroup // that answers them
 }
 
 func newSession(u *Uplink, l link) *session {
-	s := &session{u: u, link: l, base: u.base(), lost: make(chan struct{}, 1)}
+	s := &session{u: u, link: l, base: u.base(), lost: make(chan struct{}, 1), questions: newQuestions()}
 	var set *intent.Set
 	if s.base != nil {
 		set = s.base.set
@@ -117,8 +120,9 @@ func (s *session) run(ctx context.Context, cc *grpc.ClientConn) error {
 	defer s.stop()
 	defer s.u.bind(s.link.local, cancel)()
 	g.Go(func() error { return s.send(gctx, cancel) })
-	g.Go(func() error { return s.receive(cancel) })
+	g.Go(func() error { return s.receive(gctx, cancel) })
 	err = g.Wait()
+	s.work.Wait() // their context has ended
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -163,6 +167,10 @@ func (s *session) send(ctx context.Context, cancel context.CancelCauseFunc) erro
 		case <-ctx.Done():
 			return nil
 		case <-s.u.out.wake:
+		case a := <-s.questions.out:
+			if err := put(a); err != nil {
+				return err
+			}
 		case <-s.lost:
 			if err := put(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Resync{Resync: &weftv1.Resync{Reason: "digest"}}}); err != nil {
 				return err
@@ -193,7 +201,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 			{Collection: intent.CollectionCluster, Schema: intent.SchemaCluster},
 			{Collection: intent.CollectionPeers, Schema: intent.SchemaPeers},
 		},
-		Report: report, Batches: true, Stream: s.u.streams.Add(1),
+		Report: report, Batches: true, Questions: SchemaQuestions, Stream: s.u.streams.Add(1),
 	}
 	if s.base != nil {
 		h.Epoch, h.CompileVersion, h.Revision, h.Digest = s.base.epoch, s.base.compile, s.base.revision, s.base.set.Digest()
@@ -202,7 +210,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 }
 
 // receive takes what comes until the stream ends or falls silent.
-func (s *session) receive(cancel context.CancelCauseFunc) error {
+func (s *session) receive(ctx context.Context, cancel context.CancelCauseFunc) error {
 	dead := time.AfterFunc(helloWait, func() { cancel(errDead) })
 	defer dead.Stop()
 	for {
@@ -215,6 +223,10 @@ func (s *session) receive(cancel context.CancelCauseFunc) error {
 		}
 		dead.Reset(deadAfter)
 		s.u.heardFrom(s.link.server)
+		if q := m.GetQuestion(); q != nil {
+			s.question(ctx, q)
+			continue
+		}
 		if err := s.take(m); err != nil {
 			return err
 		}

@@ -27,6 +27,9 @@ type Config struct {
 	Version  string
 	Log      *slog.Logger
 	OnChange func() // called when Intent has changed; must not block
+	// Answer answers what a server asks of service Agent: a method's name, its
+	// request and its response, encoded. nil: nothing is answered.
+	Answer func(ctx context.Context, method string, request []byte) ([]byte, error)
 
 	// For a process that holds many agents, to find out what servers bear: what is
 	// read is shared, and the intent is not written to disk.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/weft-net/weft/agent"
+	"github.com/weft-net/weft/proto/logtail"
 	"github.com/weft-net/weft/proto/note"
 )
 
@@ -70,7 +71,8 @@ func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		_, err := fmt.Fprintln(stdout, "weft-agent", note.Version)
 		return err
 	}
-	o.cfg.Version, o.cfg.Log = note.Version, logger(stderr, o.debug)
+	o.cfg.Version, o.cfg.Tail = note.Version, logtail.New(stderr, level(o.debug))
+	o.cfg.Log = o.cfg.Tail.Logger()
 	for _, alias := range o.aliases() {
 		o.cfg.Log.Info("flag of K3s taken", note.Flag, alias[0], note.Do, alias[1])
 	}
@@ -123,9 +125,12 @@ func runCleanup(ctx context.Context, args []string, stdout, stderr io.Writer) er
 }
 
 func logger(w io.Writer, debug bool) *slog.Logger {
-	level := slog.LevelInfo
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level(debug)}))
+}
+
+func level(debug bool) slog.Level {
 	if debug {
-		level = slog.LevelDebug
+		return slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	return slog.LevelInfo
 }

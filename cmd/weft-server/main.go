@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
 	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/proto/logtail"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server"
 )
@@ -43,7 +43,8 @@ func run(args []string, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "weft-server: %s\n", strings.TrimPrefix(err.Error(), "config: "))
 		return exitUsage
 	}
-	c.Log = slog.New(slog.NewTextHandler(errs, &slog.HandlerOptions{Level: f.level}))
+	c.Tail = logtail.New(errs, f.level)
+	c.Log = c.Tail.Logger()
 	for _, alias := range f.aliases {
 		c.Log.Info("flag of K3s taken", note.Flag, alias.old, note.Do, "write "+alias.now)
 	}

@@ -48,6 +48,13 @@ type Config struct {
 	Tokens Tokens
 	// Journal tells what happened; it is told what operators do.
 	Journal Journal
+	// Ask asks a node's agent, over its stream: push.Hub.Ask.
+	Ask func(ctx context.Context, node, method string, request []byte) ([]byte, error)
+	// Name of this server, what it runs with (a line a setting, without secrets) and
+	// what it logs; Tail may be nil.
+	Name     string
+	Settings []string
+	Tail     Log
 	// Actor is who calls, such as "admin ops"; nil: nobody is named.
 	Actor func(ctx context.Context) string
 	// Revoke ends a node's identity: its certificates are refused from now on.
@@ -83,6 +90,9 @@ func New(c Config) *Server {
 	if c.Journal == nil {
 		c.Journal = journal.New(journal.Config{Store: c.Store, Log: c.Log})
 	}
+	if c.Ask == nil {
+		c.Ask = func(context.Context, string, string, []byte) ([]byte, error) { return nil, push.ErrNotHere }
+	}
 	if c.Actor == nil {
 		c.Actor = func(context.Context) string { return "" }
 	}
@@ -99,6 +109,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	weftv1.RegisterTokensServer(r, &tokens{Server: s})
 	weftv1.RegisterEventsServer(r, &events{Server: s})
 	weftv1.RegisterAuditServer(r, &audit{Server: s})
+	weftv1.RegisterDiagnoseServer(r, &diagnose{Server: s})
 }
 
 type (
@@ -128,6 +139,10 @@ type (
 	}
 	events struct {
 		weftv1.UnimplementedEventsServer
+		*Server
+	}
+	diagnose struct {
+		weftv1.UnimplementedDiagnoseServer
 		*Server
 	}
 	audit struct {

@@ -40,6 +40,7 @@ func (s *stream) open(hello *weftv1.Hello) error {
 		s.hub.cfg.Log.Warn("agent not let in", note.Node, s.name, note.Conn, s.remote, note.Err, "another one speaks as this node", note.Retry, time.Duration(wait)*time.Second)
 		return s.sendAway(wait, codes.Aborted, "another agent speaks as node "+s.name+"; look: weft status")
 	}
+	s.answers = hello.GetQuestions() > 0
 	s.knows = understood(hello.GetCollections())
 	s.takesServers = hello.GetTakesServers()
 	s.manner = manner{versionFor(s.knows), hello.GetBatches(), hello.GetBatches() || hello.GetDigest() != 0}

@@ -57,6 +57,8 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 		s.hub.observed.node(s.node)
 	case *weftv1.SyncRequest_Report:
 		s.report(m.Report)
+	case *weftv1.SyncRequest_Answer:
+		s.answered(m.Answer)
 	case *weftv1.SyncRequest_Endpoints:
 		s.endpoints(m.Endpoints)
 	case *weftv1.SyncRequest_Pools:

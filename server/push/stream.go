@@ -54,7 +54,10 @@ type stream struct {
 	standing standing // for a full set; the hub's turns'
 	turned   int
 
+	answers bool // questions; set before opened is closed
+
 	mu        sync.Mutex
+	asking    asking
 	dues      due
 	writing   bool  // write runs
 	kicked    bool  // there may be something to send
@@ -178,6 +181,11 @@ func (s *stream) write() {
 func (s *stream) tell(send func(*weftv1.SyncResponse) bool) bool {
 	if !s.introduce(send) {
 		return false
+	}
+	for _, q := range s.questions() {
+		if !send(q) {
+			return false
+		}
 	}
 	if s.due().whole && !s.hub.turns.take(s) {
 		return true

@@ -2043,7 +2043,7 @@ func (x *ServerList) GetAddresses() []string {
 }
 
 // Question asks an agent what its own socket would be asked. It is answered once,
-// or not at all.
+// or not at all, in parts of at most 256 KiB.
 type Question struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2122,8 +2122,10 @@ type Answer struct {
 	// Code and message of a refusal: those of gRPC; 0 is none.
 	Code    uint32 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// Response is the encoded message.
-	Response      []byte `protobuf:"bytes,4,opt,name=response,proto3" json:"response,omitempty"`
+	// Response is the encoded message, or its next part.
+	Response []byte `protobuf:"bytes,4,opt,name=response,proto3" json:"response,omitempty"`
+	// More parts follow.
+	More          bool `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2184,6 +2186,13 @@ func (x *Answer) GetResponse() []byte {
 		return x.Response
 	}
 	return nil
+}
+
+func (x *Answer) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // AskClaims asks for all that an agent carries: the store was lost.
@@ -2714,12 +2723,13 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
 	"\arequest\x18\x03 \x01(\fR\arequest\x12!\n" +
-	"\fwithin_milli\x18\x04 \x01(\rR\vwithinMilli\"b\n" +
+	"\fwithin_milli\x18\x04 \x01(\rR\vwithinMilli\"v\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1a\n" +
-	"\bresponse\x18\x04 \x01(\fR\bresponse\"\v\n" +
+	"\bresponse\x18\x04 \x01(\fR\bresponse\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"\v\n" +
 	"\tAskClaims\"~\n" +
 	"\x06Claims\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +

@@ -1,0 +1,17 @@
+package agent
+
+import (
+	"github.com/weft-net/weft/agent/local"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// lines is what the agent runs with, a line a setting, without secrets.
+func (c Config) lines() []string { return note.Settings(c) }
+
+// tail is Tail as what local asks.
+func (c Config) tail() local.Log {
+	if c.Tail == nil {
+		return nil
+	}
+	return c.Tail
+}
