@@ -205,6 +205,7 @@ type sent struct {
 	pools     Pools
 	acked     int64
 	epoch     string
+	told      bool // by this stream what should be: before, nothing can be acknowledged
 }
 
 // next returns the messages that bring the server from what was sent to what
@@ -216,7 +217,7 @@ func (b *outbox) next(s *sent) []*weftv1.SyncRequest {
 	if b.epoch != s.epoch {
 		s.epoch, s.acked = b.epoch, 0
 	}
-	if b.applied > s.acked && b.applied <= b.ceiling {
+	if s.told && b.applied > s.acked && b.applied <= b.ceiling {
 		s.acked = b.applied
 		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Ack{Ack: &weftv1.Ack{Epoch: b.epoch, Revision: b.applied}}})
 	}

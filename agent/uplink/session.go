@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
@@ -58,6 +59,7 @@ type session struct {
 	stream grpc.BidiStreamingClient[weftv1.SyncRequest, weftv1.SyncResponse]
 	sent   sent
 	beat   int64
+	told   atomic.Bool   // a Complete of this stream was taken
 	judged bool          // the server's release; the receiver's own
 	base   *held         // what the hello says that is held; nil: nothing
 	lost   chan struct{} // room for one: a full set is to be asked for
@@ -158,6 +160,7 @@ func (s *session) send(ctx context.Context, cancel context.CancelCauseFunc) erro
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
+		s.sent.told = s.told.Load()
 		for _, m := range s.u.out.next(&s.sent) {
 			if err := put(m); err != nil {
 				return err
@@ -287,11 +290,22 @@ func (s *session) complete(c *weftv1.Complete) error {
 	if !s.agrees(c) {
 		return nil
 	}
+	s.adopt(c)
+	return nil
+}
+
+// adopt makes what is staged the intent, at once or when it has stood for long
+// enough. s.mu is held.
+func (s *session) adopt(c *weftv1.Complete) {
+	s.doubted = nil
 	if wait := s.u.adopt(s.stage, c); wait > 0 {
 		s.doubted = c
 		s.confirm = time.AfterFunc(wait, s.stands)
+		return
 	}
-	return nil
+	if !s.told.Swap(true) {
+		wake(s.u.out.wake) // what stood before may be acknowledged now
+	}
 }
 
 // agrees tells whether what is staged is what the server says that it should be.
@@ -320,8 +334,7 @@ func (s *session) stands() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.doubted != nil {
-		s.u.adopt(s.stage, s.doubted)
-		s.doubted = nil
+		s.adopt(s.doubted)
 	}
 }
 

@@ -175,9 +175,9 @@ func (f *Fabric) Agent(h *Host, args ...string) (*Process, error) {
 func (f *Fabric) InStep(ctx context.Context, nodes int) error {
 	want := fmt.Sprintf("%d of %d nodes in step", nodes, nodes)
 	return Until(ctx, want, func() (string, error) {
-		out, _ := f.Weft(ctx, "status") // exits 1 while there are problems
+		out, err := f.Weft(ctx, "status") // exits 1 while there are problems
 		if !strings.Contains(out, want) {
-			return out, errors.New("not yet")
+			return out, fmt.Errorf("%w: %w", ErrNotYet, err)
 		}
 		return out, nil
 	})
@@ -187,14 +187,18 @@ func (f *Fabric) InStep(ctx context.Context, nodes int) error {
 // last answer is in the error. It is for what is only seen from outside, where
 // no event can be waited for.
 func Until(ctx context.Context, what string, ask func() (string, error)) error {
+	last := "none"
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		answer, err := ask()
 		if err == nil {
 			return nil
 		}
+		if ctx.Err() == nil {
+			last = answer // one that was cut short tells nothing
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("lab: waited for %q: %w; last answer:\n%s", what, err, answer)
+			return fmt.Errorf("lab: waited for %q: %w; last answer:\n%s", what, err, last)
 		case <-tick.C:
 		}
 	}

@@ -83,19 +83,33 @@ func (s *stream) resync() error {
 	return nil
 }
 
-// acknowledge notes what the node has applied. Only what followed objects is
-// worth a write, and a stream's first: a marker's acknowledgement would make a
-// revision of its own.
+// acknowledge notes what the node has applied. An agent of protocol 1 acknowledges
+// once what it holds when it comes, which can be before we have sent it: that
+// counts as soon as we have.
 func (s *stream) acknowledge(a *weftv1.Ack) {
-	s.mu.Lock()
-	known := a.GetEpoch() == s.hub.cfg.Epoch && a.GetRevision() <= s.dues.sent && a.GetRevision() > 0
-	objects := s.objectRev
-	s.mu.Unlock()
-	if !known {
+	if a.GetEpoch() != s.hub.cfg.Epoch || a.GetRevision() <= 0 {
 		return
 	}
-	before := s.node.applied(a.GetRevision())
-	if before == 0 || before < objects && a.GetRevision() >= objects {
+	s.mu.Lock()
+	early := a.GetRevision() > s.dues.sent
+	if early {
+		s.early = a.GetRevision()
+	}
+	s.mu.Unlock()
+	if !early {
+		s.applied(a.GetRevision())
+	}
+}
+
+// applied notes a revision that the node has applied. Only what followed objects
+// is worth a write, and a stream's first: a marker's acknowledgement would make a
+// revision of its own.
+func (s *stream) applied(revision int64) {
+	s.mu.Lock()
+	objects := s.objectRev
+	s.mu.Unlock()
+	before := s.node.applied(revision)
+	if before == 0 || before < objects && revision >= objects {
 		s.hub.observed.node(s.node)
 	}
 	s.hub.progress.send()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/proto/skew"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
 
 func TestReleases(t *testing.T) {
@@ -66,6 +67,30 @@ func TestReleaseInStatus(t *testing.T) {
 		f.join(hello("n1", 1)).hear()
 		if s, _ := f.hub.Status("n1"); len(s.Problems) > 0 {
 			t.Errorf("it came back: %v", s.Problems)
+		}
+	})
+}
+
+// An agent of protocol 1 acknowledges what it holds as soon as it comes, and says
+// so once: that must not be lost if it is faster than we are.
+func TestEarlyAcknowledgement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, nil)
+		s := &stream{hub: f.hub, node: f.hub.nodeOf("n1")}
+		for _, c := range []struct {
+			ack, sent, want int64
+		}{
+			{7, 6, 0}, // it holds what is later than what it was sent
+			{7, 7, 7},
+			{0, 9, 7},
+			{1 << 60, 10, 7}, // never sent
+			{10, 10, 10},
+		} {
+			s.acknowledge(&weftv1.Ack{Epoch: f.hub.Epoch(), Revision: c.ack})
+			s.sending(told{revision: c.sent})
+			if got := s.node.revision(); got != c.want {
+				t.Errorf("%+v: applied %d", c, got)
+			}
 		}
 	})
 }

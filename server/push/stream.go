@@ -64,6 +64,7 @@ type stream struct {
 	beating   bool  // a heartbeat is due
 	sequence  int64 // of heartbeats
 	objectRev int64 // of the last Complete that followed objects
+	early     int64 // acknowledged before it was sent
 }
 
 // due is where a stream's agent is.
@@ -229,12 +230,19 @@ func (s *stream) due() due {
 // sending notes where the agent is about to be.
 func (s *stream) sending(t told) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.dues = due{place: t.place, sent: t.revision, whole: s.dues.whole && !t.whole}
 	if t.objects {
 		s.objectRev = t.revision
 	}
+	early := s.early
+	if early <= t.revision {
+		s.early = 0
+	}
+	s.mu.Unlock()
 	s.node.sent(t.revision)
+	if early > 0 && early <= t.revision {
+		s.applied(early)
+	}
 }
 
 // again makes a full set due.
