@@ -42,10 +42,17 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.room = r.meet()
 	local := lease.New(lease.Config{Store: s, Fence: r.room.Fence, Log: c.Log, Note: book.Note, Servers: r.hosts})
 	leases := members.Allocator{Local: local, Room: r.room}
+	// What is learned after a restore is compared and swapped: no leader is needed.
+	r.learner = lease.New(lease.Config{Store: s, Log: c.Log, Note: book.Note, Servers: r.hosts})
+	settling, err := r.learner.Settling(ctx)
+	if err != nil {
+		return nil, err
+	}
 	r.leases, r.epoch = local, found.epoch
 	r.room.Lead("look after leases", func(ctx context.Context) error { return r.steward().Run(ctx) })
 	r.room.Lead("back up on schedule", r.backups.Run)
 	r.hub = push.New(push.Config{
+		Learner: r.learner, Settling: settling,
 		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log, Note: book.Note,
 	})
 	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/backup"
+	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
 	"google.golang.org/grpc"
@@ -81,6 +83,30 @@ func settle(ctx context.Context, c *site, s *etcd.Store, d *door, shown *tls.Con
 		}
 	}
 	return nil
+}
+
+// settle ends the time after a restore in which leases are learned from agents.
+func (r *rooms) settle(ctx context.Context) error {
+	if err := r.learner.Settle(ctx, r.back); err != nil {
+		return nil // ctx ended
+	}
+	r.hub.Settled()
+	return nil
+}
+
+// back are the nodes that have come back in this epoch, to any server.
+func (r *rooms) back(ctx context.Context) (map[string]bool, error) {
+	entries, _, err := r.store.List(ctx, kind.ObservedNodes)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, e := range entries {
+		if o, err := kind.DecodeObservation[kind.NodeObservation](e); err == nil && o.Epoch == r.epoch && !o.Gone {
+			out[strings.TrimPrefix(e.Key, kind.ObservedNodes)] = true
+		}
+	}
+	return out, nil
 }
 
 func (c *site) backups(s *etcd.Store) *backup.Room {

@@ -68,6 +68,7 @@ type rooms struct {
 	mirror    *store.Cache
 	auth      *identity.Authority
 	leases    *lease.Allocator
+	learner   *lease.Allocator
 	epoch     string
 	hub       *push.Hub
 	backups   *backup.Room
@@ -89,6 +90,7 @@ func (r *rooms) run(ctx context.Context) error {
 	g.Go(func() error { return keepTrying(ctx, r.Log, "intent", r.mirror.Run) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
 	g.Go(func() error { return r.remember(ctx) })
+	g.Go(func() error { return r.settle(ctx) })
 	g.Go(func() error { return r.room.Run(ctx) })
 	g.Go(func() error { return r.keepPeer(ctx, r.site.own.Name) })
 	g.Go(func() error { return r.metrics.run(ctx) })

@@ -59,15 +59,17 @@ type session struct {
 	stream grpc.BidiStreamingClient[weftv1.SyncRequest, weftv1.SyncResponse]
 	sent   sent
 	beat   int64
-	told   atomic.Bool   // a Complete of this stream was taken
-	judged bool          // the server's release; the receiver's own
-	base   *held         // what the hello says that is held; nil: nothing
-	lost   chan struct{} // room for one: a full set is to be asked for
+	told   atomic.Bool          // a Complete of this stream was taken
+	judged bool                 // the server's release; the receiver's own
+	base   *held                // what the hello says that is held; nil: nothing
+	lost   chan struct{}        // room for one: a full set is to be asked for
+	claims chan []intent.Object // room for one: peers to claim, of another epoch
 
 	mu      sync.Mutex // stage: the receiver and the guard's timer
 	stage   *stage
 	asked   bool // for a full set
 	deaf    bool // to digests
+	claimed bool // what the server's set misses
 	doubted *weftv1.Complete
 	confirm *time.Timer
 
@@ -76,7 +78,9 @@ type session struct {
 }
 
 func newSession(u *Uplink, l link) *session {
-	s := &session{u: u, link: l, base: u.base(), lost: make(chan struct{}, 1), questions: newQuestions()}
+	s := &session{
+		u: u, link: l, base: u.base(), lost: make(chan struct{}, 1), claims: make(chan []intent.Object, 1), questions: newQuestions(),
+	}
 	var set *intent.Set
 	if s.base != nil {
 		set = s.base.set
@@ -174,6 +178,12 @@ func (s *session) send(ctx context.Context, cancel context.CancelCauseFunc) erro
 			if err := put(a); err != nil {
 				return err
 			}
+		case peers := <-s.claims:
+			for _, m := range claimMessages(s.u.held.Load(), peers) {
+				if err := put(m); err != nil {
+					return err
+				}
+			}
 		case <-s.lost:
 			if err := put(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Resync{Resync: &weftv1.Resync{Reason: "digest"}}}); err != nil {
 				return err
@@ -204,7 +214,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 			{Collection: intent.CollectionCluster, Schema: intent.SchemaCluster},
 			{Collection: intent.CollectionPeers, Schema: intent.SchemaPeers},
 		},
-		Report: report, Batches: true, Questions: SchemaQuestions, Stream: s.u.streams.Add(1),
+		Report: report, Batches: true, Claims: true, Questions: SchemaQuestions, Stream: s.u.streams.Add(1),
 	}
 	if s.base != nil {
 		h.Epoch, h.CompileVersion, h.Revision, h.Digest = s.base.epoch, s.base.compile, s.base.revision, s.base.set.Digest()
@@ -250,6 +260,10 @@ func (s *session) take(m *weftv1.SyncResponse) error {
 			return err
 		}
 	}
+	if m.GetAskClaims() != nil {
+		s.carry()
+		return nil
+	}
 	if b := m.GetBatch(); b != nil {
 		for _, m := range b.GetMessages() {
 			if err := s.build(m); err != nil {
@@ -287,7 +301,7 @@ func (s *session) complete(c *weftv1.Complete) error {
 	if err := s.sane(c); err != nil {
 		return protocolError{err}
 	}
-	if !s.agrees(c) {
+	if !s.agrees(c) || s.claim(c) {
 		return nil
 	}
 	s.adopt(c)

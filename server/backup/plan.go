@@ -95,7 +95,7 @@ func dash(s string) string {
 // and the CA, which agents know by now.
 func stays(key string) bool {
 	switch key {
-	case keyEpoch, keyOrdinal, keyID, keyRestored, keySettling, keyDirection:
+	case keyEpoch, keyOrdinal, keyID, store.Restored, store.Settling, store.Direction:
 		return true
 	}
 	return key == caPrefix || strings.HasPrefix(key, caPrefix+"/") ||

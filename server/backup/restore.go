@@ -14,13 +14,6 @@ import (
 	"github.com/weft-net/weft/server/store"
 )
 
-// Keys that a restore leaves for others.
-const (
-	keyRestored  = store.Fabric + "restored"         // when, and from what: server/identity
-	keySettling  = store.Fabric + "leases/settling"  // until leases are learned again: server/lease
-	keyDirection = store.Fabric + "leases/direction" // from which end new ones are given: server/lease
-)
-
 // Marker stands at store.Restore while a restore is on its way.
 type Marker struct {
 	Schema      int    `json:"schema"`
@@ -38,7 +31,7 @@ type Marker struct {
 
 const markerSchema = 1
 
-// Restored is what keyRestored holds of the last restore.
+// Restored is what store.Restored holds of the last restore.
 type Restored struct {
 	Schema       int    `json:"schema"`
 	TimeUnix     int64  `json:"timeUnix"` // seconds since 1970
@@ -191,12 +184,12 @@ func (r *Room) last(ctx context.Context, m Marker, c contents) (store.Txn, error
 	}
 	txn := store.Txn{
 		If:   []store.Cond{{Key: store.Restore, Revision: m.revision}},
-		Then: append(Epoch(m.Epoch, m.Ordinal), store.Write{Key: store.Restore}, store.Write{Key: keyRestored, Value: restored}),
+		Then: append(Epoch(m.Epoch, m.Ordinal), store.Write{Key: store.Restore}, store.Write{Key: store.Restored, Value: restored}),
 	}
 	if id != "" {
 		txn.Then = append(txn.Then, store.Write{Key: keyID, Value: []byte(id)})
 	}
-	txn.Then = append(txn.Then, Unsettled(r.Now(), string(c.values[keyDirection]))...)
+	txn.Then = append(txn.Then, Unsettled(r.Now(), string(c.values[store.Direction]))...)
 	return txn, nil
 }
 
@@ -218,8 +211,8 @@ func Unsettled(now time.Time, direction string) []store.Write {
 		other = "up"
 	}
 	return []store.Write{
-		{Key: keySettling, Value: strconv.AppendInt(nil, now.Unix(), 10)},
-		{Key: keyDirection, Value: []byte(other)},
+		{Key: store.Settling, Value: strconv.AppendInt(nil, now.Unix(), 10)},
+		{Key: store.Direction, Value: []byte(other)},
 	}
 }
 

@@ -39,7 +39,7 @@ func TestRestore(t *testing.T) {
 	if diff := cmp.Diff(before, f.what()); diff != "" {
 		t.Error(diff)
 	}
-	got := fmt.Sprintln(f.get(keyOrdinal), f.get(store.Fence) == f.get(keyEpoch), f.get(keyEpoch) != "e1", f.get(keyID), f.get(store.Restore), f.get(keyDirection),
+	got := fmt.Sprintln(f.get(keyOrdinal), f.get(store.Fence) == f.get(keyEpoch), f.get(keyEpoch) != "e1", f.get(keyID), f.get(store.Restore), f.get(store.Direction),
 		f.get(store.Root+"journal/events/1"), f.get(store.Root+"servers/s2"), f.get(store.Observed+"node/n1"))
 	if got != "2 true true id1 - down kept kept {}\n" {
 		t.Error(got)
@@ -106,7 +106,7 @@ func resume(t *testing.T, f *fabric, before string, step int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch restored := f.get(keyRestored) != "-"; {
+	switch restored := f.get(store.Restored) != "-"; {
 	case marked && restored:
 		t.Errorf("step %d: the epoch began, and the marker is there", step)
 	case marked:

@@ -51,6 +51,11 @@ func (p Peer) record() string {
 // with a gRPC status as its cause, when the certificate ends or is revoked; the
 // handler must return then.
 func (a *Authority) Stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if cert := presented(stream.Context()); cert != nil {
+		if err := a.readmit(stream.Context(), cert); err != nil {
+			return status.Error(codes.Unavailable, err.Error())
+		}
+	}
 	p, cert, err := a.authorise(stream.Context(), info.FullMethod)
 	if err != nil {
 		return err

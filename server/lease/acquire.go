@@ -50,20 +50,34 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 		h.meta = kind.Metadata{Name: r.node, CreatedUnix: now.Unix()}
 	}
 	prefixes := slices.Clone(h.prefixes)
-	var fresh []netip.Prefix
+	var fresh, freed []netip.Prefix
 	ended := map[netip.Prefix]rested{}
+	if r.returns {
+		var err error
+		if prefixes, fresh, freed, err = b.relearn(r, ended); err != nil {
+			return nil, err
+		}
+	}
 	for _, is4 := range b.families() {
 		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() == is4 }) {
 			continue
 		}
 		p, err := b.one(r, is4, now, ended)
+		if errors.Is(err, ErrSettling) && len(prefixes) > 0 {
+			continue // a further family can wait
+		}
 		if err != nil {
 			b.undo(fresh, ended)
 			return nil, err
 		}
-		fresh = append(fresh, p)
+		fresh, prefixes = append(fresh, p), append(prefixes, p)
 	}
-	h.prefixes = intent.InOrder(b.families(), append(prefixes, fresh...))
+	for _, p := range freed {
+		if space, ok := b.space(p); ok {
+			space.Free(p)
+		}
+	}
+	h.prefixes = intent.InOrder(b.families(), prefixes)
 	b.held[r.node] = h
 	return h.prefixes, nil
 }
@@ -94,6 +108,9 @@ func (b *book) one(r *request, is4 bool, now time.Time, ended map[netip.Prefix]r
 		if p.Addr().Is4() == is4 && b.honour(r.node, p, ended) {
 			return p, nil
 		}
+	}
+	if b.settling {
+		return netip.Prefix{}, fmt.Errorf("lease: node %s: %w", r.node, ErrSettling)
 	}
 	p, err := b.carve(is4, now, ended)
 	if err != nil {
@@ -130,7 +147,7 @@ func (b *book) honour(node string, p netip.Prefix, ended map[netip.Prefix]rested
 	return space.Take(p) == nil
 }
 
-// carve takes the lowest free prefix of a family, of the first range with room;
+// carve takes the first free prefix of a family, of the first range with room;
 // if there is none, the longest-rested.
 func (b *book) carve(is4 bool, now time.Time, ended map[netip.Prefix]rested) (netip.Prefix, error) {
 	bits := b.spec.MaskSize(is4)
@@ -140,7 +157,7 @@ func (b *book) carve(is4 bool, now time.Time, ended map[netip.Prefix]rested) (ne
 			mine = append(mine, s)
 		}
 	}
-	p, err := b.first(mine, func(s *ipam.Space) (netip.Prefix, error) { return s.Carve(bits, now) })
+	p, err := b.first(mine, func(s *ipam.Space) (netip.Prefix, error) { return b.carveOne(s, bits, now) })
 	if !errors.Is(err, ipam.ErrFull) {
 		return p, err
 	}

@@ -75,6 +75,7 @@ type request struct {
 	node    string
 	carried []netip.Prefix
 	address []netip.Prefix // of the node's report
+	returns bool           // from another epoch
 	done    chan struct{}  // closed when given and err are set
 	given   []netip.Prefix
 	err     error
@@ -110,6 +111,12 @@ func New(c Config) *Allocator {
 // After an error it is not known whether a lease was written; asking again is
 // safe. The error wraps ipam.ErrFull when the ranges are used up.
 func (a *Allocator) Acquire(ctx context.Context, node string, carried []netip.Prefix) ([]netip.Prefix, error) {
+	return a.ask(ctx, &request{node: node, carried: carried})
+}
+
+// ask waits for what a request is given.
+func (a *Allocator) ask(ctx context.Context, r *request) ([]netip.Prefix, error) {
+	node := r.node
 	if err := intent.ValidName(node); err != nil {
 		return nil, fmt.Errorf("lease: node name %w", err)
 	}
@@ -117,7 +124,7 @@ func (a *Allocator) Acquire(ctx context.Context, node string, carried []netip.Pr
 	if err != nil {
 		return nil, err
 	}
-	r := &request{node: node, carried: carried, address: address, done: make(chan struct{})}
+	r.address, r.done = address, make(chan struct{})
 	for asked := a.asked; ; {
 		select {
 		case asked <- r:

@@ -122,18 +122,20 @@ func (s *stream) settle(hello *weftv1.Hello) error {
 	s.misplaced(spec, nil)
 	_, err = s.hub.storeReport(ctx, s.node, spec) // first: a lease depends on the node's addresses
 	if err == nil {
-		_, err = s.hub.cfg.Leases.Acquire(ctx, s.name, carried(hello.GetReport()))
+		err = s.lease(ctx, hello)
 	}
 	if err == nil {
 		s.refused(nil)
-		s.hub.awaitPeer(s.ctx, s.name)
 		return nil
+	}
+	if s.ctx.Err() == nil && sentAway(err) {
+		return err
 	}
 	if s.ctx.Err() != nil {
 		return s.reason()
 	}
 	s.refused(err)
-	if s.hub.isPeer(s.name) {
+	if s.hub.isPeer(s.name) && !s.hub.foreign(hello) { // what is known may not be what it carries
 		s.hub.cfg.Log.Warn("agent let in with what is known", note.Node, s.name, note.Err, err)
 		s.later(spec)
 		return nil

@@ -16,6 +16,7 @@ import (
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/compile"
 	"github.com/weft-net/weft/server/journal"
+	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -37,12 +38,26 @@ type Leases interface {
 	Acquire(ctx context.Context, node string, carried []netip.Prefix) ([]netip.Prefix, error)
 }
 
+// Learner learns from agents what a restored store does not know:
+// lease.Allocator.
+type Learner interface {
+	// Return is Acquire for a node of another epoch. kind.ClaimError: it carries
+	// what is another's.
+	Return(ctx context.Context, node string, carried []netip.Prefix) ([]netip.Prefix, error)
+	// Adopt answers the revision of the last write, and what was not taken.
+	Adopt(ctx context.Context, claims []kind.Claim) (int64, []kind.Refusal, error)
+}
+
 // Config is what a Hub works with. Times of 0 are those of the contract.
 type Config struct {
 	Epoch  string // of the store: random, new after each restore
 	Mirror Mirror
 	Store  Store
 	Leases Leases
+	// Learner is asked while the fabric settles after a restore, which Settling says
+	// at the start and Settled ends.
+	Learner  Learner
+	Settling bool
 	// Identify answers with the node that a stream's certificate names.
 	Identify func(ctx context.Context) (string, error)
 	// Note is told who comes and goes, and what goes wrong; it must not block.
@@ -91,6 +106,7 @@ type Hub struct {
 	nodes    map[string]*node // all that were seen since the start
 	problems []compile.Problem
 	pace     pace
+	settling bool // agents are asked for what they carry
 
 	begin, end encoded // the brackets of a full set
 	rounds     rounds
@@ -124,6 +140,7 @@ func New(cfg Config) *Hub {
 		hellos:   make(chan struct{}, cfg.Hellos),
 		observed: newObserver(),
 		crowd:    newCrowd(cfg.Note),
+		settling: cfg.Settling,
 	}
 	h.pace.timer = time.AfterFunc(time.Hour, h.round)
 	h.pace.timer.Stop()

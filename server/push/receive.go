@@ -65,6 +65,8 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 		s.pools(m.Pools)
 	case *weftv1.SyncRequest_Resync:
 		return s.resync()
+	case *weftv1.SyncRequest_Claims:
+		return s.claim(m.Claims)
 	case *weftv1.SyncRequest_Hello:
 		return status.Error(codes.InvalidArgument, "a stream has one hello")
 	}

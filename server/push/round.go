@@ -20,6 +20,9 @@ type request struct {
 	manner
 	whole bool
 	place uint64
+
+	settling bool // Complete says so
+	claimed  bool // and that claims were heard
 }
 
 // rounds are the messages that bring streams to where the hub is, each made once.
@@ -68,10 +71,10 @@ func (h *Hub) next(s *stream) told {
 	defer h.mu.RUnlock()
 	d := s.due()
 	changes, known := h.history.from(d.place)
-	q := request{manner: s.manner, whole: d.whole || !known, place: d.place}
+	q := request{manner: s.manner, whole: d.whole || !known, place: d.place, settling: h.settling, claimed: s.hasClaimed()}
 	t := told{revision: h.revision, place: h.history.end(), whole: q.whole}
 	t.objects = q.whole || len(changes)+len(d.extra) > 0
-	if !t.objects && h.revision == d.sent {
+	if !t.objects && h.revision == d.sent && !d.again {
 		return t
 	}
 	own := len(d.extra) > 0 || h.limited > 0 || slices.ContainsFunc(changes, func(c change) bool { return c.was.Limited() })
@@ -104,7 +107,9 @@ func (h *Hub) tell(s *stream, q request, changes []change, extra []ref) []encode
 			}
 		}
 	}
-	return append(out, must(complete(h.cfg.Epoch, h.revision, s.version, h.digest(s))))
+	done := complete(h.cfg.Epoch, h.revision, s.version, h.digest(s))
+	done.GetComplete().Settling, done.GetComplete().Claimed = q.settling, q.claimed
+	return append(out, must(done))
 }
 
 // concerned lists the objects of changes that are a stream's, each once, sorted.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -65,6 +66,10 @@ type stream struct {
 	sequence  int64 // of heartbeats
 	objectRev int64 // of the last Complete that followed objects
 	early     int64 // acknowledged before it was sent
+	claimed   bool  // what the agent claims was heard
+
+	claims  []kind.Claim // of the parts so far; read's own
+	carried int          // bytes of them
 }
 
 // due is where a stream's agent is.
@@ -73,6 +78,7 @@ type due struct {
 	place uint64 // in history, up to which it was told
 	extra []ref  // that it may miss beside
 	sent  int64  // revision of the last Complete
+	again bool   // Complete is due, whatever its revision
 }
 
 func newStream(h *Hub, g grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse], ctx context.Context, cut context.CancelCauseFunc) *stream {

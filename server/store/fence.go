@@ -14,6 +14,16 @@ const (
 	Fence = Intent + "epoch"
 	// Restore is there while the store is being restored: nothing is served.
 	Restore = Fabric + "restore"
+	// Restored says what the last restore was of, and when: {timeUnix, …}. There is
+	// none in a store that was never restored.
+	Restored = Fabric + "restored"
+	// Settling is there from the end of a restore until the leases that are younger
+	// than what was restored are learned. Nothing new is leased meanwhile.
+	Settling = Fabric + "lease-settling"
+	// Direction is "down" when new leases are given from the upper end of the
+	// ranges, else "up" or not there. Each restore turns it round: what was leased
+	// since the backup, and nobody claims, lies at the other end.
+	Direction = Fabric + "lease-direction"
 )
 
 // ErrFenced is what is answered once the store belongs to another epoch than the
