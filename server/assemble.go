@@ -53,8 +53,9 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.room.Lead("back up on schedule", r.backups.Run)
 	r.hub = push.New(push.Config{
 		Learner: r.learner, Settling: settling,
-		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Log: c.Log, Note: book.Note,
+		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Trust: auth, Log: c.Log, Note: book.Note,
 	})
+	auth.OnRoots(r.hub.Retrust)
 	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
 	r.operators = admin.New(admin.Config{
 		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revoke: auth.Revoke,

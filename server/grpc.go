@@ -44,6 +44,8 @@ func newServices(auth *identity.Authority, trail *audit.Trail, hub *push.Hub, op
 	s := &services{grpc: g, health: health.NewServer()}
 	weftv1.RegisterJoinServer(g, auth)
 	weftv1.RegisterNodeSyncServer(g, hub)
+	weftv1.RegisterUsersServer(g, users{auth: auth})
+	weftv1.RegisterAuthorityServer(g, authority{auth: auth})
 	operators.Register(g)
 	healthv1.RegisterHealthServer(g, s.health)
 	reflection.Register(g) // v1 and v1alpha

@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -77,7 +78,8 @@ func (u *Uplink) targets(ctx context.Context, servers []string) ([]target, error
 // link is one connection to a server.
 type link struct {
 	server string
-	local  netip.Addr // our end; zero if it is no TCP connection
+	local  netip.Addr          // our end; zero if it is no TCP connection
+	shown  []*x509.Certificate // by the server
 }
 
 func localOf(c net.Conn) netip.Addr {

@@ -146,12 +146,8 @@ func (id identity) accept(cert []byte, roots [][]byte) (identity, error) {
 	if next.cert, err = x509.ParseCertificate(cert); err != nil {
 		return identity{}, fmt.Errorf("uplink: certificate from the server: %w", err)
 	}
-	for _, der := range roots {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			return identity{}, fmt.Errorf("uplink: root from the server: %w", err)
-		}
-		next.roots = append(next.roots, c)
+	if next.roots, err = parseRoots(roots); err != nil {
+		return identity{}, fmt.Errorf("uplink: roots from the server: %w", err)
 	}
 	if next.cert.Subject.CommonName != id.node || !id.key.PublicKey.Equal(next.cert.PublicKey) {
 		return identity{}, fmt.Errorf("uplink: the server signed a certificate for %q with another key than asked for", next.cert.Subject.CommonName)
@@ -164,11 +160,7 @@ func (id identity) accept(cert []byte, roots [][]byte) (identity, error) {
 }
 
 func (id identity) save(dir *datadir.Dir) error {
-	var roots []byte
-	for _, c := range id.roots {
-		roots = append(roots, pem.EncodeToMemory(&pem.Block{Type: pemCert, Bytes: c.Raw})...)
-	}
-	if err := dir.Write(rootsName, roots); err != nil {
+	if err := dir.Write(rootsName, rootsPEM(id.roots)); err != nil {
 		return err
 	}
 	return dir.Write(certName, pem.EncodeToMemory(&pem.Block{Type: pemCert, Bytes: id.cert.Raw}))
@@ -203,14 +195,7 @@ func (id identity) verify(chain []*x509.Certificate, now time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("the server showed no certificate")
 	}
-	opts := x509.VerifyOptions{
-		Roots: id.pool(), Intermediates: x509.NewCertPool(), CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	for _, c := range chain[1:] {
-		opts.Intermediates.AddCert(c)
-	}
-	if _, err := chain[0].Verify(opts); err != nil {
+	if err := join.Verify(chain, id.roots, x509.ExtKeyUsageServerAuth, now); err != nil {
 		if clock := join.Valid(chain[0], now); clock != nil {
 			return fmt.Errorf("the server's certificate: %w", clock)
 		}

@@ -165,7 +165,7 @@ func (u *Uplink) reach(ctx context.Context, cfg *tls.Config, f func(context.Cont
 		return c.target.server, fmt.Errorf("uplink: %w", err)
 	}
 	defer cc.Close()
-	if err = f(ctx, cc, link{c.target.server, localOf(conn)}); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errMoved) {
+	if err = f(ctx, cc, link{c.target.server, localOf(conn), conn.ConnectionState().PeerCertificates}); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errMoved) {
 		u.order.failed(c.target.server)
 	}
 	return c.target.server, err

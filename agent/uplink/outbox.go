@@ -27,6 +27,7 @@ type outbox struct {
 	wake chan struct{} // room for one
 
 	mu        sync.Mutex
+	roots     []string // that the disk holds, by hash
 	reported  bool
 	report    Report
 	lease     []netip.Prefix
@@ -190,7 +191,7 @@ func (b *outbox) hello(s *sent) (*weftv1.NodeReport, bool) {
 	if !b.reported {
 		return nil, false
 	}
-	s.report, s.lease = b.report, b.lease
+	s.report, s.lease, s.roots = b.report, b.lease, b.roots
 	return b.report.wire(b.lease), true
 }
 
@@ -200,6 +201,7 @@ type sent struct {
 	lease     []netip.Prefix
 	problems  []intent.Problem
 	settings  []string
+	roots     []string
 	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint // nil before the full set
 	pools     Pools
@@ -213,7 +215,7 @@ type sent struct {
 func (b *outbox) next(s *sent) []*weftv1.SyncRequest {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := b.nextErrors(s)
+	out := append(b.nextErrors(s), b.nextRoots(s)...)
 	if b.epoch != s.epoch {
 		s.epoch, s.acked = b.epoch, 0
 	}

@@ -158,7 +158,7 @@ func (u *Uplink) keepCertificate(ctx context.Context) error {
 			}
 			continue
 		}
-		if !sleepUntil(ctx, id.renewAt(), u.renewed) {
+		if !sleepUntil(ctx, u.renewAt(id), u.renewed) {
 			continue
 		}
 		if err := u.enrol(ctx, id); err != nil && ctx.Err() == nil {

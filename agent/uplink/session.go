@@ -216,6 +216,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 		},
 		Report: report, Batches: true, Claims: true, Questions: SchemaQuestions, Stream: s.u.streams.Add(1),
 	}
+	h.Roots = s.sent.roots
 	if s.base != nil {
 		h.Epoch, h.CompileVersion, h.Revision, h.Digest = s.base.epoch, s.base.compile, s.base.revision, s.base.set.Digest()
 	}
@@ -262,6 +263,10 @@ func (s *session) take(m *weftv1.SyncResponse) error {
 	}
 	if m.GetAskClaims() != nil {
 		s.carry()
+		return nil
+	}
+	if t := m.GetTrust(); t != nil {
+		s.u.trust(t, s.link.shown)
 		return nil
 	}
 	if b := m.GetBatch(); b != nil {

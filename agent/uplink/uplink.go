@@ -61,6 +61,7 @@ type Uplink struct {
 
 	mu    sync.Mutex
 	id    identity
+	early time.Time // when a server wants the certificate renewed; zero: it does not
 	line  line
 	guard guard
 	filed *held // as on disk; New's, then the writer's
@@ -113,6 +114,7 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 	if u.id, err = loadIdentity(dir, cfg.Node); err != nil {
 		return nil, err
 	}
+	u.out.setRoots(hashes(u.id.roots))
 	if u.vtep, err = loadVTEP(dir); err != nil {
 		return nil, err
 	}
@@ -222,8 +224,9 @@ func (u *Uplink) identity() identity {
 
 func (u *Uplink) setIdentity(id identity) {
 	u.mu.Lock()
-	u.id = id
+	u.id, u.early = id, time.Time{}
 	u.mu.Unlock()
+	u.out.setRoots(hashes(id.roots))
 	wake(u.renewed)
 }
 

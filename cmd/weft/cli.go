@@ -88,6 +88,7 @@ func (c *cli) root() *cobra.Command {
 		c.historyCommand(), c.rollbackCommand(), c.confirmCommand(),
 		c.eventsCommand(), c.auditCommand(), c.pauseCommand(), c.resumeCommand(), c.logLevelCommand(),
 		c.statusCommand(), c.serverCommand(), c.meshCommand(), c.tokenCommand(), c.backupCommand(), c.whoOwnsCommand(), c.reserveCommand(), c.drainCommand(), c.importCommand(),
+		c.userCommand(), c.rotateCommand(), c.renameCommand(),
 		c.portsCommand(), c.grpcurlCommand(), c.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {

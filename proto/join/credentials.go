@@ -2,6 +2,7 @@ package join
 
 import (
 	"cmp"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -89,14 +90,32 @@ func ParseCredentials(b []byte) (Credentials, error) {
 
 // Save writes the credentials to a file, 0600.
 func (c Credentials) Save(path string) error {
+	b, err := c.Marshal()
+	if err != nil {
+		return err
+	}
+	return disk.WriteFile(path, b, 0o600)
+}
+
+// PrivateKey is the key itself.
+func (c Credentials) PrivateKey() (crypto.PrivateKey, error) {
+	pair, err := tls.X509KeyPair(c.Cert, []byte(c.Key.Reveal()))
+	if err != nil {
+		return nil, errors.New("join: credentials: client-certificate-data and client-key-data are not a PEM certificate with its key")
+	}
+	return pair.PrivateKey, nil
+}
+
+// Marshal is the content of a credentials file. It holds the key.
+func (c Credentials) Marshal() ([]byte, error) {
 	b, err := yaml.Marshal(file{
 		APIVersion: credentialsVersion, Kind: credentialsKind,
 		Server: c.Server, User: c.User, CA: c.CA, Cert: c.Cert, Key: []byte(c.Key.Reveal()),
 	})
 	if err != nil {
-		return fmt.Errorf("join: credentials: %w", err)
+		return nil, fmt.Errorf("join: credentials: %w", err)
 	}
-	return disk.WriteFile(path, b, 0o600)
+	return b, nil
 }
 
 // Address is host:port to dial.

@@ -14,6 +14,10 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 )
 
+// Answer makes an error what goes over the wire, as this package's services do:
+// for those that the composition root answers itself.
+func Answer(err error) error { return answer(err) }
+
 // answer makes an error what goes over the wire: a code that says whose turn it
 // is, and the fields that are wrong.
 func answer(err error) error {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/store"
@@ -49,10 +51,20 @@ func (r *roots) phase() Phase {
 // trustPrefix holds, for each node, the newest root that it has said it trusts.
 const trustPrefix = store.Identity + "trust/"
 
+// Root is one CA, as status prints it.
+type Root struct {
+	Hash          string // as tokens pin it
+	Created, Ends time.Time
+}
+
+func rootOf(c *x509.Certificate) Root { return Root{join.Hash(c), c.NotBefore, c.NotAfter} }
+
 // Rotation is where a rotation stands.
 type Rotation struct {
 	Phase    Phase
-	Roots    *roots
+	Issuing  Root
+	Next     Root   // zero: none
+	Old      []Root // that still count
 	Since    time.Time
 	Nodes    int      // known and not revoked
 	Waiting  []string // nodes that do not trust the newest root yet
@@ -73,10 +85,13 @@ func (a *Authority) Rotation() Rotation {
 
 // rotation computes it from what is below store.Identity. It is pure.
 func rotation(r *roots, entries []store.Entry, now time.Time) Rotation {
-	out := Rotation{Phase: r.phase(), Roots: r, Since: r.since}
+	out := Rotation{Phase: r.phase(), Issuing: rootOf(r.issuing.cert), Since: r.since}
 	newest := r.issuing.hash
 	if r.next != nil {
-		newest, out.Since = r.next.hash, r.next.since
+		newest, out.Since, out.Next = r.next.hash, r.next.since, rootOf(r.next.cert)
+	}
+	for _, o := range r.counted() {
+		out.Old = append(out.Old, rootOf(o.cert))
 	}
 	trust := map[string]string{}
 	for _, e := range entries {

@@ -47,6 +47,7 @@ func (s *stream) open(hello *weftv1.Hello) error {
 	if err := s.turn(); err != nil {
 		return err
 	}
+	s.trusts(hello.GetRoots())
 	err := s.settle(hello)
 	<-s.hub.hellos
 	if err != nil {

@@ -48,6 +48,14 @@ type Learner interface {
 	Adopt(ctx context.Context, claims []kind.Claim) (int64, []kind.Refusal, error)
 }
 
+// Trust keeps what agents trust: identity.Authority.
+type Trust interface {
+	// Trust answers what to tell a node that trusts these roots; nil: nothing.
+	Trust(node string, said []string) *weftv1.Trust
+	// Trusts hears what a node says that it trusts.
+	Trusts(node string, roots []string)
+}
+
 // Config is what a Hub works with. Times of 0 are those of the contract.
 type Config struct {
 	Epoch  string // of the store: random, new after each restore
@@ -60,6 +68,8 @@ type Config struct {
 	Settling bool
 	// Identify answers with the node that a stream's certificate names.
 	Identify func(ctx context.Context) (string, error)
+	// Trust says which roots agents shall trust; nil: nobody is told.
+	Trust Trust
 	// Note is told who comes and goes, and what goes wrong; it must not block.
 	Note func(journal.Event)
 	Log  *slog.Logger

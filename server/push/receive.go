@@ -67,6 +67,9 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 		return s.resync()
 	case *weftv1.SyncRequest_Claims:
 		return s.claim(m.Claims)
+	case *weftv1.SyncRequest_Trusts:
+		s.trusts(m.Trusts.GetRoots())
+		s.kick()
 	case *weftv1.SyncRequest_Hello:
 		return status.Error(codes.InvalidArgument, "a stream has one hello")
 	}

@@ -59,6 +59,7 @@ type stream struct {
 
 	mu        sync.Mutex
 	asking    asking
+	faith     faith
 	dues      due
 	writing   bool  // write runs
 	kicked    bool  // there may be something to send
@@ -211,7 +212,8 @@ func (s *stream) tell(send func(*weftv1.SyncResponse) bool) bool {
 	return true
 }
 
-// introduce says who we are, once, and where servers are, when that changes.
+// introduce says who we are, once, and where servers are and which roots count,
+// when that changes.
 func (s *stream) introduce(send func(*weftv1.SyncResponse) bool) bool {
 	if s.welcomed {
 		if s.welcomed = false; !send(welcome()) {
@@ -222,6 +224,9 @@ func (s *stream) introduce(send func(*weftv1.SyncResponse) bool) bool {
 		if s.servers = l; !send(l) {
 			return false
 		}
+	}
+	if t := s.trust(); t != nil {
+		return send(t)
 	}
 	return true
 }
