@@ -28,7 +28,7 @@ func TestTriesAllServers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
 				n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
-				n.order = newOrder(c.servers)
+				n.order = newOrder("n1", c.servers, nil)
 				n.cfg.Resolve = func(context.Context, string) ([]string, error) { return []string{"192.0.2.1", "192.0.2.9"}, nil }
 				n.cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 					if addr != "192.0.2.9:7443" {
@@ -50,7 +50,7 @@ func TestTriesAllServers(t *testing.T) {
 func TestNamesAreResolvedAtEachTry(t *testing.T) {
 	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
 		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
-		n.order = newOrder([]string{"servers.example:7443"})
+		n.order = newOrder("n1", []string{"servers.example:7443"}, nil)
 		asked := 0
 		n.cfg.Resolve = func(context.Context, string) ([]string, error) {
 			if asked++; asked < 3 {
@@ -65,7 +65,7 @@ func TestNamesAreResolvedAtEachTry(t *testing.T) {
 
 func TestOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOrder([]string{"a", "b", "c"})
+		o := newOrder("n1", []string{"a", "b", "c"}, nil)
 		now := time.Now()
 		expect := func(want ...string) {
 			t.Helper()

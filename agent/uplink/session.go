@@ -210,6 +210,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 	}
 	h := &weftv1.Hello{
 		Protocol: skew.Protocol(), Node: s.u.cfg.Node, Machine: s.u.cfg.Machine, Boot: s.u.cfg.Boot, Version: s.u.cfg.Version, Instance: s.u.instance,
+		TakesServers: true,
 		Collections: []*weftv1.CollectionVersion{
 			{Collection: intent.CollectionCluster, Schema: intent.SchemaCluster},
 			{Collection: intent.CollectionPeers, Schema: intent.SchemaPeers},
@@ -254,6 +255,10 @@ func (s *session) take(m *weftv1.SyncResponse) error {
 	}
 	if b := m.GetHeartbeat(); b != nil {
 		s.u.tells(b.GetUnixMilli())
+		return nil
+	}
+	if l := m.GetServers(); l != nil {
+		s.u.learn(l.GetAddresses())
 		return nil
 	}
 	if w := m.GetWelcome(); w != nil || !s.judged {

@@ -103,8 +103,12 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 	if cfg.Read == nil {
 		cfg.Read = intent.Read
 	}
+	learned, err := loadServers(dir)
+	if err != nil {
+		return nil, err
+	}
 	u := &Uplink{
-		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Servers), instance: rand.Text(),
+		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Node, cfg.Servers, learned), instance: rand.Text(),
 		write: make(chan struct{}, 1), renewed: make(chan struct{}, 1),
 	}
 	f, damage, err := readIntent(dir, cfg.Node)
