@@ -121,6 +121,7 @@ func (r *Room) Run(ctx context.Context) error {
 	g.Go(func() error { return r.follow(ctx, r.candidates) })
 	g.Go(func() error { return r.campaign(ctx) })
 	g.Go(func() error { return r.tell(ctx) })
+	g.Go(func() error { return r.outlive(ctx) })
 	g.Go(func() error {
 		defer release()
 		<-ctx.Done()
