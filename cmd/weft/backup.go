@@ -125,7 +125,7 @@ func (c *cli) backupVerifyCommand() *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Read a backup to its end: a file here, or one of the server by its name",
+		Short: "Read a backup to its end: a file here, one of the server by its name, or latest",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := c.backups()
@@ -224,8 +224,8 @@ func (c *cli) backupRestoreCommand() *cobra.Command {
 	var dry, wait bool
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Bring the fabric back to a backup: a file here, or one of the server by its name",
-		Long: "Bring the fabric back to a backup: a file here, or one of the server by its name.\n\n" +
+		Short: "Bring the fabric back to a backup: a file here, one of the server by its name, or latest",
+		Long: "Bring the fabric back to a backup: a file here, one of the server\nby its name, or latest.\n\n" +
 			"What is there now is saved first. Then all servers stop serving for a moment, and\n" +
 			"a new epoch begins. Data paths run on; leases younger than the backup are learned\n" +
 			"again from the agents that carry them. --dry-run says what would change.",

@@ -220,6 +220,9 @@ func (s *service) source(recv func() (*weftv1.BackupFile, error)) (in io.ReadClo
 		return nil, "", err
 	}
 	if name := first.GetName(); name != "" {
+		if name, err = s.Folder.resolve(name); err != nil {
+			return nil, "", err
+		}
 		f, err := s.Folder.Open(name)
 		return f, name, err
 	}
