@@ -34,6 +34,11 @@ func newServices(auth *identity.Authority, trail *audit.Trail, hub *push.Hub, op
 		grpc.ConnectionTimeout(handshakeWithin), // for HTTP/2's preface; the handshake is done
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(128),
+		// Thousands of agents hold a connection each, most of them silent: no buffer
+		// for what TLS has buffered already, one for writing only while something is
+		// written, and windows of a size that needs no pings to find it.
+		grpc.ReadBufferSize(0), grpc.WriteBufferSize(16<<10), grpc.SharedWriteBuffer(true),
+		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(256<<10),
 		grpc.ChainUnaryInterceptor(trail.Unary, auth.Unary), // the trail first: it sees refusals too
 		grpc.ChainStreamInterceptor(trail.Stream, auth.Stream),
 		// Agents' heartbeats are in the stream. This finds connections that died

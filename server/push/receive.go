@@ -56,11 +56,11 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 		s.hub.tellProblems(s.node)
 		s.hub.observed.node(s.node)
 	case *weftv1.SyncRequest_Report:
-		s.report(m.Report)
+		s.hub.work.aside(func() { s.report(m.Report) })
 	case *weftv1.SyncRequest_Answer:
 		s.answered(m.Answer)
 	case *weftv1.SyncRequest_Endpoints:
-		s.endpoints(m.Endpoints)
+		s.hub.work.aside(func() { s.endpoints(m.Endpoints) })
 	case *weftv1.SyncRequest_Pools:
 		s.pools(m.Pools)
 	case *weftv1.SyncRequest_Resync:

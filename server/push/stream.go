@@ -107,7 +107,9 @@ func (h *Hub) Sync(g grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncRes
 	case <-late.C:
 		return status.Error(codes.DeadlineExceeded, "the stream opened without a hello")
 	}
-	if err := s.open(hello); err != nil {
+	err := errStopping
+	h.work.aside(func() { err = s.open(hello) })
+	if err != nil {
 		return err
 	}
 	defer h.leave(s)

@@ -24,6 +24,19 @@ func (w *work) start(f func()) bool {
 	return true
 }
 
+// aside runs f on a stack of its own and waits for it. A goroutine that stays for
+// as long as an agent does keeps the stack that its deepest call needed; what goes
+// down to the store is therefore not called on it. It answers false once end was
+// called.
+func (w *work) aside(f func()) bool {
+	done := make(chan struct{})
+	if !w.start(func() { defer close(done); f() }) {
+		return false
+	}
+	<-done
+	return true
+}
+
 // end lets no more work start, and waits for what there is.
 func (w *work) end() {
 	w.mu.Lock()
