@@ -36,6 +36,11 @@ $(TOOLS): integration/tools/go.mod integration/tools/go.sum
 	@mkdir -p bin
 	@cd integration/tools && go build -o ../../bin/ $$(go list -f '{{.ImportPath}}' tool | grep '/$(@F)$$')
 
+# Flannel's CNI plugin with what it delegates to.
+bin/cni/flannel: integration/oracle/flannelcni/go.mod integration/oracle/flannelcni/go.sum
+	@mkdir -p bin/cni
+	@cd integration/oracle/flannelcni && CGO_ENABLED=0 go build -trimpath -o ../../../bin/cni/ $$(go list -f '{{.ImportPath}}' tool)
+
 bin/old/$(PREVIOUS): integration/old.sh
 	@rm -rf bin/old && integration/old.sh $(PREVIOUS) bin/old && touch $@
 
@@ -65,7 +70,7 @@ demo: deps build bin/grpcurl ## a fabric of three nodes in namespaces; ONCE=1 en
 	@go run ./integration/demo -scene $(DEMO) $(if $(ONCE),-once)
 
 .PHONY: test
-test: deps build releases bin/grpcurl bin/etcd ## every test of every module, with the race detector; no skip passes
+test: deps build releases bin/grpcurl bin/etcd bin/cni/flannel ## every test of every module, with the race detector; no skip passes
 	@integration/test.sh $(MODULES)
 
 .PHONY: lint

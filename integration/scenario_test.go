@@ -72,6 +72,7 @@ func TestScenarios(t *testing.T) {
 			"on":      command((*scenario).on),
 			"until":   command((*scenario).until),
 			"pod":     command((*scenario).pod),
+			"foreign": command((*scenario).foreign),
 			"reach":   command((*scenario).reach),
 			"flow":    command((*scenario).flow),
 			"reboot":  command((*scenario).reboot),
