@@ -40,7 +40,7 @@ func TestScenarios(t *testing.T) {
 		Dir:                "testdata",
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*flow{}, started: map[string]*lab.Process{}}
+			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*lab.Flow{}, started: map[string]*lab.Process{}}
 			s.ctx, s.cancel = context.WithCancel(context.Background())
 			env.Values[key{}] = s
 			env.Defer(func() {
@@ -92,7 +92,7 @@ type scenario struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	pods    map[string]*lab.Pod
-	flows   map[string]*flow
+	flows   map[string]*lab.Flow
 	started map[string]*lab.Process
 	disks   []string // mounted
 	last    string   // what the last command printed
@@ -374,12 +374,6 @@ func (s *scenario) reach(ctx context.Context, args []string) (string, error) {
 	return all.String(), nil
 }
 
-// flow is a running ping.
-type flow struct {
-	process *lab.Process
-	every   time.Duration
-}
-
 // flow start NAME FROM ADDRESS [interval]: a ping that runs until
 // flow stop NAME [packets that may be lost]; 0 by default.
 func (s *scenario) flow(ctx context.Context, args []string) (string, error) {
@@ -389,52 +383,30 @@ func (s *scenario) flow(ctx context.Context, args []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		interval := "0.01"
-		if len(args) > 4 {
-			interval = args[4]
-		}
-		every, err := time.ParseDuration(interval + "s")
+		to, err := netip.ParseAddr(args[3])
 		if err != nil {
 			return "", err
 		}
-		p, err := from.Start("flow-"+args[1], "ping", "-q", "-i", interval, args[3])
-		s.flows[args[1]] = &flow{process: p, every: every}
+		every := 10 * time.Millisecond
+		if len(args) > 4 {
+			if every, err = time.ParseDuration(args[4] + "s"); err != nil {
+				return "", err
+			}
+		}
+		s.flows[args[1]], err = lab.StartFlow(from, args[1], to, every)
 		return "", err
 	case "stop":
-		f := s.flows[args[1]]
-		may := 0
+		f, may := s.flows[args[1]], 0
 		if len(args) > 2 {
 			may, _ = strconv.Atoi(args[2])
 		}
-		select { // what comes after the last step is watched as well
-		case <-ctx.Done():
-		case <-time.After(50 * f.every):
+		sent, lost, err := f.Stop(ctx)
+		if err == nil && (lost > may || sent < 10) {
+			err = fmt.Errorf("%d of %d packets lost, %v apart; at most %d may be", lost, sent, f.Every, may)
 		}
-		return f.stop(may)
+		return fmt.Sprintf("%d of %d lost", lost, sent), err
 	}
 	return "", fmt.Errorf("flow: start or stop, not %q", args[0])
-}
-
-func (f *flow) stop(may int) (string, error) {
-	if err := f.process.Signal(syscall.SIGINT); err != nil {
-		return f.process.Tail(5), err
-	}
-	<-f.process.Done()
-	out := f.process.Tail(4)
-	m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(out)
-	if m == nil {
-		return out, fmt.Errorf("no statistics from ping")
-	}
-	sent, _ := strconv.Atoi(m[1])
-	received, _ := strconv.Atoi(m[2])
-	lost := sent - received
-	if lost == 1 && may == 0 && received > 0 {
-		lost = 0 // the one that was on its way when ping was stopped
-	}
-	if lost > may || sent < 10 {
-		return out, fmt.Errorf("%d of %d packets lost, %v apart; at most %d may be", lost, sent, f.every, may)
-	}
-	return out, nil
 }
 
 // disk mount FOLDER SIZE[,ro] | disk umount FOLDER…: a small disk of its own.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/weft-net/weft/integration/lab"
@@ -141,19 +139,8 @@ func (s *scenario) wire(ctx context.Context, args []string) (string, error) {
 }
 
 // version new|old|next|far: which release the next process, pod and command is of.
-// old is the previous one, next one whose state has a newer schema, far an agent
-// of several releases on.
 func (s *scenario) version(_ context.Context, args []string) (string, error) {
-	folders := map[string]string{"new": "", "old": "old", "next": "next", "far": "far"}
-	folder, ok := folders[args[0]]
-	if !ok {
-		return "", fmt.Errorf("version: new, old, next or far, not %q", args[0])
-	}
-	s.Bin = filepath.Join(s.bin, folder)
-	if _, err := os.Stat(s.Bin); err != nil {
-		return "", fmt.Errorf("version: %w: run make releases first, or make test, which does", err)
-	}
-	return "", nil
+	return "", s.Use(args[0])
 }
 
 // weft [@s2] …: the operator's CLI on the first server that runs, or on the one

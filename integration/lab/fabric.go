@@ -34,6 +34,9 @@ type Fabric struct {
 	Nodes   []*Host
 	Layout  Layout
 
+	bin   string // folder of all releases
+	alone bool   // the release in use knows of one server only
+
 	// The latest process of each host, by its name.
 	ServerProcesses map[string]*Process
 	EtcdProcesses   map[string]*Process
@@ -60,7 +63,7 @@ func NewFabric(ctx context.Context, bin string, layout Layout) (*Fabric, error) 
 		return nil, err
 	}
 	f := &Fabric{
-		Lab: l, Layout: layout,
+		Lab: l, Layout: layout, bin: bin,
 		ServerProcesses: map[string]*Process{}, EtcdProcesses: map[string]*Process{}, Agents: map[string]*Process{},
 	}
 	if err := f.hosts46(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,6 +16,33 @@ const (
 	StoreEmbedded = "embedded" // an etcd member in each server
 	StoreEtcd     = "etcd"     // members on hosts of their own, started with StartEtcd
 )
+
+// Releases that Use takes, with their folders below that of the binaries: the
+// previous one, one whose state has a newer schema, an agent of several later.
+const (
+	ThisRelease = "new"
+	OldRelease  = "old"
+	NextRelease = "next"
+	FarRelease  = "far"
+)
+
+// Use says of which release the processes, pods and commands are that start from
+// now on.
+func (f *Fabric) Use(release string) error {
+	folder := filepath.Join(f.bin, release)
+	switch release {
+	case ThisRelease:
+		folder = f.bin
+	case OldRelease, NextRelease, FarRelease:
+	default:
+		return fmt.Errorf("lab: no release %q: new, old, next or far", release)
+	}
+	if _, err := os.Stat(folder); err != nil {
+		return fmt.Errorf("lab: %w: run make releases first, or make test, which does", err)
+	}
+	f.Bin, f.alone = folder, release == OldRelease
+	return nil
+}
 
 // url is where a server listens.
 func (f *Fabric) url(h *Host) string {
@@ -74,6 +102,7 @@ func (f *Fabric) cluster(h *Host) []string {
 		args = append(args, "--etcd-endpoints", strings.Join(f.etcdURLs(), ","))
 	}
 	switch {
+	case f.alone:
 	case h != f.Server:
 		args = append(args, "--server", f.url(f.Server), "--token-file", filepath.Join(f.ServerDir(), "server-token"))
 	case len(f.Servers) > 1 && f.Layout.Store == StoreEmbedded:
