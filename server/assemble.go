@@ -65,6 +65,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	})
 	r.room.Lead("prune the journal", r.journal.Keep)
 	r.room.Lead("roll back what is not confirmed", r.operators.Expire)
+	r.room.Lead("end pauses", r.operators.EndPauses)
 	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators)
 	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name})

@@ -214,6 +214,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 		Collections: []*weftv1.CollectionVersion{
 			{Collection: intent.CollectionCluster, Schema: intent.SchemaCluster},
 			{Collection: intent.CollectionPeers, Schema: intent.SchemaPeers},
+			{Collection: intent.CollectionPause, Schema: intent.SchemaPause},
 		},
 		Report: report, Batches: true, Claims: true, Questions: SchemaQuestions, Stream: s.u.streams.Add(1),
 	}

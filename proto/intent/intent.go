@@ -49,6 +49,7 @@ type Node struct {
 	Revision int64
 	Cluster  Cluster
 	Peers    []Peer // sorted by name; the node itself is among them once it holds a lease
+	Pause    Pause  // of healing; zero: none
 }
 
 // Self returns the node's own entry among its peers.

@@ -16,6 +16,7 @@ type Item struct {
 	digest  uint64
 	cluster Cluster
 	peer    Peer
+	pause   Pause
 }
 
 // Read decodes one object.
@@ -32,6 +33,8 @@ func Read(o Object) *Item {
 		if it.peer, it.Err = DecodePeer(o.Value); it.Err == nil && PeerKey(it.peer.Name) != o.Key {
 			it.Err = fmt.Errorf("names node %q", it.peer.Name)
 		}
+	case CollectionPause:
+		it.pause, it.Err = DecodePause(o.Value)
 	default:
 		it.Err = errors.New("this release does not know the collection; upgrade the agent")
 	}

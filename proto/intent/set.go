@@ -165,6 +165,9 @@ func (s *Set) Node(name, epoch string, compile uint32, revision int64) Node {
 	}
 	s.once.Do(s.compose)
 	n.Cluster, n.Peers = s.cluster, s.peers
+	if it := s.Find(ID{CollectionPause, PauseKey(name)}); it != nil && it.Err == nil {
+		n.Pause = it.pause
+	}
 	return n
 }
 
@@ -175,6 +178,7 @@ func (s *Set) compose() {
 		case it.Err != nil:
 		case it.Collection == CollectionCluster:
 			s.cluster = it.cluster
+		case it.Collection == CollectionPause: // one node's: see Node
 		default:
 			s.peers = append(s.peers, it.peer)
 		}

@@ -154,6 +154,25 @@ func (s *resources) Confirm(ctx context.Context, r *weftv1.ConfirmRequest) (*wef
 // Expire rolls back, at its deadline, what was not confirmed, until ctx ends or
 // the store fails; call it again then. Several servers may: one of them does it.
 func (s *Server) Expire(ctx context.Context) error {
+	return s.onTime(ctx, confirmKey, func(ctx context.Context) (time.Time, error) {
+		p, err := s.waiting(ctx)
+		if err != nil || p.ID == "" || p.Stuck != "" {
+			return time.Time{}, err
+		}
+		deadline := time.Unix(p.DeadlineUnix, 0)
+		if deadline.After(s.Now()) {
+			return deadline, nil
+		}
+		if err := s.undo(ctx, p); err != nil && !errors.Is(err, store.ErrConflict) {
+			return time.Time{}, err
+		}
+		return s.Now().Add(time.Second), nil // another may have been quicker: look again
+	})
+}
+
+// onTime calls due at first, whenever something below a prefix changed, and at the
+// time that it answered last; the zero time is none.
+func (s *Server) onTime(ctx context.Context, prefix string, due func(context.Context) (time.Time, error)) error {
 	kicks := make(chan struct{}, 1)
 	kick := func() {
 		select {
@@ -161,24 +180,24 @@ func (s *Server) Expire(ctx context.Context) error {
 		default:
 		}
 	}
-	_, after, err := s.Store.List(ctx, confirmKey)
+	_, after, err := s.Store.List(ctx, prefix)
 	if err != nil {
 		return err
 	}
 	kick()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		err := s.Store.Watch(ctx, confirmKey, after, func(store.Batch) error { kick(); return nil })
+		err := s.Store.Watch(ctx, prefix, after, func(store.Batch) error { kick(); return nil })
 		if errors.Is(err, store.ErrCompacted) {
 			err = fmt.Errorf("admin: %w", err)
 		}
 		return err
 	})
-	g.Go(func() error { return s.expireEach(ctx, kicks) })
+	g.Go(func() error { return s.each(ctx, kicks, due) })
 	return g.Wait()
 }
 
-func (s *Server) expireEach(ctx context.Context, kicks <-chan struct{}) error {
+func (s *Server) each(ctx context.Context, kicks <-chan struct{}, due func(context.Context) (time.Time, error)) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -188,23 +207,14 @@ func (s *Server) expireEach(ctx context.Context, kicks <-chan struct{}) error {
 		case <-kicks:
 		case <-timer.C:
 		}
-		p, err := s.waiting(ctx)
+		at, err := due(ctx)
 		if err != nil {
 			return err
 		}
 		timer.Stop()
-		if p.ID == "" || p.Stuck != "" {
-			continue
+		if !at.IsZero() {
+			timer.Reset(max(at.Sub(s.Now()), 0))
 		}
-		left := time.Unix(p.DeadlineUnix, 0).Sub(s.Now())
-		if left > 0 {
-			timer.Reset(left)
-			continue
-		}
-		if err := s.undo(ctx, p); err != nil && !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-		timer.Reset(time.Second) // another may have been quicker: look again
 	}
 }
 

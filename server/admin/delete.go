@@ -125,6 +125,7 @@ func (s *Server) removeNode(ctx context.Context, name string) (int64, error) {
 	rev, err := s.Store.Commit(ctx, store.Txn{Then: []store.Write{
 		{Key: kind.Key(kind.Node, "", name)},
 		{Key: kind.Key(kind.Report, "", name)},
+		{Key: kind.Key(kind.Pause, "", name)},
 		{Key: kind.ObservedNode(name)},
 		{Key: kind.ObservedPool(name)},
 		{Key: kind.ObservedEndpoint(name + "/"), Prefix: true},

@@ -20,7 +20,7 @@ func (s *nodes) List(ctx context.Context, _ *weftv1.NodesListRequest) (*weftv1.N
 		w := &weftv1.NodeStatus{
 			Name: n.name, State: h.state, Version: h.push.Version, Addresses: n.addresses(),
 			AppliedRevision: h.applied, HeardUnix: h.push.HeardUnix, JoinedUnix: n.created(),
-			Problems: s.nodeProblems(n), Endpoints: uint32(n.endpoints),
+			Problems: s.nodeProblems(n), Endpoints: uint32(n.endpoints), PausedUntilUnix: n.pause.UntilUnix,
 		}
 		for _, p := range n.prefixes {
 			w.Lease = append(w.Lease, p.String())

@@ -38,6 +38,7 @@ type node struct {
 	seen      kind.NodeObservation
 	observed  bool
 	endpoints int
+	pause     kind.PauseSpec // zero: none
 }
 
 // Prefixes of the store that make up the objects of a kind.
@@ -111,6 +112,12 @@ func (v *view) take(e store.Entry) []ref {
 		v.node(name).takeLease(o)
 	case kind.Report:
 		v.node(name).takeReport(o)
+	case kind.Pause:
+		n := v.node(name)
+		n.pause = kind.PauseSpec{}
+		if o.revision > 0 && json.Unmarshal(o.Spec, &n.pause) != nil {
+			n.pause = kind.PauseSpec{}
+		}
 	}
 	return []ref{{kind.Node, "", name}, {kind.Lease, "", name}}
 }

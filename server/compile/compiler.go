@@ -17,6 +17,7 @@ import (
 type Compiler struct {
 	cluster  piece[intent.Cluster]
 	peers    map[string]*pieces
+	pauses   map[string]*piece[intent.Pause] // by node
 	objects  map[ref]Object
 	problems map[string]Problem // by key in the store
 }
@@ -36,7 +37,7 @@ type ref struct{ collection, key string }
 
 // New returns a Compiler of an empty store.
 func New() *Compiler {
-	return &Compiler{peers: map[string]*pieces{}, objects: map[ref]Object{}, problems: map[string]Problem{}}
+	return &Compiler{peers: map[string]*pieces{}, pauses: map[string]*piece[intent.Pause]{}, objects: map[ref]Object{}, problems: map[string]Problem{}}
 }
 
 // Apply takes changes in, in their order, and returns the objects that are other
@@ -77,6 +78,9 @@ func (c *Compiler) take(e store.Event) (ref, bool) {
 		return func(e store.Entry) (intent.Peer, error) { return parse(e, name) }
 	}
 	switch k {
+	case kind.Pause:
+		c.pause(name, e)
+		return ref{intent.CollectionPause, intent.PauseKey(name)}, true
 	case kind.Node:
 		keep(c, &c.peer(name).node, e, read(node))
 	case kind.Lease:
@@ -87,6 +91,19 @@ func (c *Compiler) take(e store.Event) (ref, bool) {
 		return ref{}, false
 	}
 	return ref{intent.CollectionPeers, intent.PeerKey(name)}, true
+}
+
+// pause takes that healing shall be paused on a node, or no more.
+func (c *Compiler) pause(name string, e store.Event) {
+	p := c.pauses[name]
+	if p == nil {
+		p = &piece[intent.Pause]{}
+		c.pauses[name] = p
+	}
+	keep(c, p, e, func(e store.Entry) (intent.Pause, error) { return pause(e, name) })
+	if p.rev == 0 {
+		delete(c.pauses, name)
+	}
 }
 
 func (c *Compiler) peer(name string) *pieces {
@@ -145,6 +162,15 @@ func (c *Compiler) object(r ref) (Object, bool) {
 	if r.collection == intent.CollectionCluster {
 		o.Value = intent.EncodeCluster(c.cluster.value)
 		return o, c.cluster.rev > 0
+	}
+	if r.collection == intent.CollectionPause {
+		name := strings.TrimPrefix(r.key, intent.PauseKey(""))
+		p := c.pauses[name]
+		if p == nil {
+			return o, false
+		}
+		o.Value, o.Audience = intent.EncodePause(p.value), ToNode(name)
+		return o, true
 	}
 	name := strings.TrimPrefix(r.key, intent.PeerKey(""))
 	p := c.peers[name]

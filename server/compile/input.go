@@ -3,6 +3,7 @@ package compile
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/server/kind"
@@ -70,6 +71,17 @@ func report(e store.Entry, name string) (intent.Peer, error) {
 		return intent.Peer{}, err
 	}
 	return part(p)
+}
+
+// pause reads that healing shall be paused on a node.
+func pause(e store.Entry, name string) (intent.Pause, error) {
+	var spec kind.PauseSpec
+	if _, err := decode(e, name, &spec); err != nil {
+		return intent.Pause{}, err
+	}
+	return intent.DecodePause(intent.EncodePause(intent.Pause{
+		ID: spec.ID, For: time.Duration(spec.Seconds) * time.Second, Reason: spec.Reason, By: spec.By,
+	}))
 }
 
 // node reads what operators say of a node.

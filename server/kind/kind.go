@@ -23,6 +23,8 @@ const (
 	// Report is stored beside the kinds below store.Intent, because peers need
 	// it; operators see it as status of Node.
 	Report = "report"
+	// Pause is stored there too: healing shall be paused on a node, named as it.
+	Pause = "pause"
 )
 
 // DefaultName is the name of the only ClusterConfig.
@@ -79,6 +81,15 @@ type ReportSpec struct {
 	External  []netip.Addr      `json:"external,omitempty"`
 	VTEP      string            `json:"vtep,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
+}
+
+// PauseSpec asks a node not to heal for a while.
+type PauseSpec struct {
+	ID        string `json:"id"`
+	Seconds   uint32 `json:"seconds"`
+	UntilUnix int64  `json:"untilUnix"` // by the server's clock: when it is taken away
+	Reason    string `json:"reason,omitempty"`
+	By        string `json:"by,omitempty"`
 }
 
 // ReportAddress is one underlay address of a node.
