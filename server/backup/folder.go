@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -193,7 +194,9 @@ func (d Folder) List() ([]File, error) {
 		}
 		out = append(out, f)
 	}
-	slices.SortStableFunc(out, func(a, b File) int { return b.Header.Time.Compare(a.Header.Time) })
+	slices.SortStableFunc(out, func(a, b File) int {
+		return cmp.Or(b.Header.Time.Compare(a.Header.Time), cmp.Compare(b.Header.Revision, a.Header.Revision))
+	})
 	return out, nil
 }
 

@@ -198,12 +198,15 @@ func (a *Allocator) Settling(ctx context.Context) (bool, error) {
 	return r != 0, err
 }
 
-// settleLimit is how long nodes that are known may take to return before new
-// leases are given.
-const settleLimit = 30 * time.Second
+// How long nodes that are known may take to return before new leases are given,
+// and how long those that nobody knows: agents come back within a second or two.
+const (
+	settleLimit = 30 * time.Second
+	settleLeast = 5 * time.Second
+)
 
-// Settle returns when leases are learned: when all nodes with a lease are back, or
-// 30 s after it was called. back answers with those that are. Any server may run
+// Settle returns when leases are learned: when all nodes with a lease are back,
+// 5 s after it was called at the earliest and 30 s at the latest. back answers with those that are. Any server may run
 // it, and several.
 func (a *Allocator) Settle(ctx context.Context, back func(ctx context.Context) (map[string]bool, error)) error {
 	started := time.Now() // monotonic: clocks are set, also now
@@ -212,18 +215,18 @@ func (a *Allocator) Settle(ctx context.Context, back func(ctx context.Context) (
 		if err == nil && !settling {
 			return nil
 		}
-		missing := -1
+		missing, waited := -1, time.Since(started)
 		if err == nil {
 			missing, err = a.missing(ctx, back)
 		}
-		if err == nil && missing == 0 || time.Since(started) >= settleLimit {
-			err = a.settled(ctx)
+		if waited >= settleLimit || waited >= settleLeast && missing == 0 {
+			if err = a.settled(ctx); err == nil {
+				a.log.Info("leases were settled", note.Took, waited.Round(time.Millisecond), note.Lost, missing)
+				return nil
+			}
 		}
 		if err != nil {
 			a.log.Warn("leases not settled", note.Err, err, note.Retry, settlePause)
-		} else if missing == 0 || time.Since(started) >= settleLimit {
-			a.log.Info("leases were settled", note.Took, time.Since(started).Round(time.Millisecond), note.Lost, missing)
-			return nil
 		}
 		t := time.NewTimer(settlePause)
 		select {
