@@ -54,6 +54,13 @@ func (r *rooms) tellServers(s *site, all []members.Status) {
 		}
 	}
 	r.hub.SetServers(addresses)
+	urls := make([]string, 0, len(addresses))
+	for _, a := range addresses {
+		urls = append(urls, "https://"+a)
+	}
+	if err := r.auth.SetServers(urls); err != nil {
+		r.Log.Warn("servers not written into admin.yaml", note.Err, err)
+	}
 	if slices.Equal(others, s.own.Servers) && !s.own.Reset {
 		return
 	}

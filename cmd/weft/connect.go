@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 )
 
 const (
@@ -65,7 +68,7 @@ func (c *cli) credentials() (join.Credentials, error) {
 		return join.Credentials{}, err
 	}
 	if c.server != "" {
-		creds.Server = c.server
+		creds.Server, creds.Others = c.server, nil
 		if !strings.Contains(c.server, "://") {
 			creds.Server = "https://" + c.server
 		}
@@ -82,16 +85,16 @@ func (c *cli) dial() (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, err := creds.Address()
+	addresses, err := creds.Addresses()
 	if err != nil {
 		return nil, err
 	}
-	c.conn, err = c.dialAt(address)
+	c.conn, err = c.dialAt(addresses...)
 	return c.conn, err
 }
 
-// dialAt prepares a connection to one address.
-func (c *cli) dialAt(address string) (*grpc.ClientConn, error) {
+// dialAt prepares a connection to the first of some addresses that answers.
+func (c *cli) dialAt(addresses ...string) (*grpc.ClientConn, error) {
 	creds, err := c.credentials()
 	if err != nil {
 		return nil, err
@@ -101,12 +104,28 @@ func (c *cli) dialAt(address string) (*grpc.ClientConn, error) {
 		return nil, err
 	}
 	// No proxy: a fabric's server is reached as its nodes reach it.
-	conn, err := grpc.NewClient("dns:///"+address, append(c.options(), grpc.WithNoProxy(),
-		grpc.WithTransportCredentials(credentials.NewTLS(config)))...)
+	options := append(c.options(), grpc.WithNoProxy(), grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	target := "dns:///" + addresses[0]
+	if len(addresses) > 1 {
+		servers := manual.NewBuilderWithScheme("weft")
+		servers.InitialState(inTurn(addresses))
+		target, options = "weft:///"+addresses[0], append(options, grpc.WithResolvers(servers))
+	}
+	conn, err := grpc.NewClient(target, options...)
 	if err == nil {
 		c.others = append(c.others, conn)
 	}
 	return conn, err
+}
+
+// inTurn has gRPC try one server after the other, each by its own name.
+func inTurn(addresses []string) resolver.State {
+	var out resolver.State
+	for _, a := range addresses {
+		host, _, _ := net.SplitHostPort(a) // Addresses made it
+		out.Addresses = append(out.Addresses, resolver.Address{Addr: a, ServerName: host})
+	}
+	return out
 }
 
 // dialAgent connects to this node's agent. It answers an error at once when
@@ -158,7 +177,7 @@ func (c *cli) asked() string {
 		return "the agent at " + c.socket()
 	}
 	if creds, err := c.credentials(); err == nil {
-		return creds.Server
+		return strings.Join(append([]string{creds.Server}, creds.Others...), ", ")
 	}
 	return "the server"
 }

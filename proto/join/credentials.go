@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/proto/disk"
@@ -28,6 +29,7 @@ const (
 // Credentials are what an operator's tools need to reach a fabric.
 type Credentials struct {
 	Server string      // https://host:port
+	Others []string    // further servers, tried in turn when it does not answer
 	User   string      // the name in the certificate
 	CA     []byte      // PEM, one certificate or several
 	Cert   []byte      // PEM
@@ -40,10 +42,13 @@ type file struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	Server     string `json:"server"`
-	User       string `json:"user"`
-	CA         []byte `json:"certificate-authority-data"`
-	Cert       []byte `json:"client-certificate-data"`
-	Key        []byte `json:"client-key-data"`
+	// Others is left out where there is one server: a release that knew no more
+	// refuses the field.
+	Others []string `json:"further-servers,omitempty"`
+	User   string   `json:"user"`
+	CA     []byte   `json:"certificate-authority-data"`
+	Cert   []byte   `json:"client-certificate-data"`
+	Key    []byte   `json:"client-key-data"`
 }
 
 // LoadCredentials reads a credentials file. Absence is fs.ErrNotExist.
@@ -78,8 +83,8 @@ func ParseCredentials(b []byte) (Credentials, error) {
 		return Credentials{}, fmt.Errorf("join: credentials have apiVersion %.40q and kind %.40q, not %s and %s: cut short, or another file",
 			f.APIVersion, f.Kind, credentialsVersion, credentialsKind)
 	}
-	c := Credentials{Server: f.Server, User: f.User, CA: f.CA, Cert: f.Cert, Key: note.Secret(f.Key)}
-	if _, err := c.Address(); err != nil {
+	c := Credentials{Server: f.Server, Others: f.Others, User: f.User, CA: f.CA, Cert: f.Cert, Key: note.Secret(f.Key)}
+	if _, err := c.Addresses(); err != nil {
 		return Credentials{}, err
 	}
 	if _, err := c.TLS(); err != nil {
@@ -110,7 +115,7 @@ func (c Credentials) PrivateKey() (crypto.PrivateKey, error) {
 func (c Credentials) Marshal() ([]byte, error) {
 	b, err := yaml.Marshal(file{
 		APIVersion: credentialsVersion, Kind: credentialsKind,
-		Server: c.Server, User: c.User, CA: c.CA, Cert: c.Cert, Key: []byte(c.Key.Reveal()),
+		Server: c.Server, Others: c.Others, User: c.User, CA: c.CA, Cert: c.Cert, Key: []byte(c.Key.Reveal()),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("join: credentials: %w", err)
@@ -118,11 +123,28 @@ func (c Credentials) Marshal() ([]byte, error) {
 	return b, nil
 }
 
-// Address is host:port to dial.
-func (c Credentials) Address() (string, error) {
-	u, err := url.Parse(c.Server)
+// Address is host:port of the first server to dial.
+func (c Credentials) Address() (string, error) { return addressOf(c.Server) }
+
+// Addresses are host:port of all servers, in the order in which to dial them.
+func (c Credentials) Addresses() ([]string, error) {
+	var out []string
+	for _, s := range append([]string{c.Server}, c.Others...) {
+		at, err := addressOf(s)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, at) {
+			out = append(out, at)
+		}
+	}
+	return out, nil
+}
+
+func addressOf(server string) (string, error) {
+	u, err := url.Parse(server)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || (u.Path != "" && u.Path != "/") || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("join: credentials: server %.80q is not https://host:port", c.Server)
+		return "", fmt.Errorf("join: credentials: server %.80q is not https://host:port", server)
 	}
 	if u.Port() == "" {
 		return net.JoinHostPort(u.Hostname(), DefaultPort), nil

@@ -60,10 +60,30 @@ func (a *Authority) keepAdmin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	made.Others = held.Others
 	if err := made.Save(path); err != nil {
 		return fmt.Errorf("identity: %w; the server must be able to write to its data folder (--data-dir)", err)
 	}
 	a.config.Log.Info("operator credentials written", note.Path, path)
+	return nil
+}
+
+// SetServers keeps the list of further servers in admin.yaml, https://host:port
+// each. A file that is not there, or cannot be read, is left to others.
+func (a *Authority) SetServers(urls []string) error {
+	path := filepath.Join(a.config.DataDir, adminFile)
+	held, err := join.LoadCredentials(path)
+	if err != nil {
+		return nil
+	}
+	others := slices.DeleteFunc(slices.Clone(urls), func(u string) bool { return u == held.Server })
+	if slices.Equal(others, held.Others) {
+		return nil
+	}
+	held.Others = others
+	if err := held.Save(path); err != nil {
+		return fmt.Errorf("identity: %w; the server must be able to write to its data folder (--data-dir)", err)
+	}
 	return nil
 }
 

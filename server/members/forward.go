@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weft-net/weft/ipam"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/lease"
@@ -125,8 +126,17 @@ func told(what string, leader Server, err error) error {
 	if s.Code() == codes.Unavailable || s.Code() == codes.DeadlineExceeded {
 		return fmt.Errorf("members: %s: server %s, which leads, does not answer at %s: %s", what, leader.Name, leader.Address, s.Message())
 	}
+	if s.Code() == codes.ResourceExhausted {
+		return fmt.Errorf("%s (said server %s, which leads)%w", s.Message(), leader.Name, silent{ipam.ErrFull})
+	}
 	return fmt.Errorf("%s (said server %s, which leads)", s.Message(), leader.Name)
 }
+
+// silent wraps an error that the text beside it says already.
+type silent struct{ error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.error }
 
 func (r *Room) names() string {
 	var words []string

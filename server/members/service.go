@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/weft-net/weft/ipam"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/kind"
@@ -171,8 +172,11 @@ func (s *Service) Defragment(ctx context.Context, _ *weftv1.MembersDefragmentReq
 
 // answer is an error of Local for another server.
 func (s *Service) answer(err error) error {
-	if errors.Is(err, lease.ErrDeposed) {
+	switch {
+	case errors.Is(err, lease.ErrDeposed):
 		return status.Error(codes.FailedPrecondition, err.Error())
+	case errors.Is(err, ipam.ErrFull):
+		return status.Error(codes.ResourceExhausted, err.Error())
 	}
 	return status.Error(codes.Unknown, err.Error())
 }

@@ -2,9 +2,11 @@ package push
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
+	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -18,9 +20,12 @@ const (
 	letInWait  = 2 * time.Second // for its turn
 	letInWork  = 5 * time.Second // lease and report
 	comeAround = time.Second     // what was written, by way of the store's watch
-	// backoffOverload and backoffLease are how long an agent is sent away, seconds.
+	// How long an agent is sent away, seconds: when too many come, when there is no
+	// lease left, and when nobody could be asked for one: a store without a quorum, a
+	// leader that is not elected yet.
 	backoffOverload = 2
 	backoffLease    = 5
+	backoffNobody   = 1
 )
 
 // maxText bounds each text of a hello, in bytes.
@@ -141,8 +146,12 @@ func (s *stream) settle(hello *weftv1.Hello) error {
 		s.later(spec)
 		return nil
 	}
-	s.hub.cfg.Log.Warn("agent not let in", note.Node, s.name, note.Err, err, note.Retry, backoffLease*time.Second)
-	return s.sendAway(backoffLease, codes.ResourceExhausted, "no lease for node "+s.name+": "+err.Error())
+	wait := uint32(backoffNobody)
+	if errors.Is(err, ipam.ErrFull) {
+		wait = backoffLease
+	}
+	s.hub.cfg.Log.Warn("agent not let in", note.Node, s.name, note.Err, err, note.Retry, time.Duration(wait)*time.Second)
+	return s.sendAway(wait, codes.ResourceExhausted, "no lease for node "+s.name+": "+err.Error())
 }
 
 // awaitPeer gives what was just written the time to come around, so that the

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
@@ -164,10 +165,10 @@ func TestRefused(t *testing.T) {
 func TestNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t, nil)
-		f.lease.err = fmt.Errorf("no /24 is free in 10.0.0.0/8")
+		f.lease.err = fmt.Errorf("10.0.0.0/8: %w", ipam.ErrFull)
 		a := f.join(hello("n1", 1))
-		expect(t, "told", a.hear(), "backoff 5 s: no lease for node n1: no /24 is free in 10.0.0.0/8")
-		expect(t, "ended", a.ended(), "ResourceExhausted: no lease for node n1: no /24 is free in 10.0.0.0/8")
+		expect(t, "told", a.hear(), "backoff 5 s: no lease for node n1: 10.0.0.0/8: "+ipam.ErrFull.Error())
+		expect(t, "ended", a.ended(), "ResourceExhausted: no lease for node n1: 10.0.0.0/8: "+ipam.ErrFull.Error())
 	})
 }
 
@@ -288,7 +289,7 @@ func TestTheStoreIsAway(t *testing.T) {
 		back := f.join(a.again(hello("n1", 7)))
 		expect(t, "a known node", back.hear(), "complete")
 		stranger := f.join(hello("n2", 2))
-		if got := stranger.hear(); !strings.HasPrefix(got, "backoff 5 s: no lease for node n2") {
+		if got := stranger.hear(); !strings.HasPrefix(got, "backoff 1 s: no lease for node n2") {
 			t.Error(got)
 		}
 		f.heal()
