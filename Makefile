@@ -66,7 +66,7 @@ deps: ## what demo, test and bench need of the machine: installed as root, else 
 	@integration/deps.sh
 
 .PHONY: demo
-demo: deps build bin/grpcurl ## a fabric of three nodes in namespaces; ONCE=1 ends by itself
+demo: deps build bin/grpcurl $(if $(filter ha,$(DEMO)),bin/old/$(PREVIOUS)) ## a fabric in namespaces; DEMO=ha: three servers; ONCE=1 ends by itself
 	@go run ./integration/demo -scene $(DEMO) $(if $(ONCE),-once)
 
 .PHONY: test

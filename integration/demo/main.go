@@ -16,7 +16,7 @@ import (
 )
 
 func main() {
-	scene := flag.String("scene", "base", "what to show: base")
+	scene := flag.String("scene", "base", "what to show: base or ha")
 	once := flag.Bool("once", false, "end after showing, instead of at Ctrl-C")
 	backend := flag.String("backend", "vxlan", "vxlan or host-gw")
 	bin := flag.String("bin", "bin", "folder of the built binaries")
@@ -30,14 +30,16 @@ func main() {
 }
 
 func run(ctx context.Context, scene, backend, bin string, once bool) (err error) {
-	if scene != "base" {
-		return fmt.Errorf("no scene %q; there is: base", scene)
+	layouts := map[string]lab.Layout{"base": {Nodes: 3}, "ha": {Nodes: 5, Servers: 3}}
+	layout, ok := layouts[scene]
+	if !ok {
+		return fmt.Errorf("no scene %q; there are: base, ha", scene)
 	}
 	bin, err = filepath.Abs(bin)
 	if err != nil {
 		return err
 	}
-	f, err := lab.NewFabric(ctx, bin, lab.Layout{Nodes: 3})
+	f, err := lab.NewFabric(ctx, bin, layout)
 	if err != nil {
 		return err
 	}
@@ -49,8 +51,12 @@ func run(ctx context.Context, scene, backend, bin string, once bool) (err error)
 			fmt.Println("\nEverything is taken down; nothing is left behind.")
 		}
 	}()
-	d := demo{Fabric: f, began: time.Now()}
-	if err := d.show(ctx, backend); err != nil {
+	d := &ha{demo: demo{Fabric: f, began: time.Now()}}
+	show := d.show
+	if scene == "base" {
+		show = d.demo.show
+	}
+	if err := show(ctx, backend); err != nil {
 		return err
 	}
 	if once {
