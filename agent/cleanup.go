@@ -10,9 +10,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/firewalld"
 	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/kernel"
 )
@@ -51,11 +54,15 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 		return err
 	}
 	defer k.Close()
+	asked, err := askedFirewalld(ctx, k)
+	if err != nil {
+		return err
+	}
 	removed, err := c.kernel(ctx, k, out)
 	if err != nil {
 		return err
 	}
-	if err := closeOpenings(ctx, k, out); err != nil {
+	if err := closeOpenings(ctx, k, asked, out); err != nil {
 		return fmt.Errorf("agent: cleanup: not all could be removed; run it again: %w", err)
 	}
 	if was, err := k.RemoveTable(); err != nil {
@@ -74,7 +81,7 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 
 // closeOpenings takes our rules out of the chains of Docker and ufw, and weft's
 // devices out of firewalld's zone.
-func closeOpenings(ctx context.Context, k *kernel.Kernel, out io.Writer) error {
+func closeOpenings(ctx context.Context, k *kernel.Kernel, asked firewalld.Want, out io.Writer) error {
 	filters, err := k.Filters(ctx)
 	if err != nil {
 		return err
@@ -88,7 +95,40 @@ func closeOpenings(ctx context.Context, k *kernel.Kernel, out io.Writer) error {
 		}
 		fmt.Fprintln(out, "removed", s)
 	}
-	return errors.Join(errs...)
+	if !slices.ContainsFunc(filters, func(f datapath.Filter) bool { return f.Table == hostroom.FirewalldOwn }) {
+		return errors.Join(errs...)
+	}
+	closed, err := firewalld.Close(ctx, asked)
+	for _, line := range closed {
+		fmt.Fprintln(out, "took back", line)
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// askedFirewalld is what firewalld may have been asked for, as long as the devices
+// that tell are there.
+func askedFirewalld(ctx context.Context, k *kernel.Kernel) (w firewalld.Want, err error) {
+	have, err := k.Observe(ctx, datapath.Of(datapath.KindLink))
+	if err != nil {
+		return w, fmt.Errorf("agent: cleanup: %w", err)
+	}
+	host, err := k.Host(ctx)
+	if err != nil {
+		return w, fmt.Errorf("agent: cleanup: %w", err)
+	}
+	for _, o := range have {
+		l, ok := o.(datapath.Link)
+		if !ok || l.Type != datapath.LinkVXLAN {
+			continue
+		}
+		w.Port = strconv.Itoa(int(l.VXLAN.Port))
+		for _, a := range host.Addrs {
+			if a.Prefix.Addr() == l.VXLAN.Local && !slices.Contains(w.Uplinks, a.Link) {
+				w.Uplinks = append(w.Uplinks, a.Link)
+			}
+		}
+	}
+	return w, nil
 }
 
 // folder opens the data folder. One that is no agent's is an error, unless it is

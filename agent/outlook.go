@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/firewalld"
 	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/host/look"
 	"github.com/weft-net/weft/agent/nat"
@@ -110,7 +112,7 @@ func (o *outlook) once(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	opened, operr := o.open(n, f.Filters)
+	opened, operr := o.open(ctx, n, f)
 	if opened {
 		o.eyes.Again()
 		if f, err = o.eyes.Facts(ctx, hostroom.Watched(n), drops, now); err != nil {
@@ -123,8 +125,8 @@ func (o *outlook) once(ctx context.Context, now time.Time) error {
 
 // open puts missing openings into others' chains and takes away those that nobody
 // asks for any more. It says whether it did something.
-func (o *outlook) open(n hostroom.Node, filters []datapath.Filter) (did bool, err error) {
-	missing, stale := hostroom.Compare(hostroom.Openings(n, filters), filters)
+func (o *outlook) open(ctx context.Context, n hostroom.Node, f hostroom.Facts) (did bool, err error) {
+	missing, stale := hostroom.Compare(hostroom.Openings(n, f.Filters), f.Filters)
 	var errs []error
 	for _, m := range missing {
 		errs = append(errs, o.kernel.Insert(m.Family, m.Table, m.Rule()))
@@ -134,7 +136,28 @@ func (o *outlook) open(n hostroom.Node, filters []datapath.Filter) (did bool, er
 		errs = append(errs, o.kernel.Withdraw(s.Family, s.Table, s.Chain, s.Handle))
 		o.log.Info("firewall opening withdrawn", note.Op, s.String())
 	}
-	return len(missing)+len(stale) > 0, errors.Join(errs...)
+	did = len(missing)+len(stale) > 0
+	if hostroom.AsksFirewalld(n, f) {
+		opened, err := firewalld.Open(ctx, openedBy(n))
+		for _, line := range opened {
+			o.log.Info("firewall opened", note.Op, line)
+		}
+		did = did || len(opened) > 0
+		errs = append(errs, err)
+	}
+	return did, errors.Join(errs...)
+}
+
+// openedBy is what firewalld is asked for.
+func openedBy(n hostroom.Node) firewalld.Want {
+	var w firewalld.Want
+	if n.Cluster.Backend == intent.VXLAN {
+		w.Port = strconv.Itoa(int(n.Cluster.VXLANPort))
+	}
+	for _, u := range n.Underlay {
+		w.Uplinks = append(w.Uplinks, u.Device)
+	}
+	return w
 }
 
 func (o *outlook) tell(fs []hostroom.Finding) {

@@ -35,6 +35,15 @@ if [ ${#missing[@]} -gt 0 ]; then
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
+# firewalld is unpacked and not installed: installed, it would be the machine's
+# firewall. Its libraries are harmless.
+if [ ! -e bin/firewalld/usr/sbin/firewalld ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	echo "unpacking: firewalld"
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends dbus python3-firewall python3-nftables python3-dbus python3-gi gir1.2-glib-2.0 >/dev/null
+	mkdir -p bin/firewalld
+	(cd bin/firewalld && apt-get download -qq firewalld && dpkg -x firewalld_*.deb . && rm firewalld_*.deb)
+fi
 if ! command -v go >/dev/null; then
 	echo "missing: Go, the release that go.mod names or newer" >&2
 	exit 1

@@ -81,6 +81,12 @@ func (n Node) openings(f datapath.Filter, forward, input string) []Opening {
 	return out
 }
 
+// AsksFirewalld tells whether firewalld drops what the fabric needs. Its openings are
+// asked for over D-Bus; what it then lets pass needs no second question.
+func AsksFirewalld(n Node, f Facts) bool {
+	return n.IntegrateFirewall && slices.ContainsFunc(drops(n, f), func(d dropped) bool { return d.filter.Table == FirewalldOwn })
+}
+
 // Compare tells the openings that have no rule, and the rules of ours in others
 // chains that no opening asks for.
 func Compare(want []Opening, filters []datapath.Filter) (missing []Opening, stale []PlacedOpening) {

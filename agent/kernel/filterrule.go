@@ -17,11 +17,13 @@ import (
 type loaded struct {
 	field string // "?" for what is not read
 	mask  []byte // and-ed with it; nil: all
+	bytes int    // of the address of which it is a part
 }
 
 // reader turns a rule's expressions into what the rule says.
 type reader struct {
 	elements func(set string) ([]rawElement, error)
+	six      bool // IPv6 is what is compared
 	regs     map[uint32]loaded
 	rule     datapath.FilterRule
 	more     []datapath.FilterRule // of a map of verdicts: a rule an element
@@ -31,8 +33,8 @@ type reader struct {
 
 // readForeign reads one message of rules. A rule with a map of verdicts is a rule an
 // element, under one handle.
-func readForeign(b []byte, elements func(string) ([]rawElement, error)) (chain string, rules []datapath.FilterRule, err error) {
-	r := reader{elements: elements, regs: map[uint32]loaded{}}
+func readForeign(family uint8, b []byte, elements func(string) ([]rawElement, error)) (chain string, rules []datapath.FilterRule, err error) {
+	r := reader{elements: elements, six: family == unix.NFPROTO_IPV6, regs: map[uint32]loaded{}}
 	placed, udata, _, err := parseRule(b)
 	if err != nil {
 		return "", nil, err
@@ -168,20 +170,30 @@ func (r *reader) meta(a map[uint16][]byte) {
 }
 
 func (r *reader) payload(a map[uint16][]byte) {
-	type place struct{ base, offset, size uint32 }
-	field := map[place]string{
-		{unix.NFT_PAYLOAD_NETWORK_HEADER, 12, 4}:  "saddr",
-		{unix.NFT_PAYLOAD_NETWORK_HEADER, 16, 4}:  "daddr",
-		{unix.NFT_PAYLOAD_NETWORK_HEADER, 8, 16}:  "saddr",
-		{unix.NFT_PAYLOAD_NETWORK_HEADER, 24, 16}: "daddr",
-		{unix.NFT_PAYLOAD_NETWORK_HEADER, 9, 1}:   "l4proto",
-		{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2}: "sport",
-		{unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2}: "dport",
-	}[place{u32(a[unix.NFTA_PAYLOAD_BASE]), u32(a[unix.NFTA_PAYLOAD_OFFSET]), u32(a[unix.NFTA_PAYLOAD_LEN])}]
 	if a[unix.NFTA_PAYLOAD_SREG] != nil { // writes, and lets pass
 		return
 	}
+	base, offset, size := u32(a[unix.NFTA_PAYLOAD_BASE]), u32(a[unix.NFTA_PAYLOAD_OFFSET]), u32(a[unix.NFTA_PAYLOAD_LEN])
+	field, whole := "", uint32(4)
+	saddr, daddr := uint32(12), uint32(16)
+	if r.six {
+		whole, saddr, daddr = 16, 8, 24
+	}
+	switch {
+	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 2 && offset <= 2:
+		field = [...]string{"sport", "", "dport"}[offset]
+	case base != unix.NFT_PAYLOAD_NETWORK_HEADER || size > whole:
+	case offset == saddr:
+		field = "saddr"
+	case offset == daddr:
+		field = "daddr"
+	case offset == 9 && size == 1 && !r.six:
+		field = "l4proto"
+	}
 	r.load(u32(a[unix.NFTA_PAYLOAD_DREG]), field)
+	if field == "saddr" || field == "daddr" {
+		r.regs[register(u32(a[unix.NFTA_PAYLOAD_DREG]))] = loaded{field: field, bytes: int(whole)}
+	}
 }
 
 func (r *reader) bitwise(a map[uint16][]byte) {
@@ -203,9 +215,19 @@ func (r *reader) compare(a map[uint16][]byte) {
 	case unix.NFT_CMP_EQ:
 	case unix.NFT_CMP_NEQ:
 		m.Not = true
+	case unix.NFT_CMP_GTE, unix.NFT_CMP_LTE:
+		r.bound(from, value, u32(a[unix.NFTA_CMP_OP]) == unix.NFT_CMP_LTE)
+		return
 	default:
 		r.unread()
 		return
+	}
+	switch {
+	case from.field == "nfproto" && len(value) == 1:
+		r.six = value[0] == unix.NFPROTO_IPV6
+	case len(value) < from.bytes && from.mask == nil: // a prefix of whole bytes
+		from.mask = maskOfLen(8*len(value), from.bytes)
+		value = append(slices.Clone(value), make([]byte, from.bytes-len(value))...)
 	}
 	switch {
 	case from.field == "ct state" || from.field == "ct status":
@@ -225,6 +247,21 @@ func (r *reader) compare(a map[uint16][]byte) {
 		m.Values = []string{valueText(from.field, value)}
 	}
 	r.add(m)
+}
+
+// bound is one end of a range, the lower before the upper, as nft writes both.
+func (r *reader) bound(from loaded, value []byte, upper bool) {
+	switch n := len(r.rule.Match); {
+	case from.field == "" || from.field == "?" || from.mask != nil || len(value) < from.bytes:
+		r.unread()
+	case !upper:
+		r.add(datapath.FilterMatch{Field: from.field, Values: []string{valueText(from.field, value) + "-" + valueText(from.field, slices.Repeat([]byte{0xff}, len(value)))}})
+	case n > 0 && r.rule.Match[n-1].Field == from.field && len(r.rule.Match[n-1].Values) == 1:
+		lower, _, _ := strings.Cut(r.rule.Match[n-1].Values[0], "-")
+		r.rule.Match[n-1].Values = []string{lower + "-" + valueText(from.field, value)}
+	default:
+		r.unread()
+	}
 }
 
 // bits is a comparison of bits: `ct state a,b` is and-ed and compared with != 0.
@@ -298,6 +335,7 @@ func (r *reader) lookup(a map[uint16][]byte) {
 // verdicts makes a rule of each element of a map of verdicts.
 func (r *reader) verdicts(field string, list []rawElement) {
 	r.mapped = true
+	slices.SortFunc(list, func(a, b rawElement) int { return slices.Compare(a.key, b.key) }) // the kernel lists by hash
 	for _, e := range list {
 		rule := r.rule
 		rule.Match = append(slices.Clone(r.rule.Match), datapath.FilterMatch{Field: field, Values: valuesText(field, []rawElement{e})})

@@ -138,7 +138,7 @@ func (n *nft) rulesOf(family uint8, table, chain string) ([]datapath.FilterRule,
 	}
 	var out []datapath.FilterRule
 	for _, b := range list {
-		in, rules, err := readForeign(b, func(set string) ([]rawElement, error) { return n.elementsOf(family, table, set) })
+		in, rules, err := readForeign(family, b, func(set string) ([]rawElement, error) { return n.elementsOf(family, table, set) })
 		if err != nil {
 			return nil, err
 		}

@@ -160,14 +160,13 @@ func (f xtFamily) parse(info, b []byte) (datapath.Filter, error) {
 	return out, nil
 }
 
-// policies takes the last rule of a base chain, which is its policy, out of it.
+// policies takes the last rule out of each chain: that of a base chain is its policy,
+// any other's the return at its end.
 func policies(chains []datapath.FilterChain) {
 	for i, c := range chains {
-		n := len(c.Rules)
-		if c.Hook == "" || n == 0 || len(c.Rules[n-1].Match) > 0 {
-			continue
+		if n := len(c.Rules); n > 0 {
+			chains[i].Drop, chains[i].Rules = c.Hook != "" && c.Rules[n-1].Verdict == "drop", c.Rules[:n-1]
 		}
-		chains[i].Drop, chains[i].Rules = c.Rules[n-1].Verdict == "drop", c.Rules[:n-1]
 	}
 }
 
