@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/agent/datadir"
@@ -40,7 +41,7 @@ func (h *held) intent() intent.Node { return h.set.Node(h.name, h.epoch, h.compi
 
 // readIntent returns the intent on disk, or none. damage says why a file that is
 // there cannot be used.
-func readIntent(dir *datadir.Dir, node string) (f filed, damage, err error) {
+func readIntent(dir *datadir.Dir, node string, former ...string) (f filed, damage, err error) {
 	b, err := dir.Read(intentName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return filed{}, nil, nil
@@ -53,7 +54,7 @@ func readIntent(dir *datadir.Dir, node string) (f filed, damage, err error) {
 		newer.What = dir.Path(intentName)
 		return filed{}, nil, fmt.Errorf("uplink: %w", newer)
 	}
-	if damage == nil && f.Node != node {
+	if damage == nil && f.Node != node && !slices.Contains(former, f.Node) {
 		return filed{}, nil, fmt.Errorf("uplink: %s belongs to node %q, not %q: start with --node-name %s, or give this node a data folder of its own with --data-dir",
 			dir.Path(intentName), f.Node, node, f.Node)
 	}

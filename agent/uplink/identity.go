@@ -20,10 +20,11 @@ import (
 
 // Files of the identity. The certificate is written last: with it, all is there.
 const (
-	keyName   = "key.pem"
-	rootsName = "roots.pem"
-	certName  = "cert.pem"
-	vtepName  = "vtep-mac"
+	keyName    = "key.pem"
+	rootsName  = "roots.pem"
+	certName   = "cert.pem"
+	vtepName   = "vtep-mac"
+	formerName = "former-name" // of a node that was renamed: its last intent may be of that name
 
 	pemKey  = "EC PRIVATE KEY" // SEC 1, RFC 5915
 	pemCert = "CERTIFICATE"
@@ -32,10 +33,11 @@ const (
 // identity is who the node is to the servers. Without a certificate it has not
 // joined yet.
 type identity struct {
-	node  string
-	key   *ecdsa.PrivateKey
-	cert  *x509.Certificate
-	roots []*x509.Certificate
+	node   string
+	former string // that the certificate names; empty: it names node
+	key    *ecdsa.PrivateKey
+	cert   *x509.Certificate
+	roots  []*x509.Certificate
 }
 
 // loadIdentity reads the folder, and makes the key if there is none.
@@ -49,8 +51,8 @@ func loadIdentity(dir *datadir.Dir, node string) (identity, error) {
 	if len(certs) > 0 {
 		id.cert = certs[0]
 	}
-	if err := id.checkName(dir); err != nil {
-		return identity{}, err
+	if id.cert != nil && id.cert.Subject.CommonName != node {
+		id.former = id.cert.Subject.CommonName
 	}
 	if id.roots, err = readCerts(dir, rootsName); err != nil {
 		return identity{}, err
@@ -65,14 +67,36 @@ func loadIdentity(dir *datadir.Dir, node string) (identity, error) {
 	return id, nil
 }
 
-// checkName refuses a folder that was joined under another name: its lease, its
-// key and its pods' addresses belong to that name.
-func (id identity) checkName(dir *datadir.Dir) error {
-	if id.cert == nil || id.cert.Subject.CommonName == id.node {
-		return nil
+// formerNames are the names under which the folder's last intent may be: that of
+// its certificate, and the one before a renaming.
+func formerNames(dir *datadir.Dir, node string) ([]string, error) {
+	certs, err := readCerts(dir, certName)
+	if err != nil {
+		return nil, err
 	}
-	return fmt.Errorf("uplink: %s belongs to node %q, not %q: start with --node-name %s; or, to make this machine a new node: weft-agent cleanup --purge --data-dir %s, then start again with --token",
-		dir.Path(certName), id.cert.Subject.CommonName, id.node, id.cert.Subject.CommonName, dir.Path(""))
+	if len(certs) > 0 && certs[0].Subject.CommonName != node {
+		return []string{certs[0].Subject.CommonName}, nil
+	}
+	b, err := dir.Read(formerName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("uplink: former name: %w", err)
+	}
+	return []string{string(b)}, nil
+}
+
+// misnamed is the refusal of a folder that was joined under another name, when the
+// servers do not know that the node was renamed: its lease, its key and its pods'
+// addresses belong to that name.
+func (id identity) misnamed(dir *datadir.Dir, cause string) refusedError {
+	return refusedError{
+		what:  "the name " + id.node,
+		cause: fmt.Sprintf("%s belongs to node %q, not %q (%s)", dir.Path(certName), id.former, id.node, cause),
+		remedy: fmt.Sprintf("to rename the node: weft rename node %s %s; else start with --node-name %s; or, to make this machine a new node: weft-agent cleanup --purge --data-dir %s, then start again with --token",
+			id.former, id.node, id.former, dir.Path("")),
+	}
 }
 
 func loadKey(dir *datadir.Dir, mayMake bool) (*ecdsa.PrivateKey, error) {
@@ -141,7 +165,7 @@ func (id identity) request() ([]byte, error) {
 
 // accept checks what a server signed and returns the identity with it.
 func (id identity) accept(cert []byte, roots [][]byte) (identity, error) {
-	next := identity{node: id.node, key: id.key}
+	next := identity{node: id.node, key: id.key, former: id.former}
 	var err error
 	if next.cert, err = x509.ParseCertificate(cert); err != nil {
 		return identity{}, fmt.Errorf("uplink: certificate from the server: %w", err)
@@ -160,6 +184,11 @@ func (id identity) accept(cert []byte, roots [][]byte) (identity, error) {
 }
 
 func (id identity) save(dir *datadir.Dir) error {
+	if id.former != "" {
+		if err := dir.Write(formerName, []byte(id.former)); err != nil {
+			return err
+		}
+	}
 	if err := dir.Write(rootsName, rootsPEM(id.roots)); err != nil {
 		return err
 	}

@@ -74,6 +74,7 @@ func (u *Uplink) enrol(ctx context.Context, id identity) error {
 	if err := next.save(u.dir); err != nil {
 		return err
 	}
+	next.former = ""
 	u.setIdentity(next)
 	u.cfg.Log.Info("certificate received", note.Node, id.node, note.Until, next.cert.NotAfter)
 	return nil
@@ -121,6 +122,10 @@ func (u *Uplink) renew(ctx context.Context, c weftv1.JoinClient, csr []byte) (si
 	case codes.OK:
 		return signed{r.GetCertificate(), r.GetRoots()}, nil
 	case codes.PermissionDenied, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Unauthenticated:
+		if id := u.identity(); id.former != "" {
+			said, _, _ := strings.Cut(status.Convert(err).Message(), "; ")
+			return signed{}, id.misnamed(u.dir, said)
+		}
 		return signed{}, refusal("renewal of the certificate", err,
 			"remove "+u.dir.Path(certName)+" and start with that token; if the node was deleted on purpose: weft-agent cleanup")
 	}

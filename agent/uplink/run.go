@@ -43,7 +43,7 @@ func (u *Uplink) connect(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if refused := (refusedError{}); errors.As(err, &refused) && u.identity().cert == nil {
+		if refused := (refusedError{}); errors.As(err, &refused) && (u.identity().cert == nil || u.identity().former != "") {
 			return err
 		}
 		u.lost(err)
@@ -55,7 +55,7 @@ func (u *Uplink) connect(ctx context.Context) error {
 // once joins or renews if need be, and holds a stream until it ends. A node that
 // has no address for the fabric yet waits for one before it speaks.
 func (u *Uplink) once(ctx context.Context) error {
-	if id := u.identity(); id.cert == nil || time.Now().After(id.cert.NotAfter) {
+	if id := u.identity(); id.cert == nil || id.former != "" || time.Now().After(id.cert.NotAfter) {
 		if err := u.enrol(ctx, id); err != nil {
 			return err
 		}
@@ -117,8 +117,12 @@ func serverProblem(node string, err error, since time.Time) intent.Problem {
 	}
 	// A server that knows the node and sends it away did answer.
 	if root := rootCause(err); status.Code(root) == codes.PermissionDenied {
-		said, _, _ := strings.Cut(status.Convert(root).Message(), "; ")
+		said, remedy, told := strings.Cut(status.Convert(root).Message(), "; ")
 		p.Cause = "this node was sent away from the fabric: " + said
+		if told && strings.Contains(remedy, "--node-name") { // it was renamed
+			p.Remedy = remedy
+			return p
+		}
 		p.Remedy = "its data path stays as it is; to end it: weft-agent cleanup; to join again, start with a token from: weft token create --node " + node + " --replace"
 	}
 	return p

@@ -111,13 +111,18 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Node, cfg.Servers, learned), instance: rand.Text(),
 		write: make(chan struct{}, 1), renewed: make(chan struct{}, 1),
 	}
-	f, damage, err := readIntent(dir, cfg.Node)
+	former, err := formerNames(dir, cfg.Node)
+	if err != nil {
+		return nil, err
+	}
+	f, damage, err := readIntent(dir, cfg.Node, former...)
 	if err != nil {
 		return nil, err
 	}
 	if u.id, err = loadIdentity(dir, cfg.Node); err != nil {
 		return nil, err
 	}
+	u.distrust.Store(f.Node != "" && f.Node != cfg.Node) // what differs by name is not to be guessed
 	u.out.setRoots(hashes(u.id.roots))
 	if u.vtep, err = loadVTEP(dir); err != nil {
 		return nil, err

@@ -484,24 +484,6 @@ func mustEncode(t *testing.T, n intent.Node) []byte {
 	return b
 }
 
-func TestNodeNameChanged(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "agent")
-	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
-		n := newNode(t, f, dir)
-		stop := n.start(ctx, t)
-		<-f.Streams
-		stop()
-		d, err := datadir.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.Close()
-		if _, err := New(d, config(f, "n2", nil)); err == nil || !strings.Contains(err.Error(), "start with --node-name n1") {
-			t.Errorf("New: %v", err)
-		}
-	})
-}
-
 func TestVTEPIsKept(t *testing.T) {
 	d, err := datadir.Open(t.TempDir())
 	if err != nil {

@@ -96,7 +96,7 @@ func (c *cli) fabricText(o *output, r *report) string {
 	}
 	title(&b, "servers", "%s", orDash(strings.Join(servers, "   ")))
 	title(&b, "etcd", "%s%s", etcdText(r.GetEtcd()), c.backupText(r.GetBackups()))
-	title(&b, "certs", "CA until %s", day(r.GetCaEndsUnix()))
+	title(&b, "certs", "CA until %s%s", day(r.GetCaEndsUnix()), c.firstText(r.GetFirstToEnd()))
 	title(&b, "paths", "%s", pathText(r.GetPaths()))
 	if behind := c.behindText(r); behind != "" {
 		title(&b, "behind", "%s", behind)
@@ -251,6 +251,19 @@ func (c *cli) moment(unix int64) string {
 		return at.Format(time.TimeOnly)
 	}
 	return table.Since(unix, now)
+}
+
+// firstText names the certificate that ends first, and once it is near, what to do.
+func (c *cli) firstText(e *weftv1.CertificateEnd) string {
+	if e == nil {
+		return ""
+	}
+	left := time.Unix(e.GetEndsUnix(), 0).Sub(c.now())
+	text := "; first to end: " + e.GetHolder() + " in " + table.Age(left)
+	if left < 30*24*time.Hour {
+		text += " -> " + e.GetRemedy()
+	}
+	return text
 }
 
 func orDash(s string) string {

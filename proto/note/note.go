@@ -4,6 +4,7 @@ package note
 // are keys from here.
 const (
 	Node    = "node"
+	Was     = "was" // its name before
 	Lease   = "lease"
 	Pod     = "pod"
 	Dev     = "dev"

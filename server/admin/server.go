@@ -59,6 +59,13 @@ type Config struct {
 	Actor func(ctx context.Context) string
 	// Revoke ends a node's identity: its certificates are refused from now on.
 	Revoke func(ctx context.Context, node string) error
+	// Renaming are the parts of the transaction that renames a node, of those who
+	// keep something by its name.
+	Renaming []func(ctx context.Context, from, to string) (store.Txn, error)
+	// Identities tells what is wrong with who is who, and FirstToEnd which certificate
+	// ends first of those that a person renews.
+	Identities func() []*weftv1.Problem
+	FirstToEnd func() *weftv1.CertificateEnd
 	// Servers and Etcd answer for Status.
 	Servers func(ctx context.Context) ([]*weftv1.ServerStatus, error)
 	// ServerProblems is what is wrong with servers and their store; nil: nothing.

@@ -28,6 +28,9 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 	if ends := s.CAEnds(); !ends.IsZero() {
 		out.CaEndsUnix = ends.Unix()
 	}
+	if s.FirstToEnd != nil {
+		out.FirstToEnd = s.FirstToEnd()
+	}
 	out.EpochOrdinal = s.Ordinal
 	if out.Backups, err = s.backups(ctx); err != nil {
 		return nil, answer(err)
@@ -84,9 +87,6 @@ func (s *Server) backups(ctx context.Context) (*weftv1.BackupStatus, error) {
 	return s.Backups(ctx)
 }
 
-// soon is how long before its end a certificate is a problem.
-const soon = 30 * 24 * time.Hour
-
 // problems is everything that a person should know: of the fabric, then by node.
 func (s *Server) problems(v *view, etcd *weftv1.EtcdStatus) []*weftv1.Problem {
 	var out []*weftv1.Problem
@@ -102,8 +102,8 @@ func (s *Server) problems(v *view, etcd *weftv1.EtcdStatus) []*weftv1.Problem {
 			Remedy: "compact and defragment etcd, or raise its quota",
 		})
 	}
-	if ends := s.CAEnds(); !ends.IsZero() && ends.Sub(s.Now()) < soon {
-		out = append(out, &weftv1.Problem{Subject: "CA", Cause: "the CA's certificate ends on " + ends.UTC().Format(time.DateOnly), Remedy: "make a new fabric CA before that day: no node can join or renew after it"})
+	if s.Identities != nil {
+		out = append(out, s.Identities()...)
 	}
 	for _, n := range v.members() {
 		out = append(out, s.nodeProblems(n)...)

@@ -32,13 +32,16 @@ func admit(c claim, t *token, known *Node) (admission, error) {
 	if t == nil || !t.opens(c.secret) {
 		return admission{}, status.Error(codes.PermissionDenied, "the token is not known: it was revoked, or mistyped; get one with weft token create")
 	}
+	if known != nil && known.RenamedTo != "" && known.Key.Hash == c.keyHash {
+		return admission{}, known.movedOn()
+	}
 	if known != nil && known.RevokedUnix == 0 && known.Key.Hash == c.keyHash && !known.overdue(c) {
 		return admission{node: *known}, nil // it asks again: the answer was lost
 	}
 	if err := t.allows(c); err != nil {
 		return admission{}, err
 	}
-	if known != nil && !t.Replace {
+	if known != nil && known.RenamedTo == "" && !t.Replace {
 		if err := known.keeps(c); err != nil {
 			return admission{}, err
 		}
@@ -84,6 +87,10 @@ func renewable(c claim, known *Node) error {
 	}
 	line := "weft token create --node " + c.node + " --replace"
 	switch {
+	case known.RenamedTo != "" && known.Key.Hash == c.keyHash:
+		return known.movedOn()
+	case known.RenamedTo != "":
+		return status.Errorf(codes.NotFound, "node %s is not recorded; let it join with a token: weft token create --node %s", c.node, c.node)
 	case known.Key.Hash != c.keyHash:
 		return status.Errorf(codes.PermissionDenied, "node %s is recorded with another key; if it was reinstalled or replaced: %s", c.node, line)
 	case known.RevokedUnix != 0:

@@ -139,6 +139,8 @@ func (a *Authority) nodeRecorded(name, hash string) error {
 	switch {
 	case !ok:
 		return errors.New("it is not recorded; let it join: weft token create --node " + name)
+	case n.RenamedTo != "" && n.Key.Hash == hash:
+		return fmt.Errorf("it was renamed to %s; on the node: start weft-agent with --node-name %s", n.RenamedTo, n.RenamedTo)
 	case n.Key.Hash != hash:
 		return errors.New("its key was replaced: the name is recorded with another one")
 	case n.RevokedUnix != 0:

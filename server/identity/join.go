@@ -146,6 +146,7 @@ func (a *Authority) Renew(ctx context.Context, r *weftv1.RenewRequest) (*weftv1.
 		if err := renewable(c, present(n, revision)); err != nil {
 			return txn, err
 		}
+		n.Former = "" // its agent is here under this name
 		if cert, err = a.certify(&n, public); err != nil {
 			return txn, err
 		}

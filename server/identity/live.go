@@ -124,7 +124,7 @@ func (a *Authority) follow(b store.Batch) {
 	hooks := a.recheck(changed)
 	for _, e := range b.Events {
 		name, ok := strings.CutPrefix(e.Key, nodeKey(""))
-		if n, known := a.Node(name); !ok || known && n.RevokedUnix == 0 {
+		if n, known := a.Node(name); !ok || known && n.RevokedUnix == 0 && n.RenamedTo == "" {
 			continue
 		}
 		for _, hook := range hooks {

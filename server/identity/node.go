@@ -22,7 +22,7 @@ func (a *Authority) Nodes() []Node {
 		if !strings.HasPrefix(e.Key, nodeKey("")) {
 			continue
 		}
-		if n, err := decode[Node](e); err == nil {
+		if n, err := decode[Node](e); err == nil && n.RenamedTo == "" {
 			list = append(list, n)
 		}
 	}
@@ -46,7 +46,7 @@ func (a *Authority) Node(name string) (Node, bool) {
 func (a *Authority) Revocation(ctx context.Context, node string) (store.Txn, error) {
 	var txn store.Txn
 	n, revision, err := read[Node](ctx, a.store, nodeKey(node))
-	if err != nil || revision == 0 || n.RevokedUnix != 0 {
+	if err != nil || revision == 0 || n.RevokedUnix != 0 || n.RenamedTo != "" {
 		return txn, err
 	}
 	n.RevokedUnix = time.Now().Unix()

@@ -122,7 +122,11 @@ func (h *Hub) storeReport(ctx context.Context, n *node, spec kind.ReportSpec) (w
 	if bytes.Equal(last, b) {
 		return false, nil
 	}
-	rev, err := h.cfg.Store.Commit(ctx, store.Txn{Then: []store.Write{{Key: key, Value: b}}})
+	txn := store.Txn{Then: []store.Write{{Key: key, Value: b}}}
+	if e, known := h.cfg.Mirror.Get(kind.Key(kind.Node, "", n.name)); known { // a node that is deleted leaves no report behind
+		txn.If = append(txn.If, store.Cond{Key: e.Key, Revision: e.Revision})
+	}
+	rev, err := h.cfg.Store.Commit(ctx, txn)
 	if err != nil {
 		return false, fmt.Errorf("push: store the report of node %s: %w", n.name, err)
 	}

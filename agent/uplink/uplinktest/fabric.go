@@ -147,6 +147,13 @@ func (f *Fabric) Dials() []time.Time {
 	return slices.Clone(f.dials)
 }
 
+// RefuseFrom makes Join and Renew answer an error from now on.
+func (f *Fabric) RefuseFrom(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.Refuse = err
+}
+
 // Counts tells how many calls of Join and Renew came.
 func (f *Fabric) Counts() (joins, renews int) {
 	f.mu.Lock()

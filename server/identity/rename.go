@@ -1,0 +1,59 @@
+package identity
+
+import (
+	"context"
+
+	"github.com/weft-net/weft/proto/schema"
+	"github.com/weft-net/weft/server/store"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Renaming is the part of a transaction that gives a node's identity another name,
+// for whoever renames more of it at once: after store.ErrConflict it must be asked
+// for again. The old name keeps a note of where it went, for the agent that comes
+// under it. Errors are gRPC statuses, or the store's.
+func (a *Authority) Renaming(ctx context.Context, from, to string) (store.Txn, error) {
+	var txn store.Txn
+	n, revision, err := read[Node](ctx, a.store, nodeKey(from))
+	if err != nil {
+		return txn, err
+	}
+	switch {
+	case revision == 0:
+		return txn, status.Errorf(codes.NotFound, "there is no node %s; weft get nodes shows who is", from)
+	case n.RenamedTo != "":
+		return txn, status.Errorf(codes.NotFound, "node %s was renamed to %s already", from, n.RenamedTo)
+	case n.RevokedUnix != 0:
+		return txn, status.Errorf(codes.FailedPrecondition, "node %s was revoked at %s", from, utc(n.RevokedUnix))
+	}
+	taken, takenRevision, err := read[Node](ctx, a.store, nodeKey(to))
+	if err != nil {
+		return txn, err
+	}
+	if takenRevision != 0 && taken.RevokedUnix == 0 && taken.RenamedTo == "" {
+		return txn, status.Errorf(codes.AlreadyExists, "there is a node %s already; choose another name, or delete that one: weft delete node %s", to, to)
+	}
+	gone := Node{Schema: schema.Identity.Version(), Name: from, Key: n.Key, RenamedTo: to}
+	n.Name, n.Former = to, from
+	if err := put(&txn, nodeKey(from), revision, gone); err != nil {
+		return txn, err
+	}
+	return txn, put(&txn, nodeKey(to), takenRevision, n)
+}
+
+// movedOn refuses who comes under the name that a node had before.
+func (n Node) movedOn() error {
+	return status.Errorf(codes.PermissionDenied, "node %s was renamed to %s; on the node: start weft-agent with --node-name %s", n.Name, n.RenamedTo, n.RenamedTo)
+}
+
+// StillFormer lists the nodes whose agents have not come under their new name yet.
+func (a *Authority) StillFormer() []Node {
+	var out []Node
+	for _, n := range a.Nodes() {
+		if n.Former != "" && n.RevokedUnix == 0 {
+			out = append(out, n)
+		}
+	}
+	return out
+}
