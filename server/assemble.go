@@ -52,7 +52,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.room.Lead("look after leases", func(ctx context.Context) error { return r.steward().Run(ctx) })
 	r.room.Lead("back up on schedule", r.backups.Run)
 	r.hub = push.New(push.Config{
-		Learner: r.learner, Settling: settling,
+		Server: place.own.Name, Learner: r.learner, Settling: settling,
 		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Trust: auth, Log: c.Log, Note: book.Note,
 	})
 	auth.OnRoots(r.hub.Retrust)

@@ -19,6 +19,7 @@ type view struct {
 	nodes     map[string]*node
 	plain     map[string]stored // ClusterConfigs, by key in the store
 	endpoints map[string]kind.EndpointObservation
+	servers   map[string]kind.ServerObservation // by run
 }
 
 // stored is an object with its place in the store.
@@ -36,6 +37,7 @@ type node struct {
 	report    kind.ReportSpec
 	reported  int64 // revision of the report
 	seen      kind.NodeObservation
+	servers   map[string]kind.ServerObservation // the view's
 	observed  bool
 	endpoints int
 	pause     kind.PauseSpec // zero: none
@@ -44,13 +46,13 @@ type node struct {
 // Prefixes of the store that make up the objects of a kind.
 var parts = map[string][]string{
 	kind.ClusterConfig: {kind.Key(kind.ClusterConfig, "", "")},
-	kind.Node:          {store.Intent, kind.ObservedNodes, kind.ObservedEndpoints},
-	kind.Lease:         {store.Intent, kind.ObservedNodes, kind.ObservedEndpoints},
+	kind.Node:          {store.Intent, kind.ObservedNodes, kind.ObservedServers, kind.ObservedEndpoints},
+	kind.Lease:         {store.Intent, kind.ObservedNodes, kind.ObservedServers, kind.ObservedEndpoints},
 	kind.Endpoint:      {kind.ObservedEndpoints},
 }
 
 func newView() *view {
-	return &view{nodes: map[string]*node{}, plain: map[string]stored{}, endpoints: map[string]kind.EndpointObservation{}}
+	return &view{nodes: map[string]*node{}, plain: map[string]stored{}, endpoints: map[string]kind.EndpointObservation{}, servers: map[string]kind.ServerObservation{}}
 }
 
 // read fills a view with some parts of the store. revisions are those that each
@@ -85,6 +87,9 @@ func (r ref) String() string {
 func (v *view) take(e store.Entry) []ref {
 	if key, ok := strings.CutPrefix(e.Key, kind.ObservedEndpoints); ok {
 		return v.takeEndpoint(key, e)
+	}
+	if key, ok := strings.CutPrefix(e.Key, kind.ObservedServers); ok {
+		return v.takeServer(key, e)
 	}
 	if name, ok := strings.CutPrefix(e.Key, kind.ObservedNodes); ok {
 		n := v.node(name)
@@ -137,6 +142,24 @@ func (n *node) takeReport(o stored) {
 	}
 }
 
+// takeServer takes what a server says of all its streams: its nodes may be other
+// than they were.
+func (v *view) takeServer(key string, e store.Entry) (out []ref) {
+	_, run, _ := strings.Cut(key, "/")
+	delete(v.servers, run)
+	if e.Value != nil {
+		if o, err := kind.DecodeObservation[kind.ServerObservation](e); err == nil {
+			v.servers[run] = o
+		}
+	}
+	for name, n := range v.nodes {
+		if n.seen.Run == run {
+			out = append(out, ref{kind.Node, "", name}, ref{kind.Lease, "", name})
+		}
+	}
+	return out
+}
+
 func (v *view) takeEndpoint(key string, e store.Entry) []ref {
 	out := []ref{{kind.Node, "", kind.EndpointNode(key)}, {kind.Lease, "", kind.EndpointNode(key)}}
 	n := v.node(kind.EndpointNode(key))
@@ -164,7 +187,7 @@ func (v *view) takeEndpoint(key string, e store.Entry) []ref {
 func (v *view) node(name string) *node {
 	n := v.nodes[name]
 	if n == nil {
-		n = &node{name: name}
+		n = &node{name: name, servers: v.servers}
 		v.nodes[name] = n
 	}
 	return n
@@ -235,9 +258,10 @@ type health struct {
 
 // health asks the streams of this server first, then what servers wrote.
 func (s *Server) health(n *node) health {
-	h := health{push: n.seen}
-	here := !n.seen.Gone && n.observed && s.Now().Sub(time.Unix(n.seen.HeardUnix, 0)) < silence
-	wanted := n.seen.Revision
+	seen := n.servers[n.seen.Run].Of(n.name, n.seen)
+	h := health{push: seen}
+	here := !seen.Gone && n.observed && s.Now().Sub(time.Unix(seen.HeardUnix, 0)) < silence
+	wanted := seen.Revision
 	// One that came and was sent away says nothing newer than what is stored.
 	if live, ok := s.Hub.Status(n.name); ok && (live.Connected || !here && !live.Heard.IsZero()) {
 		here, wanted = live.Connected, s.Hub.Revision()

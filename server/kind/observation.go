@@ -20,9 +20,39 @@ type NodeObservation struct {
 	Epoch           string        `json:"epoch,omitempty"`    // that AppliedRevision belongs to
 	Revision        int64         `json:"revision,omitempty"` // last sent to the node
 	Gone            bool          `json:"gone,omitempty"`     // the stream has ended
+	Run             string        `json:"run,omitempty"`      // of the server that holds the stream: see ServerObservation
+	Instance        string        `json:"instance,omitempty"` // of the agent's process
+	Stream          uint64        `json:"stream,omitempty"`   // of those that the instance opened: the highest is the newest
 	Settings        []string      `json:"settings,omitempty"` // of the host, that the agent has changed, with old values
 	Problems        []Problem     `json:"problems,omitempty"`
 	ObjectErrors    []ObjectError `json:"objectErrors,omitempty"`
+}
+
+// ServerObservation is what a server says of all streams that it holds, JSON at
+// ObservedServer: that they live, and what their nodes have applied. So neither an
+// idle node nor one that is in step costs a write of its own.
+type ServerObservation struct {
+	Run             string           `json:"run"`       // of its process: it speaks for streams of this run only
+	HeardUnix       int64            `json:"heardUnix"` // when it said so, seconds since 1970
+	Epoch           string           `json:"epoch"`
+	Revision        int64            `json:"revision"`        // last sent to its nodes
+	AppliedRevision int64            `json:"appliedRevision"` // by its nodes, but for those behind
+	Behind          map[string]int64 `json:"behind,omitempty"`
+	Gone            bool             `json:"gone,omitempty"` // it has stopped, and its streams with it
+}
+
+// Of brings what a server says of all its streams into what is stored of one node.
+func (o ServerObservation) Of(node string, n NodeObservation) NodeObservation {
+	if o.Run == "" || o.Run != n.Run || o.Epoch != n.Epoch || n.Gone {
+		return n
+	}
+	applied, behind := o.Behind[node]
+	if !behind {
+		applied = o.AppliedRevision
+	}
+	n.AppliedRevision, n.Revision = max(n.AppliedRevision, applied), max(n.Revision, o.Revision)
+	n.HeardUnix, n.Gone = max(n.HeardUnix, o.HeardUnix), o.Gone
+	return n
 }
 
 // Problem is something that a person should know, with what to do about it.
@@ -57,6 +87,7 @@ type EndpointObservation struct {
 // Where observations are stored.
 const (
 	ObservedNodes     = store.Observed + "node/"
+	ObservedServers   = store.Observed + "server/"
 	ObservedEndpoints = store.Observed + "endpoint/"
 	ObservedPools     = store.Observed + "pool/"
 )
@@ -66,6 +97,9 @@ func ObservedNode(node string) string { return ObservedNodes + node }
 
 // ObservedPool is the key of a node's PoolsObservation.
 func ObservedPool(node string) string { return ObservedPools + node }
+
+// ObservedServer is the key of what a run of a server says of its streams.
+func ObservedServer(server, run string) string { return ObservedServers + server + "/" + run }
 
 // ObservedEndpoint is the key of an endpoint's observation. key is
 // <node>/<container id>/<ifname>.
@@ -78,7 +112,7 @@ func EndpointNode(key string) string {
 }
 
 // DecodeObservation reads an observation of some kind.
-func DecodeObservation[T NodeObservation | EndpointObservation | PoolsObservation](e store.Entry) (T, error) {
+func DecodeObservation[T NodeObservation | EndpointObservation | PoolsObservation | ServerObservation](e store.Entry) (T, error) {
 	var o T
 	if err := json.Unmarshal(e.Value, &o); err != nil {
 		return o, fmt.Errorf("kind: stored observation %s: %w", e.Key, err)

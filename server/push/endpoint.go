@@ -146,6 +146,7 @@ func (s Status) Observation(epoch string) kind.NodeObservation {
 	return kind.NodeObservation{
 		Version: s.Version, Boot: s.Boot, Machine: s.Machine, HeardUnix: unix(s.Heard),
 		AppliedRevision: s.Applied, Epoch: epoch, Revision: s.Sent, Gone: !s.Connected,
+		Run: s.Run, Instance: s.Instance, Stream: s.Stream,
 		Settings: s.Settings, Problems: s.Problems, ObjectErrors: s.ObjectErrors,
 	}
 }

@@ -34,6 +34,7 @@ type fabric struct {
 	stop  func()
 
 	change func(*Config)
+	runs   int // servers that were started
 }
 
 func newFabric(t testing.TB, change func(*Config)) *fabric {
@@ -48,6 +49,7 @@ func newFabric(t testing.TB, change func(*Config)) *fabric {
 // start opens a server over the store, as at its first start and after a stop.
 func (f *fabric) start() {
 	f.t.Helper()
+	f.runs++
 	ctx, cancel := context.WithCancel(f.t.Context())
 	cache := store.NewCache(f.store, store.Intent)
 	var running sync.WaitGroup
@@ -56,7 +58,7 @@ func (f *fabric) start() {
 		f.t.Fatal(err)
 	}
 	cfg := Config{
-		Epoch: "e1", Mirror: cache, Store: f.store, Leases: f.lease,
+		Run: fmt.Sprint("r", f.runs), Epoch: "e1", Mirror: cache, Store: f.store, Leases: f.lease,
 		Identify: func(ctx context.Context) (string, error) {
 			md, _ := metadata.FromIncomingContext(ctx)
 			if names := md.Get("certificate"); len(names) == 1 {
@@ -341,4 +343,8 @@ func problems(s Status) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+func beatUp() *weftv1.SyncRequest {
+	return &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Heartbeat{Heartbeat: &weftv1.Heartbeat{}}}
 }

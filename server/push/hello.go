@@ -220,7 +220,7 @@ func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 	s.dues = h.missed(s, hello)
 	s.entered = h.tick.Load() - 1 // it beats a whole interval from now
 	h.nodes[s.name] = s.node      // Cut may have forgotten it
-	s.node.came(hello, s.remote)
+	s.node.came(hello, s.remote, h.cfg.Run)
 	h.observed.node(s.node)
 	h.moved.send()
 	h.progress.send()

@@ -3,6 +3,7 @@ package push
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,6 +60,8 @@ type Trust interface {
 // Config is what a Hub works with. Times of 0 are those of the contract.
 type Config struct {
 	Epoch  string // of the store: random, new after each restore
+	Server string // this server's name; default "server"
+	Run    string // of this process; default: drawn
 	Mirror Mirror
 	Store  Store
 	Leases Leases
@@ -76,13 +79,14 @@ type Config struct {
 
 	Heartbeat time.Duration // 3 s
 	Dead      time.Duration // 8 s without a message, or with one that is not taken
-	Refresh   time.Duration // 60 s between writes of a node that has nothing new to say
+	Refresh   time.Duration // 60 s between writes of this server, for all its nodes, that has nothing new to say
 	History   int           // changes that a returning agent may have missed: 16384
 	Hellos    int           // agents that are let in at one time: 64
 	Fulls     int           // agents that are sent full sets at one time: 32
 }
 
 func (c Config) withDefaults() Config {
+	c.Server, c.Run = cmp.Or(c.Server, "server"), cmp.Or(c.Run, rand.Text())
 	c.Heartbeat = cmp.Or(c.Heartbeat, 3*time.Second)
 	c.Dead = cmp.Or(c.Dead, 8*time.Second)
 	c.Refresh = cmp.Or(c.Refresh, time.Minute)
@@ -112,6 +116,7 @@ type Hub struct {
 	history  history
 	revision int64 // 0 until the first list
 	closed   bool
+	last     *kind.ServerObservation // this server's last word, once it is closed
 	streams  map[string]*stream
 	nodes    map[string]*node // all that were seen since the start
 	problems []compile.Problem
@@ -165,11 +170,14 @@ func (h *Hub) Run(ctx context.Context) error {
 		return err
 	}
 	defer cancel()
+	h.bury(ctx)
 	h.work.start(func() { h.beat(ctx) })
 	h.observe(ctx)
 	h.crowd.tell() // that all go now is no news
+	last := h.beacon()
+	last.Gone = true
 	h.mu.Lock()
-	h.closed = true
+	h.closed, h.last = true, &last
 	h.pace.timer.Stop()
 	for _, s := range h.streams {
 		s.cut(errStopping)
@@ -178,6 +186,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	h.work.end()
 	final, done := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
 	defer done()
+	h.observed.beacon() // we are gone
 	h.flush(final)
 	return ctx.Err()
 }

@@ -18,7 +18,9 @@ func (h *Hub) leave(s *stream) {
 	}
 	delete(h.streams, s.name)
 	s.node.left()
-	h.observed.node(s.node)
+	if !h.closed { // then this server's last word says so of all
+		h.observed.node(s.node)
+	}
 	h.moved.send()
 	h.progress.send()
 	h.cfg.Log.Info("agent left", note.Node, s.name, note.Err, context.Cause(s.ctx))

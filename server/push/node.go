@@ -32,6 +32,9 @@ type Status struct {
 	Machine      string
 	Boot         string
 	Remote       string // address of the agent
+	Run          string // of this server
+	Instance     string // of the agent's process
+	Stream       uint64 // of the instance's
 	Applied      int64  // revision
 	Sent         int64  // revision
 	Endpoints    int
@@ -57,6 +60,7 @@ type node struct {
 	errors    map[ref]kind.ObjectError
 	endpoints map[string][]byte // as stored, by key; nil before the first full list
 	double    double
+	recorded  int64  // revision at which we stored its observation last; 0: not yet
 	pool      []byte // as last to be stored; nil if it does not matter
 	pooled    bool   // pool is known
 }
@@ -88,15 +92,16 @@ func (n *node) heard() {
 	n.status.Heard = time.Now()
 }
 
-func (n *node) came(hello *weftv1.Hello, remote string) {
+func (n *node) came(hello *weftv1.Hello, remote, run string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
 	n.status = Status{
 		Node: n.name, Connected: true, Since: now, Heard: now, Remote: remote,
 		Version: hello.GetVersion(), Machine: hello.GetMachine(), Boot: hello.GetBoot(),
+		Run: run, Instance: hello.GetInstance(), Stream: hello.GetStream(),
 	}
-	n.reports = nil
+	n.reports, n.recorded = nil, 0 // another server may have had a stream meanwhile
 	clear(n.errors)
 	delete(n.noted, reportSubject)
 	delete(n.noted, endpointSubject)

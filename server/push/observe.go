@@ -2,7 +2,6 @@ package push
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -29,6 +28,7 @@ type observer struct {
 	nodes  map[string]*node
 	writes map[string][]byte // endpoints, by key; nil deletes
 	pools  map[string][]byte // by node; nil deletes
+	all    bool              // what is said of all streams
 }
 
 func newObserver() observer {
@@ -47,6 +47,23 @@ func (o *observer) node(n *node) {
 	defer o.mu.Unlock()
 	o.nodes[n.name] = n
 	o.kick()
+}
+
+// beacon has written what is said of all streams.
+func (o *observer) beacon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.all = true
+	o.kick()
+}
+
+// drainBeacon tells whether that is due, and takes it off.
+func (o *observer) drainBeacon() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	due := o.all
+	o.all = false
+	return due
 }
 
 func (o *observer) endpoints(n *node, changed map[string][]byte) {
@@ -152,7 +169,7 @@ func (h *Hub) observe(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-refresh.C:
-			h.refresh()
+			h.observed.beacon()
 			continue
 		case <-h.observed.wake:
 		}
@@ -163,15 +180,6 @@ func (h *Hub) observe(ctx context.Context) {
 		}
 		h.flush(ctx)
 		pause.Reset(writeEvery)
-	}
-}
-
-// refresh has the time of every node that is there written.
-func (h *Hub) refresh() {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	for _, s := range h.streams {
-		h.observed.node(s.node)
 	}
 }
 
@@ -193,14 +201,8 @@ func (h *Hub) flush(ctx context.Context) {
 		h.cfg.Log.Warn("observations not written", note.Err, err, note.Retry, writeEvery)
 		return true
 	}
-	for _, n := range nodes {
-		value, err := json.Marshal(n.snapshot().Observation(h.cfg.Epoch))
-		if err == nil {
-			err = b.add(ctx, h.cfg.Store, store.Write{Key: kind.ObservedNode(n.name), Value: value})
-		}
-		if failed(err) {
-			return
-		}
+	if failed(h.record(ctx, nodes)) {
+		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(endpoints)) {
 		if failed(b.add(ctx, h.cfg.Store, store.Write{Key: kind.ObservedEndpoint(key), Value: endpoints[key]})) {
@@ -212,6 +214,12 @@ func (h *Hub) flush(ctx context.Context) {
 	}
 	if err := h.flushPools(ctx); err != nil {
 		h.cfg.Log.Warn("use of prefixes not written", note.Err, err, note.Retry, writeEvery)
+	}
+	if h.observed.drainBeacon() {
+		if err := h.shine(ctx); err != nil {
+			h.observed.beacon()
+			h.cfg.Log.Warn("what all nodes have applied not written", note.Err, err, note.Retry, writeEvery)
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func TestWhatIsObserved(t *testing.T) {
 		a.say(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Problems{Problems: &weftv1.ProblemReport{Problems: []*weftv1.Problem{{Subject: "eth0", Cause: "down", Remedy: "plug it in", SinceUnix: 7}}}}})
 		time.Sleep(1500 * time.Millisecond)
 		expect(t, "there", fmt.Sprintf("%+v", f.observed("n1")), fmt.Sprintf("%+v", kind.NodeObservation{
-			Version: "0.1.0", Boot: "b1", Machine: "m-n1", HeardUnix: came, AppliedRevision: rev, Epoch: "e1", Revision: rev,
+			Version: "0.1.0", Boot: "b1", Machine: "m-n1", HeardUnix: came, AppliedRevision: rev, Epoch: "e1", Revision: rev, Run: "r1",
 			Problems:     []kind.Problem{{Subject: "eth0", Cause: "down", Remedy: "plug it in", SinceUnix: 7}},
 			ObjectErrors: []kind.ObjectError{{Collection: "peers", Key: "Node//n1", Revision: rev, Error: "no route", Remedy: "add one"}},
 		}))

@@ -115,7 +115,7 @@ func (s *stream) applied(revision int64) {
 	s.mu.Unlock()
 	before := s.node.applied(revision)
 	if before == 0 || before < objects && revision >= objects {
-		s.hub.observed.node(s.node)
+		s.hub.observed.beacon()
 	}
 	s.hub.progress.send()
 }
