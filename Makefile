@@ -92,7 +92,7 @@ generate: bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc ## Go code from proto
 	bin/buf generate
 
 .PHONY: bench
-bench: deps build bin/etcd ## the figures of the README, measured here
+bench: deps build bin/etcd bin/old/$(PREVIOUS) ## the figures of the README, measured here
 	@integration/bench.sh
 
 .PHONY: clean

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type Layout struct {
 	MTU     int    // of the underlay, bytes; default 1500
 	Under   string // families of the underlay, in order of preference: "46" by default
 	CIDRs   string // --cluster-cidr; dual stack by default
+	Release string // that it begins with; ThisRelease by default
 }
 
 // Fabric is control servers s1, s2, … and nodes n1, n2, … on one switch; with
@@ -66,7 +68,7 @@ func NewFabric(ctx context.Context, bin string, layout Layout) (*Fabric, error) 
 		Lab: l, Layout: layout, bin: bin,
 		ServerProcesses: map[string]*Process{}, EtcdProcesses: map[string]*Process{}, Agents: map[string]*Process{},
 	}
-	if err := f.hosts46(ctx); err != nil {
+	if err := errors.Join(f.Use(cmp.Or(layout.Release, ThisRelease)), f.hosts46(ctx)); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return f, nil

@@ -63,6 +63,9 @@ func run(ctx context.Context, only, bin string, runs int, args []string) error {
 		{"mtu", mtu},
 		{"restart", restart},
 		{"silence", silence},
+		{"quorum", quorum},
+		{"restore", restore},
+		{"upgrade", upgrade},
 		{"idle", idle},
 		{"throughput", throughput},
 	}
