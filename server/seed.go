@@ -91,7 +91,8 @@ func plant(ctx context.Context, s store.Store, key string, seed Seed, own []neti
 	return nil
 }
 
-// compare refuses flags that say other than what is stored.
+// compare refuses flags that say other than what is stored. It is asked by each
+// server at each start, the first of a fabric and one that joins it alike.
 func compare(stored kind.ClusterConfigSpec, seed Seed) error {
 	given := seed.Spec.WithDefaults()
 	var says, fields []string
@@ -107,10 +108,8 @@ func compare(stored kind.ClusterConfigSpec, seed Seed) error {
 	}
 	return fmt.Errorf(`server: settings of the cluster count at its first start only, and these differ:
 %s
-remove them to go on with what runs. To change it, remove them, start, and run
-  weft apply -f - <<'END'
-  {apiVersion: %s, kind: %s, metadata: {name: %s}, spec: {%s}}
-  END`, strings.Join(says, "\n"), kind.APIVersion, kind.ClusterConfig, kind.DefaultName, strings.Join(fields, ", "))
+remove them to go on with what runs. To change the cluster, remove them, start, and run:
+echo '{apiVersion: %s, kind: %s, metadata: {name: %s}, spec: {%s}}' | weft apply -f -`, strings.Join(says, "\n"), kind.APIVersion, kind.ClusterConfig, kind.DefaultName, strings.Join(fields, ", "))
 }
 
 // quoted makes a text safe inside YAML's braces: an IPv6 prefix holds colons.

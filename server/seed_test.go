@@ -39,10 +39,8 @@ func TestSow(t *testing.T) {
 		{"not given", Seed{Spec: kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.0.0.0/8")}}, ""},
 		{"another range", given("cluster-cidr", func(s *kind.ClusterConfigSpec) { s.ClusterCIDRs = cidrs("10.0.0.0/8", "fd00::/48") }), `
   --cluster-cidr says [10.0.0.0/8, fd00::/48], the cluster runs with [10.42.0.0/16, fd42:42::/48]
-remove them to go on with what runs. To change it, remove them, start, and run
-  weft apply -f - <<'END'
-  {apiVersion: weft/v1, kind: ClusterConfig, metadata: {name: default}, spec: {clusterCIDRs: ["10.0.0.0/8", "fd00::/48"]}}
-  END`},
+remove them to go on with what runs. To change the cluster, remove them, start, and run:
+echo '{apiVersion: weft/v1, kind: ClusterConfig, metadata: {name: default}, spec: {clusterCIDRs: ["10.0.0.0/8", "fd00::/48"]}}' | weft apply -f -`},
 		{"another backend", given("backend", func(s *kind.ClusterConfigSpec) { s.Backend = "host-gw" }), "--backend says host-gw, the cluster runs with vxlan"},
 		{"services", given("service-cidr", func(s *kind.ClusterConfigSpec) { s.ServiceCIDRs = cidrs("10.43.0.0/16") }), "says [10.43.0.0/16], the cluster runs with []"},
 		{"mtu", given("mtu", func(s *kind.ClusterConfigSpec) { s.MTU = 1400 }), "spec: {mtu: 1400}}"},
