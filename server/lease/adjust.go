@@ -135,14 +135,14 @@ func (a *Allocator) Drain(ctx context.Context, node string, p netip.Prefix) erro
 	})
 }
 
-// Yield takes back a prefix that drains, as long as the lease is no younger than
-// what its node knew when it found the prefix empty and closed. The last prefix
-// of a family of the cluster stays.
+// Yield takes back a prefix that drains, as long as neither the lease nor the
+// ClusterConfig is younger than what its node knew when it found the prefix empty and
+// closed: it goes by both. The last prefix of a family of the cluster stays.
 func (a *Allocator) Yield(ctx context.Context, node string, p netip.Prefix, known int64) error {
 	return a.alter(ctx, node, func(b *book, h *holding) ([]netip.Prefix, error) {
 		is4 := p.Addr().Is4()
 		others := len(of(h.prefixes, is4)) > 1 || !slices.Contains(b.families(), is4)
-		if !slices.Contains(h.draining, p) || h.revision > known || !others || len(h.prefixes) == 1 {
+		if !slices.Contains(h.draining, p) || max(h.revision, b.config) > known || !others || len(h.prefixes) == 1 {
 			return nil, errIdle
 		}
 		gone := func(q netip.Prefix) bool { return q == p }
@@ -163,6 +163,7 @@ func (a *Allocator) alter(ctx context.Context, node string, change func(*book, *
 	defer func() { a.turn <- b }()
 	var refused error // leaves the book as it is
 	b, err = a.retry(ctx, b, func(b *book) (store.Txn, error) {
+		b.ripen(a.now()) // as acquire does: a space gives what has rested
 		h, there := b.held[node]
 		var freed []netip.Prefix
 		switch refused = b.readable(); {

@@ -31,7 +31,7 @@ type Step struct {
 // Lease is one node's lease, and what its node last said of it.
 type Lease struct {
 	Spec     kind.LeaseSpec
-	Revision int64 // of the last write
+	Revision int64 // of the last write of it, or of the ClusterConfig
 	Use      kind.PoolsObservation
 	Known    bool // Use is of this epoch
 	// Empty is since when a prefix has been without a pod; absent if it is not.

@@ -122,7 +122,7 @@ func matters(e store.Event) bool {
 
 // look does all that is due.
 func (s *Steward) look(ctx context.Context, news bool, now time.Time) error {
-	spec, ok, err := s.config()
+	spec, at, ok, err := s.config()
 	if err != nil || !ok {
 		return err
 	}
@@ -146,6 +146,7 @@ func (s *Steward) look(ctx context.Context, news bool, now time.Time) error {
 		if !ok {
 			continue
 		}
+		l.Revision = max(l.Revision, at)
 		for _, step := range Plan(spec, l, now, s.Rest) {
 			if steps++; steps > most {
 				return nil
@@ -156,16 +157,16 @@ func (s *Steward) look(ctx context.Context, news bool, now time.Time) error {
 	return nil
 }
 
-func (s *Steward) config() (kind.ClusterConfigSpec, bool, error) {
+// config is the ClusterConfig with the revision of its last write.
+func (s *Steward) config() (spec kind.ClusterConfigSpec, at int64, ok bool, err error) {
 	e, ok := s.Mirror.Get(kind.Key(kind.ClusterConfig, "", kind.DefaultName))
 	if !ok {
-		return kind.ClusterConfigSpec{}, false, nil
+		return spec, 0, false, nil
 	}
-	var spec kind.ClusterConfigSpec
 	if _, err := kind.Decode(e.Value, &spec); err != nil {
-		return spec, false, fmt.Errorf("steward: %w", err)
+		return spec, 0, false, fmt.Errorf("steward: %w", err)
 	}
-	return spec.WithDefaults(), true, nil
+	return spec.WithDefaults(), e.Revision, true, nil
 }
 
 // complete gives all nodes the families that they lack. Those that cannot have one
