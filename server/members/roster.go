@@ -2,6 +2,7 @@ package members
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -149,7 +150,9 @@ func (s *Service) Remove(ctx context.Context, r *weftv1.MembersRemoveRequest) (*
 		if m.Name != name {
 			continue
 		}
-		if err := own.Roster.RemoveMember(ctx, m.ID); err != nil {
+		if err := own.Roster.RemoveMember(ctx, m.ID); errors.Is(err, store.ErrQuorum) {
+			return nil, status.Errorf(codes.FailedPrecondition, "without %s etcd would have no quorum, %v: start the servers that are down, and wait until they answer (weft server list)", name, store.ErrQuorum)
+		} else if err != nil {
 			return nil, status.Error(codes.Unavailable, err.Error())
 		}
 	}

@@ -1,5 +1,11 @@
 package store
 
+import "errors"
+
+// ErrQuorum is the answer to a change of members after which too few of them would
+// answer.
+var ErrQuorum = errors.New("too few of its members are connected")
+
 // Member is one member of the store's own cluster.
 type Member struct {
 	ID       uint64

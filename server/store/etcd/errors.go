@@ -24,6 +24,8 @@ func (s *Store) explain(ctx context.Context, what string, err error) error {
 		return fmt.Errorf("etcd: %s: %w", what, store.ErrCompacted)
 	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrDuplicateKey):
 		return fmt.Errorf("etcd: %s: %w by etcd: %w; its --max-txn-ops and --max-request-bytes must be the defaults or more", what, store.ErrRefused, err)
+	case errors.Is(err, rpctypes.ErrUnhealthy), errors.Is(err, rpctypes.ErrMemberNotEnoughStarted):
+		return fmt.Errorf("etcd: %s: %w", what, store.ErrQuorum)
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return fmt.Errorf("etcd: %s: %w: etcd is full and takes no writes; look what fills it (weft status), compact, defragment, then disarm its alarm", what, err)
 	case errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrPermissionDenied) && s.config.User == "":
