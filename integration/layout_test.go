@@ -117,6 +117,10 @@ var walls = []struct {
 		why: "a restore ends all rooms: it rests on none, and tells them by keys of the store",
 	},
 	{
+		from: []string{"server/adopt"}, never: []string{"server/store/etcd", "server/identity", "server/admin", "server/lease", "server/backup", "server"},
+		why: "who is heard, and where the plan is written, is the composition root's choice",
+	},
+	{
 		from: []string{"server/push"}, never: []string{"server/admin", "server/identity", "server/lease"},
 		why: "push sees leases and identities through interfaces",
 	},

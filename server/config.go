@@ -39,6 +39,8 @@ type Config struct {
 
 	ClusterInit  bool   // the embedded etcd is the first of several
 	ClusterReset bool   // make it the only one again, and end
+	RestorePath  string // with ClusterReset: a backup to make a new store of
+	Adopt        bool   // rebuild a store that was lost from what agents carry
 	Join         Join   // a server that takes this one in, at its first start
 	PeerListen   string // host:port of the embedded etcd among several; default: port 7445 beside Listen
 
@@ -111,6 +113,12 @@ func (c Config) validate() error {
 	}
 	if b := c.Backup; b.Interval < 0 || b.Interval > 0 && b.Interval < time.Minute {
 		return fmt.Errorf("server: --backup-interval %v: give a minute or more, or 0 for none", b.Interval)
+	}
+	if c.RestorePath != "" && !c.ClusterReset {
+		return errors.New("server: --cluster-reset-restore-path makes a new store of a backup: give --cluster-reset with it; for a fabric that runs: weft backup restore FILE")
+	}
+	if c.Adopt && c.ClusterReset {
+		return errors.New("server: --adopt and --cluster-reset are two ways out of two troubles; give one of them")
 	}
 	if c.Backup.Keep < 0 {
 		return fmt.Errorf("server: --backup-keep %d: keep at least 1; to make none, --backup-interval 0", c.Backup.Keep)

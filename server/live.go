@@ -25,6 +25,11 @@ import (
 // know, and made anew once the next epoch has begun; the port stays.
 func live(ctx context.Context, c *site, s *etcd.Store, tcp net.Listener) error {
 	d := &door{tcp: tcp}
+	if c.Adopt {
+		if err := adoptStore(ctx, c, s, d); err != nil {
+			return err
+		}
+	}
 	var shown *tls.Config // the certificate of the last epoch; nil before the first
 	for {
 		if err := settle(ctx, c, s, d, shown); err != nil || ctx.Err() != nil {

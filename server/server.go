@@ -47,6 +47,9 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
+	if c.RestorePath != "" {
+		return place.restoreFresh(ctx)
+	}
 	if c.ClusterReset {
 		return place.reset(ctx)
 	}
@@ -91,6 +94,7 @@ func (r *rooms) run(ctx context.Context) error {
 	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
 	g.Go(func() error { return r.remember(ctx) })
 	g.Go(func() error { return r.settle(ctx) })
+	g.Go(func() error { return r.keepSealed(ctx) })
 	g.Go(func() error { return r.room.Run(ctx) })
 	g.Go(func() error { return r.keepPeer(ctx, r.site.own.Name) })
 	g.Go(func() error { return r.metrics.run(ctx) })

@@ -92,6 +92,8 @@ func (f *flags) memberFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.token, "token", "", "the server `token` itself; others can see it in the process list: prefer --token-file")
 	fs.StringVar(&f.server.PeerListen, "peer-listen", "", "`address` of the embedded etcd for other servers (default: port 7445 beside --listen); closed without --cluster-init or --server")
 	fs.BoolVar(&f.server.ClusterReset, "cluster-reset", false, "make this server's etcd the only member again, from its own data, and end; all other servers must be down")
+	fs.StringVar(&f.server.RestorePath, "cluster-reset-restore-path", "", "with --cluster-reset: `file` of a backup to make a new store of, and end; the old one is moved aside")
+	fs.BoolVar(&f.server.Adopt, "adopt", false, "rebuild a store that was lost altogether from what agents carry; needs <data-dir>/ca.sealed and server.key")
 }
 
 func (f *flags) clusterFlags(fs *pflag.FlagSet) {

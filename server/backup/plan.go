@@ -98,8 +98,7 @@ func stays(key string) bool {
 	case keyEpoch, keyOrdinal, keyID, store.Restored, store.Settling, store.Direction:
 		return true
 	}
-	return key == caPrefix || strings.HasPrefix(key, caPrefix+"/") ||
-		slices.ContainsFunc(skipped, func(p string) bool { return strings.HasPrefix(key, p) })
+	return Authority(key) || slices.ContainsFunc(skipped, func(p string) bool { return strings.HasPrefix(key, p) })
 }
 
 // differences lists what a restore changes, by key.

@@ -23,8 +23,9 @@ type Marker struct {
 	Aside       string `json:"aside"` // backup of what was there, in the same folder
 	Epoch       string `json:"epoch"` // new
 	Ordinal     uint64 `json:"ordinal"`
-	By          string `json:"by,omitempty"` // operator
-	StartedUnix int64  `json:"startedUnix"`  // seconds since 1970
+	By          string `json:"by,omitempty"`    // operator
+	Adopt       bool   `json:"adopt,omitempty"` // there is no file: agents are asked
+	StartedUnix int64  `json:"startedUnix"`     // seconds since 1970
 
 	revision int64
 }
@@ -221,6 +222,9 @@ var ErrElsewhere = errors.New("this server has not got the file of the restore")
 
 // find is the name of the file in this server's folder.
 func (r *Room) find(m Marker) (string, error) {
+	if m.Adopt {
+		return "", fmt.Errorf("%w: the store is being rebuilt from agents, and that was not finished; start server %s with --adopt", ErrElsewhere, m.Server)
+	}
 	if fileName.MatchString(m.File) {
 		if sum, err := r.Folder.sumOf(m.File); err == nil && sum == m.Sum {
 			return m.File, nil

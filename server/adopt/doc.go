@@ -1,0 +1,12 @@
+// Package adopt rebuilds a store that was lost from what agents carry: each has
+// its own lease, and those of all its peers, on its disk.
+//
+// A Collector speaks to agents only to ask them, and sends them away again: their
+// data paths stay as they are. Plan is pure: it makes of what they said the
+// objects of a store, and says what they did not agree about. A node's word about
+// itself counts before what others say of it, and a younger word before an older;
+// nothing is ever given to two.
+//
+// What agents do not know is not in the new store: reservations of nodes that
+// never joined, tokens, users, what operators wrote of other kinds.
+package adopt
