@@ -38,6 +38,7 @@ type agent struct {
 	host     *host
 	outlook  *outlook
 	pods     *pod.Keeper
+	breaks   *breaks
 	loop     *reconcile.Loop
 	overlay  overlay.Cache // the loop's goroutine has it, and the next
 	nat      nat.Cache
@@ -102,6 +103,10 @@ func (a *agent) open() (err error) {
 	}
 	a.outlook = a.newOutlook()
 	a.loop = reconcile.New(reconcile.Config{Kernel: careful{a.kernel, a.settings, a.screen}, Plan: a.plan, Log: a.log, OnTurn: a.turned})
+	if a.breaks, err = openBreaks(a.dir, a.log, a.loop, a.touch); err != nil {
+		return err
+	}
+	a.breaks.asked(n.Pause)
 	namespaces, err := pod.HostNamespaces()
 	if err != nil {
 		return err

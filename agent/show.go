@@ -173,7 +173,7 @@ func (a *agent) setProblems(source string, ps []intent.Problem) {
 
 // problems gathers what every room has to complain of.
 func (a *agent) problems() []intent.Problem {
-	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems())
+	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems(), a.breaks.problems())
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, source := range []string{"plan", "show", "host", "plugin"} {

@@ -48,6 +48,8 @@ func (a *agent) kernelChanged(kinds datapath.Kinds) {
 
 // intentChanged runs when the uplink holds another intent.
 func (a *agent) intentChanged() {
+	n, _ := a.uplink.Intent()
+	a.breaks.asked(n.Pause)
 	a.loop.Kick(0) // plan again; the kernel is as it was
 	a.touch()
 }
@@ -75,7 +77,7 @@ func (a *agent) answers() *local.Agent {
 	return &local.Agent{
 		Version: a.cfg.Version, Line: a.uplink, Loop: a.loop, Intent: a.withUnderlay,
 		Underlay: func() []intent.Underlay { return a.host.view().underlay }, Endpoints: a.endpoints, Heals: a.heals,
-		Settings: a.settings.written, Checks: a.checks, Log: a.cfg.tail(), Config: a.cfg.lines,
+		Settings: a.settings.written, Checks: a.checks, Log: a.cfg.tail(), Breaks: a.breaks, Config: a.cfg.lines,
 		Kernel: func(ctx context.Context) (datapath.State, error) { return a.kernel.Observe(ctx, datapath.AllKinds) },
 	}
 }

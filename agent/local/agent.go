@@ -66,6 +66,7 @@ type Agent struct {
 	Kernel    func(context.Context) (datapath.State, error)
 	Settings  func() []string // of the host, that the agent has changed
 	Log       Log             // nil: none
+	Breaks    Breaks          // nil: none
 	Config    func() []string // what the agent runs with, a line a setting, without secrets
 	Checks    func(context.Context) ([]Check, error)
 }
@@ -96,7 +97,8 @@ func (a *Agent) GetStatus(context.Context, *weftv1.GetStatusRequest) (*weftv1.Ge
 	self, _ := n.Self()
 	line := a.Line.Status()
 	out := &weftv1.GetStatusResponse{
-		Node: n.Name, Version: a.Version, Epoch: line.Epoch, Revision: line.Revision, AppliedRevision: a.Loop.Applied(),
+		Paused: a.paused(),
+		Node:   n.Name, Version: a.Version, Epoch: line.Epoch, Revision: line.Revision, AppliedRevision: a.Loop.Applied(),
 		Server: line.Server, Addresses: intent.EncodeUnderlay(a.Underlay()), Endpoints: uint32(len(a.Endpoints())),
 		PodMtu: uint32(n.Cluster.PodMTU(self)),
 	}

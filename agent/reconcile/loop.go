@@ -51,17 +51,19 @@ type Config struct {
 
 // Loop keeps one kernel as it should be.
 type Loop struct {
-	cfg   Config
-	wake  chan struct{} // room for one
-	dirty atomic.Uint32 // Kinds to look at
-	since atomic.Int64  // Unix nanoseconds of the first kick not yet served, 0: none
+	cfg    Config
+	wake   chan struct{} // room for one
+	dirty  atomic.Uint32 // Kinds to look at
+	since  atomic.Int64  // Unix nanoseconds of the first kick not yet served, 0: none
+	paused atomic.Bool   // others' changes stay
 
-	mu       sync.Mutex // for what follows
-	requests []request
-	closed   bool // Run has ended
-	applied  int64
-	problems []intent.Problem
-	heals    ring
+	mu        sync.Mutex // for what follows
+	requests  []request
+	closed    bool // Run has ended
+	applied   int64
+	problems  []intent.Problem
+	heals     ring
+	untouched int
 
 	// What follows belongs to Run's goroutine.
 	want    wanted
@@ -73,8 +75,9 @@ type Loop struct {
 	broken  map[datapath.Key]time.Time // what was undone, and since when
 	planErr fault
 	lookErr fault
-	fights  []datapath.Op // what did not stay done within one turn
-	again   time.Time     // a turn ended without an end; zero: it did not
+	fights  []datapath.Op         // what did not stay done within one turn
+	marks   map[datapath.Key]bool // what others changed while healing is paused
+	again   time.Time             // a turn ended without an end; zero: it did not
 }
 
 // request is work for Run's goroutine.

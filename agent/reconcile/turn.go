@@ -28,6 +28,7 @@ func (l *Loop) turn(ctx context.Context, event bool) {
 	if !l.seen || !began.Before(l.lookAt) {
 		dirty = datapath.AllKinds
 	}
+	l.spare()
 	planErr := l.replan(ctx)
 	l.again, l.fights = time.Time{}, nil
 	ok, taken := l.settle(ctx, dirty, kicked, event)
@@ -102,12 +103,16 @@ func (l *Loop) look(ctx context.Context, kinds datapath.Kinds, kicked time.Time)
 	l.findBroken(kinds, got, kicked)
 	for k := range l.have {
 		if _, ok := got[k]; !ok && kinds.Has(k.Kind) {
+			l.mark(k)
 			delete(l.have, k)
 			l.open.key(k)
 		}
 	}
 	for k, o := range got {
-		if l.have[k] != o {
+		if h := l.have[k]; h != o {
+			if h == nil || !same(k, h, o) {
+				l.mark(k)
+			}
 			l.have[k] = o
 			l.open.key(k)
 		}
@@ -158,7 +163,7 @@ func (l *Loop) findBroken(kinds datapath.Kinds, got datapath.State, kicked time.
 func (l *Loop) steps(event bool, now time.Time) []datapath.Op {
 	var due []datapath.Op
 	if l.want.planned {
-		due = l.diff()
+		due = l.unmarked(l.diff())
 	}
 	l.forget(due, now)
 	// What is undone has a past from now on.
@@ -207,12 +212,12 @@ func (l *Loop) forget(ops []datapath.Op, now time.Time) {
 
 // endTurn publishes what became of the turn.
 func (l *Loop) endTurn(reached bool) {
-	problems := l.findProblems(time.Now())
+	problems, untouched := l.findProblems(time.Now()), l.countUntouched()
 	l.mu.Lock()
 	if reached {
 		l.applied = l.want.revision
 	}
-	l.problems = problems
+	l.problems, l.untouched = problems, untouched
 	l.mu.Unlock()
 	if l.cfg.OnTurn != nil {
 		l.cfg.OnTurn()

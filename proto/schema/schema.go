@@ -16,6 +16,7 @@ const (
 	Intent
 	Attachment
 	Settings
+	Pauses
 	ServerFolder
 	ServerKey
 	Credentials
@@ -41,6 +42,7 @@ func rows() [count]row {
 		Intent:       {"A/intent.json", "the last complete intent", 1},
 		Attachment:   {"A/pods/*", "one attachment of a pod", 1},
 		Settings:     {"A/sysctl.json", "old values of the host's settings", 1},
+		Pauses:       {"A/pause.json", "pauses of healing", 1},
 		ServerFolder: {"D/schema", "all of a server's folder but its etcd", 1},
 		ServerKey:    {"D/server.key", "the key that unseals the CA's", 1},
 		Credentials:  {"D/admin.yaml", "credentials of a user", 1},
