@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/local"
 	"github.com/weft-net/weft/agent/pod"
+	"github.com/weft-net/weft/agent/probe"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -72,12 +74,17 @@ func (a *agent) answer(ctx context.Context, method string, request []byte) ([]by
 	return a.answers().Answer(ctx, method, request)
 }
 
+func echo(ctx context.Context, from, to netip.Addr, count int) (sent, received int, rtt time.Duration, err error) {
+	r, err := probe.Echo(ctx, from, to, count)
+	return r.Sent, r.Received, r.RTT, err
+}
+
 // answers is what agent.sock tells.
 func (a *agent) answers() *local.Agent {
 	return &local.Agent{
 		Version: a.cfg.Version, Line: a.uplink, Loop: a.loop, Intent: a.withUnderlay,
 		Underlay: func() []intent.Underlay { return a.host.view().underlay }, Endpoints: a.endpoints, Heals: a.heals,
-		Settings: a.settings.written, Checks: a.checks, Log: a.cfg.tail(), Breaks: a.breaks, Config: a.cfg.lines,
+		Settings: a.settings.written, Checks: a.checks, Log: a.cfg.tail(), Breaks: a.breaks, Echo: echo, Config: a.cfg.lines,
 		Kernel: func(ctx context.Context) (datapath.State, error) { return a.kernel.Observe(ctx, datapath.AllKinds) },
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -67,8 +68,10 @@ type Agent struct {
 	Settings  func() []string // of the host, that the agent has changed
 	Log       Log             // nil: none
 	Breaks    Breaks          // nil: none
-	Config    func() []string // what the agent runs with, a line a setting, without secrets
-	Checks    func(context.Context) ([]Check, error)
+	// Echo sends echo requests between two addresses: probe.Echo.
+	Echo   func(ctx context.Context, from, to netip.Addr, count int) (sent, received int, rtt time.Duration, err error)
+	Config func() []string // what the agent runs with, a line a setting, without secrets
+	Checks func(context.Context) ([]Check, error)
 }
 
 // Serve answers on l until ctx ends.

@@ -86,7 +86,7 @@ func (c *cli) root() *cobra.Command {
 		c.diffCommand(), c.planCommand(), c.editCommand(), c.labelCommand(), c.watchCommand(), c.waitCommand(),
 		c.kindsCommand(), c.explainCommand(),
 		c.historyCommand(), c.rollbackCommand(), c.confirmCommand(),
-		c.eventsCommand(), c.auditCommand(), c.pauseCommand(), c.resumeCommand(), c.logLevelCommand(),
+		c.eventsCommand(), c.auditCommand(), c.pauseCommand(), c.resumeCommand(), c.logLevelCommand(), c.debugCommand(),
 		c.statusCommand(), c.serverCommand(), c.meshCommand(), c.tokenCommand(), c.backupCommand(), c.whoOwnsCommand(), c.reserveCommand(), c.drainCommand(), c.importCommand(),
 		c.userCommand(), c.rotateCommand(), c.renameCommand(),
 		c.portsCommand(), c.grpcurlCommand(), c.versionCommand(),

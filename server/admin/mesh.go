@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 
+	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -20,13 +21,59 @@ func (s *mesh) Matrix(context.Context, *weftv1.MatrixRequest) (*weftv1.MatrixRes
 	out := &weftv1.MatrixResponse{}
 	for i, a := range all.Peers {
 		for _, b := range all.Peers[i+1:] {
-			p := all.Cluster.Path(a, b)
-			pair := &weftv1.PairPath{From: a.Name, To: b.Name, Transport: string(p.Transport), Mtu: uint32(max(p.MTU, 0)), Why: p.Why}
-			if p.Local.Addr.IsValid() {
-				pair.FromAddress, pair.ToAddress = p.Local.Addr.Addr().String(), p.Remote.Addr.Addr().String()
-			}
-			out.Pairs = append(out.Pairs, pair)
+			out.Pairs = append(out.Pairs, pairPath(a, b, all.Cluster.Path(a, b)))
 		}
 	}
 	return out, nil
+}
+
+func pairPath(a, b intent.Peer, p intent.Path) *weftv1.PairPath {
+	out := &weftv1.PairPath{From: a.Name, To: b.Name, Transport: string(p.Transport), Mtu: uint32(max(p.MTU, 0)), Why: p.Why}
+	if p.Local.Addr.IsValid() {
+		out.FromAddress, out.ToAddress = p.Local.Addr.Addr().String(), p.Remote.Addr.Addr().String()
+	}
+	return out
+}
+
+// ExplainPath implements weftv1.MeshServer.
+func (s *mesh) ExplainPath(_ context.Context, r *weftv1.ExplainPathRequest) (*weftv1.ExplainPathResponse, error) {
+	if r.GetFrom() == r.GetTo() {
+		return nil, badField("to", "is the same node as from")
+	}
+	all := told(s.Hub.Intent(""), "")
+	var ends []intent.Peer
+	for _, name := range []string{r.GetFrom(), r.GetTo()} {
+		p, ok := all.Peer(name)
+		if !ok {
+			return nil, notFound("there is no node %.300s in the mesh: it has not joined, or has no lease yet", name)
+		}
+		ends = append(ends, p)
+	}
+	path := all.Cluster.Path(ends[0], ends[1])
+	return &weftv1.ExplainPathResponse{Path: pairPath(ends[0], ends[1], path), Rungs: rungs(all.Cluster, path)}, nil
+}
+
+// rungs are the ways that there are between two nodes, the quickest first.
+func rungs(c intent.Cluster, p intent.Path) []*weftv1.Rung {
+	direct := &weftv1.Rung{Name: string(intent.Direct), Result: "in use", Why: p.Why}
+	vxlan := &weftv1.Rung{Name: string(intent.Overlay), Result: "in use", Why: p.Why}
+	switch {
+	case p.Transport == intent.Direct:
+	case c.Backend == intent.None || !p.Local.Addr.IsValid():
+		direct.Result, direct.Why = "no", p.Why
+	case c.Backend == intent.VXLAN && !c.DirectRouting:
+		direct.Result, direct.Why = "off", "ClusterConfig/default spec.directRouting is false"
+	default:
+		direct.Result, direct.Why = "no", p.Local.Addr.String()+" and "+p.Remote.Addr.String()+" are not on one link"
+	}
+	switch {
+	case p.Transport == intent.Overlay:
+	case p.Transport == intent.Direct && c.Backend == intent.VXLAN:
+		vxlan.Result, vxlan.Why = "not needed", "a rung above it is in use"
+	case c.Backend == intent.VXLAN:
+		vxlan.Result, vxlan.Why = "no", p.Why
+	default:
+		vxlan.Result, vxlan.Why = "off", "ClusterConfig/default spec.backend is "+string(c.Backend)
+	}
+	return []*weftv1.Rung{direct, vxlan}
 }

@@ -109,7 +109,7 @@ func New(c Config) *Server {
 // Register hangs the services into a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	weftv1.RegisterResourcesServer(r, &resources{Server: s})
-	weftv1.RegisterStatusServer(r, &fabric{Server: s})
+	weftv1.RegisterStatusServer(r, &fabric{Server: s, watches: make(chan struct{}, maxStatusWatches)})
 	weftv1.RegisterNodesServer(r, &nodes{Server: s})
 	weftv1.RegisterLeasesServer(r, &leases{Server: s})
 	weftv1.RegisterMeshServer(r, &mesh{Server: s})
@@ -127,6 +127,7 @@ type (
 	fabric struct {
 		weftv1.UnimplementedStatusServer
 		*Server
+		watches chan struct{}
 	}
 	nodes struct {
 		weftv1.UnimplementedNodesServer

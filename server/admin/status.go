@@ -10,6 +10,8 @@ import (
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 )
 
 // Get implements weftv1.StatusServer.
@@ -57,6 +59,39 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 	}
 	out.Problems = slices.Concat(confirmProblems(p), s.problems(v, out.Etcd), out.Backups.GetProblems())
 	return out, nil
+}
+
+// watchEvery is how often a watched status is looked at again.
+const watchEvery = 2 * time.Second
+
+// Watch implements weftv1.StatusServer.
+func (s *fabric) Watch(_ *weftv1.StatusWatchRequest, stream grpc.ServerStreamingServer[weftv1.StatusWatchResponse]) error {
+	select {
+	case s.watches <- struct{}{}:
+		defer func() { <-s.watches }()
+	default:
+		return errWatched
+	}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	var last *weftv1.StatusGetResponse
+	for {
+		now, err := s.Get(stream.Context(), &weftv1.StatusGetRequest{})
+		if err != nil {
+			return err
+		}
+		if !proto.Equal(last, now) {
+			if err := stream.Send(&weftv1.StatusWatchResponse{Status: now}); err != nil {
+				return err
+			}
+			last = now
+		}
+		select {
+		case <-stream.Context().Done():
+			return answer(context.Cause(stream.Context()))
+		case <-tick.C:
+		}
+	}
 }
 
 // ListProblems implements weftv1.StatusServer.

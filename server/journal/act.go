@@ -1,6 +1,10 @@
 package journal
 
-import "time"
+import (
+	"time"
+
+	"github.com/weft-net/weft/proto/note"
+)
 
 // Act is one write that somebody asked for, done or refused.
 type Act struct {
@@ -25,13 +29,13 @@ const maxObjects = 100
 func (a Act) bounded() Act {
 	a.User, a.Role, a.Serial, a.From = cut(a.User, maxActor), cut(a.Role, maxReason), cut(a.Serial, maxReason), cut(a.From, maxReason)
 	a.Method, a.Verb, a.Outcome = cut(a.Method, maxObject), cut(a.Verb, maxReason), cut(a.Outcome, maxReason)
-	a.Message = cut(Redact(a.Message), maxMessage)
+	a.Message = cut(note.Redact(a.Message), maxMessage)
 	if len(a.Objects) > maxObjects {
 		a.Objects = a.Objects[:maxObjects:maxObjects]
 	}
 	objects := make([]string, len(a.Objects))
 	for i, o := range a.Objects {
-		objects[i] = cut(Redact(o), maxObject)
+		objects[i] = cut(note.Redact(o), maxObject)
 	}
 	a.Objects = objects
 	return a

@@ -3,6 +3,8 @@ package journal
 import (
 	"strings"
 	"time"
+
+	"github.com/weft-net/weft/proto/note"
 )
 
 // Kinds of events.
@@ -43,7 +45,7 @@ func (e Event) bounded() Event {
 		e.Kind = Normal
 	}
 	e.Object, e.Reason = cut(e.Object, maxObject), cut(e.Reason, maxReason)
-	e.Message, e.Actor = cut(Redact(e.Message), maxMessage), cut(e.Actor, maxActor)
+	e.Message, e.Actor = cut(note.Redact(e.Message), maxMessage), cut(e.Actor, maxActor)
 	return e
 }
 
