@@ -59,7 +59,11 @@ func (s *Store) watch(ctx context.Context, prefix string, after *int64, fn func(
 	defer cancel()
 	responses := s.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(*after+1),
 		clientv3.WithProgressNotify(), clientv3.WithFragment())
-	for r := range responses {
+	for {
+		r, ok := receive(ctx, responses)
+		if !ok {
+			break
+		}
 		if err := r.Err(); err != nil {
 			return err
 		}
@@ -72,10 +76,25 @@ func (s *Store) watch(ctx context.Context, prefix string, after *int64, fn func(
 		}
 		*after = batch.Revision
 	}
-	if s.client.Ctx().Err() != nil {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case s.client.Ctx().Err() != nil:
 		return errClosed
 	}
 	return errors.New("the stream ended")
+}
+
+// receive takes the next response, and answers false when there is none any more.
+// The client closes its channel by asking the server, and an embedded one that
+// gave up answers nothing.
+func receive(ctx context.Context, responses clientv3.WatchChan) (clientv3.WatchResponse, bool) {
+	select {
+	case r, ok := <-responses:
+		return r, ok
+	case <-ctx.Done():
+		return clientv3.WatchResponse{}, false
+	}
 }
 
 // batchOf reads the events of a response. Its header may be ahead of what this
