@@ -43,6 +43,7 @@ func TestScenarios(t *testing.T) {
 			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*lab.Flow{}, started: map[string]*lab.Process{}}
 			s.ctx, s.cancel = context.WithCancel(context.Background())
 			env.Values[key{}] = s
+			env.Setenv("DEPLOY", filepath.Join(filepath.Dir(bin), "deploy"))
 			env.Setenv("FIREWALLD", filepath.Join(bin, "firewalld")) // unpacked, not installed: see deps.sh
 			env.Defer(func() {
 				s.cancel()
