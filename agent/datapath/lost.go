@@ -30,7 +30,7 @@ func (p *plan) findLost() {
 			p.lost.down[w.Name] = ok && old.Down
 			p.lost.moved[w.Name] = ok && w.MAC != (MAC{}) && w.MAC != old.MAC
 		case Addr:
-			p.lost.addrs[w.Prefix.Addr()] = h == nil
+			p.lost.addrs[w.Prefix.Addr()] = p.lost.addrs[w.Prefix.Addr()] || h == nil // of two devices, maybe
 		case Set:
 			p.lost.sets[w.Name] = h != Object(w)
 		case Chain:

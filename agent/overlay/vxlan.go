@@ -105,6 +105,18 @@ func (p *plan) devices() {
 			},
 		})
 		p.settings(device(is4), mtu)
+		p.masqueradeAs(device(is4))
+	}
+}
+
+// masqueradeAs gives a device the fabric address: whoever else masquerades what
+// leaves by it, as kube-proxy does with what the node sends to a Service, takes an
+// IPv4 address of that device first (Linux, net/ipv4/devinet.c, inet_select_addr),
+// and answers to any other would not come back through the tunnel. For IPv6 the
+// kernel looks among the addresses of all devices.
+func (p *plan) masqueradeAs(dev string) {
+	if a, ok := p.self.FabricOf(true); ok {
+		p.add(datapath.Addr{Dev: dev, Prefix: netip.PrefixFrom(a, a.BitLen())})
 	}
 }
 
