@@ -44,6 +44,7 @@ type Config struct {
 	NodeIPs     []netip.Addr
 	ExternalIPs []netip.Addr
 	NodeLabels  map[string]string
+	Ephemeral   bool // the node is deleted when it goes
 	Iface       string
 	IfaceRegex  string
 	CanReach    netip.Addr

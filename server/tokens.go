@@ -20,6 +20,7 @@ func (t tokens) CreateToken(ctx context.Context, r *weftv1.TokensCreateRequest) 
 		Labels:      r.GetLabels(),
 		Description: r.GetDescription(),
 		Replace:     r.GetReplace(),
+		Ephemeral:   r.GetEphemeral(),
 	})
 	if err != nil {
 		return nil, err
@@ -49,6 +50,6 @@ func (t tokens) ListTokens(ctx context.Context) ([]*weftv1.TokenStatus, error) {
 func tokenStatus(t identity.Token) *weftv1.TokenStatus {
 	return &weftv1.TokenStatus{
 		Id: t.ID, Description: t.Description, CreatedUnix: t.CreatedUnix, ExpiresUnix: t.ExpiresUnix,
-		Uses: t.Uses, Used: t.Used, Nodes: t.Nodes, Labels: t.Labels, Replace: t.Replace,
+		Uses: t.Uses, Used: t.Used, Nodes: t.Nodes, Labels: t.Labels, Replace: t.Replace, Ephemeral: t.Ephemeral,
 	}
 }

@@ -33,6 +33,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
+	u.leave(context.WithoutCancel(ctx))
 	return nil
 }
 

@@ -61,6 +61,7 @@ func newOptions() *options {
 	f.StringSliceVar(&o.nodeIPs, "node-ip", nil, "`address` on the network below, one a family, the preferred first")
 	f.StringSliceVar(&o.externalIPs, "node-external-ip", nil, "`address` by which others reach the node from outside")
 	f.StringSliceVar(&o.labels, "node-label", nil, "`key=value` told to the servers")
+	f.BoolVar(&o.cfg.Ephemeral, "ephemeral", false, "join as a node that is deleted when its agent stops without pods, or 1 h after it went")
 	f.StringVar(&o.cfg.Iface, "iface", "", "`device` or address of the network below")
 	f.StringVar(&o.cfg.IfaceRegex, "iface-regex", "", "`expression` that its device or address matches (RE2)")
 	f.StringVar(&o.canReach, "iface-can-reach", "", "`address` towards which its device leads")

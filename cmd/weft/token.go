@@ -39,6 +39,7 @@ type tokenRequest struct {
 	labels      map[string]string
 	description string
 	replace     bool
+	ephemeral   bool
 }
 
 func (c *cli) tokenCreateCommand() *cobra.Command {
@@ -59,6 +60,7 @@ func (c *cli) tokenCreateCommand() *cobra.Command {
 	f.StringToStringVar(&r.labels, "label", nil, "labels that a node gets when it joins with it, key=value")
 	f.StringVar(&r.description, "description", "", "what it is for")
 	f.BoolVar(&r.replace, "replace", false, "lets a node take over its recorded name with a new key; needs --node")
+	f.BoolVar(&r.ephemeral, "ephemeral", false, "nodes that join with it are deleted 1 h after they went, or when they say goodbye")
 	return cmd
 }
 
@@ -77,7 +79,7 @@ func (c *cli) createToken(ctx context.Context, r *tokenRequest) error {
 		return err
 	}
 	answer, err := client.Create(ctx, &weftv1.TokensCreateRequest{
-		TtlSeconds: ttl, Uses: r.uses, Nodes: r.nodes, Labels: r.labels, Description: r.description, Replace: r.replace,
+		TtlSeconds: ttl, Uses: r.uses, Nodes: r.nodes, Labels: r.labels, Description: r.description, Replace: r.replace, Ephemeral: r.ephemeral,
 	})
 	if err != nil {
 		return &refused{err: err}
@@ -105,6 +107,9 @@ func limits(s *weftv1.TokenStatus) string {
 	}
 	if s.GetReplace() {
 		words = append(words, "may take over a recorded name")
+	}
+	if s.GetEphemeral() {
+		words = append(words, "for ephemeral nodes")
 	}
 	return strings.Join(words, ", ") + "; it is shown this once"
 }
@@ -144,16 +149,28 @@ func (c *cli) printTokens(o *output, answer *weftv1.TokensListResponse) error {
 		}
 		return nil
 	}
-	t := table.Table{Titles: []string{"ID", "AGE", "ENDS", "USED", "NODES", "LABELS", "REPLACE", "DESCRIPTION"}}
+	t := table.Table{Titles: []string{"ID", "AGE", "ENDS", "USED", "NODES", "LABELS", "MAY", "DESCRIPTION"}}
 	for _, s := range answer.GetTokens() {
 		used := fmt.Sprint(s.GetUsed())
 		if s.GetUses() > 0 {
 			used += fmt.Sprintf(" of %d", s.GetUses())
 		}
 		t.Add(s.GetId(), table.Since(s.GetCreatedUnix(), c.now()), c.ends(s.GetExpiresUnix()), used, orAny(s.GetNodes()),
-			labelText(s.GetLabels()), map[bool]string{true: "yes"}[s.GetReplace()], s.GetDescription())
+			labelText(s.GetLabels()), strings.Join(special(s), ","), s.GetDescription())
 	}
 	return c.printTable(o, &t)
+}
+
+// special is what few tokens may.
+func special(s *weftv1.TokenStatus) []string {
+	var words []string
+	if s.GetReplace() {
+		words = append(words, "replace")
+	}
+	if s.GetEphemeral() {
+		words = append(words, "ephemeral")
+	}
+	return words
 }
 
 func (c *cli) ends(unix int64) string {

@@ -62,6 +62,8 @@ type Config struct {
 	// Renaming are the parts of the transaction that renames a node, of those who
 	// keep something by its name.
 	Renaming []func(ctx context.Context, from, to string) (store.Txn, error)
+	// Ephemeral lists the nodes that are deleted when they go.
+	Ephemeral func() []string
 	// Identities tells what is wrong with who is who, and FirstToEnd which certificate
 	// ends first of those that a person renews.
 	Identities func() []*weftv1.Problem

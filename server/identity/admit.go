@@ -12,12 +12,13 @@ import (
 
 // claim is who asks for a certificate, with what.
 type claim struct {
-	node    string
-	keyHash string
-	machine string
-	secret  note.Secret // of the token; unused by renew
-	now     time.Time
-	grace   time.Duration
+	node      string
+	keyHash   string
+	machine   string
+	secret    note.Secret // of the token; unused by renew
+	now       time.Time
+	grace     time.Duration
+	ephemeral bool
 }
 
 // admission is what a claim is worth.
@@ -47,7 +48,7 @@ func admit(c claim, t *token, known *Node) (admission, error) {
 		}
 	}
 	return admission{fresh: true, node: Node{
-		Schema: schema.Identity.Version(), Name: c.node, Machine: c.machine, Token: t.ID, JoinedUnix: c.now.Unix(),
+		Schema: schema.Identity.Version(), Name: c.node, Machine: c.machine, Token: t.ID, JoinedUnix: c.now.Unix(), Ephemeral: t.Ephemeral || c.ephemeral,
 		Key: Key{Hash: c.keyHash, CreatedUnix: c.now.Unix()},
 	}}, nil
 }

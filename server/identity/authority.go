@@ -45,6 +45,8 @@ type Config struct {
 	NodeLife time.Duration // of a node's certificate; default 24 h
 	Grace    time.Duration // in which an ended certificate is renewed; default 30 d
 	Log      *slog.Logger
+	// Leave deletes an ephemeral node that says goodbye.
+	Leave func(ctx context.Context, node string) error
 	// Note is told who joins and who is refused; it must not block. Nil: nobody is.
 	Note func(journal.Event)
 }

@@ -44,7 +44,10 @@ func (a *Authority) Join(ctx context.Context, r *weftv1.JoinRequest) (*weftv1.Jo
 	if err != nil {
 		return nil, err
 	}
-	c.secret = t.Secret
+	c.secret, c.ephemeral = t.Secret, r.GetEphemeral()
+	if err := kind.ValidLabels(r.GetLabels()); err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "the node's labels: %v (--node-label)", err)
+	}
 	var cert *x509.Certificate
 	fresh := false
 	err = a.swap(ctx, func() (txn store.Txn, err error) {
@@ -156,6 +159,31 @@ func (a *Authority) Renew(ctx context.Context, r *weftv1.RenewRequest) (*weftv1.
 		return nil, a.refuse("renewal refused", c.node, err)
 	}
 	return &weftv1.RenewResponse{Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: time.Now().Unix()}, nil
+}
+
+// Leave implements weftv1.JoinServer.
+func (a *Authority) Leave(ctx context.Context, r *weftv1.LeaveRequest) (*weftv1.LeaveResponse, error) {
+	c, _, err := a.claim(r.GetNode(), "", r.GetCertificateRequest())
+	if err != nil {
+		return nil, err
+	}
+	n, revision, err := read[Node](ctx, a.store, nodeKey(c.node))
+	switch {
+	case err != nil:
+	case revision == 0 || n.RenamedTo != "" || n.RevokedUnix != 0:
+		return &weftv1.LeaveResponse{}, nil // it is gone already
+	case n.Key.Hash != c.keyHash:
+		err = status.Errorf(codes.PermissionDenied, "node %s is recorded with another key", c.node)
+	case !n.Ephemeral || a.config.Leave == nil:
+		err = status.Errorf(codes.FailedPrecondition, "node %s did not join as ephemeral; to delete it: weft delete node %s", c.node, c.node)
+	default:
+		err = a.config.Leave(ctx, c.node)
+	}
+	if err != nil {
+		return nil, a.refuse("goodbye refused", c.node, err)
+	}
+	a.note(journal.Event{Object: "Node/" + c.node, Reason: "NodeLeft", Message: "it was ephemeral, and said goodbye", Actor: "node " + c.node})
+	return &weftv1.LeaveResponse{}, nil
 }
 
 // certify signs a node's next certificate, and notes in its record what it was

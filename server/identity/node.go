@@ -72,3 +72,14 @@ func (a *Authority) Revoke(ctx context.Context, node string) error {
 	}
 	return nil
 }
+
+// Ephemeral lists the nodes that are deleted when they go, by name.
+func (a *Authority) Ephemeral() []string {
+	var out []string
+	for _, n := range a.Nodes() {
+		if n.Ephemeral && n.RevokedUnix == 0 {
+			out = append(out, n.Name)
+		}
+	}
+	return out
+}

@@ -46,14 +46,3 @@ func (a *Authority) Renaming(ctx context.Context, from, to string) (store.Txn, e
 func (n Node) movedOn() error {
 	return status.Errorf(codes.PermissionDenied, "node %s was renamed to %s; on the node: start weft-agent with --node-name %s", n.Name, n.RenamedTo, n.RenamedTo)
 }
-
-// StillFormer lists the nodes whose agents have not come under their new name yet.
-func (a *Authority) StillFormer() []Node {
-	var out []Node
-	for _, n := range a.Nodes() {
-		if n.Former != "" && n.RevokedUnix == 0 {
-			out = append(out, n)
-		}
-	}
-	return out
-}

@@ -36,6 +36,7 @@ type TokenSpec struct {
 	Labels      map[string]string // that a node gets when it joins with it
 	Description string
 	Replace     bool // it may give a recorded name another key; needs Nodes
+	Ephemeral   bool // nodes that join with it are deleted when they go
 }
 
 // Token is a token without its secret.
@@ -49,6 +50,7 @@ type Token struct {
 	Nodes       []string          `json:"nodes,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Replace     bool              `json:"replace,omitempty"`
+	Ephemeral   bool              `json:"ephemeral,omitempty"`
 }
 
 // token is a Token as it is stored. A plain hash is enough for a secret of 160
@@ -99,7 +101,7 @@ func (a *Authority) CreateToken(ctx context.Context, s TokenSpec) (join.Token, T
 	nodes := slices.Compact(slices.Sorted(slices.Values(s.Nodes)))
 	t := token{Schema: schema.Identity.Version(), Hash: secretHash(made.Secret), Token: Token{
 		ID: made.ID, Description: s.Description, CreatedUnix: now.Unix(), Uses: s.Uses,
-		Nodes: nodes, Labels: maps.Clone(s.Labels), Replace: s.Replace,
+		Nodes: nodes, Labels: maps.Clone(s.Labels), Replace: s.Replace, Ephemeral: s.Ephemeral,
 	}}
 	if s.TTL >= 0 {
 		t.ExpiresUnix = now.Add(cmp.Or(s.TTL, defaultTokenLife)).Unix()

@@ -288,6 +288,97 @@ func (x *RenewResponse) GetServerUnix() int64 {
 	return 0
 }
 
+// LeaveRequest names the node that goes.
+type LeaveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// CertificateRequest is PKCS #10, DER, signed by the recorded key.
+	CertificateRequest []byte `protobuf:"bytes,2,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *LeaveRequest) Reset() {
+	*x = LeaveRequest{}
+	mi := &file_weft_v1_join_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveRequest) ProtoMessage() {}
+
+func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_join_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
+func (*LeaveRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LeaveRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LeaveRequest) GetCertificateRequest() []byte {
+	if x != nil {
+		return x.CertificateRequest
+	}
+	return nil
+}
+
+// LeaveResponse is empty.
+type LeaveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveResponse) Reset() {
+	*x = LeaveResponse{}
+	mi := &file_weft_v1_join_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveResponse) ProtoMessage() {}
+
+func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_join_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
+func (*LeaveResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{5}
+}
+
 var File_weft_v1_join_proto protoreflect.FileDescriptor
 
 const file_weft_v1_join_proto_rawDesc = "" +
@@ -315,10 +406,15 @@ const file_weft_v1_join_proto_rawDesc = "" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x14\n" +
 	"\x05roots\x18\x02 \x03(\fR\x05roots\x12\x1f\n" +
 	"\vserver_unix\x18( \x01(\x03R\n" +
-	"serverUnix2s\n" +
+	"serverUnix\"S\n" +
+	"\fLeaveRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12/\n" +
+	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"\x0f\n" +
+	"\rLeaveResponse2\xab\x01\n" +
 	"\x04Join\x123\n" +
 	"\x04Join\x12\x14.weft.v1.JoinRequest\x1a\x15.weft.v1.JoinResponse\x126\n" +
-	"\x05Renew\x12\x15.weft.v1.RenewRequest\x1a\x16.weft.v1.RenewResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x05Renew\x12\x15.weft.v1.RenewRequest\x1a\x16.weft.v1.RenewResponse\x126\n" +
+	"\x05Leave\x12\x15.weft.v1.LeaveRequest\x1a\x16.weft.v1.LeaveResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_join_proto_rawDescOnce sync.Once
@@ -332,22 +428,26 @@ func file_weft_v1_join_proto_rawDescGZIP() []byte {
 	return file_weft_v1_join_proto_rawDescData
 }
 
-var file_weft_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_weft_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_weft_v1_join_proto_goTypes = []any{
 	(*JoinRequest)(nil),   // 0: weft.v1.JoinRequest
 	(*JoinResponse)(nil),  // 1: weft.v1.JoinResponse
 	(*RenewRequest)(nil),  // 2: weft.v1.RenewRequest
 	(*RenewResponse)(nil), // 3: weft.v1.RenewResponse
-	nil,                   // 4: weft.v1.JoinRequest.LabelsEntry
+	(*LeaveRequest)(nil),  // 4: weft.v1.LeaveRequest
+	(*LeaveResponse)(nil), // 5: weft.v1.LeaveResponse
+	nil,                   // 6: weft.v1.JoinRequest.LabelsEntry
 }
 var file_weft_v1_join_proto_depIdxs = []int32{
-	4, // 0: weft.v1.JoinRequest.labels:type_name -> weft.v1.JoinRequest.LabelsEntry
+	6, // 0: weft.v1.JoinRequest.labels:type_name -> weft.v1.JoinRequest.LabelsEntry
 	0, // 1: weft.v1.Join.Join:input_type -> weft.v1.JoinRequest
 	2, // 2: weft.v1.Join.Renew:input_type -> weft.v1.RenewRequest
-	1, // 3: weft.v1.Join.Join:output_type -> weft.v1.JoinResponse
-	3, // 4: weft.v1.Join.Renew:output_type -> weft.v1.RenewResponse
-	3, // [3:5] is the sub-list for method output_type
-	1, // [1:3] is the sub-list for method input_type
+	4, // 3: weft.v1.Join.Leave:input_type -> weft.v1.LeaveRequest
+	1, // 4: weft.v1.Join.Join:output_type -> weft.v1.JoinResponse
+	3, // 5: weft.v1.Join.Renew:output_type -> weft.v1.RenewResponse
+	5, // 6: weft.v1.Join.Leave:output_type -> weft.v1.LeaveResponse
+	4, // [4:7] is the sub-list for method output_type
+	1, // [1:4] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
 	1, // [1:1] is the sub-list for extension extendee
 	0, // [0:1] is the sub-list for field type_name
@@ -364,7 +464,7 @@ func file_weft_v1_join_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_join_proto_rawDesc), len(file_weft_v1_join_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Join_Join_FullMethodName  = "/weft.v1.Join/Join"
 	Join_Renew_FullMethodName = "/weft.v1.Join/Renew"
+	Join_Leave_FullMethodName = "/weft.v1.Join/Leave"
 )
 
 // JoinClient is the client API for Join service.
@@ -36,6 +37,9 @@ type JoinClient interface {
 	// Renew gives a new certificate to a name whose recorded key signed the
 	// request, also after expiry.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
+	// Leave deletes an ephemeral node that goes for good, and frees its lease; the
+	// recorded key signs the request. FAILED_PRECONDITION: it is not ephemeral.
+	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
 }
 
 type joinClient struct {
@@ -66,6 +70,16 @@ func (c *joinClient) Renew(ctx context.Context, in *RenewRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *joinClient) Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LeaveResponse)
+	err := c.cc.Invoke(ctx, Join_Leave_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // JoinServer is the server API for Join service.
 // All implementations must embed UnimplementedJoinServer
 // for forward compatibility.
@@ -79,6 +93,9 @@ type JoinServer interface {
 	// Renew gives a new certificate to a name whose recorded key signed the
 	// request, also after expiry.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
+	// Leave deletes an ephemeral node that goes for good, and frees its lease; the
+	// recorded key signs the request. FAILED_PRECONDITION: it is not ephemeral.
+	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
 	mustEmbedUnimplementedJoinServer()
 }
 
@@ -94,6 +111,9 @@ func (UnimplementedJoinServer) Join(context.Context, *JoinRequest) (*JoinRespons
 }
 func (UnimplementedJoinServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedJoinServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
 }
 func (UnimplementedJoinServer) mustEmbedUnimplementedJoinServer() {}
 func (UnimplementedJoinServer) testEmbeddedByValue()              {}
@@ -152,6 +172,24 @@ func _Join_Renew_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Join_Leave_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LeaveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JoinServer).Leave(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Join_Leave_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JoinServer).Leave(ctx, req.(*LeaveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Join_ServiceDesc is the grpc.ServiceDesc for Join service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -166,6 +204,10 @@ var Join_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Renew",
 			Handler:    _Join_Renew_Handler,
+		},
+		{
+			MethodName: "Leave",
+			Handler:    _Join_Leave_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

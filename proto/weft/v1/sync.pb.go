@@ -84,7 +84,6 @@ type SyncRequest struct {
 	//	*SyncRequest_Heartbeat
 	//	*SyncRequest_Problems
 	//	*SyncRequest_Trusts
-	//	*SyncRequest_Leave
 	//	*SyncRequest_Answer
 	//	*SyncRequest_Claims
 	//	*SyncRequest_Resync
@@ -203,15 +202,6 @@ func (x *SyncRequest) GetTrusts() *Trusts {
 	return nil
 }
 
-func (x *SyncRequest) GetLeave() *Leave {
-	if x != nil {
-		if x, ok := x.Message.(*SyncRequest_Leave); ok {
-			return x.Leave
-		}
-	}
-	return nil
-}
-
 func (x *SyncRequest) GetAnswer() *Answer {
 	if x != nil {
 		if x, ok := x.Message.(*SyncRequest_Answer); ok {
@@ -284,10 +274,6 @@ type SyncRequest_Trusts struct {
 	Trusts *Trusts `protobuf:"bytes,40,opt,name=trusts,proto3,oneof"`
 }
 
-type SyncRequest_Leave struct {
-	Leave *Leave `protobuf:"bytes,41,opt,name=leave,proto3,oneof"`
-}
-
 type SyncRequest_Answer struct {
 	Answer *Answer `protobuf:"bytes,80,opt,name=answer,proto3,oneof"`
 }
@@ -319,8 +305,6 @@ func (*SyncRequest_Heartbeat) isSyncRequest_Message() {}
 func (*SyncRequest_Problems) isSyncRequest_Message() {}
 
 func (*SyncRequest_Trusts) isSyncRequest_Message() {}
-
-func (*SyncRequest_Leave) isSyncRequest_Message() {}
 
 func (*SyncRequest_Answer) isSyncRequest_Message() {}
 
@@ -2517,48 +2501,11 @@ func (x *Trusts) GetRoots() []string {
 	return nil
 }
 
-// Leave says that an ephemeral node goes for good: its lease is free.
-type Leave struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Leave) Reset() {
-	*x = Leave{}
-	mi := &file_weft_v1_sync_proto_msgTypes[30]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Leave) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Leave) ProtoMessage() {}
-
-func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[30]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Leave.ProtoReflect.Descriptor instead.
-func (*Leave) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{30}
-}
-
 var File_weft_v1_sync_proto protoreflect.FileDescriptor
 
 const file_weft_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xef\x04\n" +
+	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xc7\x04\n" +
 	"\vSyncRequest\x12&\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloH\x00R\x05hello\x12 \n" +
 	"\x03ack\x18\x02 \x01(\v2\f.weft.v1.AckH\x00R\x03ack\x129\n" +
@@ -2567,8 +2514,7 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\tendpoints\x18\x05 \x01(\v2\x16.weft.v1.EndpointDeltaH\x00R\tendpoints\x122\n" +
 	"\theartbeat\x18\x06 \x01(\v2\x12.weft.v1.HeartbeatH\x00R\theartbeat\x124\n" +
 	"\bproblems\x18\a \x01(\v2\x16.weft.v1.ProblemReportH\x00R\bproblems\x12)\n" +
-	"\x06trusts\x18( \x01(\v2\x0f.weft.v1.TrustsH\x00R\x06trusts\x12&\n" +
-	"\x05leave\x18) \x01(\v2\x0e.weft.v1.LeaveH\x00R\x05leave\x12)\n" +
+	"\x06trusts\x18( \x01(\v2\x0f.weft.v1.TrustsH\x00R\x06trusts\x12)\n" +
 	"\x06answer\x18P \x01(\v2\x0f.weft.v1.AnswerH\x00R\x06answer\x12)\n" +
 	"\x06claims\x18\x1e \x01(\v2\x0f.weft.v1.ClaimsH\x00R\x06claims\x12)\n" +
 	"\x06resync\x18Z \x01(\v2\x0f.weft.v1.ResyncH\x00R\x06resync\x12+\n" +
@@ -2746,8 +2692,7 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x05renew\x18\x02 \x01(\bR\x05renew\x12!\n" +
 	"\fwithin_milli\x18\x03 \x01(\rR\vwithinMilli\"\x1e\n" +
 	"\x06Trusts\x12\x14\n" +
-	"\x05roots\x18\x01 \x03(\tR\x05roots\"\a\n" +
-	"\x05Leave2C\n" +
+	"\x05roots\x18\x01 \x03(\tR\x05roots2C\n" +
 	"\bNodeSync\x127\n" +
 	"\x04Sync\x12\x14.weft.v1.SyncRequest\x1a\x15.weft.v1.SyncResponse(\x010\x01B/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
@@ -2764,7 +2709,7 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
@@ -2797,9 +2742,8 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*Resync)(nil),            // 28: weft.v1.Resync
 	(*Trust)(nil),             // 29: weft.v1.Trust
 	(*Trusts)(nil),            // 30: weft.v1.Trusts
-	(*Leave)(nil),             // 31: weft.v1.Leave
-	nil,                       // 32: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 33: weft.v1.EndpointRecord.LabelsEntry
+	nil,                       // 31: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 32: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
@@ -2810,40 +2754,39 @@ var file_weft_v1_sync_proto_depIdxs = []int32{
 	16, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
 	14, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
 	30, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
-	31, // 8: weft.v1.SyncRequest.leave:type_name -> weft.v1.Leave
-	24, // 9: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
-	26, // 10: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
-	28, // 11: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
-	12, // 12: weft.v1.SyncRequest.pools:type_name -> weft.v1.PoolReport
-	17, // 13: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
-	18, // 14: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
-	19, // 15: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
-	20, // 16: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
-	16, // 17: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
-	21, // 18: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	29, // 19: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
-	4,  // 20: weft.v1.SyncResponse.welcome:type_name -> weft.v1.Welcome
-	23, // 21: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
-	22, // 22: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
-	25, // 23: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
-	27, // 24: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
-	5,  // 25: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
-	8,  // 26: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	9,  // 27: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	32, // 28: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
-	11, // 29: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	33, // 30: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	13, // 31: weft.v1.PoolReport.pools:type_name -> weft.v1.PoolUse
-	15, // 32: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 33: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	2,  // 34: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
-	1,  // 35: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 36: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	36, // [36:37] is the sub-list for method output_type
-	35, // [35:36] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	24, // 8: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
+	26, // 9: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
+	28, // 10: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
+	12, // 11: weft.v1.SyncRequest.pools:type_name -> weft.v1.PoolReport
+	17, // 12: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
+	18, // 13: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
+	19, // 14: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
+	20, // 15: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
+	16, // 16: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
+	21, // 17: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
+	29, // 18: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
+	4,  // 19: weft.v1.SyncResponse.welcome:type_name -> weft.v1.Welcome
+	23, // 20: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
+	22, // 21: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	25, // 22: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
+	27, // 23: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
+	5,  // 24: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
+	8,  // 25: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
+	9,  // 26: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	31, // 27: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	11, // 28: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	32, // 29: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	13, // 30: weft.v1.PoolReport.pools:type_name -> weft.v1.PoolUse
+	15, // 31: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 32: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	2,  // 33: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
+	1,  // 34: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 35: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	35, // [35:36] is the sub-list for method output_type
+	34, // [34:35] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -2860,7 +2803,6 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncRequest_Heartbeat)(nil),
 		(*SyncRequest_Problems)(nil),
 		(*SyncRequest_Trusts)(nil),
-		(*SyncRequest_Leave)(nil),
 		(*SyncRequest_Answer)(nil),
 		(*SyncRequest_Claims)(nil),
 		(*SyncRequest_Resync)(nil),
@@ -2886,7 +2828,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
