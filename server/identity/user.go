@@ -179,3 +179,19 @@ func (u *user) add(k Key) {
 	u.Keys = append(slices.DeleteFunc(u.Keys, func(o Key) bool { return o.EndsUnix < now || o.Hash == k.Hash }), k)
 	u.Keys = u.Keys[max(0, len(u.Keys)-maxUserKeys):]
 }
+
+// AdminHere makes credentials of an admin on a server's own machine, from its data
+// folder and its store, whether the server runs or not: for who has none that count.
+func AdminHere(ctx context.Context, s store.Store, c Config, name string) (join.Credentials, error) {
+	c = c.withDefaults()
+	counting, err := readRoots(ctx, s, filepath.Join(c.DataDir, serverKeyFile))
+	if errors.Is(err, store.ErrNotFound) {
+		return join.Credentials{}, fmt.Errorf("identity: the store holds no fabric yet; start weft-server once, it writes %s", filepath.Join(c.DataDir, adminFile))
+	}
+	if err != nil {
+		return join.Credentials{}, err
+	}
+	a := &Authority{config: c, store: s, book: store.NewCache(s, store.Identity)}
+	a.counting.Store(counting)
+	return a.Admin(ctx, name, c.Server, nil)
+}
