@@ -21,14 +21,14 @@ const adminHelp = `weft-server admin makes an admin's credentials on a server's 
 none that count any more. The server may run or not. It takes the flags of weft-server
 (--data-dir, and --etcd-endpoints with what belongs to it), and
 
-      --name name       of the user (default "admin")
+      --user name       of the admin (default "admin")
   -o, --output file     to write, 0600 (default <data-dir>/admin.yaml)
 `
 
 // runAdmin is `weft-server admin`.
 func runAdmin(args []string, out, errs io.Writer) int {
 	f := newFlags()
-	name := f.set.String("name", "admin", "`name` of the user")
+	name := f.set.String("user", "admin", "`name` of the user")
 	file := f.set.StringP("output", "o", "", "`file` to write")
 	err := config.Load(f.set, args, config.Options{Name: "server", File: "/etc/weft/server.yaml"})
 	if err == nil && f.wantHelp {

@@ -126,10 +126,10 @@ func (a *Authority) recorded(p Peer, hash string) (Role, error) {
 	entry, _ := a.book.Get(userKey(p.Name))
 	u, err := decode[user](entry)
 	switch {
+	case err == nil && u.RevokedUnix != 0:
+		return "", fmt.Errorf("it was revoked at %s", utc(u.RevokedUnix))
 	case err != nil || !slices.ContainsFunc(u.Keys, func(k Key) bool { return k.Hash == hash }):
 		return "", errors.New("its key is not recorded; get credentials from an admin (weft user create), or on a server: weft-server admin")
-	case u.RevokedUnix != 0:
-		return "", fmt.Errorf("it was revoked at %s", utc(u.RevokedUnix))
 	}
 	return u.role(), nil
 }

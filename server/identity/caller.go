@@ -15,5 +15,8 @@ func (a *Authority) Caller(ctx context.Context) (p Peer, serial string) {
 	if err != nil {
 		return Peer{}, ""
 	}
+	if role, err := a.recorded(p, keyHash(cert.RawSubjectPublicKeyInfo)); err == nil {
+		p.Role = role
+	}
 	return p, cert.SerialNumber.Text(16)
 }

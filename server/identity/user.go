@@ -37,7 +37,7 @@ func (a *Authority) keepAdmin(ctx context.Context) error {
 		return fmt.Errorf("identity: read user %s: %w", adminName, err)
 	}
 	if u.RevokedUnix != 0 {
-		a.config.Log.Warn("user admin is revoked", note.Path, path, note.Do, "nothing, if others are admins; else on this machine: weft-server admin --name NAME")
+		a.config.Log.Warn("user admin is revoked", note.Path, path, note.Do, "nothing, if others are admins; else on this machine: weft-server admin --user NAME")
 		return nil
 	}
 	held, err := join.LoadCredentials(path)

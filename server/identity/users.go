@@ -215,7 +215,7 @@ func (a *Authority) RevokeUser(ctx context.Context, name string) error {
 		case found.role() == RoleAdmin: // the one that stays must stay meanwhile
 			txn.If = append(txn.If, store.Cond{Key: admins[0].Key, Revision: admins[0].Revision})
 		}
-		found.RevokedUnix, found.Keys = now.Unix(), nil
+		found.RevokedUnix = now.Unix()
 		revision := txn.If[0].Revision
 		txn.If = txn.If[1:]
 		return txn, put(&txn, userKey(name), revision, found)
