@@ -206,6 +206,9 @@ func listenTo(ctx context.Context, c *site, s *etcd.Store, d *door) ([]adopt.Wor
 	if err != nil {
 		return nil, err
 	}
+	if err := auth.ReviveTokens(ctx); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"time"
 
+	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
@@ -67,4 +70,33 @@ func (a *Authority) restored(ctx context.Context) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("identity: %s: %w", e.Key, err)
 	}
 	return time.Unix(r.TimeUnix, 0), nil
+}
+
+// ReviveTokens records the tokens of this server's data folder in a store that was
+// lost and knows none: images of machines hold the agents'.
+func (a *Authority) ReviveTokens(ctx context.Context) error {
+	for _, f := range []struct {
+		name string
+		key  func(id string) string
+	}{{agentTokenFile, tokenKey}, {serverTokenFile, serverTokenKey}} {
+		path := filepath.Join(a.config.DataDir, f.name)
+		held, err := join.LoadToken(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("identity: %w (it was not touched)", err)
+		}
+		t := token{Schema: schema.Identity.Version(), Hash: secretHash(held.Secret), Token: Token{
+			ID: held.ID, Description: "in " + path + ", as before the store was lost", CreatedUnix: time.Now().Unix(),
+		}}
+		var txn store.Txn
+		if err := put(&txn, f.key(t.ID), 0, t); err != nil {
+			return err
+		}
+		if _, err := a.store.Commit(ctx, txn); err != nil && !errors.Is(err, store.ErrConflict) {
+			return fmt.Errorf("identity: store token: %w", err)
+		}
+	}
+	return nil
 }
