@@ -78,6 +78,7 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 		}
 	}
 	h.prefixes = intent.InOrder(b.families(), prefixes)
+	h.draining = slices.DeleteFunc(slices.Clone(h.draining), func(p netip.Prefix) bool { return !slices.Contains(h.prefixes, p) })
 	b.held[r.node] = h
 	return h.prefixes, nil
 }

@@ -120,8 +120,16 @@ func (a *Allocator) adopt(ctx context.Context, b *book, claims []kind.Claim) (st
 	frame := len(txn.Then)
 	var refused []kind.Refusal
 	for _, c := range claims {
-		if _, known := b.held[c.Node]; known || c.Node == "" {
-			continue // it has a lease, or brings its own word
+		if h, known := b.held[c.Node]; known {
+			more, err := b.extended(c, h)
+			if err != nil {
+				return store.Txn{}, nil, err
+			}
+			txn.If, txn.Then = append(txn.If, more.If...), append(txn.Then, more.Then...)
+			continue
+		}
+		if c.Node == "" {
+			continue // it brings its own word
 		}
 		ended := map[netip.Prefix]rested{}
 		if no := b.enter(c, ended); no != nil {
