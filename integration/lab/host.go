@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -158,11 +159,12 @@ type Process struct {
 	Name string
 	Log  string
 
-	cmd   *exec.Cmd
-	host  *Host
-	done  chan struct{}
-	ready chan struct{} // closed at READY=1, for those started so
-	err   error
+	cmd    *exec.Cmd
+	host   *Host
+	paused atomic.Bool
+	done   chan struct{}
+	ready  chan struct{} // closed at READY=1, for those started so
+	err    error
 }
 
 // Start starts a process that lives until Kill, Stop or the lab's end. Its
@@ -204,18 +206,24 @@ func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s
 
 // Pause stops the process as a machine that hangs does; its sockets stay open.
 // Resume lets it go on.
-func (p *Process) Pause() error { return p.Signal(syscall.SIGSTOP) }
+func (p *Process) Pause() error {
+	p.paused.Store(true)
+	return p.Signal(syscall.SIGSTOP)
+}
 
 // Resume ends what Pause began.
-func (p *Process) Resume() error { return p.Signal(syscall.SIGCONT) }
+func (p *Process) Resume() error {
+	p.paused.Store(false)
+	return p.Signal(syscall.SIGCONT)
+}
 
-// Alive tells whether the process has not ended.
-func (p *Process) Alive() bool {
+// Running tells whether the process has neither ended nor been paused.
+func (p *Process) Running() bool {
 	select {
 	case <-p.done:
 		return false
 	default:
-		return true
+		return !p.paused.Load()
 	}
 }
 

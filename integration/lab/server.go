@@ -153,7 +153,7 @@ func (f *Fabric) StartEtcd(ctx context.Context) error {
 // Weft runs the operator's CLI on the first server that runs.
 func (f *Fabric) Weft(ctx context.Context, args ...string) (string, error) {
 	for _, h := range f.Servers {
-		if p := f.ServerProcesses[h.Name]; p != nil && p.Alive() {
+		if p := f.ServerProcesses[h.Name]; p != nil && p.Running() {
 			return f.WeftOn(ctx, h, args...)
 		}
 	}
