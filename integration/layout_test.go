@@ -83,6 +83,10 @@ var walls = []struct {
 		why: "generated types stop at intent, push, admin, identity, uplink, local and the CLI",
 	},
 	{
+		from: []string{"server/members"}, never: []string{"server/push", "server/admin", "server/store/etcd", "server"},
+		why: "what servers are to each other knows neither who asks nor which store: its tests run on one in memory",
+	},
+	{
 		from: []string{"agent/uplink"}, never: []string{"agent/kernel", "agent/reconcile", "agent/pod", "agent/local", "agent/overlay", "agent/nat", "agent/underlay", "agent/datapath"},
 		why: "the stream brings an intent and takes observations; who makes it true is the composition root's choice",
 	},

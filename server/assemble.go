@@ -42,7 +42,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.backups = place.backups(etcd)
 	r.room = r.meet()
 	local := lease.New(lease.Config{Store: s, Fence: r.room.Fence, Log: c.Log, Note: book.Note, Servers: r.hosts})
-	leases := members.Allocator{Local: local, Room: r.room}
+	leases := members.Allocator{Local: local, Room: r.room, Held: r.heldLease}
 	// What is learned after a restore is compared and swapped: no leader is needed.
 	r.learner = lease.New(lease.Config{Store: s, Log: c.Log, Note: book.Note, Servers: r.hosts})
 	settling, err := r.learner.Settling(ctx)

@@ -27,8 +27,15 @@ func (r *rooms) ready(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+	// Not to be known to the others yet is no reason to serve nobody.
+	ctx, done := context.WithTimeout(ctx, registerWithin)
+	defer done()
+	r.room.WaitRegistered(ctx)
 	return nil
 }
+
+// registerWithin bounds the wait for this server's registration.
+const registerWithin = 2 * time.Second
 
 // failed returns when an embedded etcd gave up.
 func (r *rooms) failed(ctx context.Context) error {

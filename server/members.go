@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
+	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
@@ -43,14 +45,18 @@ func (r *rooms) meet() *members.Room {
 
 // tellServers hands on where servers are: to agents, and to our own next start.
 func (r *rooms) tellServers(s *site, all []members.Status) {
-	var addresses, others []string
+	var addresses, others, peers []string
 	for _, m := range all {
 		if m.Address == "" {
 			continue
 		}
 		addresses = append(addresses, m.Address)
-		if m.Name != s.own.Name {
-			others = append(others, m.Address)
+		if m.Name == s.own.Name {
+			continue
+		}
+		others = append(others, m.Address)
+		if peer, ok := strings.CutPrefix(m.Peer, "https://"); ok {
+			peers = append(peers, peer)
 		}
 	}
 	r.hub.SetServers(addresses)
@@ -61,13 +67,36 @@ func (r *rooms) tellServers(s *site, all []members.Status) {
 	if err := r.auth.SetServers(urls); err != nil {
 		r.Log.Warn("servers not written into admin.yaml", note.Err, err)
 	}
-	if slices.Equal(others, s.own.Servers) && !s.own.Reset {
+	if slices.Equal(others, s.own.Servers) && slices.Equal(peers, s.own.Peers) && !s.own.Reset {
 		return
 	}
-	s.own.Servers, s.own.Reset = others, false
+	s.own.Servers, s.own.Peers, s.own.Reset = others, peers, false
 	if err := s.own.Save(s.DataDir); err != nil {
 		r.Log.Warn("other servers not remembered", note.Err, err)
 	}
+}
+
+// heldLease is the lease of a node, if it has a prefix of each family of the
+// cluster.
+func (r *rooms) heldLease(node string) ([]netip.Prefix, bool) {
+	var config kind.ClusterConfigSpec
+	var lease kind.LeaseSpec
+	c, there := r.mirror.Get(kind.Key(kind.ClusterConfig, "", kind.DefaultName))
+	l, has := r.mirror.Get(kind.Key(kind.Lease, "", node))
+	if !there || !has {
+		return nil, false
+	}
+	_, err := kind.Decode(c.Value, &config)
+	_, err2 := kind.Decode(l.Value, &lease)
+	if err != nil || err2 != nil || len(lease.Prefixes) == 0 {
+		return nil, false
+	}
+	for _, cidr := range config.ClusterCIDRs {
+		if !slices.ContainsFunc(lease.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() == cidr.Addr().Is4() }) {
+			return nil, false
+		}
+	}
+	return lease.Prefixes, true
 }
 
 // serverStatus answers for Status.
@@ -130,7 +159,7 @@ func (s *site) reset(ctx context.Context) error {
 		return fmt.Errorf("%w; the data as it was is in %s", err, aside)
 	}
 	others := s.own.Servers
-	s.own.Reset, s.own.Joined, s.own.Servers = true, false, nil
+	s.own.Reset, s.own.Joined, s.own.Servers, s.own.Peers = true, false, nil, nil
 	if err := s.own.Save(s.DataDir); err != nil {
 		return err
 	}
@@ -143,7 +172,8 @@ func (s *site) othersDown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, address := range s.own.Servers {
+	// One that waits for a quorum serves nobody, but its etcd answers.
+	for _, address := range slices.Concat(s.own.Servers, s.own.Peers) {
 		if members.Answers(ctx, address, config) {
 			host, _, _ := net.SplitHostPort(address)
 			return fmt.Errorf("server: --cluster-reset: server %s of this fabric answers: a reset would make two fabrics with the same addresses. If it has a quorum, take lost servers out with `weft server remove NAME`; else stop weft-server on %s first, then run this again; nothing was changed", address, host)

@@ -14,6 +14,9 @@ import (
 // certificates, what servers say to each other. What comes of them are events.
 var own = []string{"grpc.", "weft.v1.NodeSync", "weft.v1.Join"}
 
+// among are what servers ask each other, thousands of times when agents come.
+var among = []string{"Acquire", "Release", "Inspect", "Defragment"}
+
 // reads are how the names of methods begin that change nothing.
 var reads = []string{
 	"List", "Get", "Watch", "Plan", "Diff", "Explain", "WaitForRevision", "WhoOwns", "Matrix", "Probe", "History", "Verify", "Check", "Status", "Forward",
@@ -22,6 +25,9 @@ var reads = []string{
 // writes tells whether a method ("/weft.v1.Resources/Apply") is one.
 func writes(method string) bool {
 	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	if service == "weft.v1.Members" && slices.Contains(among, name) {
+		return false
+	}
 	return !slices.ContainsFunc(own, func(s string) bool { return service == s || strings.HasSuffix(s, ".") && strings.HasPrefix(service, s) }) &&
 		!slices.ContainsFunc(reads, func(r string) bool { return strings.HasPrefix(name, r) })
 }

@@ -137,6 +137,23 @@ func (r *Room) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// WaitRegistered returns when the others can know of this server, or when ctx ends.
+func (r *Room) WaitRegistered(ctx context.Context) {
+	for {
+		changed := r.next()
+		if e, ok := r.servers.Get(liveKey(r.cfg.Server.Name)); ok {
+			if s, err := decode[Server](e); err == nil && s.Instance == r.cfg.Server.Instance {
+				return
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // retryAfter is the pause before the store is followed again.
 const retryAfter = time.Second
 

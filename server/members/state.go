@@ -29,6 +29,7 @@ type Own struct {
 	Joined  bool     `json:"joined,omitempty"`  // another server's fabric
 	Reset   bool     `json:"reset,omitempty"`   // --cluster-reset was done, and nothing since
 	Servers []string `json:"servers,omitempty"` // addresses of the others, as last known
+	Peers   []string `json:"peers,omitempty"`   // and of their etcd
 }
 
 // LoadOwn reads what a data folder remembers; zero for a new one.

@@ -146,7 +146,7 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 		case <-ready:
 			return nil
 		case err := <-failed:
-			return err
+			return s.because(config.Dir, err)
 		case err := <-s.failed.said:
 			return err
 		case <-ctx.Done():
@@ -164,6 +164,19 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 
 // ErrRemoved says that the other servers took this one out.
 var ErrRemoved = errors.New("this server was removed from its fabric")
+
+// because is why etcd failed: that its listeners end says nothing where all of it
+// does.
+func (s *server) because(dir string, err error) error {
+	select {
+	case <-s.etcd.Server.StoppingNotify():
+		if s.peers && !s.closing.Load() {
+			return s.whyStopped(dir)
+		}
+	default:
+	}
+	return err
+}
 
 // whyStopped is why etcd ended by itself. The one reason that it has, but for
 // those that surrender tells, is that the others removed this member.
@@ -223,7 +236,7 @@ func (s *Store) Failed() <-chan error {
 	}
 	go func() {
 		for err := range s.server.etcd.Err() { // closed with it
-			s.server.failed.tell(err)
+			s.server.failed.tell(s.server.because(filepath.Join(s.config.DataDir, "etcd"), err))
 		}
 	}()
 	go func() {

@@ -21,6 +21,13 @@ var harmless = []string{
 	// A database that was just made has none yet.
 	"Failed to detect schema version",
 	"failed to update storage version",
+	// A member that is away is told by weft status, once; these come every second.
+	"prober detected unhealthy status",
+	"failed to reach the peer URL",
+	"failed to get version",
+	"lost TCP streaming connection with remote peer",
+	"peer became inactive (message send to peer failed)",
+	"waiting for ReadIndex response took too long, retrying",
 }
 
 // bridge is a zapcore.Core that writes to slog. etcd's Info is about itself and
