@@ -75,7 +75,9 @@ func TestPools(t *testing.T) {
 	use(nodeOf("10.42.1.0/30 fd42:42:0:1::/64", "fd42:42:0:1::/64", "10.42.0.0/16"))
 	expect(t, "a family that is gone", told(k.Pools()), "10.42.1.0/30 1+1 of 2, fd42:42:0:1::/64 3+0 of 999 closed")
 	use(nodeOf("10.42.9.0/29", "", "10.42.0.0/16"))
-	strays := slices.DeleteFunc(k.Problems(), func(p intent.Problem) bool { return !strings.Contains(p.Cause, "10.42.1.2, which is of none of the node's prefixes") })
+	strays := slices.DeleteFunc(k.Problems(), func(p intent.Problem) bool {
+		return !strings.Contains(p.Cause, "10.42.1.2, which is of none of the node's prefixes")
+	})
 	if len(strays) != 1 {
 		t.Errorf("%v", k.Problems())
 	}
