@@ -1,6 +1,7 @@
 package members
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -154,7 +155,7 @@ func (r *Room) names() string {
 			words = append(words, s.Name)
 		}
 	}
-	return strings.Join(words, ", ")
+	return cmp.Or(strings.Join(words, ", "), "none")
 }
 
 // lines are connections to other servers, one to each address.

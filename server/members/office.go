@@ -99,7 +99,7 @@ func (r *Room) awaitLeader(ctx context.Context) (Server, bool, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return Server{}, false, fmt.Errorf("members: %w; servers that are there: %s; one is elected within seconds once the store has a quorum", ErrNoLeader, r.names())
+			return Server{}, false, fmt.Errorf("%w (there are: %s); one is elected within seconds once the store has a quorum", ErrNoLeader, r.names())
 		}
 	}
 }

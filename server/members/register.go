@@ -70,7 +70,7 @@ func (r *Room) changeTrace(ctx context.Context, name string, change func(trace) 
 func (r *Room) sayStopped(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
-	if _, live := r.servers.Get(liveKey(r.cfg.Server.Name)); !live {
+	if !r.registered() {
 		return
 	}
 	t := r.cfg.Server.trace()

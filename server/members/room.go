@@ -141,10 +141,8 @@ func (r *Room) Run(ctx context.Context) error {
 func (r *Room) WaitRegistered(ctx context.Context) {
 	for {
 		changed := r.next()
-		if e, ok := r.servers.Get(liveKey(r.cfg.Server.Name)); ok {
-			if s, err := decode[Server](e); err == nil && s.Instance == r.cfg.Server.Instance {
-				return
-			}
+		if r.registered() {
+			return
 		}
 		select {
 		case <-changed:
@@ -152,6 +150,16 @@ func (r *Room) WaitRegistered(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// registered says whether the registration under our name is ours.
+func (r *Room) registered() bool {
+	e, ok := r.servers.Get(liveKey(r.cfg.Server.Name))
+	if !ok {
+		return false
+	}
+	s, err := decode[Server](e)
+	return err == nil && s.Instance == r.cfg.Server.Instance
 }
 
 // retryAfter is the pause before the store is followed again.
@@ -193,7 +201,7 @@ func (r *Room) tell(ctx context.Context) error {
 			return nil
 		case <-r.kick:
 		}
-		if _, live := r.servers.Get(liveKey(r.cfg.Server.Name)); live {
+		if r.registered() {
 			if err := r.leaveTrace(ctx, r.cfg.Server.trace()); err != nil && ctx.Err() == nil {
 				r.cfg.Log.Warn("server not recorded", note.Err, err)
 			}

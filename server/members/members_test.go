@@ -1,0 +1,164 @@
+package members
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/weft-net/weft/server/store"
+)
+
+// entries reads records from lines: "s1 live", "s2 stopped", "s3 lost", "s4 gone".
+func entries(lines string) []store.Entry {
+	var out []store.Entry
+	put := func(key string, record any) {
+		b, _ := json.Marshal(record)
+		out = append(out, store.Entry{Key: key, Value: b, Revision: int64(len(out) + 1), Created: int64(len(out) + 1)})
+	}
+	for _, l := range strings.Split(lines, ",") {
+		name, state, _ := strings.Cut(strings.TrimSpace(l), " ")
+		s := Server{Schema: schema, Name: name, Address: name + ":7443", StartedUnix: 100}
+		t := s.trace()
+		switch state {
+		case "live":
+			put(liveKey(name), s)
+		case "stopped":
+			t.StoppedUnix = 200
+		case "lost":
+			t.LostUnix = 300
+		}
+		put(knownKey(name), t)
+	}
+	return out
+}
+
+// roster reads members from words: "s1 s2? s3*": a learner, the raft leader.
+func rosterOf(words string) []store.Member {
+	var out []store.Member
+	for i, w := range strings.Fields(words) {
+		name := strings.TrimRight(w, "?*")
+		out = append(out, store.Member{ID: uint64(i + 1), Name: name, Learner: strings.Contains(w, "?"), Leader: strings.Contains(w, "*"), PeerURLs: []string{"https://" + name + ":7445"}})
+	}
+	return out
+}
+
+func text(all []Status) string {
+	var lines []string
+	for _, s := range all {
+		line := s.Name + " " + string(s.State)
+		if s.Leader {
+			line += " leader"
+		}
+		if !s.Since.IsZero() {
+			line += fmt.Sprint(" ", s.Since.Unix())
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, ", ")
+}
+
+func TestList(t *testing.T) {
+	for _, c := range []struct{ records, leader, members, want string }{
+		{"s1 live", "s1", "", "s1 Ready leader 100"},
+		{"s2 live, s1 live", "s2", "s1 s2", "s1 Ready 100, s2 Ready leader 100"},
+		{"s1 live, s2 live", "s1", "s1 s2?", "s1 Ready leader 100, s2 Learner 100"},
+		{"s1 live, s2 stopped, s3 lost, s4 gone", "s1", "", "s1 Ready leader 100, s2 Stopped 200, s3 Lost 300, s4 Lost"},
+		{"s1 live", "s1", "s1 s9", "s1 Ready leader 100, s9 Lost"}, // a member that never registered
+		{"s1 live", "", "", "s1 Ready 100"},
+	} {
+		if diff := cmp.Diff(c.want, text(list(entries(c.records), c.leader, rosterOf(c.members)))); diff != "" {
+			t.Errorf("%s, members %s:\n%s", c.records, c.members, diff)
+		}
+	}
+}
+
+func TestRemovable(t *testing.T) {
+	for _, c := range []struct{ name, records, members, want string }{
+		{"s3", "s1 live, s2 live, s3 live", "s1 s2 s3", ""},
+		{"s3", "s1 live, s2 live, s3 lost", "s1 s2 s3", ""},
+		{"s2", "s1 live, s2 lost", "s1 s2", ""},
+		{"s3", "s1 live, s2 live, s3 live", "s1 s2 s3?", ""}, // a learner counts for nothing
+		{"s3", "s1 live, s2 lost, s3 live", "s1 s2 s3", "without s3 2 servers would be left, of which 1 would answer, and 2 are needed"},
+		{"s1", "s1 live, s2 lost", "s1 s2", "of which 0 would answer, and 1 are needed"},
+		{"s1", "s1 live", "s1", "is the only one that is left"},
+		{"s9", "s1 live, s2 live", "s1 s2", `there is no server "s9"; there are: s1, s2`},
+		{"s2", "s1 live, s2 live", "", "server s2 runs: stop it first"}, // an etcd elsewhere
+		{"s2", "s1 live, s2 stopped", "", ""},
+	} {
+		err := removable(c.name, list(entries(c.records), "", rosterOf(c.members)), rosterOf(c.members))
+		if c.want == "" && err != nil || c.want != "" && !strings.Contains(fmt.Sprint(err), c.want) {
+			t.Errorf("%s of %s, members %s\ngot  %v\nwant %s", c.name, c.records, c.members, err, c.want)
+		}
+	}
+}
+
+func TestMaintenance(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		name            string
+		s               store.MemberState
+		wasteful, roomy bool
+	}{
+		{"small", store.MemberState{Size: 90 * mib, InUse: 1 * mib, Quota: 2048 * mib}, false, true},
+		{"large and used", store.MemberState{Size: 900 * mib, InUse: 800 * mib, Quota: 2048 * mib}, false, true},
+		{"large and free", store.MemberState{Size: 900 * mib, InUse: 400 * mib, Quota: 2048 * mib}, true, true},
+		{"full", store.MemberState{Size: 2000 * mib, InUse: 1990 * mib, Quota: 2048 * mib}, false, false},
+		{"of an etcd that tells no quota", store.MemberState{Size: 2000 * mib, InUse: 1990 * mib}, false, true},
+	} {
+		if w, r := wasteful(c.s), roomy(c.s); w != c.wasteful || r != c.roomy {
+			t.Errorf("%s: wasteful %v, roomy %v", c.name, w, r)
+		}
+	}
+}
+
+func TestApart(t *testing.T) {
+	for ahead, want := range map[time.Duration]string{3 * time.Hour: "3h0m0s ahead of", -2 * time.Minute: "2m0s behind"} {
+		if got := apart(ahead); got != want {
+			t.Errorf("%v: %s", ahead, got)
+		}
+	}
+}
+
+func TestOwn(t *testing.T) {
+	dir := t.TempDir()
+	if o, err := LoadOwn(dir); err != nil || o.Name != "" {
+		t.Error(o, err)
+	}
+	want := Own{Schema: schema, Name: "s1", Mode: Clustered, Joined: true, Servers: []string{"10.0.0.2:7443"}, Peers: []string{"10.0.0.2:7445"}}
+	if err := want.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := LoadOwn(dir); err != nil || !cmp.Equal(got, want) {
+		t.Error(got, err)
+	}
+	for text, says := range map[string]string{
+		`{"schema":1,"name":"s1","mode":"clus`:      "cannot be read",
+		`{"schema":9,"name":"s1","mode":"cluster"}`: "run the newer weft-server",
+		`{"schema":1,"name":"","mode":"cluster"}`:   "is incomplete",
+		`{"schema":1,"name":"s1","mode":"x"}`:       "is incomplete",
+	} {
+		if _, err := decodeOwn([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func FuzzDecodeOwn(f *testing.F) {
+	f.Add([]byte(`{"schema":1,"name":"s1","mode":"cluster"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if o, err := decodeOwn(b); err == nil && o.Name == "" {
+			t.Errorf("%q is taken without a name", b)
+		}
+	})
+}
+
+func FuzzRecords(f *testing.F) {
+	f.Add("/weft/v1/servers/s1", []byte(`{"schema":1,"name":"s1"}`))
+	f.Add("/weft/v1/servers/known/s1", []byte(`{"schema":1,"name":"s1"}`))
+	f.Fuzz(func(t *testing.T, key string, value []byte) {
+		_ = list([]store.Entry{{Key: key, Value: value, Revision: 1}}, "s1", nil)
+	})
+}
