@@ -82,6 +82,6 @@ func written(r *weftv1.Resource) ([]byte, error) {
 		return nil, nil
 	}
 	o := document.Of(r)
-	o.Status, o.Metadata.Revision, o.Metadata.CreatedUnix = nil, 0, 0
+	o.Status, o.Metadata.Revision, o.Metadata.CreatedUnix, o.Metadata.CreationTimestamp = nil, 0, 0, ""
 	return document.YAML(o)
 }

@@ -18,7 +18,8 @@ type selection struct {
 	namespace string
 	all       bool // of all namespaces
 	selector  string
-	progress  bool // a watch tells of nodes' progress too
+	progress  bool   // a watch tells of nodes' progress too
+	sort      string // path of the field that orders them; empty: by name
 }
 
 func (s *selection) flags(cmd *cobra.Command) {
@@ -58,6 +59,7 @@ func (c *cli) getCommand() *cobra.Command {
 	}
 	o.flags(cmd)
 	s.flags(cmd)
+	cmd.Flags().StringVar(&s.sort, "sort-by", "", "in the order of a field, such as .metadata.createdUnix or '{.status.state}'")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on with every change")
 	cmd.Flags().BoolVar(&o.labels, "show-labels", false, "a column of labels")
 	return cmd
@@ -78,6 +80,12 @@ func (c *cli) targets(ctx context.Context, args []string) ([]target, error) {
 	}
 	if !strings.Contains(args[0], "/") {
 		var out []target
+		if args[0] == "all" && len(args) == 1 {
+			for _, kind := range k.all {
+				out = append(out, target{kind: kind})
+			}
+			return out, nil
+		}
 		for name := range strings.SplitSeq(args[0], ",") {
 			kind, err := k.find(name)
 			if err != nil {
@@ -112,6 +120,9 @@ func (c *cli) get(ctx context.Context, o *output, s selection, targets []target)
 	}
 	for i, t := range targets {
 		items, err := c.fetch(ctx, s, t)
+		if err == nil && s.sort != "" {
+			err = sortBy(items, s.sort)
+		}
 		if err != nil {
 			return err
 		}

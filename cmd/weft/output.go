@@ -19,6 +19,7 @@ const apiVersion = document.APIVersion
 type output struct {
 	format    format
 	template  jsonpath.Template
+	columns   []*weftv1.Column // of custom-columns
 	noHeaders bool
 	labels    bool // a column of labels
 }
@@ -37,9 +38,9 @@ const (
 var formats = []format{asTable, asWide, asJSON, asYAML, asName}
 
 func (o *output) flags(cmd *cobra.Command) {
-	cmd.Flags().VarP(o, "output", "o", "table, wide, json, yaml, name, or jsonpath='{.metadata.name}'")
+	cmd.Flags().VarP(o, "output", "o", "table, wide, json, yaml, name, jsonpath='{.metadata.name}', or custom-columns=NAME:.metadata.name,…")
 	cmd.Flags().BoolVar(&o.noHeaders, "no-headers", false, "no titles above a table")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json", "yaml", "name", "jsonpath="}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json", "yaml", "name", "jsonpath=", "custom-columns="}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // String implements pflag.Value.
@@ -58,8 +59,13 @@ func (o *output) Set(s string) error {
 		o.format, o.template = asPath, t
 		return nil
 	}
+	if text, ok := strings.CutPrefix(s, "custom-columns="); ok {
+		columns, err := parseColumns(text)
+		o.format, o.columns = asTable, columns
+		return err
+	}
 	if !slices.Contains(formats, format(s)) {
-		return fmt.Errorf("unknown format %q; there are table, wide, json, yaml, name, jsonpath=…", s)
+		return fmt.Errorf("unknown format %q; there are table, wide, json, yaml, name, jsonpath=…, custom-columns=…", s)
 	}
 	o.format = format(s)
 	return nil
@@ -127,6 +133,9 @@ func (c *cli) printResources(o *output, kind *weftv1.Kind, items []*weftv1.Resou
 	}
 	if len(items) == 0 {
 		return nil
+	}
+	if o.columns != nil {
+		kind, namespaces = &weftv1.Kind{Name: kind.GetName(), Columns: o.columns}, false
 	}
 	t, err := c.objectTable(o, kind, items, namespaces)
 	if err != nil {

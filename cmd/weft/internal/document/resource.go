@@ -52,7 +52,7 @@ func (r *reader) metadata(what string, n *yaml.Node, tree map[string]any, res *w
 	node := n
 	if meta != nil {
 		node = resolve(child(n, "metadata"))
-		if err := r.known(node, "metadata", "name", "namespace", "labels", "revision", "createdUnix"); err != nil {
+		if err := r.known(node, "metadata", "name", "namespace", "labels", "revision", "createdUnix", "creationTimestamp"); err != nil {
 			return err
 		}
 	}

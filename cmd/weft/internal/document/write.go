@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"sigs.k8s.io/yaml"
@@ -28,6 +29,8 @@ type Metadata struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Revision    int64             `json:"revision,omitempty"`
 	CreatedUnix int64             `json:"createdUnix,omitempty"` // seconds since 1970
+	// CreationTimestamp is the same in RFC 3339, as Kubernetes' tools look for it.
+	CreationTimestamp string `json:"creationTimestamp,omitempty"`
 }
 
 // List is several objects.
@@ -45,11 +48,18 @@ func Of(r *weftv1.Resource) Object {
 		Kind:       r.GetKind(),
 		Metadata: Metadata{
 			Name: m.GetName(), Namespace: m.GetNamespace(), Labels: m.GetLabels(),
-			Revision: m.GetRevision(), CreatedUnix: m.GetCreatedUnix(),
+			Revision: m.GetRevision(), CreatedUnix: m.GetCreatedUnix(), CreationTimestamp: timestamp(m.GetCreatedUnix()),
 		},
 		Spec:   r.GetSpec().AsMap(),
 		Status: r.GetStatus().AsMap(),
 	}
+}
+
+func timestamp(unix int64) string {
+	if unix == 0 {
+		return ""
+	}
+	return time.Unix(unix, 0).UTC().Format(time.RFC3339)
 }
 
 // ListOf is a List of resources.
