@@ -49,6 +49,10 @@ func TestApply(t *testing.T) {
 			"FailedPrecondition | ClusterConfig/default spec.clusterCIDRs[0]: 10.42.0.0/24 is too small: it leaves out 1 lease in use\n" +
 				"  n2 10.42.1.0/24 (2 pods)\naccepted: any prefix that holds 10.42.0.0/23; or free them first: weft drain lease n2", "",
 		},
+		{"bad mtu", config + "{mtu: 9000}", "InvalidArgument | ClusterConfig/default spec.mtu: 9000 does not fit through eth0 of n1 (1500, 1450 are left), eth0 of n2 (1500, 1450 are left); accepted: up to 1450, or 0", ""},
+		{"bad port", config + "{vxlanPort: 51820}", "InvalidArgument | ClusterConfig/default spec.vxlanPort: 51820 is WireGuard's; take another, such as 8472", ""},
+		{"bad drain", "{kind: Lease, metadata: {name: n1}, spec: {draining: [10.42.9.0/24]}}", "InvalidArgument | Lease/n1 spec.draining[0]: 10.42.9.0/24 is none of the lease's prefixes", ""},
+		{"OK drain", "{kind: Lease, metadata: {name: n1}, spec: {draining: [10.42.0.0/24]}}", "Lease/n1 configured", ""},
 		{"bad kind", "{kind: Pod, metadata: {name: x}}", `InvalidArgument | Pod/x kind: there is no kind "Pod"`, ""},
 		{"bad version", "{apiVersion: weft/v2, kind: Node, metadata: {name: n1}}", `InvalidArgument | Node/n1 apiVersion: "weft/v2" is not known`, ""},
 		{"bad no name", "{kind: Node}", "InvalidArgument | Node metadata.name: is missing", ""},
