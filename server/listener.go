@@ -19,6 +19,13 @@ import (
 const (
 	handshakeWithin = 5 * time.Second
 	handshakesMax   = 1024 // at one time; more wait in the kernel's queue
+	// When thousands come at once, all of them worked on at a time are all late: an
+	// agent gives up after 3 s. So few are computed, in the order of their coming,
+	// and one that has waited so long that its client is about to go is let go
+	// before it costs anything. It comes back in a second.
+	greetingsMax   = 128
+	greetingWithin = 2 * time.Second
+	greetingHeld   = time.Second
 )
 
 // port is the one TLS port: it does the handshakes, and hands connections to h2
@@ -29,13 +36,20 @@ type port struct {
 	log  *slog.Logger
 	h2   *queue
 	http *queue
+
+	greetings chan struct{} // handshakes that have heard their client
 }
 
 // newPort serves on a listener, once it runs.
 func newPort(tcp net.Listener, config *tls.Config, log *slog.Logger) *port {
 	config = config.Clone()
 	config.NextProtos = []string{"h2", "http/1.1"}
-	return &port{tcp: tcp, tls: config, log: log, h2: newQueue(tcp.Addr()), http: newQueue(tcp.Addr())}
+	p := &port{
+		tcp: tcp, tls: config, log: log, h2: newQueue(tcp.Addr()), http: newQueue(tcp.Addr()),
+		greetings: make(chan struct{}, greetingsMax),
+	}
+	config.GetConfigForClient = p.greet
+	return p
 }
 
 // listen takes an address that a flag names. One in use is an error that says so.
@@ -90,8 +104,11 @@ func (p *port) run(ctx context.Context) error {
 func (p *port) handshake(ctx context.Context, raw net.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeWithin)
 	defer cancel()
-	conn := tls.Server(raw, p.tls)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	g := &greeting{Conn: raw, done: func() {}}
+	conn := tls.Server(g, p.tls)
+	err := conn.HandshakeContext(ctx)
+	g.done()
+	if err != nil {
 		p.log.Debug("handshake failed", note.Conn, raw.RemoteAddr().String(), note.Err, err)
 		_ = raw.Close()
 		return
@@ -103,6 +120,37 @@ func (p *port) handshake(ctx context.Context, raw net.Conn) {
 	if !q.put(ctx, conn) {
 		_ = conn.Close()
 	}
+}
+
+// greeting is a connection whose handshake goes on.
+type greeting struct {
+	net.Conn
+	done func() // gives its place back
+}
+
+var errCrowded = errors.New("server: too many connections came at once; come back in a second")
+
+// greet is what TLS asks when it has heard a client and computed nothing yet.
+func (p *port) greet(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	return nil, p.place(hello.Context(), hello.Conn.(*greeting))
+}
+
+// place waits for a place among the handshakes that are worked on. A client that
+// does not go on loses it soon.
+func (p *port) place(ctx context.Context, g *greeting) error {
+	late := time.NewTimer(greetingWithin)
+	defer late.Stop()
+	select {
+	case p.greetings <- struct{}{}:
+	case <-late.C:
+		return errCrowded
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := sync.OnceFunc(func() { <-p.greetings })
+	held := time.AfterFunc(greetingHeld, done)
+	g.done = func() { held.Stop(); done() }
+	return nil
 }
 
 // pause answers false if ctx ended meanwhile.

@@ -17,7 +17,7 @@ import (
 
 // Times of letting an agent in.
 const (
-	letInWait  = 2 * time.Second // for its turn
+	letInWait  = 3 * time.Second // for its turn: an agent waits 10 s for all of this
 	letInWork  = 5 * time.Second // lease and report
 	comeAround = time.Second     // what was written, by way of the store's watch
 	// How long an agent is sent away, seconds: when too many come, when there is no

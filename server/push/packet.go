@@ -6,9 +6,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// packetBytes is how much goes into one Batch: what HTTP/2's flow control lets
-// out at once anyway (RFC 9113, section 6.9.2).
-const packetBytes = 64 << 10
+// packetBytes is how much goes into one Batch: enough that its frame weighs
+// nothing, and little enough that a slow path carries it within Dead.
+const packetBytes = 32 << 10
 
 // encoded is a SyncResponse, marshalled.
 type encoded []byte
