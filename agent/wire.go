@@ -112,3 +112,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // screen hides from the loop what a CNI verb is making or removing.
 func (a *agent) screen(seen datapath.State) { a.pods.Screen(seen) }
+
+// leaves says whether an ephemeral node goes for good when the agent stops: with
+// pods it may only be starting again. It is nil for other nodes.
+func (a *agent) leaves() func() bool {
+	if !a.cfg.Ephemeral {
+		return nil
+	}
+	return func() bool { return len(a.pods.Endpoints()) == 0 }
+}

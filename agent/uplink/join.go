@@ -102,7 +102,7 @@ func (u *Uplink) token() (join.Token, error) {
 func (u *Uplink) join(t join.Token) func(context.Context, weftv1.JoinClient, []byte) (signed, error) {
 	return func(ctx context.Context, c weftv1.JoinClient, csr []byte) (signed, error) {
 		r, err := c.Join(ctx, &weftv1.JoinRequest{
-			Token: t.Reveal(), Node: u.cfg.Node, CertificateRequest: csr, Machine: u.cfg.Machine, Labels: u.cfg.Labels, Ephemeral: u.cfg.Ephemeral,
+			Token: t.Reveal(), Node: u.cfg.Node, CertificateRequest: csr, Machine: u.cfg.Machine, Labels: u.cfg.Labels, Ephemeral: u.cfg.Leave != nil,
 		})
 		switch status.Code(err) {
 		case codes.OK:

@@ -12,12 +12,11 @@ import (
 // leaveWithin bounds the goodbye of an ephemeral node: who stops it waits.
 const leaveWithin = 3 * time.Second
 
-// leave tells a server that an ephemeral node goes for good. One that still has
-// pods may only be starting again, and says nothing: it is deleted when it has
-// stayed away, as one is that cannot say goodbye.
+// leave tells a server that an ephemeral node goes for good. One that does not say
+// so is deleted when it has stayed away.
 func (u *Uplink) leave(ctx context.Context) {
 	id := u.identity()
-	if !u.cfg.Ephemeral || id.cert == nil || id.former != "" || u.out.attached() > 0 {
+	if u.cfg.Leave == nil || id.cert == nil || id.former != "" || !u.cfg.Leave() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
@@ -40,11 +39,4 @@ func (u *Uplink) leave(ctx context.Context) {
 		}
 	}
 	u.cfg.Log.Info("node left", note.Node, id.node)
-}
-
-// attached is how many pods there are.
-func (b *outbox) attached() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.endpoints)
 }

@@ -18,16 +18,18 @@ import (
 
 // Config says who the node is and where the servers are.
 type Config struct {
-	Node      string
-	Servers   []string                   // HOST:PORT, as ParseServer returns
-	Token     func() (join.Token, error) // asked only while the node has not joined; nil: it must have
-	Labels    map[string]string          // of the node, told when it joins
-	Ephemeral bool                       // the node is deleted when it goes
-	Machine   string                     // content of /etc/machine-id
-	Boot      string                     // boot id
-	Version   string
-	Log       *slog.Logger
-	OnChange  func() // called when Intent has changed; must not block
+	Node    string
+	Servers []string                   // HOST:PORT, as ParseServer returns
+	Token   func() (join.Token, error) // asked only while the node has not joined; nil: it must have
+	Labels  map[string]string          // of the node, told when it joins
+	// Leave says, when Run ends, whether the node goes for good; nil: it is not
+	// ephemeral.
+	Leave    func() bool
+	Machine  string // content of /etc/machine-id
+	Boot     string // boot id
+	Version  string
+	Log      *slog.Logger
+	OnChange func() // called when Intent has changed; must not block
 	// Answer answers what a server asks of service Agent: a method's name, its
 	// request and its response, encoded. nil: nothing is answered.
 	Answer func(ctx context.Context, method string, request []byte) ([]byte, error)

@@ -231,3 +231,16 @@ func TestClockJumped(t *testing.T) {
 		wantCode(t, "not yet", err, codes.Unauthenticated, "not valid before "+utc(early.NotBefore.Unix())+", and this machine's clock says "+utc(time.Now().Unix()))
 	})
 }
+
+// reflectsOpen opens a stream that stays, and returns once the server has let it in.
+func reflectsOpen(t *testing.T, c *grpc.ClientConn) (grpc.ClientStream, error) {
+	s, err := c.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true},
+		"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.SendMsg(&v1.ServerReflectionRequest{MessageRequest: &v1.ServerReflectionRequest_ListServices{}}); err != nil {
+		return nil, err
+	}
+	return s, s.RecvMsg(&v1.ServerReflectionResponse{})
+}

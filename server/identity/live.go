@@ -76,11 +76,29 @@ func (a *Authority) Stream(server any, stream grpc.ServerStream, info *grpc.Stre
 	if _, err := a.Identify(cert); err != nil { // revoked between the first look and add
 		return err
 	}
-	err = handler(server, s)
+	err = s.handle(server, handler)
 	if cause := context.Cause(ctx); cause != nil && stream.Context().Err() == nil {
 		return cause
 	}
 	return err
+}
+
+// handle runs the handler. One of people may wait for the client and not for the
+// context, as reflection does: it is left behind when the stream is cut, and what it
+// waits for ends with the stream. Agents' handlers see to it themselves, for each
+// goroutine counts where there are thousands.
+func (s *liveStream) handle(server any, handler grpc.StreamHandler) error {
+	if s.peer.Role == RoleNode {
+		return handler(server, s)
+	}
+	done := make(chan error, 1)
+	go func() { done <- handler(server, s) }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.ctx.Done():
+		return s.ctx.Err()
+	}
 }
 
 func (l *live) add(s *liveStream) {
