@@ -43,6 +43,7 @@ var kinds = []*weftv1.Kind{
 		Fields: []*weftv1.Field{
 			{Path: "spec.node", Type: "string", Description: "Name of the node."},
 			{Path: "spec.prefixes", Type: "[]prefix", Description: "Prefixes of the node."},
+			{Path: "spec.draining", Type: "[]prefix", Description: "Those that drain."},
 		},
 	},
 	{
