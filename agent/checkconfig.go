@@ -97,6 +97,7 @@ func (c Config) facts(ctx context.Context, k look.Kernel, node hostroom.Node, li
 		CNIDir: func() string { return findConfDir(c.CNIConfDir) },
 		Links:  func() []datapath.HostLink { return links },
 	}
+	defer eyes.Close()
 	return eyes.Facts(ctx, hostroom.Watched(node), 0, time.Now())
 }
 

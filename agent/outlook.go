@@ -22,7 +22,7 @@ import (
 // A look is cheap, but an idle node has better to do: what tells of its changes is
 // looked at when they have settled, all else this often.
 const (
-	lookEvery  = 2 * time.Second
+	lookEvery  = 3 * time.Second
 	lookSettle = 200 * time.Millisecond
 )
 
@@ -37,12 +37,13 @@ type firewallKernel interface {
 
 // outlook follows what the node's own system does to the fabric.
 type outlook struct {
-	kernel firewallKernel
-	eyes   look.Eyes
-	node   func() hostroom.Node
-	found  func([]hostroom.Finding) // called when findings have changed
-	keep   func()                   // puts back what others have removed, at each look
-	log    *slog.Logger
+	kernel  firewallKernel
+	eyes    look.Eyes
+	node    func() hostroom.Node
+	guarded func() bool              // there may be a guard
+	found   func([]hostroom.Finding) // called when findings have changed
+	keep    func()                   // puts back what others have removed, at each look
+	log     *slog.Logger
 
 	mu   sync.Mutex
 	last []hostroom.Finding
@@ -50,7 +51,7 @@ type outlook struct {
 
 func (a *agent) newOutlook() *outlook {
 	return &outlook{
-		kernel: a.kernel, node: a.hostNode, log: a.log,
+		kernel: a.kernel, node: a.hostNode, guarded: a.settings.switchedForwarding, log: a.log,
 		eyes: look.Eyes{
 			Kernel: a.kernel, Disks: []string{a.cfg.DataDir, a.cfg.RunDir}, Links: a.host.allLinks,
 			CNIDir: func() string { return findConfDir(a.cfg.CNIConfDir) },
@@ -84,6 +85,7 @@ func (a *agent) hostNode() hostroom.Node {
 func (o *outlook) run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	defer o.eyes.Close()
 	for {
 		if err := o.once(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			o.log.Warn("host not looked at", note.Err, err, note.Retry, lookEvery)
@@ -104,9 +106,12 @@ func (o *outlook) run(ctx context.Context) error {
 func (o *outlook) once(ctx context.Context, now time.Time) error {
 	o.keep()
 	n := o.node()
-	drops, err := o.kernel.Counted(ctx, nat.GuardChain)
-	if err != nil {
-		return err
+	var drops uint64
+	if o.guarded() {
+		var err error
+		if drops, err = o.kernel.Counted(ctx, nat.GuardChain); err != nil {
+			return err
+		}
 	}
 	f, err := o.eyes.Facts(ctx, hostroom.Watched(n), drops, now)
 	if err != nil {

@@ -134,6 +134,11 @@ func (s *settings) recorded(path string) bool {
 	return ok
 }
 
+// switchedForwarding tells whether weft has switched any forwarding on.
+func (s *settings) switchedForwarding() bool {
+	return s.recorded("net/ipv4/ip_forward") || s.recorded("net/ipv6/conf/all/forwarding")
+}
+
 // strict tells whether a device filters by reverse path strictly: the kernel takes
 // the higher of its own and all's.
 func (s *settings) strict(dev string) bool {

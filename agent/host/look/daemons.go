@@ -20,8 +20,8 @@ type processes struct {
 // look tells which daemons of the network run here: both keep netlink sockets, and
 // the port of a socket is its process unless somebody else opened it. What the
 // process is called is asked only when the ports are others.
-func (p *processes) look() host.Daemons {
-	b, err := os.ReadFile("/proc/self/net/netlink")
+func (p *processes) look(files *kept) host.Daemons {
+	b, err := files.read("/proc/self/net/netlink")
 	if err != nil {
 		return host.Daemons{}
 	}

@@ -31,6 +31,7 @@ type Eyes struct {
 	filters []datapath.Filter
 	stirs   uint64
 	next    time.Time // when filters may be read again without a stir
+	files   kept
 	daemons processes
 	guard   host.Guard
 }
@@ -46,11 +47,11 @@ func (e *Eyes) Facts(ctx context.Context, paths []string, drops uint64, now time
 		f.Links = e.Links()
 	}
 	for _, p := range paths {
-		if b, err := os.ReadFile("/proc/sys/" + p); err == nil {
+		if b, err := e.files.read("/proc/sys/" + p); err == nil {
 			f.Settings = append(f.Settings, host.Setting{Path: p, Value: strings.TrimSpace(string(b))})
 		}
 	}
-	f.Daemons = e.daemons.look()
+	f.Daemons = e.daemons.look(&e.files)
 	f.CNI = e.cni()
 	f.Clock = clock()
 	if e.Apart != nil {
@@ -65,6 +66,9 @@ func (e *Eyes) Facts(ctx context.Context, paths []string, drops uint64, now time
 	return f, nil
 }
 
+// Close lets go of what is kept open between looks.
+func (e *Eyes) Close() { e.files.close() }
+
 // Again has the firewalls read at the next look.
 func (e *Eyes) Again() { e.next = time.Time{} }
 
@@ -73,7 +77,7 @@ const share = 100
 
 func (e *Eyes) look(ctx context.Context, now time.Time) error {
 	stirs := e.Kernel.Stirs()
-	if !e.next.IsZero() && stirs == e.stirs && (!legacyTables() || now.Before(e.next)) {
+	if !e.next.IsZero() && stirs == e.stirs && (now.Before(e.next) || !e.legacyTables()) {
 		return nil
 	}
 	began := time.Now()
@@ -87,9 +91,9 @@ func (e *Eyes) look(ctx context.Context, now time.Time) error {
 }
 
 // legacyTables tells whether there is any table of iptables-legacy.
-func legacyTables() bool {
+func (e *Eyes) legacyTables() bool {
 	for _, name := range []string{"ip_tables_names", "ip6_tables_names"} {
-		if b, err := os.ReadFile("/proc/self/net/" + name); err == nil && len(b) > 0 {
+		if b, err := e.files.read("/proc/self/net/" + name); err == nil && len(b) > 0 {
 			return true
 		}
 	}
