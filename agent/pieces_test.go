@@ -57,6 +57,25 @@ func TestConflistIsReadByLibcni(t *testing.T) {
 	}
 }
 
+func TestFindBinDir(t *testing.T) {
+	there, none := t.TempDir(), filepath.Join(t.TempDir(), "none")
+	for _, c := range []struct {
+		flag       string
+		candidates []string
+		want       string
+	}{
+		{"auto", []string{none, there}, there},
+		{"auto", []string{none}, ""},
+		{"none", []string{there}, ""},
+		{"", []string{there}, ""},
+		{"/x", []string{there}, "/x"},
+	} {
+		if got := findBinDir(c.flag, c.candidates); got != c.want {
+			t.Errorf("%q among %q: %q, want %q", c.flag, c.candidates, got, c.want)
+		}
+	}
+}
+
 func TestChecksumOff(t *testing.T) {
 	for _, c := range []struct {
 		setting, release, drivers string

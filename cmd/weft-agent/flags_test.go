@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -23,6 +25,38 @@ func TestFlagsOfTheIssue(t *testing.T) {
 	}
 }
 
+// TestSpellings: K3s's names count on the command line and in files, and are told.
+func TestSpellings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "agent.yaml")
+	if err := os.WriteFile(file, []byte("server: https://10.0.0.1\nflannel-iface: eth1\ndisable-network-policy: true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, err := parse([]string{"--config", file, "--flannel-external-ip"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range o.aliases() {
+		got = append(got, a[0]+": "+a[1])
+	}
+	const want = "flannel-iface: write --iface|disable-network-policy: remove it here|flannel-external-ip: remove it: the addresses"
+	for i, w := range strings.Split(want, "|") {
+		if len(got) != 3 || !strings.HasPrefix(got[i], w) {
+			t.Fatalf("%q, want %q", got, want)
+		}
+	}
+	if o.cfg.Iface != "eth1" {
+		t.Errorf("iface %q", o.cfg.Iface)
+	}
+	twice := "iface: eth0\nflannel-iface: eth1\n"
+	if err := os.WriteFile(file, []byte(twice), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parse([]string{"--config", file}); err == nil || !strings.Contains(err.Error(), "is already set at") {
+		t.Errorf("one flag by two names: %v", err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--node-ip 10.0.0", "--node-ip"},
@@ -33,6 +67,9 @@ func TestRefused(t *testing.T) {
 		{"--iface-can-reach host", "--iface-can-reach"},
 		{"--no-such-flag", "no-such-flag"},
 		{"stray", "unknown command"},
+		{"check-config stray", "stray"},
+		{"--server https://s --node-name n --mark-mask 0x4f00", "has bits of kube-proxy's 0xc000"},
+		{"--server https://s --node-name n --forwarding-guard on", "--forwarding-guard"},
 		{"cleanup stray", "stray"},
 		{"--server https://s --node-name N1", "--node-name"},
 	} {

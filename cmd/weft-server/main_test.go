@@ -49,6 +49,7 @@ func TestFlags(t *testing.T) {
 		{"--flannel-backend host-gw", "0.0.0.0:7443 [] [10.42.0.0/16] host-gw auto map[backend:--flannel-backend]"},
 		{"--flannel-backend none --backend none", "0.0.0.0:7443 [] [10.42.0.0/16] none auto map[backend:--flannel-backend]"},
 		{"--flannel-ipv6-masq", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan always map[masquerade:--flannel-ipv6-masq]"},
+		{"--flannel-external-ip --disable-network-policy", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan auto map[]"},
 		{"--mtu 1400 --vni 77", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan auto map[mtu:--mtu vni:--vni]"},
 	} {
 		s, _, err := read(strings.Fields(c.args)...)
@@ -69,6 +70,7 @@ func TestFlagsRefused(t *testing.T) {
 		{"--advertise-address example.org", `--advertise-address: "example.org" is no address`},
 		{"--flannel-backend ipsec", "--flannel-backend: backend ipsec is not offered"},
 		{"--backend wireguard-native", "--backend: backend wireguard-native is not in this release: this release has vxlan, host-gw and none"},
+		{"--flannel-iface eth1", "--flannel-iface: the device is each node's own; give it to its agent: weft-agent --iface eth1"},
 		{"--flannel-backend host-gw --backend vxlan", `--flannel-backend says "host-gw" and --backend says "vxlan"; give one of them`},
 		{"--vni x", `invalid argument "x" for "--vni" flag`},
 		{"--log-level loud", "loud"},

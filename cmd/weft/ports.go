@@ -23,6 +23,7 @@ type port struct {
 
 const (
 	portServer        = 7443
+	portMembers       = 7445
 	portServerMetrics = 7446
 	portAgentMetrics  = 7447
 	portVXLAN         = 8472
@@ -66,6 +67,7 @@ func ports(server uint16, backend string, vxlan uint16) []port {
 		out = append(out, port{0, "-", "-", "-", "backend " + backend + ": packets between nodes are somebody else's"})
 	}
 	return append(out,
+		port{portMembers, "tcp", "weft-server", "weft-server", "members of an embedded store among each other, mutual TLS; none with one server or --etcd-endpoints"},
 		port{portServerMetrics, "tcp", "weft-server, localhost", "Prometheus on the server", "metrics, health"},
 		port{portAgentMetrics, "tcp", "weft-agent, localhost", "Prometheus on the node", "metrics, health"},
 	)
