@@ -10,12 +10,12 @@ import (
 
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 )
 
 const (
-	serversName   = "servers.json"
-	serversSchema = 1
-	maxServers    = 64 // that a server can make an agent remember
+	serversName = "servers.json"
+	maxServers  = 64 // that a server can make an agent remember
 )
 
 // serversFile is where the fabric's servers were, as the last one told.
@@ -39,7 +39,7 @@ func loadServers(dir *datadir.Dir) ([]string, error) {
 
 func decodeServers(b []byte) []string {
 	var f serversFile
-	if json.Unmarshal(b, &f) != nil || f.Schema != serversSchema {
+	if json.Unmarshal(b, &f) != nil || f.Schema != schema.Servers.Version() {
 		return nil
 	}
 	return sensible(f.Servers)
@@ -62,7 +62,7 @@ func (u *Uplink) learn(servers []string) {
 	if len(servers) == 0 || !u.order.learn(servers) {
 		return
 	}
-	b, err := json.Marshal(serversFile{Schema: serversSchema, Servers: servers})
+	b, err := json.Marshal(serversFile{Schema: schema.Servers.Version(), Servers: servers})
 	if err == nil {
 		err = u.dir.Write(serversName, b)
 	}

@@ -17,10 +17,13 @@ const (
 	Attachment
 	Settings
 	Pauses
+	Servers
 	ServerFolder
 	ServerKey
 	Credentials
 	Token
+	Members
+	Registration
 	Store
 	Object
 	Identity
@@ -43,10 +46,13 @@ func rows() [count]row {
 		Attachment:   {"A/pods/*", "one attachment of a pod", 1},
 		Settings:     {"A/sysctl.json", "old values of the host's settings", 1},
 		Pauses:       {"A/pause.json", "pauses of healing", 1},
+		Servers:      {"A/servers.json", "where the servers are", 1},
 		ServerFolder: {"D/schema", "all of a server's folder but its etcd", 1},
 		ServerKey:    {"D/server.key", "the key that unseals the CA's", 1},
 		Credentials:  {"D/admin.yaml", "credentials of a user", 1},
 		Token:        {"D/agent-token", "a join token", 1},
+		Members:      {"D/members.json", "what a server remembers of itself and others", 1},
+		Registration: {"/weft/v1/servers/", "one server", 1},
 		Store:        {"/weft/v1/fabric/schema", "all of the store", 1},
 		Object:       {"/weft/v1/intent/", "one object that was applied", 1},
 		Identity:     {"/weft/v1/identity/", "the CA, one node, user or token", 1},

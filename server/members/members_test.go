@@ -20,7 +20,7 @@ func entries(lines string) []store.Entry {
 	}
 	for _, l := range strings.Split(lines, ",") {
 		name, state, _ := strings.Cut(strings.TrimSpace(l), " ")
-		s := Server{Schema: schema, Name: name, Address: name + ":7443", StartedUnix: 100}
+		s := Server{Schema: 1, Name: name, Address: name + ":7443", StartedUnix: 100}
 		t := s.trace()
 		switch state {
 		case "live":
@@ -127,7 +127,7 @@ func TestOwn(t *testing.T) {
 	if o, err := LoadOwn(dir); err != nil || o.Name != "" {
 		t.Error(o, err)
 	}
-	want := Own{Schema: schema, Name: "s1", Mode: Clustered, Joined: true, Servers: []string{"10.0.0.2:7443"}, Peers: []string{"10.0.0.2:7445"}}
+	want := Own{Schema: 1, Name: "s1", Mode: Clustered, Joined: true, Servers: []string{"10.0.0.2:7443"}, Peers: []string{"10.0.0.2:7445"}}
 	if err := want.Save(dir); err != nil {
 		t.Fatal(err)
 	}

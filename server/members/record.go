@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
-
-// schema of the records below store.Servers.
-const schema = 1
 
 // known holds what stays of a server when it is not there; its registration is
 // the key without it.
@@ -41,7 +39,7 @@ type trace struct {
 }
 
 func (s Server) trace() trace {
-	return trace{Schema: schema, Name: s.Name, Address: s.Address, Peer: s.Peer, Version: s.Version}
+	return trace{Schema: schema.Registration.Version(), Name: s.Name, Address: s.Address, Peer: s.Peer, Version: s.Version}
 }
 
 // decode reads a record. One of a later release is read as far as it is known.

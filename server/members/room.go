@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 	"golang.org/x/sync/errgroup"
 )
@@ -79,7 +80,7 @@ func New(c Config) *Room {
 	if c.Note == nil {
 		c.Note = func(Event) {}
 	}
-	c.Server.Schema, c.Server.StartedUnix, c.Server.Instance = schema, c.Now().Unix(), rand.Text()
+	c.Server.Schema, c.Server.StartedUnix, c.Server.Instance = schema.Registration.Version(), c.Now().Unix(), rand.Text()
 	r := &Room{
 		cfg: c, kick: make(chan struct{}, 1), changed: make(chan struct{}), problem: map[string]Problem{},
 		servers:    store.NewCache(c.Store, store.Servers),

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/weft-net/weft/proto/disk"
+	"github.com/weft-net/weft/proto/schema"
 )
 
 // stateFile is what a server must know before its store is open.
@@ -55,8 +56,8 @@ func decodeOwn(b []byte) (Own, error) {
 		return Own{}, fmt.Errorf("cannot be read: %w; move it away and start with the same --name, and --cluster-init if this server is one of several", err)
 	}
 	switch {
-	case o.Schema > schema:
-		return Own{}, fmt.Errorf("has schema %d, this release reads up to %d; run the newer weft-server again", o.Schema, schema)
+	case o.Schema > schema.Members.Version():
+		return Own{}, fmt.Errorf("has schema %d, this release reads up to %d; run the newer weft-server again", o.Schema, schema.Members.Version())
 	case o.Schema < 1 || o.Name == "" || o.Mode != Alone && o.Mode != Clustered && o.Mode != Elsewhere:
 		return Own{}, fmt.Errorf("is incomplete: schema %d, name %q, mode %q; move it away and start with the same --name, and --cluster-init if this server is one of several", o.Schema, o.Name, o.Mode)
 	}
@@ -65,7 +66,7 @@ func decodeOwn(b []byte) (Own, error) {
 
 // Save writes it to the data folder.
 func (o Own) Save(dataDir string) error {
-	o.Schema = schema
+	o.Schema = schema.Members.Version()
 	b, err := json.MarshalIndent(o, "", "  ")
 	if err != nil {
 		return fmt.Errorf("members: %w", err)
