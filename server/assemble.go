@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/identity"
@@ -19,6 +20,9 @@ import (
 // assemble makes all rooms and lets them meet. None runs yet.
 func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listener) (*rooms, error) {
 	c, address := place.Config, place.address
+	if err := noOlder(ctx, etcd, place.own.Name, schema.Store.Version()); err != nil {
+		return nil, err
+	}
 	found, err := found(ctx, etcd, c)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/proto/schema"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
@@ -25,7 +26,7 @@ import (
 func (r *rooms) meet() *members.Room {
 	s := r.site
 	config := members.Config{
-		Server:  members.Server{Name: s.own.Name, Address: s.address, Version: note.Version},
+		Server:  members.Server{Name: s.own.Name, Address: s.address, Version: note.Version, Reads: schema.Store.Version()},
 		Store:   r.store,
 		Files:   r.store,
 		Mode:    s.own.Mode,

@@ -1,6 +1,7 @@
 package members
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -25,6 +26,29 @@ type Server struct {
 	Version     string `json:"version"`
 	StartedUnix int64  `json:"startedUnix"`
 	Instance    string `json:"instance"` // drawn at each start
+	// Reads is the highest schema of the store that it reads; 0 from releases that
+	// do not say, which read the first.
+	Reads int `json:"reads,omitempty"`
+}
+
+// Live lists the servers that are registered in a store, by name.
+func Live(ctx context.Context, s store.Store) ([]Server, error) {
+	entries, _, err := s.List(ctx, store.Servers)
+	if err != nil {
+		return nil, fmt.Errorf("members: list servers: %w", err)
+	}
+	var out []Server
+	for _, e := range entries {
+		if _, live, ok := parse(e.Key); !ok || !live {
+			continue
+		}
+		server, err := decode[Server](e)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, server)
+	}
+	return out, nil
 }
 
 // trace is what stays of a server.
