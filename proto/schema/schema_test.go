@@ -43,7 +43,10 @@ func TestDocumentation(t *testing.T) {
 	var got []string
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		cells := strings.Split(lines.Text(), "|")
-		if len(cells) == 5 && strings.HasPrefix(cells[1], " `") {
+		if len(cells) != 5 {
+			continue
+		}
+		if _, err := strconv.Atoi(strings.TrimSpace(cells[3])); err == nil && strings.HasPrefix(cells[1], " `") {
 			got = append(got, strings.TrimSpace(strings.Join(cells[1:4], "|")))
 		}
 	}
