@@ -137,7 +137,7 @@ func (c *cli) createUser(ctx context.Context, name, role string, ttl int64, out 
 	if err != nil {
 		return err
 	}
-	made := join.Credentials{Server: own.Server, User: name, CA: pems(answer.GetRoots()...), Cert: pems(answer.GetCertificate()), Key: secret}
+	made := join.Credentials{Server: own.Server, Others: own.Others, User: name, CA: pems(answer.GetRoots()...), Cert: pems(answer.GetCertificate()), Key: secret}
 	if out == "" {
 		b, err := made.Marshal()
 		if err != nil {
@@ -248,7 +248,7 @@ func (c *cli) userRenewCommand() *cobra.Command {
 			if name == own.User {
 				return c.renewOwn(cmd.Context(), own, seconds, out)
 			}
-			return c.renewOther(cmd.Context(), own.Server, name, seconds, out)
+			return c.renewOther(cmd.Context(), own, name, seconds, out)
 		},
 	}
 	cmd.Flags().StringVar(&ttl, "ttl", "365d", "life of the certificate, as 365d or 12h")
@@ -283,7 +283,7 @@ func (c *cli) renewOwn(ctx context.Context, own join.Credentials, ttl int64, out
 }
 
 // renewOther makes new credentials for another user.
-func (c *cli) renewOther(ctx context.Context, server, name string, ttl int64, out string) error {
+func (c *cli) renewOther(ctx context.Context, own join.Credentials, name string, ttl int64, out string) error {
 	key, secret, err := newKey()
 	if err != nil {
 		return err
@@ -292,7 +292,7 @@ func (c *cli) renewOther(ctx context.Context, server, name string, ttl int64, ou
 	if err != nil {
 		return err
 	}
-	made := join.Credentials{Server: server, User: name, CA: pems(answer.GetRoots()...), Cert: pems(answer.GetCertificate()), Key: secret}
+	made := join.Credentials{Server: own.Server, Others: own.Others, User: name, CA: pems(answer.GetRoots()...), Cert: pems(answer.GetCertificate()), Key: secret}
 	if out == "" {
 		b, err := made.Marshal()
 		if err != nil {

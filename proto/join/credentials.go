@@ -1,7 +1,6 @@
 package join
 
 import (
-	"cmp"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -165,20 +164,37 @@ func (c Credentials) TLS() (*tls.Config, error) {
 	if err != nil {
 		return nil, errors.New("join: credentials: client-certificate-data and client-key-data are not a PEM certificate with its key")
 	}
-	address, err := c.Address()
+	addresses, err := c.Addresses()
 	if err != nil {
 		return nil, err
 	}
-	host, _, _ := net.SplitHostPort(address)
-	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, ServerName: host}
+	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}}
 	config.InsecureSkipVerify = true // VerifyConnection does all of it, and follows a rotation of the CA
 	config.VerifyConnection = func(s tls.ConnectionState) error {
 		if err := Verify(s.PeerCertificates, roots, x509.ExtKeyUsageServerAuth, time.Now()); err != nil {
 			return &tls.CertificateVerificationError{UnverifiedCertificates: s.PeerCertificates, Err: err}
 		}
-		return s.PeerCertificates[0].VerifyHostname(cmp.Or(s.ServerName, host)) // SNI has no addresses
+		return named(s.PeerCertificates[0], s.ServerName, addresses)
 	}
 	return config, nil
+}
+
+// named says whether a certificate is of the server that was dialled: the one that
+// SNI names (RFC 6066, section 3), which has no addresses, or one of a list.
+func named(c *x509.Certificate, sni string, addresses []string) error {
+	if sni != "" {
+		return c.VerifyHostname(sni)
+	}
+	var errs []error
+	for _, a := range addresses {
+		host, _, _ := net.SplitHostPort(a)
+		err := c.VerifyHostname(host)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // Roots are the CAs to trust.
