@@ -8,12 +8,13 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
 )
 
-// gauge is one line of Prometheus' text format, version 0.0.4. Writing it by hand
+// gauge is one line (a counter if its name ends in _total) of Prometheus' text format, version 0.0.4. Writing it by hand
 // spares the agent a library, its registry and its megabytes.
 type gauge struct {
 	name, help string
@@ -29,6 +30,10 @@ func (a *agent) gauges() []gauge {
 	if line.Server != "" {
 		connected = 1
 	}
+	paused := 0.0
+	if _, on := a.breaks.Paused(); on {
+		paused = 1
+	}
 	return []gauge{
 		{"weft_agent_revision", "Revision of the intent held.", float64(line.Revision)},
 		{"weft_agent_applied_revision", "Revision that the kernel is at.", float64(a.loop.Applied())},
@@ -38,7 +43,9 @@ func (a *agent) gauges() []gauge {
 		{"weft_agent_peers", "Nodes of the fabric, this one among them.", float64(len(n.Peers))},
 		{"weft_agent_endpoints", "Pods attached.", float64(len(a.pods.Endpoints()))},
 		{"weft_agent_problems", "Problems that status lists.", float64(len(a.uplink.Problems()))},
-		{"weft_agent_heals_recent", "Repairs remembered.", float64(len(a.loop.Heals()))},
+		{"weft_agent_heals_total", "Objects put back that somebody undid, since the start.", float64(a.loop.Healed())},
+		{"weft_agent_untouched_objects", "Objects that are other than they should be because healing is paused.", float64(a.loop.Untouched())},
+		{"weft_agent_paused", "1 while healing is paused.", paused},
 		{"weft_agent_heap_bytes", "Bytes of live heap objects.", float64(mem.HeapAlloc)},
 		{"weft_agent_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},
 	}
@@ -52,9 +59,13 @@ func seconds(t time.Time) float64 {
 }
 
 func expose(w io.Writer, version string, gauges []gauge) {
-	fmt.Fprintf(w, "# HELP weft_agent_info The release.\n# TYPE weft_agent_info gauge\nweft_agent_info{version=%q} 1\n", version)
+	fmt.Fprintf(w, "# HELP weft_agent_build_info The release, in a label; the value is always 1.\n# TYPE weft_agent_build_info gauge\nweft_agent_build_info{version=%q} 1\n", version)
 	for _, g := range gauges {
-		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s gauge\n%s %g\n", g.name, g.help, g.name, g.name, g.value)
+		kind := "gauge"
+		if strings.HasSuffix(g.name, "_total") {
+			kind = "counter"
+		}
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %g\n", g.name, g.help, g.name, kind, g.name, g.value)
 	}
 }
 

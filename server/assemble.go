@@ -77,7 +77,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name})
 	r.port = newPort(tcp, auth.TLS(), c.Log)
-	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub)); err != nil {
+	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub, r.journal)); err != nil {
 		return nil, err
 	}
 	if r.debug, err = open(ctx, "--debug-listen", c.Debug, profiles()); err != nil {

@@ -66,13 +66,19 @@ type hubStatus interface {
 	Nodes() []push.Status
 }
 
+// journalStatus is what metrics ask of the journal.
+type journalStatus interface {
+	Waiting() (events, acts, lost int)
+}
+
 // metrics answers /metrics, /livez and /readyz.
-func metrics(h hubStatus) http.Handler {
+func metrics(h hubStatus, j journalStatus) http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		nodes{h},
+		pages{j},
 	)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
@@ -124,11 +130,33 @@ func (n nodes) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
-	gauge(desc("info", "The release.", prometheus.Labels{"version": note.Version}), 1)
+	gauge(desc("build_info", "The release, in a label; the value is always 1.", prometheus.Labels{"version": note.Version}), 1)
 	gauge(desc("intent_revision", "Revision of the store's last change of intent.", nil), float64(rev))
 	gauge(desc("nodes_connected", "Nodes with a stream to this server.", nil), float64(connected))
 	gauge(desc("nodes_behind", "Connected nodes that have not applied the last revision.", nil), float64(behind))
 	gauge(desc("node_problems", "Problems of the nodes of this server.", nil), float64(problems))
 	gauge(desc("object_errors", "Objects that nodes of this server did not understand or apply.", nil), float64(errs))
 	gauge(desc("endpoints", "Attachments of pods on the nodes of this server.", nil), float64(endpoints))
+}
+
+// pages are the figures of the journal.
+type pages struct{ journal journalStatus }
+
+// Describe implements prometheus.Collector.
+func (p pages) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(p, ch) }
+
+// Collect implements prometheus.Collector.
+func (p pages) Collect(ch chan<- prometheus.Metric) {
+	events, acts, lost := p.journal.Waiting()
+	for _, m := range []struct {
+		name, help string
+		kind       prometheus.ValueType
+		value      int
+	}{
+		{"journal_waiting_events", "Events that are not stored yet.", prometheus.GaugeValue, events},
+		{"journal_waiting_records", "Records of the audit that are not stored yet; at 256 writes are refused.", prometheus.GaugeValue, acts},
+		{"journal_lost_events_total", "Events that were dropped because too many waited.", prometheus.CounterValue, lost},
+	} {
+		ch <- prometheus.MustNewConstMetric(desc(m.name, m.help, nil), m.kind, float64(m.value))
+	}
 }

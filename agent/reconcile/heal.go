@@ -45,6 +45,13 @@ func (l *Loop) Heals() []Heal {
 	return l.heals.all()
 }
 
+// Healed is how many objects were put back, ever.
+func (l *Loop) Healed() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.heals.n
+}
+
 // healed adds a step to the heals if it put back something undone.
 func (l *Loop) healed(heals []Heal, key datapath.Key, op datapath.Op, now time.Time) []Heal {
 	at, ok := l.broken[key]

@@ -131,6 +131,14 @@ func (j *Journal) Blocked() error {
 // Lost is how many events were dropped because the queue was full.
 func (j *Journal) Lost() int { _, lost := j.events.counts(); return lost }
 
+// Waiting is how many events and records are not stored yet, and how many events
+// were lost.
+func (j *Journal) Waiting() (events, acts, lost int) {
+	events, lost = j.events.counts()
+	acts, _ = j.acts.counts()
+	return events, acts, lost
+}
+
 // Run writes until ctx ends. What waits then is written by Flush.
 func (j *Journal) Run(ctx context.Context) error {
 	var running sync.WaitGroup
