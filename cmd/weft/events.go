@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -194,14 +193,14 @@ const (
 )
 
 // again calls what follows a stream whenever it ends because the server went,
-// until the person ends it. It tells once that it tries. The first try must do.
+// until the person ends it, and says each time that it tries.
 func (c *cli) again(ctx context.Context, follow func() error) error {
-	wait, reached := againFirst, false
+	wait := againFirst
 	for {
 		began := c.now()
 		err := follow()
 		if c.now().Sub(began) > againLast {
-			wait, reached = againFirst, true
+			wait = againFirst
 		}
 		var own fatal
 		switch code := status.Code(err); {
@@ -211,10 +210,6 @@ func (c *cli) again(ctx context.Context, follow func() error) error {
 			return own.error
 		case code != codes.Unavailable && code != codes.Aborted && code != codes.ResourceExhausted:
 			return err
-		case !reached && wait == againFirst && strings.Contains(err.Error(), "connection"):
-			if c.conn == nil {
-				return err
-			}
 		}
 		c.say("%s; trying again", c.describeError(err))
 		select {
