@@ -1,6 +1,9 @@
 package uplink
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -10,8 +13,8 @@ import (
 const claimBytes = 256 << 10
 
 // claim tells whether a full set has to wait, because the server was restored and
-// does not know yet what this node carries: peers that were leased after the
-// backup. They are claimed once; with the next word of the server, or when it
+// does not know yet what this node carries: peers that were leased, or leased
+// otherwise, after the backup. They are claimed once; with the next word of the server, or when it
 // says that it has settled, the set is taken as it is.
 func (s *session) claim(c *weftv1.Complete) (waits bool) {
 	held := s.u.held.Load()
@@ -24,7 +27,12 @@ func (s *session) claim(c *weftv1.Complete) (waits bool) {
 	staged := s.stage.complete()
 	var missed []intent.Object
 	for _, o := range held.set.Objects() {
-		if o.Collection == intent.CollectionPeers && staged.Find(o.ID()) == nil {
+		if o.Collection != intent.CollectionPeers || o.Key == intent.PeerKey(s.u.cfg.Node) {
+			continue
+		}
+		name := strings.TrimPrefix(o.Key, intent.PeerKey(""))
+		was, _ := held.set.Peer(name)
+		if now, there := staged.Peer(name); !there || !slices.Equal(was.Lease, now.Lease) {
 			missed = append(missed, o)
 		}
 	}

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -190,7 +191,11 @@ func (r *Room) last(ctx context.Context, m Marker, c contents) (store.Txn, error
 	if id != "" {
 		txn.Then = append(txn.Then, store.Write{Key: keyID, Value: []byte(id)})
 	}
-	txn.Then = append(txn.Then, Unsettled(r.Now(), string(c.values[store.Direction]))...)
+	direction, err := r.Store.Get(ctx, store.Direction)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return store.Txn{}, fmt.Errorf("backup: %w", err)
+	}
+	txn.Then = append(txn.Then, Unsettled(r.Now(), cmp.Or(string(direction.Value), string(c.values[store.Direction])))...)
 	return txn, nil
 }
 
@@ -205,7 +210,7 @@ func Epoch(id string, ordinal uint64) []store.Write {
 
 // Unsettled says that leases younger than what is stored are to be learned, and
 // that new ones are given from the other end of the ranges than in the epoch that
-// the backup is of.
+// is over.
 func Unsettled(now time.Time, direction string) []store.Write {
 	other := "down"
 	if direction == "down" {

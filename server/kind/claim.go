@@ -30,12 +30,18 @@ type ClaimError struct {
 	Prefix netip.Prefix
 	Owner  string // empty: it is outside the ranges, or not as one would be leased
 	Why    string
+	// Disputed says that the prefix is Node's by the store, and that Owner carries
+	// it.
+	Disputed bool
 }
 
 // Error implements error.
 func (e ClaimError) Error() string { return e.cause() + "; " + e.Do() }
 
 func (e ClaimError) cause() string {
+	if e.Disputed {
+		return fmt.Sprintf("node %s has %v by the store that was restored, and node %s carries it; it is not told to a second one", e.Node, e.Prefix, e.Owner)
+	}
 	if e.Owner == "" {
 		return fmt.Sprintf("node %s carries %v from before the restore, and %s; what it has is not taken from it", e.Node, e.Prefix, e.Why)
 	}
@@ -44,6 +50,9 @@ func (e ClaimError) cause() string {
 
 // Do is what a person can do about it.
 func (e ClaimError) Do() string {
+	if e.Disputed {
+		return fmt.Sprintf("if %s was deleted after the backup: weft delete node %s, and join it again; else: weft delete node %s", e.Node, e.Node, e.Owner)
+	}
 	again := fmt.Sprintf("weft delete node %s, and join it again with a token", e.Node)
 	if e.Owner == "" {
 		return "add a range that holds it to ClusterConfig/default spec.clusterCIDRs, or: " + again

@@ -27,6 +27,9 @@ func (b *book) acquire(batch []*request, now time.Time) store.Txn {
 			changed = append(changed, r.node)
 		}
 	}
+	for _, r := range batch {
+		txn = b.settleDispute(txn, r)
+	}
 	for _, node := range changed {
 		h := b.held[node]
 		key := kind.Key(kind.Lease, "", node)
@@ -48,6 +51,9 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 	h, there := b.held[r.node]
 	if !there {
 		h.meta = kind.Metadata{Name: r.node, CreatedUnix: now.Unix()}
+	}
+	if err := b.disputed(r, h); err != nil {
+		return nil, err
 	}
 	prefixes := slices.Clone(h.prefixes)
 	var fresh, freed []netip.Prefix
@@ -138,7 +144,7 @@ func (b *book) clear(r *request) error {
 // and nobody else has it.
 func (b *book) honour(node string, p netip.Prefix, ended map[netip.Prefix]rested) bool {
 	space, ok := b.space(p)
-	if !ok || p != p.Masked() || p.Bits() != b.spec.MaskSize(p.Addr().Is4()) || b.isLoose(p) {
+	if !ok || p != p.Masked() || p.Bits() != b.spec.MaskSize(p.Addr().Is4()) || b.isLoose(p) || b.kept(p, node) {
 		return false
 	}
 	if r, resting := b.rests[p]; resting && r.Node == node {
@@ -183,7 +189,7 @@ func (b *book) first(spaces []*ipam.Space, carve func(*ipam.Space) (netip.Prefix
 	for _, s := range spaces {
 		var aside []netip.Prefix
 		for {
-			if p, err = carve(s); err != nil || !b.isLoose(p) {
+			if p, err = carve(s); err != nil || !b.isLoose(p) && !b.kept(p, "") {
 				break
 			}
 			aside = append(aside, p)

@@ -37,6 +37,8 @@ type book struct {
 	generation uint64
 	config     int64 // revision of the ClusterConfig; 0 if there is none
 	settling   bool  // nothing new is given
+	disputes   map[string]dispute
+	restored   int64 // revision of the backup that was restored; 0: none
 	down       bool  // new ones are given from the upper end
 	spec       kind.ClusterConfigSpec
 	spaces     []*ipam.Space // one a cluster CIDR, in their order
@@ -83,11 +85,19 @@ func read(ctx context.Context, s Store, known map[string]holding, now time.Time,
 	if err != nil {
 		return nil, err
 	}
+	disputes, err := readDisputes(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	restored, err := restoredRevision(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	direction, err := s.Get(ctx, store.Direction)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	b := &book{settling: settling != 0, down: string(direction.Value) == "down", config: config.Revision, held: map[string]holding{}, rests: map[netip.Prefix]rested{}, broken: map[string]error{}}
+	b := &book{settling: settling != 0, disputes: disputes, restored: restored, down: string(direction.Value) == "down", config: config.Revision, held: map[string]holding{}, rests: map[netip.Prefix]rested{}, broken: map[string]error{}}
 	if config.Revision > 0 {
 		if _, err := kind.Decode(config.Value, &b.spec); err != nil {
 			return nil, fmt.Errorf("lease: %w", err)

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -120,7 +121,12 @@ func (a *Allocator) adopt(ctx context.Context, b *book, claims []kind.Claim) (st
 	frame := len(txn.Then)
 	var refused []kind.Refusal
 	for _, c := range claims {
-		if h, known := b.held[c.Node]; known {
+		h, known := b.held[c.Node]
+		if known && c.Revision > b.restored && !slices.ContainsFunc(c.Prefixes, func(p netip.Prefix) bool { return slices.Contains(h.prefixes, p) }) {
+			txn = b.correct(txn, c, &refused)
+			continue
+		}
+		if known {
 			more, err := b.extended(c, h)
 			if err != nil {
 				return store.Txn{}, nil, err
@@ -134,6 +140,7 @@ func (a *Allocator) adopt(ctx context.Context, b *book, claims []kind.Claim) (st
 		ended := map[netip.Prefix]rested{}
 		if no := b.enter(c, ended); no != nil {
 			refused = append(refused, *no)
+			txn = b.dispute(txn, c.Node, no.Owner, c.Prefixes)
 			continue
 		}
 		writes, err := a.claimWrites(ctx, c, now)
@@ -150,6 +157,51 @@ func (a *Allocator) adopt(ctx context.Context, b *book, claims []kind.Claim) (st
 		return store.Txn{}, refused, nil
 	}
 	return b.sweep(txn), refused, nil
+}
+
+// correct brings the lease of a node that the backup knows, and that is away, to
+// what its peers were told after the backup was made.
+func (b *book) correct(txn store.Txn, c kind.Claim, refused *[]kind.Refusal) store.Txn {
+	prefixes, _, freed, err := b.relearn(&request{node: c.Node, carried: c.Prefixes, returns: true}, map[netip.Prefix]rested{})
+	if e := (kind.ClaimError{}); errors.As(err, &e) {
+		*refused = append(*refused, kind.Refusal{Node: c.Node, Prefix: e.Prefix, Owner: e.Owner, Cause: e.Why})
+		return b.dispute(txn, c.Node, e.Owner, c.Prefixes)
+	}
+	for _, p := range freed {
+		if space, ok := b.space(p); ok {
+			space.Free(p)
+		}
+	}
+	h := b.held[c.Node]
+	h.prefixes = intent.InOrder(b.families(), prefixes)
+	b.held[c.Node] = h
+	value, err := kind.Encode(kind.Lease, h.meta, kind.LeaseSpec{Node: c.Node, Prefixes: h.prefixes})
+	if err != nil {
+		panic(err) // our own values: a bug
+	}
+	key := kind.Key(kind.Lease, "", c.Node)
+	txn.If = append(txn.If, store.Cond{Key: key, Revision: h.revision})
+	txn.Then = append(txn.Then, store.Write{Key: key, Value: value})
+	return txn
+}
+
+// restoredRevision is that of the backup that the store was restored from; 0 if it
+// never was.
+func restoredRevision(ctx context.Context, s Store) (int64, error) {
+	e, err := s.Get(ctx, store.Restored)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("lease: %w", err)
+	}
+	var r struct {
+		Revision int64 `json:"revision"`
+	}
+	if err := json.Unmarshal(e.Value, &r); err != nil {
+		return 0, fmt.Errorf("lease: %s: %w", e.Key, err)
+	}
+	return r.Revision, nil
 }
 
 // enter takes all prefixes of a claim, or none.

@@ -42,15 +42,30 @@ func (a *Allocator) Release(ctx context.Context, node string) error {
 // transaction that makes it true.
 func (b *book) release(node string, now time.Time) (store.Txn, []netip.Prefix) {
 	h, ok := b.held[node]
-	if !ok {
+	_, claims := b.disputes[node]
+	if !ok && !claims {
 		return store.Txn{}, nil
 	}
-	delete(b.held, node)
-	key := kind.Key(kind.Lease, "", node)
 	txn := b.txn()
+	if claims {
+		delete(b.disputes, node)
+		txn.Then = append(txn.Then, store.Write{Key: disputeKey(node)})
+	}
+	if !ok {
+		return txn, nil
+	}
+	delete(b.held, node)
+	heir, inherited := b.heir(node, h.prefixes)
+	key := kind.Key(kind.Lease, "", node)
 	txn.If = append(txn.If, store.Cond{Key: key, Revision: h.revision})
 	txn.Then = append(txn.Then, store.Write{Key: key})
-	txn.Then = append(txn.Then, b.freed(node, h.prefixes, now)...)
+	resting := slices.DeleteFunc(slices.Clone(h.prefixes), func(p netip.Prefix) bool {
+		return inherited && slices.Contains(heir.Prefixes, p)
+	})
+	txn.Then = append(txn.Then, b.freed(node, resting, now)...)
+	if inherited {
+		txn = b.inherit(txn, heir, h.prefixes, now)
+	}
 	return b.sweep(txn), h.prefixes
 }
 

@@ -102,6 +102,13 @@ func (h *Hub) await(ctx context.Context, seen func() bool) bool {
 	}
 }
 
+// here tells whether a node has a stream to this server.
+func (h *Hub) here(name string) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.streams[name] != nil
+}
+
 func (h *Hub) isSettling() bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -149,7 +156,7 @@ func (s *stream) claim(m *weftv1.Claims) error {
 		if err != nil {
 			return refuse(codes.InvalidArgument, "claims: %v", err)
 		}
-		if c.Node != s.name {
+		if c.Node != s.name && !s.hub.here(c.Node) { // who is here speaks for itself
 			s.claims = append(s.claims, c)
 		}
 	}
