@@ -119,8 +119,8 @@ func (r *rooms) serverProblems() []*weftv1.Problem {
 }
 
 // peerCheck is how often a server looks whether its certificate among servers is
-// to be renewed.
-const peerCheck = 12 * time.Hour
+// to be renewed: soon after a rotation of the CA, for a restart signs with it.
+const peerCheck = time.Minute
 
 // keepPeer renews that certificate until ctx ends; etcd reads the files again.
 func (r *rooms) keepPeer(ctx context.Context, name string) error {

@@ -223,7 +223,7 @@ func dialServer(roots func() *x509.CertPool, cert func() (*tls.Certificate, erro
 }
 
 // KeepPeer renews the files by which this server speaks to others, once they are
-// near their end. A server without such files has no need of them.
+// near their end or the CA is another. A server without such files has no need of them.
 func (a *Authority) KeepPeer(ctx context.Context, name string) error {
 	b, err := os.ReadFile(PeerPaths(a.config.DataDir).Cert)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -232,14 +232,15 @@ func (a *Authority) KeepPeer(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}
-	if block, _ := pem.Decode(b); block != nil {
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && time.Until(cert.NotAfter) > renewBefore {
-			return nil
-		}
-	}
 	entry, err := a.store.Get(ctx, caKey)
 	if err != nil {
 		return fmt.Errorf("identity: read the CA: %w", err)
+	}
+	held, err := os.ReadFile(filepath.Join(a.config.DataDir, peerFolder, peerAuthority))
+	if block, _ := pem.Decode(b); block != nil && err == nil && string(held) == string(entry.Value) { // else the CA was rotated
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && time.Until(cert.NotAfter) > renewBefore {
+			return nil
+		}
 	}
 	return keepPeer(a.config.DataDir, entry.Value, name, a.config.Names)
 }

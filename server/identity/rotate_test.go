@@ -25,11 +25,12 @@ func (f *fabric) awaitPhase(p Phase) {
 	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
 	defer cancel()
 	for {
+		next := f.book.Revision() + 1 // before the look, or a change between is waited for
 		now := f.Rotation()
 		if now.Phase == p {
 			return
 		}
-		if err := f.book.WaitRevision(ctx, f.book.Revision()+1); err != nil {
+		if err := f.book.WaitRevision(ctx, next); err != nil {
 			f.t.Fatalf("phase %s, want %s: waiting %v, lagging %v", now.Phase, p, now.Waiting, now.Lagging)
 		}
 	}
@@ -131,32 +132,24 @@ func TestRotationOfTheCA(t *testing.T) {
 func (f *fabric) caughtUpWith(node string) {
 	f.t.Helper()
 	for {
+		next := f.book.Revision() + 1
 		if _, ok := f.book.Get(trustPrefix + node); ok {
 			return
 		}
-		if err := f.book.WaitRevision(f.t.Context(), f.book.Revision()+1); err != nil {
+		if err := f.book.WaitRevision(f.t.Context(), next); err != nil {
 			f.t.Fatal(err)
 		}
 	}
 }
 
-// finishWhenAdminIsFresh finishes once admin.yaml was written anew, which Run does.
+// finishWhenAdminIsFresh finishes once admin.yaml is written anew, which Run does too.
 func (f *fabric) finishWhenAdminIsFresh() {
 	f.t.Helper()
-	for {
-		out, err := f.FinishRotation(f.t.Context(), false)
-		if err == nil {
-			if len(out) > 0 {
-				f.t.Errorf("left out: %v", out)
-			}
-			return
-		}
-		if !strings.Contains(err.Error(), "user admin") {
-			f.t.Fatal(err)
-		}
-		if err := f.book.WaitRevision(f.t.Context(), f.book.Revision()+1); err != nil {
-			f.t.Fatal(err)
-		}
+	if err := f.keepFiles(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+	if out, err := f.FinishRotation(f.t.Context(), false); err != nil || len(out) > 0 {
+		f.t.Fatalf("left out %v: %v", out, err)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/proto/schema"
@@ -24,8 +23,6 @@ import (
 
 const (
 	defaultTokenLife = 24 * time.Hour
-	maxTokenNodes    = 1000
-	maxDescription   = 256 // bytes
 )
 
 // TokenSpec says what a token may do.
@@ -72,21 +69,9 @@ func (t token) opens(s note.Secret) bool {
 }
 
 func (s TokenSpec) check() error {
-	switch {
-	case s.Replace && len(s.Nodes) == 0:
-		return errors.New("identity: a token with replace could take over any name; name the nodes that it is for (weft token create --node NAME --replace)")
-	case len(s.Nodes) > maxTokenNodes:
-		return fmt.Errorf("identity: a token for %d nodes; at most %d, or none for any", len(s.Nodes), maxTokenNodes)
-	case len(s.Description) > maxDescription:
-		return fmt.Errorf("identity: the description has %d bytes; at most %d", len(s.Description), maxDescription)
-	}
-	for _, n := range s.Nodes {
-		if err := intent.ValidName(n); err != nil {
-			return fmt.Errorf("identity: the token's node name %w", err)
-		}
-	}
-	if err := kind.ValidLabels(s.Labels); err != nil {
-		return fmt.Errorf("identity: the token's labels: %w", err)
+	terms := kind.TokenTerms{Nodes: s.Nodes, Labels: s.Labels, Description: s.Description, Replace: s.Replace}
+	if err := terms.Validate(); err != nil {
+		return fmt.Errorf("identity: the token: %w", err)
 	}
 	return nil
 }
