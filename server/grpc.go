@@ -37,7 +37,7 @@ func newServices(auth *identity.Authority, trail *audit.Trail, hub *push.Hub, op
 		// Thousands of agents hold a connection each, most of them silent: no buffer
 		// for what TLS has buffered already, one for writing only while something is
 		// written, and windows of a size that needs no pings to find it.
-		grpc.ReadBufferSize(0), grpc.WriteBufferSize(16<<10), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(0), grpc.WriteBufferSize(16<<10), // shared by default
 		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(256<<10),
 		grpc.ChainUnaryInterceptor(trail.Unary, auth.Unary), // the trail first: it sees refusals too
 		grpc.ChainStreamInterceptor(trail.Stream, auth.Stream),

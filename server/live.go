@@ -114,10 +114,10 @@ func (r *rooms) back(ctx context.Context) (map[string]bool, error) {
 	return out, nil
 }
 
-func (c *site) backups(s *etcd.Store) *backup.Room {
+func (s *site) backups(opened *etcd.Store) *backup.Room {
 	return backup.New(backup.Config{
-		Store: s, Folder: backup.Folder{Path: c.Backup.Dir}, Interval: c.Backup.Interval, Keep: c.Backup.Keep,
-		Server: c.own.Name, Version: note.Version, Log: c.Log,
+		Store: opened, Folder: backup.Folder{Path: s.Backup.Dir}, Interval: s.Backup.Interval, Keep: s.Backup.Keep,
+		Server: s.own.Name, Version: note.Version, Log: s.Log,
 	})
 }
 

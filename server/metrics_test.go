@@ -18,7 +18,8 @@ func (some) Waiting() (events, acts, lost int) { return 1, 2, 3 }
 func (some) Nodes() []push.Status {
 	return []push.Status{
 		{Node: "n1", Connected: true, Applied: 7, Problems: []kind.Problem{{Subject: "x"}}},
-		{Node: "n2", Connected: true, Applied: 6}, {Node: "n3"},
+		{Node: "n2", Connected: true, Applied: 6},
+		{Node: "n3"},
 	}
 }
 

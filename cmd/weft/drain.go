@@ -34,7 +34,7 @@ func (c *cli) drainCommand() *cobra.Command {
 		GroupID: groupFabric,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 || !slices.Contains([]string{"lease", "leases", "ls"}, args[0]) {
-				return errors.New("write: weft drain lease NODE...")
+				return errors.New("write: weft drain lease NODE, with the nodes whose leases are to be freed")
 			}
 			return nil
 		},

@@ -228,8 +228,10 @@ func (s *Server) undo(ctx context.Context, p pending) error {
 	switch {
 	case err == nil:
 		s.Log.Warn("apply rolled back", note.Objects, len(edits), note.Why, "it was not confirmed in time")
-		s.Journal.Note(journal.Event{Kind: journal.Warning, Object: "Fabric", Reason: "RolledBack", Actor: p.By,
-			Message: fmt.Sprintf("apply %s of %s was not confirmed in time", p.ID, strings.Join(p.objects(), ", "))})
+		s.Journal.Note(journal.Event{
+			Kind: journal.Warning, Object: "Fabric", Reason: "RolledBack", Actor: p.By,
+			Message: fmt.Sprintf("apply %s of %s was not confirmed in time", p.ID, strings.Join(p.objects(), ", ")),
+		})
 		return nil
 	case errors.Is(err, store.ErrConflict):
 		return err
@@ -250,8 +252,10 @@ func (s *Server) stuck(ctx context.Context, p pending, why error) error {
 	}
 	_, err = s.Store.Commit(ctx, store.Txn{If: []store.Cond{{Key: confirmKey, Revision: p.revision}}, Then: []store.Write{{Key: confirmKey, Value: value}}})
 	if err == nil {
-		s.Journal.Note(journal.Event{Kind: journal.Warning, Object: "Fabric", Reason: "RollbackRefused", Actor: p.By,
-			Message: fmt.Sprintf("apply %s was not confirmed and cannot be rolled back: %s", p.ID, p.Stuck)})
+		s.Journal.Note(journal.Event{
+			Kind: journal.Warning, Object: "Fabric", Reason: "RollbackRefused", Actor: p.By,
+			Message: fmt.Sprintf("apply %s was not confirmed and cannot be rolled back: %s", p.ID, p.Stuck),
+		})
 	}
 	return err
 }
@@ -321,8 +325,10 @@ func confirmProblems(p pending) []*weftv1.Problem {
 	case p.ID == "":
 		return nil
 	case p.Stuck != "":
-		return []*weftv1.Problem{{Subject: strings.Join(p.objects(), ", "), SinceUnix: p.DeadlineUnix,
-			Cause: "apply " + p.ID + " was not confirmed and cannot be rolled back: " + p.Stuck, Remedy: "mend what is in the way and apply again, then: weft confirm " + p.ID}}
+		return []*weftv1.Problem{{
+			Subject: strings.Join(p.objects(), ", "), SinceUnix: p.DeadlineUnix,
+			Cause: "apply " + p.ID + " was not confirmed and cannot be rolled back: " + p.Stuck, Remedy: "mend what is in the way and apply again, then: weft confirm " + p.ID,
+		}}
 	}
 	return []*weftv1.Problem{{Subject: strings.Join(p.objects(), ", "), Cause: p.waits() + " and is rolled back then", Remedy: "weft confirm " + p.ID}}
 }

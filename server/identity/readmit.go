@@ -33,12 +33,12 @@ func (a *Authority) readmit(ctx context.Context, cert *x509.Certificate) error {
 		return err
 	}
 	err = a.swap(ctx, func() (txn store.Txn, err error) {
-		n, revision, err := read[Node](ctx, a.store, nodeKey(p.Name))
+		_, revision, err := read[Node](ctx, a.store, nodeKey(p.Name))
 		if err != nil || revision != 0 {
 			return txn, err
 		}
 		now := time.Now()
-		n = Node{
+		n := Node{
 			Schema: schema.Identity.Version(), Name: p.Name, Token: "readmitted", JoinedUnix: now.Unix(),
 			Key: Key{Hash: keyHash(cert.RawSubjectPublicKeyInfo), CreatedUnix: now.Unix(), EndsUnix: cert.NotAfter.Unix()},
 		}

@@ -76,11 +76,7 @@ type Rotation struct {
 // Rotation answers where a rotation stands, as Run last read it.
 func (a *Authority) Rotation() Rotation {
 	entries, _ := a.book.Snapshot()
-	list := make([]store.Entry, 0, len(entries))
-	for _, e := range entries {
-		list = append(list, e)
-	}
-	return rotation(a.roots(), list, time.Now())
+	return rotation(a.roots(), entries, time.Now())
 }
 
 // rotation computes it from what is below store.Identity. It is pure.

@@ -356,7 +356,7 @@ func TestAdminsRevokeEachOther(t *testing.T) {
 // A restored store does not know the key of admin.yaml: the next start records it.
 func TestRestoredStoreKnowsTheAdminAgain(t *testing.T) {
 	m, dir := storetest.New(), t.TempDir()
-	a := mustOpen(t, m, dir)
+	mustOpen(t, m, dir)
 	before, err := os.ReadFile(filepath.Join(dir, adminFile))
 	if err != nil {
 		t.Fatal(err)
@@ -364,7 +364,7 @@ func TestRestoredStoreKnowsTheAdminAgain(t *testing.T) {
 	if _, err := m.Commit(t.Context(), store.Txn{Then: []store.Write{{Key: userKey(adminName)}}}); err != nil {
 		t.Fatal(err)
 	}
-	a = mustOpen(t, m, dir)
+	a := mustOpen(t, m, dir)
 	u, _, err := read[user](t.Context(), a.store, userKey(adminName))
 	held, err2 := join.ParseCredentials(before)
 	if err := errors.Join(err, err2); err != nil {

@@ -51,7 +51,6 @@ type book[T any] struct {
 	due     time.Time // when the next page is to be written; zero: nothing waits
 	lost    int       // items that did not fit, ever
 	pages   int       // written or tried, ever
-	failing bool
 
 	writing sync.Mutex // held while a page is written
 	unsure  *draft[T]  // of which nobody knows whether it was written

@@ -171,8 +171,10 @@ func (j *Journal) tellCounts(now time.Time) {
 		}}, time.Second)
 	})
 	if lost := j.Lost(); lost > j.told0 {
-		j.append(Event{Kind: Warning, Object: "Server/" + j.cfg.Server, Reason: "EventsLost",
-			Message: fmt.Sprintf("%d events were dropped: more happened than is written", lost-j.told0)}, now, now, 1)
+		j.append(Event{
+			Kind: Warning, Object: "Server/" + j.cfg.Server, Reason: "EventsLost",
+			Message: fmt.Sprintf("%d events were dropped: more happened than is written", lost-j.told0),
+		}, now, now, 1)
 		j.told0 = j.Lost() // the telling itself may not have fitted
 	}
 }

@@ -16,8 +16,11 @@ func TestPicture(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "figures.csv")
 	out := &table{path: path}
 	for _, f := range []figure{
-		{1, "embedded", 100, "one", "ms last", 12}, {1, "embedded", 1000, "one", "ms last", 140}, {1, "embedded", 1000, "one", "ms last", 150},
-		{1, "external", 1000, "idle", "etcd puts/s", 0.1}, {3, "external", 5000, "memory", "RSS KiB/agent", 58},
+		{1, "embedded", 100, "one", "ms last", 12},
+		{1, "embedded", 1000, "one", "ms last", 140},
+		{1, "embedded", 1000, "one", "ms last", 150},
+		{1, "external", 1000, "idle", "etcd puts/s", 0.1},
+		{3, "external", 5000, "memory", "RSS KiB/agent", 58},
 	} {
 		if err := out.add(f); err != nil {
 			t.Fatal(err)
