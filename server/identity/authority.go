@@ -119,8 +119,12 @@ func (a *Authority) keepFiles(ctx context.Context) error {
 	return a.keepServerToken(ctx)
 }
 
-// adminCheck is how often Run looks whether admin.yaml is to be renewed.
-const adminCheck = 12 * time.Hour
+// How often Run looks whether admin.yaml is to be renewed, and when it tries again
+// what failed: a rotation waits for it.
+const (
+	adminCheck = 12 * time.Hour
+	adminRetry = 10 * time.Second
+)
 
 // Run follows the book, until ctx ends or the store fails. Without it every call
 // that needs a certificate is refused.
@@ -140,8 +144,10 @@ func (a *Authority) Run(ctx context.Context) error {
 			case <-tick.C:
 			case <-a.kept:
 			}
+			tick.Reset(adminCheck)
 			if err := a.keepFiles(ctx); err != nil && ctx.Err() == nil {
-				a.config.Log.Error("files of the data folder not renewed", note.Err, err)
+				a.config.Log.Error("files of the data folder not renewed", note.Err, err, note.Retry, adminRetry)
+				tick.Reset(adminRetry)
 			}
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/weft-net/weft/proto/join"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -185,9 +186,19 @@ func (f *fabric) caughtUp() {
 	for _, e := range entries {
 		last = max(last, e.Revision)
 	}
-	if err := f.book.WaitRevision(f.t.Context(), last); err != nil {
+	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := f.book.WaitRevision(ctx, last); err != nil {
 		f.t.Fatal(err)
 	}
+	f.followed()
+}
+
+// followed returns when the Authority has taken in what its book has: the mirror
+// moves before its subscribers hear of it, and nobody subscribes in between.
+func (f *fabric) followed() {
+	_, _, cancel := f.book.Subscribe(func(store.Batch) {})
+	cancel()
 }
 
 func (f *fabric) renew(m *machine) error {

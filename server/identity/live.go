@@ -165,6 +165,9 @@ func (a *Authority) reroot() {
 	wake(a.acks.wake)
 	a.live.mu.Lock()
 	hooks := slices.Clone(a.live.rooted)
+	for s := range a.live.streams { // who came before we knew of the root
+		a.proves(s.peer, s.cert)
+	}
 	a.live.mu.Unlock()
 	for _, hook := range hooks {
 		hook()

@@ -26,6 +26,7 @@ func (f *fabric) awaitPhase(p Phase) {
 	defer cancel()
 	for {
 		next := f.book.Revision() + 1 // before the look, or a change between is waited for
+		f.followed()
 		now := f.Rotation()
 		if now.Phase == p {
 			return
@@ -131,13 +132,15 @@ func TestRotationOfTheCA(t *testing.T) {
 
 func (f *fabric) caughtUpWith(node string) {
 	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
+	defer cancel()
 	for {
 		next := f.book.Revision() + 1
 		if _, ok := f.book.Get(trustPrefix + node); ok {
 			return
 		}
-		if err := f.book.WaitRevision(f.t.Context(), next); err != nil {
-			f.t.Fatal(err)
+		if err := f.book.WaitRevision(ctx, next); err != nil {
+			f.t.Fatalf("%s is not noted to trust: %v", node, err)
 		}
 	}
 }

@@ -50,6 +50,8 @@ func (s *stream) trust() *weftv1.SyncResponse {
 	if !due || s.hub.cfg.Trust == nil {
 		return nil
 	}
+	// Again: when it was heard, this server may not have known of the root yet.
+	s.hub.cfg.Trust.Trusts(s.name, said)
 	if t := s.hub.cfg.Trust.Trust(s.name, said); t != nil {
 		return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Trust{Trust: t}}
 	}
