@@ -30,7 +30,8 @@ func (r *report) more(ctx context.Context, conn *grpc.ClientConn, o *output) err
 // most is how many nodes a line names.
 const most = 5
 
-// behindText names the nodes that are not in step, with their lag.
+// behindText names the nodes that are heard and not in step, with their lag. One
+// that is away is a problem, which tells the same.
 func (c *cli) behindText(r *report) string {
 	if r.GetNodesInStep() == r.GetNodes() {
 		return ""
@@ -38,14 +39,14 @@ func (c *cli) behindText(r *report) string {
 	var words []string
 	for _, n := range r.nodes {
 		lag := r.GetRevision() - n.GetAppliedRevision()
-		if lag <= 0 && n.GetState() != "Away" {
+		if lag <= 0 || n.GetState() == "Away" {
 			continue
 		}
 		if len(words) == most {
 			words = append(words, "…")
 			break
 		}
-		words = append(words, fmt.Sprintf("%s at %d (%d less, heard %s ago)", n.GetName(), n.GetAppliedRevision(), max(lag, 0), table.Since(n.GetHeardUnix(), c.now())))
+		words = append(words, fmt.Sprintf("%s at %d (%d less, heard %s ago)", n.GetName(), n.GetAppliedRevision(), lag, table.Since(n.GetHeardUnix(), c.now())))
 	}
 	return strings.Join(words, ", ")
 }

@@ -85,7 +85,7 @@ func (c *cli) fabricStatus(ctx context.Context, o *output) error {
 func (c *cli) fabricText(o *output, r *report) string {
 	var b strings.Builder
 	inStep := fmt.Sprintf("%d of %d nodes in step", r.GetNodesInStep(), r.GetNodes())
-	title(&b, "fabric", "%s  epoch %s  revision %d  %s  %s", orDash(r.GetFabric()), epochText(r.GetEpochOrdinal(), r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
+	title(&b, "fabric", "%s  epoch %s  revision %d   %s   %s", orDash(r.GetFabric()), epochText(r.GetEpochOrdinal(), r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
 	var servers []string
 	for _, s := range r.GetServers() {
 		words := []string{s.GetName(), s.GetAddress()}
@@ -132,7 +132,11 @@ func etcdText(e *weftv1.EtcdStatus) string {
 	if e.GetQuotaBytes() > 0 {
 		size += " of " + bytesText(e.GetQuotaBytes())
 	}
-	return fmt.Sprintf("%s, %s, %s", orDash(e.GetMode()), count(int(e.GetMembers()), "member"), size)
+	text := count(int(e.GetMembers()), "member") + ", " + size
+	if e.GetMode() == "external" {
+		return "external, " + text
+	}
+	return text
 }
 
 // bytesText is a size in binary units, rounded down: 38 MiB.
@@ -259,7 +263,7 @@ func (c *cli) firstText(e *weftv1.CertificateEnd) string {
 		return ""
 	}
 	left := time.Unix(e.GetEndsUnix(), 0).Sub(c.now())
-	text := "; first to end: " + e.GetHolder() + " in " + table.Age(left)
+	text := "; first to end: " + e.GetHolder() + " in " + table.Coarse(left)
 	if left < 30*24*time.Hour {
 		text += " -> " + e.GetRemedy()
 	}
@@ -298,6 +302,10 @@ func (c *cli) backupText(b *weftv1.BackupStatus) string {
 	if b.GetLastUnix() == 0 {
 		return fmt.Sprintf(", no backup yet (%s)", keeps)
 	}
-	at := time.Unix(b.GetLastUnix(), 0).In(c.now().Location())
-	return fmt.Sprintf(", last backup %s ago (%s, %s)", table.Since(b.GetLastUnix(), c.now()), at.Format("15:04"), keeps)
+	at, now := time.Unix(b.GetLastUnix(), 0).In(c.now().Location()), c.now()
+	clock := at.Format("15:04")
+	if now.Sub(at) >= 24*time.Hour {
+		clock = at.Format("2006-01-02 15:04")
+	}
+	return fmt.Sprintf(", last backup %s ago (%s, %s)", table.Coarse(now.Sub(at)), clock, keeps)
 }

@@ -146,6 +146,19 @@ func (s *Server) problems(v *view, etcd *weftv1.EtcdStatus) []*weftv1.Problem {
 	return out
 }
 
+// lagText begins the problem of a node that is away with how much it has not heard
+// of. One that is of another epoch, or applied nothing yet, is not counted.
+func (s *Server) lagText(h health) string {
+	switch lag := s.Hub.Revision() - h.applied; {
+	case h.applied == 0 || lag <= 0:
+		return ""
+	case lag == 1:
+		return "1 revision behind, "
+	default:
+		return fmt.Sprintf("%d revisions behind, ", lag)
+	}
+}
+
 func (s *Server) nodeProblems(n *node) []*weftv1.Problem {
 	h := s.health(n)
 	var out []*weftv1.Problem
@@ -154,8 +167,8 @@ func (s *Server) nodeProblems(n *node) []*weftv1.Problem {
 		heard := time.Unix(h.push.HeardUnix, 0)
 		out = append(out, &weftv1.Problem{
 			Node: n.name, Subject: "agent", SinceUnix: h.push.HeardUnix,
-			Cause:  fmt.Sprintf("agent last heard %s ago; its data path goes on as it was", age(s.Now().Sub(heard))),
-			Remedy: "on " + n.name + ": systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
+			Cause:  s.lagText(h) + fmt.Sprintf("agent last heard %s ago", age(s.Now().Sub(heard))),
+			Remedy: "its data path goes on as it was; on " + n.name + ": systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
 		})
 	case h.state == away:
 		out = append(out, &weftv1.Problem{

@@ -47,7 +47,7 @@ func TestStatus(t *testing.T) {
 		" weft/v1/intent/Lease//n8: stored object cannot be used: ",
 		"n2 eth0: table ip filter, chain FORWARD drops -> iptables …",
 		"n2 peers Node//n9: no route -> look",
-		"n3 agent: agent last heard 2m ago; its data path goes on as it was -> on n3: systemctl status weft-agent; if the node is gone: weft delete node n3",
+		"n3 agent: 9 revisions behind, agent last heard 2m ago -> its data path goes on as it was; on n3: systemctl status weft-agent; if the node is gone: weft delete node n3",
 		"n4 agent: its agent joined and never connected: it is stopped, or has found no address for the fabric yet -> ",
 	} {
 		if i >= len(lines) || !strings.HasPrefix(lines[i], want) {

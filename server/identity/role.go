@@ -62,7 +62,7 @@ type rule struct {
 	least   Role   // the empty role: anybody
 }
 
-// rules are all rules there are: viewers read everything but secrets, operators
+// rules are all rules there are: viewers read everything but secrets and the audit, operators
 // write what the fabric should be, admins decide who is who and what is kept.
 // What no rule names is for admins.
 var rules = []rule{
@@ -75,7 +75,7 @@ var rules = []rule{
 
 	{"weft.v1.Status", "", RoleViewer},
 	{"weft.v1.Events", "", RoleViewer},
-	{"weft.v1.Audit", "", RoleViewer},
+	{"weft.v1.Audit", "", RoleOperator}, // who did what from where is not for everybody who may look
 	{"weft.v1.Trace", "", RoleViewer},
 	{"weft.v1.Policy", "", RoleViewer},
 	{"weft.v1.Egress", "", RoleViewer},

@@ -38,6 +38,7 @@ func TestRules(t *testing.T) {
 		/weft.v1.Resources/Get            viewer    viewer operator admin
 		/weft.v1.Resources/Apply          operator  operator admin
 		/weft.v1.Resources/Plan           viewer    viewer operator admin
+		/weft.v1.Audit/List               operator  operator admin
 		/weft.v1.Tokens/Create            admin     admin
 		/weft.v1.Tokens/List              viewer    viewer operator admin
 		/weft.v1.Users/Renew              viewer    viewer operator admin

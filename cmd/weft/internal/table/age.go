@@ -31,6 +31,20 @@ func Age(d time.Duration) string {
 	return fmt.Sprintf("%dy", days/365)
 }
 
+// Coarse is a duration in one unit, for a sentence: 45 s, 6 h, 12 d.
+func Coarse(d time.Duration) string {
+	seconds := max(int64(d/time.Second), 0)
+	switch {
+	case seconds < 120:
+		return fmt.Sprintf("%d s", seconds)
+	case seconds < 120*60:
+		return fmt.Sprintf("%d min", seconds/60)
+	case seconds < 48*3600:
+		return fmt.Sprintf("%d h", seconds/3600)
+	}
+	return fmt.Sprintf("%d d", seconds/86400)
+}
+
 func pair(a int64, unitA string, b int64, unitB string) string {
 	if b == 0 {
 		return fmt.Sprintf("%d%s", a, unitA)

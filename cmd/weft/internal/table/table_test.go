@@ -26,6 +26,13 @@ func TestAge(t *testing.T) {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}
+	for d, want := range map[time.Duration]string{
+		-time.Hour: "0 s", 119 * time.Second: "119 s", 130 * time.Second: "2 min", 6*time.Hour + 59*time.Minute: "6 h", 47 * time.Hour: "47 h", 12*day + 5*time.Hour: "12 d",
+	} {
+		if got := Coarse(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
 	if got := Since(0, time.Now()); got != "-" {
 		t.Errorf("unknown: %s", got)
 	}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+)
+
+// TestStatusAtAGlance is the whole of what status lays out for a large fabric.
+func TestStatusAtAGlance(t *testing.T) {
+	now := time.Date(2026, 11, 21, 8, 5, 0, 0, time.UTC)
+	ago := func(d time.Duration) int64 { return now.Add(-d).Unix() }
+	c := &cli{now: func() time.Time { return now }}
+	got := c.fabricText(&output{}, &report{StatusGetResponse: &weftv1.StatusGetResponse{
+		Fabric: "prod", EpochOrdinal: 3, Revision: 18412, Nodes: 12, NodesInStep: 11,
+		Servers: []*weftv1.ServerStatus{
+			{Name: "s1", Address: "198.51.100.10:7443", Leader: true, Version: "0.3.1"},
+			{Name: "s2", Address: "203.0.113.20:7443", Version: "0.3.1"},
+		},
+		Etcd:       &weftv1.EtcdStatus{Mode: "embedded", Members: 3, SizeBytes: 38 << 20, QuotaBytes: 2 << 30},
+		Backups:    &weftv1.BackupStatus{LastUnix: ago(6*time.Hour + 5*time.Minute), IntervalSeconds: 43200, Keep: 5},
+		CaEndsUnix: time.Date(2035, 3, 1, 0, 0, 0, 0, time.UTC).Unix(),
+		FirstToEnd: &weftv1.CertificateEnd{Holder: "user ops", EndsUnix: now.Add(12*24*time.Hour + time.Hour).Unix(), Remedy: "weft user renew ops"},
+		Paths:      []*weftv1.PathCount{{Transport: "direct", Pairs: 15}, {Transport: "vxlan", Pairs: 51}},
+		Problems: []*weftv1.Problem{
+			{
+				Node: "n7", SinceUnix: now.Add(-4*time.Hour - 52*time.Minute - 53*time.Second).Unix(),
+				Cause:  "Docker drops forwarded pod traffic\n(table ip filter, chain FORWARD, policy drop)",
+				Remedy: "weft-agent --integrate-firewall, or:\niptables -I DOCKER-USER -i 'wf+' -j ACCEPT",
+			},
+			{Node: "n9", SinceUnix: ago(130 * time.Second), Cause: "3 revisions behind, agent last heard 2m ago", Remedy: "look: systemctl status weft-agent"},
+		},
+	}})
+	want := `fabric   prod  epoch 3  revision 18412   11 of 12 nodes in step   2 PROBLEMS
+servers  s1 198.51.100.10:7443 leader 0.3.1   s2 203.0.113.20:7443 0.3.1
+etcd     3 members, 38 MiB of 2 GiB, last backup 6 h ago (02:00, keeps 5)
+certs    CA until 2035-03-01; first to end: user ops in 12 d -> weft user renew ops
+paths    66 pairs: 15 direct, 51 vxlan
+NODE  SINCE     PROBLEM                                        DO
+n7    03:12:07  Docker drops forwarded pod traffic             weft-agent --integrate-firewall, or:
+                (table ip filter, chain FORWARD, policy drop)  iptables -I DOCKER-USER -i 'wf+' -j ACCEPT
+n9    2m10s     3 revisions behind, agent last heard 2m ago    look: systemctl status weft-agent
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestEtcdTextOtherwise: an etcd elsewhere is named as such; a backup of an earlier
+// day has its day.
+func TestEtcdTextOtherwise(t *testing.T) {
+	now := time.Date(2026, 11, 21, 8, 5, 0, 0, time.UTC)
+	c := &cli{now: func() time.Time { return now }}
+	for want, got := range map[string]string{
+		"external, 1 member, 512 B": etcdText(&weftv1.EtcdStatus{Mode: "external", Members: 1, SizeBytes: 512}),
+		"-":                         etcdText(nil),
+		", last backup 3 d ago (2026-11-18 02:00, not on schedule)": c.backupText(&weftv1.BackupStatus{LastUnix: time.Date(2026, 11, 18, 2, 0, 0, 0, time.UTC).Unix()}),
+		", no backup yet (keeps 5)":                                 c.backupText(&weftv1.BackupStatus{IntervalSeconds: 60, Keep: 5}),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
