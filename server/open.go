@@ -38,6 +38,7 @@ func newSite(c Config, tcp net.Listener) (*site, error) {
 	if s.own, err = members.LoadOwn(c.DataDir); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
+	s.recollect()
 	if err := s.name(); err != nil {
 		return nil, err
 	}
@@ -48,6 +49,18 @@ func newSite(c Config, tcp net.Listener) (*site, error) {
 	s.names = c.names(listening.AddrPort().Addr())
 	s.address = net.JoinHostPort(s.names[0], fmt.Sprint(listening.Port))
 	return s, s.fits()
+}
+
+// recollect makes up for a members.json that is gone: a member of several that
+// began alone would wait for ever, and call its files damaged.
+func (s *site) recollect() {
+	if s.own.Mode != "" || len(s.Etcd.Endpoints) > 0 || !s.hasData() {
+		return
+	}
+	if name, among := identity.PeerName(s.DataDir); among {
+		s.own.Name, s.own.Mode, s.own.Joined = name, members.Clustered, s.Join.Server != ""
+		s.Log.Warn("members.json made anew", note.Why, "it was not there, and the data folder is that of one server of several", note.Server, name)
+	}
 }
 
 // name settles what this server is called: as it was, else as it is told.

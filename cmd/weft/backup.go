@@ -144,7 +144,7 @@ func (c *cli) backupVerifyCommand() *cobra.Command {
 			}
 			answer, err := stream.CloseAndRecv()
 			if err != nil {
-				return err
+				return sent(args[0], err)
 			}
 			if o.isData() {
 				return c.printMessage(&o, answer)
@@ -211,6 +211,15 @@ func sendFile(file string, send func(*weftv1.BackupFile) error) error {
 	}
 }
 
+// sent gives a file its name back: the server knows what it was sent as "the file".
+func sent(file string, err error) error {
+	s := status.Convert(err)
+	if rest, ok := strings.CutPrefix(s.Message(), "the file: "); ok {
+		return status.Error(s.Code(), file+": "+rest)
+	}
+	return err
+}
+
 // closed lets the server's own error come, which the answer holds.
 func closed(err error) error {
 	if errors.Is(err, io.EOF) {
@@ -260,7 +269,7 @@ func (c *cli) restore(ctx context.Context, o *output, file string, dry, wait boo
 	}
 	answer, err := stream.CloseAndRecv()
 	if err != nil {
-		return err
+		return sent(file, err)
 	}
 	if !dry {
 		c.say("what was there is saved as %s on %s; epoch %d begins", answer.GetAside(), answer.GetBackup().GetServer(), answer.GetEpoch())

@@ -125,7 +125,7 @@ func (d Folder) Take(in io.Reader, limit int64) (f File, sum string, err error) 
 	var h Header
 	sum, _, err = decode(out, func(read Header) error { h = read; return nil }, check)
 	if err != nil {
-		return File{}, "", fmt.Errorf("backup: what was sent: %w", err)
+		return File{}, "", fmt.Errorf("backup: %w", err)
 	}
 	f = File{Name: name(Given, h, sum[:8]), Why: Given, Header: h}
 	f.Size, err = d.keep(out, f.Name)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -122,14 +124,18 @@ func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestor
 		}
 		return stream.SendAndClose(out)
 	}
+	sent := false
 	if name == "" {
 		f, _, err := s.Folder.Take(in, maxSent)
 		if err != nil {
-			return answer(err)
+			return answer(fmt.Errorf("%s: %w; nothing was changed", orSent(""), unprefixed{err}))
 		}
-		name = f.Name
+		name, sent = f.Name, true
 	}
 	out, err := s.begin(stream.Context(), name)
+	if errors.Is(err, ErrOther) && sent { // what was sent does not stay among this fabric's own
+		err = errors.Join(err, os.Remove(filepath.Join(s.Folder.Path, name)))
+	}
 	if err != nil {
 		return answer(err)
 	}
@@ -260,6 +266,12 @@ func (p *parts) Read(b []byte) (int, error) {
 
 // Close implements io.Closer.
 func (p *parts) Close() error { return nil }
+
+// unprefixed is an error without the name of this room.
+type unprefixed struct{ error }
+
+func (u unprefixed) Error() string { return strings.TrimPrefix(u.error.Error(), "backup: ") }
+func (u unprefixed) Unwrap() error { return u.error }
 
 func orSent(name string) string {
 	if name == "" {

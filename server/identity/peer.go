@@ -245,6 +245,21 @@ func (a *Authority) KeepPeer(ctx context.Context, name string) error {
 	return keepPeer(a.config.DataDir, entry.Value, name, a.config.Names)
 }
 
+// PeerName is the name under which this server speaks to others, empty if its
+// certificate cannot be read, and whether a data folder is of such a server at all.
+func PeerName(dataDir string) (name string, among bool) {
+	if _, err := os.Stat(filepath.Join(dataDir, peerFolder, peerAuthority)); err != nil {
+		return "", false
+	}
+	b, _ := os.ReadFile(PeerPaths(dataDir).Cert)
+	if block, _ := pem.Decode(b); block != nil {
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+			return cert.Subject.CommonName, true
+		}
+	}
+	return "", true
+}
+
 // Fingerprint names a fabric by its CA, short enough to compare by eye.
 func (a *Authority) Fingerprint() string { return fingerprint(a.roots().issuing.hash) }
 

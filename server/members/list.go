@@ -23,14 +23,16 @@ const (
 // Status is one server at a glance.
 type Status struct {
 	Server
-	State  State
-	Leader bool
-	Since  time.Time // of the state
+	State   State
+	Leader  bool
+	Since   time.Time // of the state
+	LowDisk bool      // it said so, last
+	Why     string    // it ended by itself, as it said
 }
 
 // list reads servers from the records: pure. leader is the name of who leads.
 func list(entries []store.Entry, leader string, members []store.Member) []Status {
-	all := map[string]Status{}
+	all, low := map[string]Status{}, map[string]bool{}
 	for _, e := range entries {
 		name, live, ok := parse(e.Key)
 		if !ok {
@@ -42,7 +44,12 @@ func list(entries []store.Entry, leader string, members []store.Member) []Status
 			}
 			continue
 		}
-		if t, err := decode[trace](e); err == nil && all[name].State == "" {
+		t, err := decode[trace](e)
+		if err != nil {
+			continue
+		}
+		low[name] = t.LowDisk
+		if all[name].State == "" {
 			all[name] = t.status()
 		}
 	}
@@ -61,11 +68,15 @@ func list(entries []store.Entry, leader string, members []store.Member) []Status
 		}
 		all[m.Name] = s
 	}
+	for name, s := range all {
+		s.LowDisk = low[name]
+		all[name] = s
+	}
 	return slices.SortedFunc(maps.Values(all), func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 func (t trace) status() Status {
-	s := Status{Server: Server{Name: t.Name, Address: t.Address, Peer: t.Peer, Version: t.Version}, State: Lost}
+	s := Status{Server: Server{Name: t.Name, Address: t.Address, Peer: t.Peer, Version: t.Version}, State: Lost, Why: t.Why}
 	switch {
 	case t.StoppedUnix != 0:
 		s.State, s.Since = Stopped, time.Unix(t.StoppedUnix, 0)

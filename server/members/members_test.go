@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/weft-net/weft/server/store"
+	"github.com/weft-net/weft/server/store/storetest"
 )
 
 // entries reads records from lines: "s1 live", "s2 stopped", "s3 lost", "s4 gone".
@@ -29,6 +30,13 @@ func entries(lines string) []store.Entry {
 			t.StoppedUnix = 200
 		case "lost":
 			t.LostUnix = 300
+		case "low":
+			t.LowDisk = true
+			put(liveKey(name), s)
+		case "ended":
+			t.LowDisk, t.Why, t.LostUnix = true, "no space left on device", 300
+		case "lostlow":
+			t.LowDisk = true
 		}
 		put(knownKey(name), t)
 	}
@@ -161,4 +169,45 @@ func FuzzRecords(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
 		_ = list([]store.Entry{{Key: key, Value: value, Revision: 1}}, "s1", nil)
 	})
+}
+
+// What a server said of its disk stands in status while it runs and when it is gone.
+func TestDiskProblems(t *testing.T) {
+	for records, want := range map[string]string{
+		"s1 live, s2 live":    "",
+		"s1 live, s2 low":     "the disk of server s2 at s2:7443 is nearly full: less than 128 MiB are free below its --data-dir",
+		"s1 live, s2 ended":   "server s2 at s2:7443 ended by itself: no space left on device",
+		"s1 live, s2 lostlow": "server s2 at s2:7443 is lost: it neither answers nor stopped in good order; its disk was nearly full",
+	} {
+		var got []string
+		for _, s := range list(entries(records), "s1", nil) {
+			if p, ok := absent(s); ok {
+				got = append(got, p.Cause)
+			} else if s.LowDisk {
+				got = append(got, lowDiskProblem(s).Cause)
+			}
+		}
+		if diff := cmp.Diff(want, strings.Join(got, "\n")); diff != "" {
+			t.Errorf("%s:\n%s", records, diff)
+		}
+	}
+}
+
+// The word of a disk that is nearly full does not come and go.
+func TestLowDiskIsSteady(t *testing.T) {
+	r := New(Config{Store: storetest.New()})
+	for i, c := range []struct {
+		free uint64
+		news bool
+	}{{1 << 30, false}, {lowDisk, false}, {lowDisk - 1, true}, {lowDisk, false}, {roomAgain - 1, false}, {roomAgain, true}, {lowDisk, false}} {
+		if got := r.setLow(c.free); got != c.news {
+			t.Errorf("%d: %d bytes free: news %v", i, c.free, got)
+		}
+	}
+	if free, err := FreeBytes(t.TempDir()); err != nil || free == 0 {
+		t.Error(free, err)
+	}
+	if _, err := FreeBytes(t.TempDir() + "/none"); err == nil {
+		t.Error("no such folder has room")
+	}
 }

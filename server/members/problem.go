@@ -20,6 +20,8 @@ func (r *Room) Problems() []Problem {
 	for _, s := range all {
 		if p, ok := absent(s); ok {
 			out = append(out, p)
+		} else if s.LowDisk {
+			out = append(out, lowDiskProblem(s))
 		}
 	}
 	if len(all) > 1 && r.cfg.Roster != nil && up < len(all) && up == len(all)/2+1 {
@@ -44,6 +46,14 @@ func absent(s Status) (Problem, bool) {
 	case Lost:
 		p.Cause = "server " + s.Name + at(s.Address) + " is lost: it neither answers nor stopped in good order"
 		p.Remedy = "on its machine: systemctl status weft-server" + remove
+		switch {
+		case s.Why != "":
+			p.Cause = "server " + s.Name + at(s.Address) + " ended by itself: " + s.Why
+			p.Remedy = "mend that; systemd starts it again by itself (systemctl status weft-server)" + remove
+		case s.LowDisk:
+			p.Cause += "; its disk was nearly full"
+			p.Remedy = "make room on its disk: it then comes back by itself (systemctl status weft-server)" + remove
+		}
 	case Stopped:
 		p.Cause = fmt.Sprintf("server %s%s was stopped at %s", s.Name, at(s.Address), s.Since.UTC().Format(time.RFC3339))
 		p.Remedy = "on its machine: systemctl start weft-server" + remove

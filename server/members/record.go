@@ -60,6 +60,8 @@ type trace struct {
 	Version     string `json:"version"`
 	StoppedUnix int64  `json:"stoppedUnix,omitempty"` // in good order
 	LostUnix    int64  `json:"lostUnix,omitempty"`    // as the leader saw it
+	Why         string `json:"why,omitempty"`         // it ended by itself
+	LowDisk     bool   `json:"lowDisk,omitempty"`     // as it said itself, last
 }
 
 func (s Server) trace() trace {

@@ -66,15 +66,24 @@ func (r *Room) changeTrace(ctx context.Context, name string, change func(trace) 
 	}
 }
 
-// sayStopped leaves word that this server stopped in good order.
-func (r *Room) sayStopped(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+// whyBytes bounds the reason that a server leaves behind.
+const whyBytes = 400
+
+// sayStopped leaves word that this server stopped in good order, or why it did not:
+// an etcd that gave up for want of room may still have that put down by the others.
+func (r *Room) sayStopped(ended context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), stopWithin)
 	defer cancel()
 	if !r.registered() {
 		return
 	}
-	t := r.cfg.Server.trace()
-	t.StoppedUnix = r.cfg.Now().Unix()
+	t := r.trace()
+	switch cause := context.Cause(ended); {
+	case errors.Is(cause, context.Canceled), errors.Is(cause, store.ErrFenced), errors.Is(cause, store.ErrWentBack):
+		t.StoppedUnix = r.cfg.Now().Unix()
+	default:
+		t.Why = fmt.Sprintf("%.*s", whyBytes, cause.Error())
+	}
 	_ = r.leaveTrace(ctx, t) // without it the server counts as lost, which is told too
 }
 

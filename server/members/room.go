@@ -34,10 +34,11 @@ type Config struct {
 	Server  Server // this one; Schema, StartedUnix and Instance are filled in
 	Store   Store
 	Files   Files
-	Mode    string      // of the store: Alone, Clustered or Elsewhere
-	Roster  Roster      // nil unless it is clustered
-	DialTLS *tls.Config // how other servers are dialed
-	Note    func(Event) // of the world; nil: nobody listens
+	Mode    string                 // of the store: Alone, Clustered or Elsewhere
+	Roster  Roster                 // nil unless it is clustered
+	DialTLS *tls.Config            // how other servers are dialed
+	Note    func(Event)            // of the world; nil: nobody listens
+	Free    func() (uint64, error) // bytes on this server's disk; nil: nobody looks
 	Now     func() time.Time
 	Log     *slog.Logger
 }
@@ -61,6 +62,7 @@ type Room struct {
 	work     []work
 	watchers []func([]Status)
 	problem  map[string]Problem // of maintenance, by subject
+	low      bool               // our disk is nearly full
 }
 
 // work is what one server does.
@@ -123,6 +125,7 @@ func (r *Room) Run(ctx context.Context) error {
 	g.Go(func() error { return r.campaign(ctx) })
 	g.Go(func() error { return r.tell(ctx) })
 	g.Go(func() error { return r.outlive(ctx) })
+	g.Go(func() error { return r.watchDisk(ctx) })
 	g.Go(func() error {
 		defer release()
 		<-ctx.Done()
@@ -203,7 +206,7 @@ func (r *Room) tell(ctx context.Context) error {
 		case <-r.kick:
 		}
 		if r.registered() {
-			if err := r.leaveTrace(ctx, r.cfg.Server.trace()); err != nil && ctx.Err() == nil {
+			if err := r.leaveTrace(ctx, r.trace()); err != nil && ctx.Err() == nil {
 				r.cfg.Log.Warn("server not recorded", note.Err, err)
 			}
 		}

@@ -33,6 +33,9 @@ type Own struct {
 	Peers   []string `json:"peers,omitempty"`   // and of their etcd
 }
 
+// remake is what to do about a file that says nothing any more.
+const remake = "move it away and start again with the same flags: it is made anew from what else is in the data folder"
+
 // LoadOwn reads what a data folder remembers; zero for a new one.
 func LoadOwn(dataDir string) (Own, error) {
 	path := filepath.Join(dataDir, stateFile)
@@ -53,13 +56,13 @@ func LoadOwn(dataDir string) (Own, error) {
 func decodeOwn(b []byte) (Own, error) {
 	var o Own
 	if err := json.Unmarshal(b, &o); err != nil {
-		return Own{}, fmt.Errorf("cannot be read: %w; move it away and start with the same --name, and --cluster-init if this server is one of several", err)
+		return Own{}, fmt.Errorf("cannot be read: %w; %s", err, remake)
 	}
 	switch {
 	case o.Schema > schema.Members.Version():
 		return Own{}, fmt.Errorf("has schema %d, this release reads up to %d; run the newer weft-server again", o.Schema, schema.Members.Version())
 	case o.Schema < 1 || o.Name == "" || o.Mode != Alone && o.Mode != Clustered && o.Mode != Elsewhere:
-		return Own{}, fmt.Errorf("is incomplete: schema %d, name %q, mode %q; move it away and start with the same --name, and --cluster-init if this server is one of several", o.Schema, o.Name, o.Mode)
+		return Own{}, fmt.Errorf("is incomplete: schema %d, name %q, mode %q; %s", o.Schema, o.Name, o.Mode, remake)
 	}
 	return o, nil
 }

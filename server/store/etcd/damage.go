@@ -16,7 +16,7 @@ import (
 )
 
 // restore is what to do about damaged files. The fabric's CA is among them.
-const restore = "restore a backup into <data-dir>/etcd; without one, move that folder away: the fabric then begins anew, and every node joins it again with a token"
+const restore = "if another server of the fabric runs, take this one out there (weft server remove), move <data-dir>/etcd away and start it with --server and --token-file; else restore a backup (weft-server --cluster-reset --cluster-reset-restore-path FILE), or without one move <data-dir>/etcd away and start with --adopt"
 
 // fullDisk is how little room, in bytes, explains an error that does not.
 const fullDisk = 1 << 20
