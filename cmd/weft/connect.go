@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 )
@@ -24,6 +25,9 @@ import (
 const (
 	defaultAgentSocket = "/run/weft/agent.sock"
 	maxAnswer          = 256 << 20 // bytes: a plan of a large fabric
+
+	// auditHeader is on the answer to a write whose record is not stored yet.
+	auditHeader = "weft-audit"
 )
 
 // credentialsPath is the first file there is, in the order of the help text.
@@ -166,7 +170,12 @@ func (c *cli) options() []grpc.DialOption {
 				ctx, cancel = context.WithTimeout(ctx, c.timeout)
 				defer cancel()
 			}
-			return invoke(ctx, method, req, reply, conn, opts...)
+			var header metadata.MD
+			err := invoke(ctx, method, req, reply, conn, append(opts, grpc.Header(&header))...)
+			for _, late := range header.Get(auditHeader) {
+				c.say("warning: %s", late)
+			}
+			return err
 		}),
 	}
 }

@@ -102,6 +102,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 //	fabric refuse METHOD CODE MESSAGE
 //	fabric plan FROM TO            what Plan answers: the backend changes
 //	fabric ends                    watches end after what exists
+//	fabric late                    answers say that the audit has no record yet
 //	fabric agent                   n1's agent answers on its socket
 //	fabric stop                    no server answers
 func fabric(ts *testscript.TestScript, _ bool, args []string) {
@@ -144,6 +145,8 @@ func fabric(ts *testscript.TestScript, _ bool, args []string) {
 		f.PlanBackend(intent.Backend(args[1]), intent.Backend(args[2]))
 	case "ends":
 		f.Ends = true
+	case "late":
+		f.Late = true
 	default:
 		ts.Fatalf("fabric %s: %v", args[0], fmt.Errorf("unknown"))
 	}

@@ -112,7 +112,7 @@ func (c *cli) wait(ctx context.Context, s selection, t target, until condition, 
 		switch e.GetVerb() {
 		case synced:
 			told = true
-		case "deleted":
+		case deleted:
 			open[name] = !until.deleted
 		default:
 			ok, err := until.holds(e.GetItem())

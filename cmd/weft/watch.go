@@ -12,8 +12,6 @@ import (
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
 
-const synced = "synced" // verb that ends what exists
-
 func (c *cli) watchCommand() *cobra.Command {
 	var o output
 	var s selection
@@ -39,32 +37,42 @@ func (c *cli) watchCommand() *cobra.Command {
 	return cmd
 }
 
-// events calls fn with every event of a watch until the person or the server
-// ends it.
+// events calls fn with every event of a watch until the person ends it. A server
+// that goes is followed by the next, or by itself once it is back; what changed
+// meanwhile is told as it is found then.
 func (c *cli) events(ctx context.Context, s selection, t target, fn func(*weftv1.WatchResponse) error) error {
 	client, err := c.resources()
 	if err != nil {
 		return err
 	}
-	stream, err := client.Watch(ctx, &weftv1.WatchRequest{Kind: t.kind.GetName(), Namespace: s.namespace, Selector: s.selector, Progress: s.progress})
-	if err != nil {
-		return err
-	}
-	for {
-		e, err := stream.Recv()
-		switch {
-		case ctx.Err() != nil || errors.Is(err, io.EOF):
-			return nil // Ctrl-C is how a watch ends
-		case err != nil:
-			return err
-		}
+	heard := false
+	r := resumption{progress: s.progress, fn: func(e *weftv1.WatchResponse) error {
 		if len(t.names) > 0 && e.GetVerb() != synced && !slices.Contains(t.names, e.GetItem().GetMetadata().GetName()) {
-			continue
+			return nil
 		}
-		if err := fn(e); err != nil {
-			return err
+		return fn(e)
+	}}
+	return c.again(ctx, func() error {
+		r.begin()
+		stream, err := client.Watch(ctx, &weftv1.WatchRequest{Kind: t.kind.GetName(), Namespace: s.namespace, Selector: s.selector, Progress: s.progress})
+		for err == nil {
+			var e *weftv1.WatchResponse
+			if e, err = stream.Recv(); err != nil {
+				break
+			}
+			heard = true
+			if err := r.take(e); err != nil {
+				return fatal{err}
+			}
 		}
-	}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case !heard: // nobody there at first is for the person to see, not to wait for
+			return fatal{err}
+		}
+		return err
+	})
 }
 
 // event is a change as data.
@@ -76,7 +84,7 @@ type event struct {
 
 func (c *cli) printEvent(o *output, e *weftv1.WatchResponse) error {
 	switch {
-	case e.GetVerb() == synced || e.GetVerb() == "existing" && !o.isData():
+	case e.GetVerb() == synced || e.GetVerb() == existing && !o.isData():
 		return nil
 	case o.isData():
 		return c.printData(o, event{e.GetVerb(), e.GetRevision(), document.Of(e.GetItem())})

@@ -1,6 +1,7 @@
 package fabrictest
 
 import (
+	"crypto/tls"
 	"net"
 	"path/filepath"
 	"sync"
@@ -24,6 +25,7 @@ type Fabric struct {
 	Plans    []*weftv1.NodePlan // what Plan answers
 	Peers    []*weftv1.PeerStatus
 	Ends     bool // watches end once what exists is told
+	Late     bool // answers say that the audit has no record yet
 
 	Address string // of the server
 	Admin   string // path of the operator's credentials
@@ -34,6 +36,7 @@ type Fabric struct {
 	tokens   []*weftv1.TokenStatus
 	changed  chan struct{} // closed and made anew at every change
 	history  []*weftv1.WatchResponse
+	config   *tls.Config
 	server   *grpc.Server
 	agent    *grpc.Server
 }
@@ -47,28 +50,35 @@ func Start(dir string) (*Fabric, error) {
 		revision: 100, objects: map[key]*weftv1.Resource{}, changed: make(chan struct{}), Refuse: map[string]error{},
 	}
 	f.seed()
-	public, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	f.Address = public.Addr().String()
 	config, creds, err := identities()
 	if err != nil {
 		return nil, err
 	}
-	creds.Server = "https://" + f.Address
-	if err := creds.Save(f.Admin); err != nil {
+	f.Address, f.config = "127.0.0.1:0", config
+	if err := f.StartServer(); err != nil {
 		return nil, err
 	}
-	f.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(config)), grpc.UnaryInterceptor(f.intercept))
+	creds.Server = "https://" + f.Address
+	return f, creds.Save(f.Admin)
+}
+
+// StartServer serves at the address that it was served at before.
+func (f *Fabric) StartServer() error {
+	public, err := net.Listen("tcp", f.Address)
+	if err != nil {
+		return err
+	}
+	f.Address = public.Addr().String()
+	f.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(f.config)), grpc.UnaryInterceptor(f.intercept))
 	weftv1.RegisterResourcesServer(f.server, resources{f: f})
 	weftv1.RegisterStatusServer(f.server, statusServer{f: f})
 	weftv1.RegisterNodesServer(f.server, nodes{f: f})
 	weftv1.RegisterLeasesServer(f.server, leases{f: f})
 	weftv1.RegisterMeshServer(f.server, mesh{f: f})
 	weftv1.RegisterTokensServer(f.server, tokens{f: f})
-	go func() { _ = f.server.Serve(public) }() // ends with Close
-	return f, nil
+	server := f.server
+	go func() { _ = server.Serve(public) }() // ends with Close
+	return nil
 }
 
 // StartAgent serves the agent of n1 on its socket.
