@@ -52,7 +52,7 @@ var walls = []struct {
 	},
 	{
 		from: []string{
-			"ipam", "proto/intent", "proto/note", "proto/cniwire", "proto/schema", "proto/skew", "server/compile", "server/kind",
+			"ipam", "proto/intent", "proto/note", "proto/cniwire", "proto/schema", "proto/skew", "proto/near", "server/compile", "server/kind",
 			"agent/overlay", "agent/nat", "agent/underlay", "agent/datapath", "agent/host",
 		},
 		never: effects, except: []string{"proto/weft/v1"},

@@ -138,7 +138,7 @@ func (a *Agent) GetIntent(context.Context, *weftv1.GetIntentRequest) (*weftv1.Ge
 	for _, o := range a.Line.Objects() {
 		m.Objects = append(m.Objects, &weftv1.Set{Collection: o.Collection, Key: o.Key, Revision: o.Revision, Value: o.Value})
 	}
-	return &weftv1.GetIntentResponse{Intent: m, Text: describe(n)}, nil
+	return &weftv1.GetIntentResponse{Intent: m, Text: n.Text()}, nil
 }
 
 // GetKernel implements the service.

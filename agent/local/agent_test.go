@@ -143,7 +143,7 @@ func TestAgentAnswers(t *testing.T) {
 	}
 	want := []string{
 		"node n1 epoch e1 revision 7",
-		"cluster none services none backend vxlan",
+		"cluster none services none backend vxlan mtu of each path",
 		"vxlan id 4096 dstport 8472 directRouting false",
 		"peer n1 lease 10.42.1.0/24 at 10.0.0.11/24 dev eth0 mtu 1500 vtep 00:00:00:00:00:00",
 		"peer n2 lease 10.42.2.0/24 at 10.0.0.12/24 dev eth0 mtu 1500 vtep 00:00:00:00:00:00",

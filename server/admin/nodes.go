@@ -46,5 +46,5 @@ func (s *nodes) GetIntent(ctx context.Context, r *weftv1.NodesGetIntentRequest) 
 		return nil, missing(ref{kind.Node, "", r.GetNode()})
 	}
 	w := s.Hub.Intent(r.GetNode())
-	return &weftv1.NodesGetIntentResponse{Intent: w, Text: text(told(w, r.GetNode()))}, nil
+	return &weftv1.NodesGetIntentResponse{Intent: w, Text: told(w, r.GetNode()).Text()}, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -150,30 +149,4 @@ func told(w *weftv1.NodeIntent, name string) intent.Node {
 	}
 	n, _ := intent.Decode(name, w.GetEpoch(), w.GetCompileVersion(), w.GetRevision(), objects)
 	return n
-}
-
-// text is intent in a line an object.
-func text(n intent.Node) []string {
-	c := n.Cluster
-	out := []string{fmt.Sprintf("cluster %s services %s backend %s directRouting %t vni %d port %d mtu %d masquerade %s",
-		listed(c.CIDRs), listed(c.ServiceCIDRs), c.Backend, c.DirectRouting, c.VNI, c.VXLANPort, c.MTU, listed(c.Masquerade))}
-	for _, p := range n.Peers {
-		var underlay []string
-		for _, u := range p.Underlay {
-			underlay = append(underlay, fmt.Sprintf("%v@%s/%d", u.Addr, u.Device, u.MTU))
-		}
-		out = append(out, fmt.Sprintf("peer %s lease %s underlay %s vtep %v", p.Name, listed(p.Lease), listed(underlay), p.VTEP))
-	}
-	return out
-}
-
-func listed[T any](list []T) string {
-	if len(list) == 0 {
-		return "-"
-	}
-	var out []string
-	for _, v := range list {
-		out = append(out, fmt.Sprint(v))
-	}
-	return strings.Join(out, ",")
 }

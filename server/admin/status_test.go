@@ -133,8 +133,11 @@ func TestGetIntent(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"cluster 10.42.0.0/16,fd42:42::/48 services - backend vxlan directRouting false vni 4096 port 8472 mtu 0 masquerade 10.42.0.0/16,fd42:42::/48",
-		"peer n1 lease 10.42.0.0/24,fd42:42::/64 underlay 192.0.2.1/24@eth0/1500 vtep 02:57:00:00:00:01",
+		fmt.Sprintf("node n1 epoch e1 revision %d", got.GetIntent().GetRevision()),
+		"cluster 10.42.0.0/16,fd42:42::/48 services none backend vxlan mtu of each path",
+		"vxlan id 4096 dstport 8472 directRouting false",
+		"masquerade 10.42.0.0/16,fd42:42::/48",
+		"peer n1 lease 10.42.0.0/24,fd42:42::/64 at 192.0.2.1/24 dev eth0 mtu 1500 vtep 02:57:00:00:00:01",
 	}
 	if diff := cmp.Diff(want, got.GetText()); diff != "" {
 		t.Error(diff)

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"reflect"
 	"strings"
+
+	"github.com/weft-net/weft/proto/near"
 )
 
 var (
@@ -67,8 +69,8 @@ func (f *findings) unknown(path, name string, names []string) {
 	if path == "" {
 		field = cut(name)
 	}
-	if near, ok := nearest(name, names); ok {
-		f.add(field, "is not a field; did you mean %s", near)
+	if meant, ok := near.Name(name, names); ok {
+		f.add(field, "is not a field; did you mean %s", meant)
 		return
 	}
 	if len(names) == 0 {
@@ -183,36 +185,4 @@ func cut(s string) string {
 		return string(r[:60]) + "…"
 	}
 	return s
-}
-
-// nearest finds a name that differs by case or by at most two letters.
-func nearest(name string, names []string) (string, bool) {
-	best, least := "", 3
-	for _, n := range names {
-		d := distance(strings.ToLower(cut(name)), strings.ToLower(n))
-		if d < least && d < len(n)/2 {
-			best, least = n, d
-		}
-	}
-	return best, best != ""
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

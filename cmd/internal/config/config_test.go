@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 	"github.com/weft-net/weft/proto/note"
-	"pgregory.net/rapid"
 )
 
 type server struct {
@@ -167,16 +166,6 @@ func TestParsedByCobraBefore(t *testing.T) {
 	if err := Load(fs, nil, o); err != nil || s.backend != "none" || s.mtu != 7 {
 		t.Errorf("%+v, %v", s, err)
 	}
-}
-
-func TestDistanceIsAMetric(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		name := rapid.StringMatching(`[a-c]{0,6}`)
-		a, b, c := name.Draw(t, "a"), name.Draw(t, "b"), name.Draw(t, "c")
-		if distance(a, b) != distance(b, a) || (distance(a, b) == 0) != (a == b) || distance(a, c) > distance(a, b)+distance(b, c) {
-			t.Fatalf("%q %q %q", a, b, c)
-		}
-	})
 }
 
 func FuzzParse(f *testing.F) {
