@@ -329,6 +329,7 @@ func TestAgentsOnTheRealKernel(t *testing.T) {
 
 	r.up()
 	r.until("n2", "curl -sf http://127.0.0.1:7447/metrics", "weft_agent_server_connected 1")
+	conventions(t, r.in("n2", "curl -sf http://127.0.0.1:7447/metrics"))
 	moved := time.Now()
 	r.in("n2", "ip addr flush dev eth0 scope global") // and with it goes the stream's own address
 	r.in("n2", "ip addr add 10.99.0.22/24 dev eth0")

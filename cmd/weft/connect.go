@@ -25,9 +25,6 @@ import (
 const (
 	defaultAgentSocket = "/run/weft/agent.sock"
 	maxAnswer          = 256 << 20 // bytes: a plan of a large fabric
-
-	// auditHeader is on the answer to a write whose record is not stored yet.
-	auditHeader = "weft-audit"
 )
 
 // credentialsPath is the first file there is, in the order of the help text.
@@ -172,10 +169,15 @@ func (c *cli) options() []grpc.DialOption {
 			}
 			var header metadata.MD
 			err := invoke(ctx, method, req, reply, conn, append(opts, grpc.Header(&header))...)
-			for _, late := range header.Get(auditHeader) {
-				c.say("warning: %s", late)
-			}
+			c.warnLate(header)
 			return err
+		}),
+		grpc.WithStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, conn *grpc.ClientConn, method string, begin grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			stream, err := begin(ctx, d, conn, method, opts...)
+			if err != nil || d.ServerStreams {
+				return stream, err
+			}
+			return writing{stream, c}, nil
 		}),
 	}
 }

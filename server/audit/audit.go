@@ -14,7 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Header is set on the answer to a write whose record is not stored yet.
+// Header is set on the answer to a write whose record is not stored yet; of a stream
+// it is a trailer.
 const Header = "weft-audit"
 
 // patience is how long an answer waits for its record.
@@ -62,7 +63,7 @@ func (t *Trail) Unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 		act.Objects = append(act.Objects, made(info.FullMethod, a)...)
 	}
 	if late := t.end(ctx, act, err); late {
-		_ = grpc.SetHeader(ctx, metadata.Pairs(Header, "done, but its record in the audit is not stored yet"))
+		_ = grpc.SetHeader(ctx, lateText())
 	}
 	return answer, err
 }
@@ -77,8 +78,14 @@ func (t *Trail) Stream(server any, stream grpc.ServerStream, info *grpc.StreamSe
 		return status.Error(codes.Unavailable, err.Error())
 	}
 	err := handler(server, stream)
-	t.end(stream.Context(), act, err)
+	if late := t.end(stream.Context(), act, err); late {
+		stream.SetTrailer(lateText())
+	}
 	return err
+}
+
+func lateText() metadata.MD {
+	return metadata.Pairs(Header, "done, but its record in the audit is not stored yet")
 }
 
 func (t *Trail) begin(ctx context.Context, method string) journal.Act {

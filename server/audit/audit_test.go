@@ -11,6 +11,7 @@ import (
 	"github.com/weft-net/weft/server/journal"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
@@ -128,6 +129,30 @@ func TestOutcomes(t *testing.T) {
 	}
 	if a := b.stored[0]; a.Before != 7 || a.After != 9 {
 		t.Errorf("revisions %d to %d", a.Before, a.After)
+	}
+}
+
+// streamed is a stream that keeps its trailer.
+type streamed struct {
+	grpc.ServerStream
+	trailer metadata.MD
+}
+
+func (s *streamed) Context() context.Context  { return context.Background() }
+func (s *streamed) SetTrailer(md metadata.MD) { s.trailer = md }
+
+// TestALateRecordOfAStream: who sent a write in parts hears that its record is not
+// stored; who only read, nothing.
+func TestALateRecordOfAStream(t *testing.T) {
+	for method, want := range map[string]int{"/weft.v1.Backups/Restore": 1, "/weft.v1.Backups/Verify": 0} {
+		trail := New(Config{Book: &book{err: errors.New("no leader")}, Caller: func(context.Context) Caller { return Caller{} }, Revision: func() int64 { return 7 }})
+		s := &streamed{}
+		if err := trail.Stream(nil, s, &grpc.StreamServerInfo{FullMethod: method}, func(any, grpc.ServerStream) error { return nil }); err != nil {
+			t.Error(err)
+		}
+		if got := len(s.trailer.Get(Header)); got != want {
+			t.Errorf("%s: %d, want %d", method, got, want)
+		}
 	}
 }
 
