@@ -245,7 +245,7 @@ func (s *site) enter(ctx context.Context, config etcd.Config) (*etcd.Store, erro
 	if config.Peer.Join, err = j.Enter(ctx, tls, config.Peer.Advertise); err != nil {
 		return nil, err
 	}
-	s.own.Joined, s.own.Mode = true, members.Clustered
+	s.own.Joined, s.own.Mode, s.own.At = true, members.Clustered, strings.TrimPrefix(config.Peer.Advertise, "https://")
 	if err := errors.Join(s.keepToken(), s.own.Save(s.DataDir)); err != nil {
 		return nil, err
 	}
@@ -286,12 +286,34 @@ func (s *site) awaitVote(ctx context.Context, opened *etcd.Store) error {
 	}
 }
 
+// noTwin refuses a copy of a data folder whose server still runs where it was: two
+// that are one member of etcd would both have its vote.
+func (s *site) noTwin(ctx context.Context) error {
+	at := strings.TrimPrefix(s.peer().Advertise, "https://")
+	if s.own.At == "" || s.own.At == at {
+		return nil
+	}
+	config, err := identity.PeerTLS(s.DataDir)
+	if err != nil {
+		return err
+	}
+	if !members.IsThere(ctx, s.own.Name, s.own.At, config) {
+		return nil // it moved
+	}
+	return fmt.Errorf("server: %s is a copy of the data folder of server %s, which runs at %s: to make this machine another server, start it with an empty --data-dir, --server and --token-file; to move server %s here, stop it there first; nothing was changed",
+		s.DataDir, s.own.Name, s.own.At, s.own.Name)
+}
+
 // again starts a member that is one of several.
 func (s *site) again(ctx context.Context, config etcd.Config) (*etcd.Store, error) {
 	if err := identity.RenewPeer(s.DataDir, s.own.Name, s.names); err != nil {
 		return nil, err
 	}
+	if err := s.noTwin(ctx); err != nil {
+		return nil, err
+	}
 	config.Peer = s.peer()
+	s.own.At = strings.TrimPrefix(config.Peer.Advertise, "https://")
 	opened, err := etcd.Open(ctx, config)
 	if err != nil {
 		return nil, err

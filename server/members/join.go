@@ -118,3 +118,19 @@ func Answers(ctx context.Context, address string, config *tls.Config) bool {
 	_ = conn.Close()
 	return true
 }
+
+// IsThere says whether the server of a name answers at an address: another life of
+// it, where it was before.
+func IsThere(ctx context.Context, name, address string, config *tls.Config) bool {
+	named := config.Clone()
+	named.VerifyConnection = func(s tls.ConnectionState) error {
+		if err := config.VerifyConnection(s); err != nil {
+			return err
+		}
+		if got := s.PeerCertificates[0].Subject.CommonName; got != name {
+			return fmt.Errorf("members: server %q answers at %s, not %q", got, address, name)
+		}
+		return nil
+	}
+	return Answers(ctx, address, named)
+}

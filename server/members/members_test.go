@@ -87,7 +87,8 @@ func TestRemovable(t *testing.T) {
 	for _, c := range []struct{ name, records, members, want string }{
 		{"s3", "s1 live, s2 live, s3 live", "s1 s2 s3", ""},
 		{"s3", "s1 live, s2 live, s3 lost", "s1 s2 s3", ""},
-		{"s2", "s1 live, s2 lost", "s1 s2", ""},
+		{"s2", "s1 live, s2 live", "s1 s2", ""},
+		{"s2", "s1 live, s2 lost", "s1 s2", "1 of 2 servers answer, and taking one out needs 2: start s2 again, and remove it while it runs"},
 		{"s3", "s1 live, s2 live, s3 live", "s1 s2 s3?", ""}, // a learner counts for nothing
 		{"s3", "s1 live, s2 lost, s3 live", "s1 s2 s3", "without s3 2 servers would be left, of which 1 would answer, and 2 are needed"},
 		{"s1", "s1 live, s2 lost", "s1 s2", "of which 0 would answer, and 1 are needed"},

@@ -153,7 +153,7 @@ func (s *Service) Remove(ctx context.Context, r *weftv1.MembersRemoveRequest) (*
 		if err := own.Roster.RemoveMember(ctx, m.ID); errors.Is(err, store.ErrQuorum) {
 			return nil, status.Errorf(codes.FailedPrecondition, "without %s etcd would have no quorum, %v: start the servers that are down, and wait until they answer (weft server list)", name, store.ErrQuorum)
 		} else if err != nil {
-			return nil, status.Error(codes.Unavailable, err.Error())
+			return nil, status.Errorf(codes.Unavailable, "%v; do most servers answer (weft server list)? If not: %s", err, resetInstead(name))
 		}
 	}
 	txn := store.Txn{Then: []store.Write{{Key: liveKey(name)}, {Key: knownKey(name)}}}
@@ -185,12 +185,19 @@ func removable(name string, all []Status, members []store.Member) error {
 		}
 		return nil
 	}
-	voters, answer := 0, 0
+	voters, answer, now, nowUp := 0, 0, 0, 0
 	for _, m := range members {
 		if m.Learner && m.Name == name {
 			return nil
 		}
-		if m.Learner || m.Name == name {
+		if m.Learner {
+			continue
+		}
+		now++
+		if up[m.Name] {
+			nowUp++
+		}
+		if m.Name == name {
 			continue
 		}
 		voters++
@@ -204,8 +211,15 @@ func removable(name string, all []Status, members []store.Member) error {
 	case answer < voters/2+1:
 		return fmt.Errorf("without %s %s would be left, of which %d would answer, and %d are needed: first start the servers that are down (weft server list), or remove those first",
 			name, count(voters, "server"), answer, voters/2+1)
+	case nowUp < now/2+1:
+		return fmt.Errorf("%d of %s answer, and taking one out needs %d: %s", nowUp, count(now, "server"), now/2+1, resetInstead(name))
 	}
 	return nil
+}
+
+// resetInstead is the way out where no quorum is left to agree on a removal.
+func resetInstead(name string) string {
+	return "start " + name + " again, and remove it while it runs; if it is gone for good, stop weft-server here and run it once with --cluster-reset; nothing was changed"
 }
 
 func count(n int, what string) string {

@@ -29,6 +29,7 @@ type Own struct {
 	Mode    string   `json:"mode"`
 	Joined  bool     `json:"joined,omitempty"`  // another server's fabric
 	Reset   bool     `json:"reset,omitempty"`   // --cluster-reset was done, and nothing since
+	At      string   `json:"at,omitempty"`      // host:port where its etcd was reached last
 	Servers []string `json:"servers,omitempty"` // addresses of the others, as last known
 	Peers   []string `json:"peers,omitempty"`   // and of their etcd
 }
