@@ -27,6 +27,9 @@ var _ store.Store = (*Store)(nil)
 func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
+	if err := ctx.Err(); err != nil { // the in-process client does not look
+		return store.Entry{}, s.explain(ctx, "get "+key, err)
+	}
 	r, err := s.client.Get(ctx, key)
 	if err != nil {
 		return store.Entry{}, s.explain(ctx, "get "+key, err)
@@ -79,6 +82,9 @@ func (s *Store) list(ctx context.Context, prefix string) ([]store.Entry, int64, 
 func (s *Store) page(ctx context.Context, from, end string, revision int64) (*clientv3.GetResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
+	if err := ctx.Err(); err != nil { // the in-process client does not look
+		return nil, err
+	}
 	return s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(revision),
 		clientv3.WithLimit(pageSize), clientv3.WithSort(clientv3.SortByKey, clientv3.SortAscend))
 }
