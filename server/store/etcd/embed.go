@@ -16,6 +16,7 @@ import (
 	"github.com/weft-net/weft/server/store"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"google.golang.org/grpc"
 )
 
 // maxSocketPath is the room for a path in sockaddr_un, without its final zero
@@ -24,12 +25,13 @@ const maxSocketPath = 107
 
 // server is an etcd in this process.
 type server struct {
-	etcd    *embed.Etcd
-	lock    io.Closer
-	closing *atomic.Bool
-	failed  *surrender
-	log     *slog.Logger
-	peers   bool // it may have to wait for others
+	etcd      *embed.Etcd
+	lock      io.Closer
+	closing   *atomic.Bool
+	failed    *surrender
+	log       *slog.Logger
+	peers     bool // it may have to wait for others
+	strangers strangers
 }
 
 // Embed starts etcd below <DataDir>/etcd and returns when it takes requests.
@@ -93,6 +95,7 @@ func (s *server) settings(dir string, c Config) (*embed.Config, error) {
 	config.MaxTxnOps = store.MaxOps
 	config.MaxRequestBytes = embed.DefaultMaxRequestBytes
 	config.WatchProgressNotifyInterval = progressInterval
+	config.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(s.strangers.Stream)}
 	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(c.Log, s.closing, s.failed))
 	if c.Peer != nil {
 		return config, c.Peer.among(config)
@@ -201,6 +204,7 @@ func (s *server) lateness() error {
 // close stops etcd, and returns after closeTimeout at the latest.
 func (s *server) close() error {
 	s.closing.Store(true)
+	s.strangers.sendAway()
 	if s.etcd == nil {
 		return s.lock.Close()
 	}
