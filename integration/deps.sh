@@ -17,6 +17,8 @@ ethtool ethtool
 iptables-nft iptables
 iptables-legacy iptables
 ufw ufw
+sysctl procps
+curl curl
 gcc gcc
 git git'
 
