@@ -223,7 +223,7 @@ func (w *world) ask(n *agent) {
 	var got []netip.Prefix
 	var err error
 	if n.epoch != "" && n.epoch != w.epoch {
-		got, err = w.learns.Return(w.t.Context(), n.name, n.lease)
+		got, err = w.learns.Return(w.t.Context(), kind.Claim{Node: n.name, Prefixes: n.lease, Epoch: n.epoch, Revision: w.store.Revision()})
 		w.returned++
 	} else {
 		got, err = w.locals[w.leader].Acquire(w.t.Context(), n.name, n.lease)
@@ -356,7 +356,7 @@ func (w *world) settle() {
 	var claims []kind.Claim
 	for _, n := range w.agents {
 		if n.lease != nil && !n.up {
-			claims = append(claims, kind.Claim{Node: n.name, Prefixes: n.lease, Revision: w.store.Revision()})
+			claims = append(claims, kind.Claim{Node: n.name, Prefixes: n.lease, Epoch: n.epoch, Revision: w.store.Revision()})
 		}
 	}
 	w.r.Shuffle(len(claims), func(i, j int) { claims[i], claims[j] = claims[j], claims[i] })

@@ -95,7 +95,7 @@ func dash(s string) string {
 // and the CA, which agents know by now.
 func stays(key string) bool {
 	switch key {
-	case keyEpoch, keyOrdinal, keyID, store.Restored, store.Settling, store.Direction:
+	case keyEpoch, keyOrdinal, keyID, store.Restored, store.Settling, store.Direction, store.Epochs:
 		return true
 	}
 	return Authority(key) || slices.ContainsFunc(skipped, func(p string) bool { return strings.HasPrefix(key, p) })

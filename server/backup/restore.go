@@ -40,6 +40,7 @@ type Restored struct {
 	Ordinal      uint64 `json:"ordinal"`  // of the epoch that began
 	File         string `json:"file"`
 	Revision     int64  `json:"revision"`     // of the backup
+	FileOrdinal  uint64 `json:"fileOrdinal"`  // of the backup's epoch
 	FileTimeUnix int64  `json:"fileTimeUnix"` // of the backup
 }
 
@@ -173,7 +174,7 @@ const asideKeep = 5
 func (r *Room) last(ctx context.Context, m Marker, c contents) (store.Txn, error) {
 	restored, err := json.Marshal(Restored{
 		Schema: markerSchema, TimeUnix: r.Now().Unix(), Ordinal: m.Ordinal, File: m.File,
-		Revision: c.Revision, FileTimeUnix: c.Time.Unix(),
+		Revision: c.Revision, FileOrdinal: c.Ordinal, FileTimeUnix: c.Time.Unix(),
 	})
 	if err != nil {
 		return store.Txn{}, fmt.Errorf("backup: %w", err)
@@ -191,6 +192,11 @@ func (r *Room) last(ctx context.Context, m Marker, c contents) (store.Txn, error
 	if id != "" {
 		txn.Then = append(txn.Then, store.Write{Key: keyID, Value: []byte(id)})
 	}
+	epochs, err := r.epochs(ctx, m, c)
+	if err != nil {
+		return store.Txn{}, err
+	}
+	txn.Then = append(txn.Then, epochs)
 	direction, err := r.Store.Get(ctx, store.Direction)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return store.Txn{}, fmt.Errorf("backup: %w", err)

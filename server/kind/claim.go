@@ -12,7 +12,8 @@ type Claim struct {
 	Prefixes []netip.Prefix
 	Labels   map[string]string
 	Report   ReportSpec
-	Revision int64 // of the intent that the agent holds
+	Epoch    string // of the intent that the agent holds
+	Revision int64  // likewise
 }
 
 // Refusal is why a claim was not taken.

@@ -19,26 +19,12 @@ func (b *book) acquire(batch []*request, now time.Time) store.Txn {
 	b.ripen(now)
 	txn := b.txn()
 	frame := len(txn.Then)
-	var changed []string
 	for _, r := range batch {
-		was := b.held[r.node]
 		r.given, r.err = b.give(r, now)
-		if r.err == nil && !slices.Equal(was.prefixes, r.given) && !slices.Contains(changed, r.node) {
-			changed = append(changed, r.node)
-		}
 	}
+	txn = b.write(txn)
 	for _, r := range batch {
 		txn = b.settleDispute(txn, r)
-	}
-	for _, node := range changed {
-		h := b.held[node]
-		key := kind.Key(kind.Lease, "", node)
-		value, err := kind.Encode(kind.Lease, h.meta, kind.LeaseSpec{Node: node, Prefixes: h.prefixes, Draining: h.draining})
-		if err != nil {
-			panic(err) // our own values: a bug
-		}
-		txn.If = append(txn.If, store.Cond{Key: key, Revision: h.revision})
-		txn.Then = append(txn.Then, store.Write{Key: key, Value: value})
 	}
 	if len(txn.Then) == frame {
 		return store.Txn{}
@@ -55,21 +41,30 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 	if err := b.disputed(r, h); err != nil {
 		return nil, err
 	}
-	prefixes := slices.Clone(h.prefixes)
-	var fresh, freed []netip.Prefix
+	prefixes, said := slices.Clone(h.prefixes), h.said
+	var fresh []netip.Prefix
 	ended := map[netip.Prefix]rested{}
 	if r.returns {
-		var err error
-		if prefixes, fresh, freed, err = b.relearn(r, ended); err != nil {
+		w := b.past.word(r.epoch, r.revision)
+		l, err := b.learn(r.node, r.carried, w)
+		if err != nil {
 			return nil, err
+		}
+		if len(l.prefixes) > 0 {
+			b.touch(r.node)
+		}
+		b.apply(l)
+		prefixes, r.from = l.prefixes, l.from
+		if said.before(w) {
+			said = w
 		}
 	}
 	for _, is4 := range b.families() {
-		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() == is4 }) {
+		if len(of(prefixes, is4)) > 0 {
 			continue
 		}
 		p, err := b.one(r, is4, now, ended)
-		if errors.Is(err, ErrSettling) && len(prefixes) > 0 {
+		if err != nil && len(prefixes) > 0 && (r.returns || errors.Is(err, ErrSettling)) {
 			continue // a further family can wait
 		}
 		if err != nil {
@@ -78,15 +73,14 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 		}
 		fresh, prefixes = append(fresh, p), append(prefixes, p)
 	}
-	for _, p := range freed {
-		if space, ok := b.space(p); ok {
-			space.Free(p)
-		}
+	if !r.returns || len(fresh) > 0 || len(r.carried) == 0 {
+		said = b.past.now()
 	}
-	h.prefixes = intent.InOrder(b.families(), prefixes)
-	h.draining = slices.DeleteFunc(slices.Clone(h.draining), func(p netip.Prefix) bool { return !slices.Contains(h.prefixes, p) })
-	b.held[r.node] = h
-	return h.prefixes, nil
+	if !there || !h.told || !slices.Equal(h.prefixes, intent.InOrder(b.families(), prefixes)) {
+		b.touch(r.node)
+		b.keep(r.node, h, prefixes, said, true)
+	}
+	return b.held[r.node].prefixes, nil
 }
 
 // undo gives back what was taken, and lets what had to end its rest for it go on.
@@ -205,3 +199,12 @@ func (b *book) first(spaces []*ipam.Space, carve func(*ipam.Space) (netip.Prefix
 }
 
 func (b *book) isLoose(p netip.Prefix) bool { return slices.ContainsFunc(b.loose, p.Overlaps) }
+
+// carveOne takes a free prefix of a space, from the end that this epoch gives
+// from.
+func (b *book) carveOne(s *ipam.Space, bits int, now time.Time) (netip.Prefix, error) {
+	if b.down {
+		return s.CarveLast(bits, now)
+	}
+	return s.Carve(bits, now)
+}

@@ -157,15 +157,16 @@ func TestClaimsExtendWhatIsKnown(t *testing.T) {
 	c := newCluster(t, "10.42.0.0/16 fd42:42::/48")
 	c.acquire("n1", "")
 	c.acquire("n2", "")
-	claim := func(node, text string) {
+	c.restored(2, 1, 50)
+	claim := func(revision int64, node, text string) {
 		t.Helper()
-		if _, _, err := c.alloc.Adopt(t.Context(), []kind.Claim{{Node: node, Prefixes: prefixes(text)}}); err != nil {
+		if _, _, err := c.alloc.Adopt(t.Context(), []kind.Claim{{Node: node, Prefixes: prefixes(text), Epoch: "e1", Revision: revision}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	claim("n1", "10.42.0.0/24 10.42.9.0/24 fd42:42::/64")
-	claim("n2", "10.42.77.0/24") // nothing that both know: it will say so itself
-	claim("n2", "10.42.1.0/24 10.42.9.0/24")
+	claim(60, "n1", "10.42.0.0/24 10.42.9.0/24 fd42:42::/64")
+	claim(40, "n2", "10.42.77.0/24")             // who knows less than the backup
+	claim(55, "n2", "10.42.1.0/24 10.42.9.0/24") // that is n1's by a younger word
 	expectText(t, c.leases(), "n1: 10.42.0.0/24 10.42.9.0/24 fd42:42::/64, n2: 10.42.1.0/24 fd42:42:0:1::/64")
 }
 

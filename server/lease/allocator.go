@@ -72,13 +72,16 @@ type Allocator struct {
 
 // request is one Acquire on its way.
 type request struct {
-	node    string
-	carried []netip.Prefix
-	address []netip.Prefix // of the node's report
-	returns bool           // from another epoch
-	done    chan struct{}  // closed when given and err are set
-	given   []netip.Prefix
-	err     error
+	node     string
+	carried  []netip.Prefix
+	address  []netip.Prefix // of the node's report
+	returns  bool           // from another epoch: of
+	epoch    string
+	revision int64
+	from     map[netip.Prefix]string // nodes that gave way
+	done     chan struct{}           // closed when given and err are set
+	given    []netip.Prefix
+	err      error
 }
 
 // New returns an Allocator. It reads the store at the first question.
@@ -146,8 +149,12 @@ func (a *Allocator) serve(ctx context.Context, b *book) {
 	defer cancel()
 	defer func() { a.turn <- b }()
 	var batch []*request
-	for len(batch) < maxBatch && len(a.asked) > 0 {
-		batch = append(batch, <-a.asked)
+	for cost := 0; cost < maxBatch && len(a.asked) > 0; {
+		r := <-a.asked
+		batch = append(batch, r)
+		if cost++; r.returns { // its lease, on whose word, a dispute, and who gives way
+			cost += 2 + 2*len(r.carried)
+		}
 	}
 	if len(batch) == 0 {
 		return
@@ -166,6 +173,11 @@ func (a *Allocator) serve(ctx context.Context, b *book) {
 	for _, r := range batch {
 		if err != nil {
 			r.given, r.err = nil, fmt.Errorf("lease: node %s: %w", r.node, err)
+		}
+		for p, other := range r.from {
+			if r.err == nil {
+				a.log.Info("lease of a restored store went to who carries it", note.Node, other, note.Lease, p, note.Of, r.node)
+			}
 		}
 		if r.err == nil {
 			a.log.Debug("lease was acquired", note.Node, r.node, note.Lease, r.given)

@@ -38,8 +38,10 @@ type book struct {
 	config     int64 // revision of the ClusterConfig; 0 if there is none
 	settling   bool  // nothing new is given
 	disputes   map[string]dispute
-	restored   int64 // revision of the backup that was restored; 0: none
-	down       bool  // new ones are given from the upper end
+	past       past
+	was        map[string]holding // before they were changed in the book, and not written yet
+	down       bool               // new ones are given from the upper end
+	touched    []string           // nodes of was, in the order of decisions
 	spec       kind.ClusterConfigSpec
 	spaces     []*ipam.Space // one a cluster CIDR, in their order
 	held       map[string]holding
@@ -55,12 +57,16 @@ type holding struct {
 	meta     kind.Metadata
 	prefixes []netip.Prefix
 	draining []netip.Prefix // of prefixes
+	said     word           // that it rests on
+	told     bool           // in this epoch its node was told of it, or told us
 }
 
 // rested is the record of one freed prefix.
 type rested struct {
 	Node      string `json:"node"` // that had it
 	SinceUnix int64  `json:"sinceUnix"`
+
+	old bool // the restored store brought it
 }
 
 func (r rested) since() time.Time { return time.Unix(r.SinceUnix, 0) }
@@ -89,7 +95,7 @@ func read(ctx context.Context, s Store, known map[string]holding, now time.Time,
 	if err != nil {
 		return nil, err
 	}
-	restored, err := restoredRevision(ctx, s)
+	past, err := readPast(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +103,7 @@ func read(ctx context.Context, s Store, known map[string]holding, now time.Time,
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	b := &book{settling: settling != 0, disputes: disputes, restored: restored, down: string(direction.Value) == "down", config: config.Revision, held: map[string]holding{}, rests: map[netip.Prefix]rested{}, broken: map[string]error{}}
+	b := &book{settling: settling != 0, disputes: disputes, past: past, was: map[string]holding{}, down: string(direction.Value) == "down", config: config.Revision, held: map[string]holding{}, rests: map[netip.Prefix]rested{}, broken: map[string]error{}}
 	if config.Revision > 0 {
 		if _, err := kind.Decode(config.Value, &b.spec); err != nil {
 			return nil, fmt.Errorf("lease: %w", err)
@@ -125,6 +131,7 @@ func (b *book) hold(e store.Entry, known map[string]holding, log *slog.Logger) {
 		}
 		h = holding{revision: e.Revision, meta: o.Metadata, prefixes: spec.Prefixes, draining: spec.Draining}
 	}
+	h.said, h.told = b.past.standing(node, e.Revision)
 	b.held[node] = h
 	for _, p := range h.prefixes {
 		space, ok := b.space(p)
@@ -174,6 +181,7 @@ func (b *book) readMine(entries []store.Entry, now time.Time, log *slog.Logger) 
 		if r.since().After(now) { // written by a clock ahead of ours: it rests from now
 			r.SinceUnix = now.Unix()
 		}
+		r.old = e.Revision <= b.past.at
 		found[p] = r
 	}
 	youngest := func(p, q netip.Prefix) int {
@@ -192,6 +200,7 @@ func parseRest(e store.Entry) (netip.Prefix, rested, error) {
 	if err == nil {
 		err = json.Unmarshal(e.Value, &r)
 	}
+
 	if err != nil {
 		return netip.Prefix{}, rested{}, fmt.Errorf("%s: %w", e.Key, err)
 	}

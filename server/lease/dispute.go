@@ -61,12 +61,17 @@ func (b *book) dispute(txn store.Txn, claimant, owner string, prefixes []netip.P
 	return txn
 }
 
-// settleDispute notes or ends what the answer to a request says of one.
+// settleDispute notes or ends what the answer to a request says of one. A node that
+// was told of a lease claims no other any more.
 func (b *book) settleDispute(txn store.Txn, r *request) store.Txn {
 	if e := (kind.ClaimError{}); errors.As(r.err, &e) && !e.Disputed {
-		return b.dispute(txn, r.node, e.Owner, r.carried)
+		owner := e.Owner
+		if rest, resting := b.rests[e.Prefix]; owner == "" && resting {
+			owner = rest.Node
+		}
+		return b.dispute(txn, r.node, owner, r.carried)
 	}
-	if _, had := b.disputes[r.node]; had && r.err == nil && r.returns {
+	if _, had := b.disputes[r.node]; had && r.err == nil && len(txn.Then) < store.MaxOps-1 {
 		delete(b.disputes, r.node)
 		txn.Then = append(txn.Then, store.Write{Key: disputeKey(r.node)})
 	}
@@ -112,40 +117,35 @@ func (b *book) inherit(txn store.Txn, d dispute, freed []netip.Prefix, now time.
 			space.Free(p)
 		}
 	}
-	if _, known := b.held[d.Claimant]; known {
-		var still []kind.Refusal
-		if txn = b.correct(txn, kind.Claim{Node: d.Claimant, Prefixes: d.Prefixes}, &still); len(still) > 0 {
-			return txn
-		}
-		delete(b.disputes, d.Claimant)
-		txn.Then = append(txn.Then, store.Write{Key: disputeKey(d.Claimant)})
-		return txn
+	h, known := b.held[d.Claimant]
+	if !known {
+		h.meta = kind.Metadata{Name: d.Claimant, CreatedUnix: now.Unix()}
 	}
-	if b.enter(kind.Claim{Node: d.Claimant, Prefixes: d.Prefixes}, map[netip.Prefix]rested{}) != nil {
+	l, err := b.learn(d.Claimant, d.Prefixes, b.past.now())
+	if err != nil || len(l.prefixes) == 0 {
 		return txn // what is free of it waits for it
 	}
+	b.touch(d.Claimant)
+	b.apply(l)
+	b.keep(d.Claimant, h, l.prefixes, b.past.now(), true)
 	delete(b.disputes, d.Claimant)
 	txn.Then = append(txn.Then, store.Write{Key: disputeKey(d.Claimant)})
-	h := b.held[d.Claimant]
-	h.meta = kind.Metadata{Name: d.Claimant, CreatedUnix: now.Unix()}
-	b.held[d.Claimant] = h
-	value, err := kind.Encode(kind.Lease, h.meta, kind.LeaseSpec{Node: d.Claimant, Prefixes: h.prefixes})
-	if err != nil {
-		panic(err) // our own values: a bug
-	}
-	key := kind.Key(kind.Lease, "", d.Claimant)
-	txn.If = append(txn.If, store.Cond{Key: key})
-	txn.Then = append(txn.Then, store.Write{Key: key, Value: value})
 	return txn
 }
 
-// kept tells whether a prefix waits for a node that carries it, and that is not the
-// one that asks.
-func (b *book) kept(p netip.Prefix, node string) bool {
+// keeper is the node, other than the one that asks, for which a prefix waits
+// because it carries it.
+func (b *book) keeper(p netip.Prefix, node string) (claimant string, kept bool) {
 	for claimant, d := range b.disputes {
 		if claimant != node && slices.ContainsFunc(d.Prefixes, p.Overlaps) {
-			return true
+			return claimant, true
 		}
 	}
-	return false
+	return "", false
+}
+
+// kept tells whether a prefix waits for another node.
+func (b *book) kept(p netip.Prefix, node string) bool {
+	_, kept := b.keeper(p, node)
+	return kept
 }

@@ -48,9 +48,14 @@ func (a *Allocator) Guard(ctx context.Context, set []kind.Object, gone []string)
 		return store.Txn{}, err
 	}
 	txn := b.txn()
+	defer func() { b = nil }() // what was entered in it may never be committed
 	for _, name := range c.touched() {
 		if !nodes[name].joined { // nor may it join meanwhile
 			txn.If = append(txn.If, store.Cond{Key: kind.Key(kind.Node, "", name)}, store.Cond{Key: kind.Key(kind.Report, "", name)})
+		}
+		if slices.Contains(c.gone, name) {
+			txn = b.handOn(txn, name, a.now())
+			continue
 		}
 		after := c.leases[name].Prefixes
 		freed := slices.DeleteFunc(slices.Clone(b.held[name].prefixes), func(p netip.Prefix) bool { return slices.Contains(after, p) })

@@ -1,39 +1,165 @@
 package lease
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/server/kind"
-	"github.com/weft-net/weft/server/store"
 )
 
-// extended is what makes true that a node, which has a lease and is away, has also
-// what others know of it: a further prefix, or a family, may be younger than the
-// backup that was restored. Taken is only what is free and does not rest, beside a
-// prefix that both know.
-func (b *book) extended(c kind.Claim, h holding) (store.Txn, error) {
-	known := slices.ContainsFunc(c.Prefixes, func(p netip.Prefix) bool { return slices.Contains(h.prefixes, p) })
-	before := len(h.prefixes)
-	for _, p := range c.Prefixes {
-		if _, resting := b.rests[p]; resting || !known || slices.Contains(h.prefixes, p) || len(of(h.prefixes, p.Addr().Is4())) >= b.spec.MaxPrefixes {
+// learning is what a node's lease becomes by what is said of it.
+type learning struct {
+	prefixes []netip.Prefix
+	fresh    []netip.Prefix          // of prefixes: it had them not
+	freed    []netip.Prefix          // it had them
+	from     map[netip.Prefix]string // nodes that give way, by what of fresh they had
+}
+
+// errMissed is wrapped when what a node says it has went to another one before the
+// store was lost, unknown to it: it had given it back.
+var errMissed = errors.New("given to another since")
+
+// learn decides what becomes of a node's lease if it was so, at some point, that it
+// had the prefixes said. It changes nothing.
+func (b *book) learn(node string, said []netip.Prefix, w word) (learning, error) {
+	h, there := b.held[node]
+	l := learning{from: map[netip.Prefix]string{}}
+	for _, is4 := range b.families() {
+		carried, had := of(said, is4), of(h.prefixes, is4)
+		if len(carried) == 0 {
+			l.prefixes = append(l.prefixes, had...)
 			continue
 		}
-		if b.honour(c.Node, p, map[netip.Prefix]rested{}) {
-			h.prefixes = append(slices.Clone(h.prefixes), p)
+		keeps := slices.ContainsFunc(carried, func(p netip.Prefix) bool { return slices.Contains(had, p) })
+		younger := !h.told && h.said.before(w)
+		if there && len(had) > 0 && !keeps && !younger {
+			return learning{}, kind.ClaimError{Node: node, Prefix: carried[0], Why: fmt.Sprintf("node %s was leased %v after that", node, had)}
+		}
+		taken, err := b.learnFamily(node, carried, had, w, &l)
+		if err != nil {
+			return learning{}, err
+		}
+		for _, p := range had {
+			switch {
+			case slices.Contains(taken, p):
+			case younger:
+				l.freed = append(l.freed, p)
+			default:
+				taken = append(taken, p)
+			}
+		}
+		l.prefixes = append(l.prefixes, taken...)
+	}
+	return l, nil
+}
+
+// learnFamily takes what is said of one family, or says why it cannot.
+func (b *book) learnFamily(node string, carried, had []netip.Prefix, w word, l *learning) (taken []netip.Prefix, err error) {
+	var missed error
+	for _, p := range carried {
+		if slices.Contains(taken, p) {
+			continue
+		}
+		if slices.Contains(had, p) {
+			taken = append(taken, p)
+			continue
+		}
+		from, err := b.way(node, p, w)
+		if errors.Is(err, errMissed) {
+			missed = err
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if from != "" {
+			l.from[p] = from
+		}
+		taken, l.fresh = append(taken, p), append(l.fresh, p)
+	}
+	if len(taken) == 0 {
+		return nil, missed
+	}
+	return taken, nil
+}
+
+// way tells whether a node can have a prefix by a word, and which node has to give
+// way. That is one whose lease rests on an older word, and that was not told of it.
+func (b *book) way(node string, p netip.Prefix, w word) (from string, err error) {
+	space, ok := b.space(p)
+	if !ok || p != p.Masked() || p.Bits() != b.spec.MaskSize(p.Addr().Is4()) || b.isLoose(p) {
+		return "", b.claimed(node, p)
+	}
+	if keeper, kept := b.keeper(p, node); kept {
+		return "", kind.ClaimError{Node: node, Prefix: p, Owner: keeper}
+	}
+	if r, resting := b.rests[p]; resting {
+		if r.Node == node || r.old {
+			return "", nil
+		}
+		return "", b.claimed(node, p)
+	}
+	if !space.Overlaps(p) {
+		return "", nil
+	}
+	for other, h := range b.held {
+		if other == node || !slices.ContainsFunc(h.prefixes, p.Overlaps) {
+			continue
+		}
+		switch {
+		case !h.told && h.said.before(w) && slices.Contains(h.prefixes, p):
+			return other, nil
+		case w.before(h.said) && h.said != b.past.now():
+			return "", fmt.Errorf("%w: %w", errMissed, kind.ClaimError{Node: node, Prefix: p, Owner: other})
 		}
 	}
-	if len(h.prefixes) == before || h.revision == 0 {
-		return store.Txn{}, nil
+	return "", b.claimed(node, p)
+}
+
+// apply takes and frees what was learned; the lease itself is for the caller.
+func (b *book) apply(l learning) {
+	for _, p := range l.fresh {
+		if other, ok := l.from[p]; ok {
+			b.touch(other)
+			h := b.held[other].without(p)
+			b.held[other] = h
+			if len(h.prefixes) == 0 {
+				delete(b.held, other)
+			}
+			continue // it stays taken
+		}
+		if _, resting := b.rests[p]; resting {
+			b.wake(p)
+		}
+		if space, ok := b.space(p); !ok || space.Take(p) != nil {
+			b.loose = append(b.loose, p) // cannot be, but then nobody else is given it
+		}
 	}
-	h.prefixes = intent.InOrder(b.families(), h.prefixes)
-	b.held[c.Node] = h
-	key := kind.Key(kind.Lease, "", c.Node)
-	value, err := kind.Encode(kind.Lease, h.meta, kind.LeaseSpec{Node: c.Node, Prefixes: h.prefixes, Draining: h.draining})
-	if err != nil {
-		return store.Txn{}, fmt.Errorf("lease: %w", err)
+	for _, p := range l.freed { // no rest: whoever has it claims it
+		if space, ok := b.space(p); ok {
+			space.Free(p)
+		}
 	}
-	return store.Txn{If: []store.Cond{{Key: key, Revision: h.revision}}, Then: []store.Write{{Key: key, Value: value}}}, nil
+}
+
+// claimed says why a node cannot have what it carries.
+func (b *book) claimed(node string, p netip.Prefix) kind.ClaimError {
+	e := kind.ClaimError{Node: node, Prefix: p}
+	for other, h := range b.held {
+		if other != node && slices.ContainsFunc(h.prefixes, p.Overlaps) {
+			e.Owner = other
+			return e
+		}
+	}
+	switch _, ok := b.space(p); {
+	case !ok:
+		e.Why = "it lies in none of the cluster's ranges"
+	case p.Bits() != b.spec.MaskSize(p.Addr().Is4()):
+		e.Why = fmt.Sprintf("nodes lease a /%d", b.spec.MaskSize(p.Addr().Is4()))
+	default:
+		e.Why = "it rests, because another node gave it back a moment ago"
+	}
+	return e
 }

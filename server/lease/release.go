@@ -54,11 +54,10 @@ func (b *book) release(node string, now time.Time) (store.Txn, []netip.Prefix) {
 	if !ok {
 		return txn, nil
 	}
+	b.touch(node)
 	delete(b.held, node)
+	txn = b.write(txn)
 	heir, inherited := b.heir(node, h.prefixes)
-	key := kind.Key(kind.Lease, "", node)
-	txn.If = append(txn.If, store.Cond{Key: key, Revision: h.revision})
-	txn.Then = append(txn.Then, store.Write{Key: key})
 	resting := slices.DeleteFunc(slices.Clone(h.prefixes), func(p netip.Prefix) bool {
 		return inherited && slices.Contains(heir.Prefixes, p)
 	})
@@ -66,7 +65,26 @@ func (b *book) release(node string, now time.Time) (store.Txn, []netip.Prefix) {
 	if inherited {
 		txn = b.inherit(txn, heir, h.prefixes, now)
 	}
+	txn = b.write(txn)
 	return b.sweep(txn), h.prefixes
+}
+
+// handOn adds what goes with the deletion of a lease that another deletes: what it
+// frees rests, or goes to the node that carries it.
+func (b *book) handOn(txn store.Txn, node string, now time.Time) store.Txn {
+	released, _ := b.release(node, now)
+	frame, key := b.txn(), kind.Key(kind.Lease, "", node)
+	for _, c := range released.If {
+		if c.Key != key && !slices.Contains(frame.If, c) {
+			txn.If = append(txn.If, c)
+		}
+	}
+	for _, w := range released.Then {
+		if w.Key != key && w.Key != guardKey {
+			txn.Then = append(txn.Then, w)
+		}
+	}
+	return txn
 }
 
 // freed enters in the book that prefixes of a node rest, and gives the records of

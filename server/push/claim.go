@@ -43,7 +43,7 @@ func (s *stream) lease(ctx context.Context, hello *weftv1.Hello) error {
 		}
 		return err
 	}
-	given, err := h.cfg.Learner.Return(ctx, s.name, carried(hello.GetReport()))
+	given, err := h.cfg.Learner.Return(ctx, kind.Claim{Node: s.name, Prefixes: carried(hello.GetReport()), Epoch: hello.GetEpoch(), Revision: hello.GetRevision()})
 	if claim := (kind.ClaimError{}); errors.As(err, &claim) {
 		s.node.note(leaseSubject, claim, claim.Do())
 		h.observed.node(s.node)
@@ -156,6 +156,7 @@ func (s *stream) claim(m *weftv1.Claims) error {
 		if err != nil {
 			return refuse(codes.InvalidArgument, "claims: %v", err)
 		}
+		c.Epoch = m.GetEpoch()
 		if c.Node != s.name && !s.hub.here(c.Node) { // who is here speaks for itself
 			s.claims = append(s.claims, c)
 		}

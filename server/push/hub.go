@@ -44,7 +44,7 @@ type Leases interface {
 type Learner interface {
 	// Return is Acquire for a node of another epoch. kind.ClaimError: it carries
 	// what is another's.
-	Return(ctx context.Context, node string, carried []netip.Prefix) ([]netip.Prefix, error)
+	Return(ctx context.Context, carried kind.Claim) ([]netip.Prefix, error)
 	// Adopt answers the revision of the last write, and what was not taken.
 	Adopt(ctx context.Context, claims []kind.Claim) (int64, []kind.Refusal, error)
 }

@@ -20,6 +20,9 @@ const (
 	// Settling is there from the end of a restore until the leases that are younger
 	// than what was restored are learned. Nothing new is leased meanwhile.
 	Settling = Fabric + "lease-settling"
+	// Epochs are those that were: {id: ordinal}. Who speaks from an earlier one is
+	// weighed by it. There is none in a store that was never restored.
+	Epochs = Fabric + "epochs"
 	// Direction is "down" when new leases are given from the upper end of the
 	// ranges, else "up" or not there. Each restore turns it round: what was leased
 	// since the backup, and nobody claims, lies at the other end.
