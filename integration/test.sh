@@ -11,7 +11,7 @@ for module in "$@"; do
 	[ -n "$(go list ./... 2>/dev/null)" ] || continue
 	echo "== module $module"
 	go vet ./... || failed=1
-	go test -race -timeout 60m -v ./... >"$log" 2>&1 || failed=1
+	go test -race -timeout 30m -v ./... >"$log" 2>&1 || failed=1
 	grep -E '^(ok|FAIL|panic:|---? FAIL|=== FAIL)|^\s+--- FAIL|DATA RACE' "$log" || true
 	if grep -qE '^FAIL|^panic:' "$log"; then
 		echo "== the output of what failed"
