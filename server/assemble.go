@@ -34,14 +34,14 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	c.warnAbsent(interfaceAddrs())
 	book := journal.New(journal.Config{Store: etcd, Server: place.own.Name, Log: c.Log})
 	var r *rooms // known when somebody calls
-	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: place.names, Log: c.Log, Note: book.Note, Leave: func(ctx context.Context, node string) error { return r.operators.Leave(ctx, node) }})
+	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: place.names, Believes: place.believes, Log: c.Log, Note: book.Note, Leave: func(ctx context.Context, node string) error { return r.operators.Leave(ctx, node) }})
 	if err != nil {
 		return nil, err
 	}
 	if err := place.own.Save(c.DataDir); err != nil {
 		return nil, err
 	}
-	r = &rooms{Config: c, site: place, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent)}
+	r = &rooms{Config: c, site: place, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent), rerooted: make(chan struct{}, 1)}
 	r.mirror.HaltAt(found.fence)
 	r.backups = place.backups(etcd)
 	r.room = r.meet()
@@ -61,9 +61,10 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Trust: auth, Log: c.Log, Note: book.Note,
 	})
 	auth.OnRoots(r.hub.Retrust)
+	auth.OnRoots(r.reroot)
 	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
 	r.operators = admin.New(admin.Config{
-		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revoke: auth.Revoke,
+		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revocation: auth.Revocation,
 		Renaming: []func(context.Context, string, string) (store.Txn, error){auth.Renaming, local.Renaming}, Identities: auth.Problems, Ephemeral: auth.Ephemeral, FirstToEnd: auth.FirstToEnd,
 		Servers: r.serverStatus, ServerProblems: r.serverProblems, Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
 		Ask: r.hub.Ask, Name: place.own.Name, Settings: note.Settings(c), Tail: c.tail(),

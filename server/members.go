@@ -120,17 +120,32 @@ func (r *rooms) serverProblems() []*weftv1.Problem {
 }
 
 // peerCheck is how often a server looks whether its certificate among servers is
-// to be renewed: soon after a rotation of the CA, for a restart signs with it.
+// to be renewed, unless other roots count: then at once.
 const peerCheck = time.Minute
 
 // keepPeer renews that certificate until ctx ends; etcd reads the files again.
 func (r *rooms) keepPeer(ctx context.Context, name string) error {
-	for pause(ctx, peerCheck) {
-		if err := r.auth.KeepPeer(ctx, name); err != nil {
+	tick := time.NewTicker(peerCheck)
+	defer tick.Stop()
+	for {
+		if err := r.auth.KeepPeer(ctx, name); err != nil && ctx.Err() == nil {
 			r.Log.Error("certificate among servers not renewed", note.Err, err)
 		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-r.rerooted:
+		}
 	}
-	return nil
+}
+
+// reroot lets that happen at once.
+func (r *rooms) reroot() {
+	select {
+	case r.rerooted <- struct{}{}:
+	default:
+	}
 }
 
 // reset makes this server the only one, from its own data, and ends. Others must
@@ -156,7 +171,7 @@ func (s *site) reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = opened.Commit(ctx, store.Txn{Then: []store.Write{{Key: store.Servers, Prefix: true}, {Key: store.Election, Prefix: true}}})
+	_, err = opened.Commit(ctx, store.Txn{Then: []store.Write{{Key: store.Servers, Prefix: true}, {Key: store.Election, Prefix: true}, {Key: identity.ServerRecords, Prefix: true}}})
 	if err = errors.Join(err, opened.Close()); err != nil {
 		return fmt.Errorf("%w; the data as it was is in %s", err, aside)
 	}

@@ -30,6 +30,8 @@ type site struct {
 	own     members.Own
 	names   []string // by which others dial it, the advertised first
 	address string   // host:port of the TLS port, as advertised
+
+	believes []string // roots that the embedded etcd of several read, by hash
 }
 
 func newSite(c Config, tcp net.Listener) (*site, error) {
@@ -245,6 +247,9 @@ func (s *site) enter(ctx context.Context, config etcd.Config) (*etcd.Store, erro
 	if config.Peer.Join, err = j.Enter(ctx, tls, config.Peer.Advertise); err != nil {
 		return nil, err
 	}
+	if s.believes, err = identity.PeerRoots(s.DataDir); err != nil {
+		return nil, err
+	}
 	s.own.Joined, s.own.Mode, s.own.At = true, members.Clustered, strings.TrimPrefix(config.Peer.Advertise, "https://")
 	if err := errors.Join(s.keepToken(), s.own.Save(s.DataDir)); err != nil {
 		return nil, err
@@ -312,9 +317,15 @@ func (s *site) again(ctx context.Context, config etcd.Config) (*etcd.Store, erro
 	if err := s.noTwin(ctx); err != nil {
 		return nil, err
 	}
+	var err error
+	if s.believes, err = identity.PeerRoots(s.DataDir); err != nil {
+		return nil, err
+	}
 	config.Peer = s.peer()
 	s.own.At = strings.TrimPrefix(config.Peer.Advertise, "https://")
+	stop := s.catchUp(ctx)
 	opened, err := etcd.Open(ctx, config)
+	stop()
 	if err != nil {
 		return nil, err
 	}

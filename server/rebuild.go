@@ -116,6 +116,9 @@ func (s *site) restoreFresh(ctx context.Context) (err error) {
 	if err == nil {
 		err = room.Finish(ctx, m)
 	}
+	if err == nil {
+		_, err = opened.Commit(ctx, store.Txn{Then: []store.Write{{Key: identity.ServerRecords, Prefix: true}}})
+	}
 	if err != nil {
 		return fmt.Errorf("server: %w; what was there is in %s", err, aside)
 	}

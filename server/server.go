@@ -80,6 +80,7 @@ type rooms struct {
 	port      *port
 	metrics   *endpoint
 	debug     *endpoint
+	rerooted  chan struct{} // room for one: other roots count
 }
 
 func (r *rooms) close() {

@@ -93,7 +93,7 @@ func (a authority) Status(context.Context, *weftv1.AuthorityStatusRequest) (*wef
 func authorityStatus(r identity.Rotation) *weftv1.AuthorityStatus {
 	out := &weftv1.AuthorityStatus{
 		Phase: string(r.Phase), Nodes: uint32(r.Nodes), Trusting: uint32(r.Trusting), Waiting: r.Waiting,
-		Renewed: uint32(r.Renewed), Lagging: r.Lagging, Issuing: rootStatus(r.Issuing),
+		Renewed: uint32(r.Renewed), Lagging: r.Lagging, Restart: r.Restart, Issuing: rootStatus(r.Issuing),
 	}
 	if !r.Since.IsZero() {
 		out.SinceUnix = r.Since.Unix()

@@ -69,9 +69,9 @@ func (u *Uplink) trust(m *weftv1.Trust, shown []*x509.Certificate) {
 	if !m.GetRenew() {
 		return
 	}
-	within := min(time.Duration(m.GetWithinMilli())*time.Millisecond, maxWithin)
+	pause := min(time.Duration(m.GetWithinMilli())*time.Millisecond, maxWithin)
 	u.mu.Lock()
-	u.early = time.Now().Add(rand.N(within + 1))
+	u.early = time.Now().Add(rand.N(pause + 1))
 	u.mu.Unlock()
 	wake(u.renewed)
 }
@@ -82,6 +82,9 @@ func (u *Uplink) takeRoots(der [][]byte, shown []*x509.Certificate) error {
 		return err
 	}
 	if err := join.Verify(shown, roots, x509.ExtKeyUsageServerAuth, time.Now()); err != nil {
+		if within(hashes(roots), hashes(u.identity().roots)) {
+			return nil // a rotation ended: roots are dropped with the next stream, which shows the new one
+		}
 		return fmt.Errorf("this server itself would not be trusted with them: %w", err)
 	}
 	u.enrolling.Lock() // who renews writes the same file
@@ -100,6 +103,11 @@ func (u *Uplink) takeRoots(der [][]byte, shown []*x509.Certificate) error {
 	u.out.setRoots(hashes(roots))
 	u.cfg.Log.Info("roots received", note.Objects, len(roots))
 	return nil
+}
+
+// within says that all of some are among others.
+func within(some, others []string) bool {
+	return !slices.ContainsFunc(some, func(h string) bool { return !slices.Contains(others, h) })
 }
 
 func rootsPEM(roots []*x509.Certificate) []byte {

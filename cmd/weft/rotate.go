@@ -151,5 +151,8 @@ func rotationText(s *weftv1.AuthorityStatus) string {
 	default:
 		title(&b, "phase", "no rotation; begin one: weft rotate ca")
 	}
+	if len(s.GetRestart()) > 0 {
+		title(&b, "restart", "%s: the embedded etcd goes by the roots from before; one after the other: systemctl restart weft-server", few(s.GetRestart()))
+	}
 	return b.String()
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 	"google.golang.org/grpc/codes"
@@ -112,29 +113,54 @@ func (s *Server) remove(ctx context.Context, r ref) (int64, error) {
 }
 
 // removeNode goes from the outside in: once it fails, repeating it goes on, because
-// the node counts as there until the last step but one.
+// the node counts as there until the last step. No report comes after it: servers
+// write one only over the Node object that they know.
 func (s *Server) removeNode(ctx context.Context, name string) (int64, error) {
 	const why = "the node was deleted from the fabric; on the node: weft-agent cleanup, then join again with a token"
-	if err := s.Revoke(ctx, name); err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err := s.silence(ctx, name); err != nil {
 		return 0, fmt.Errorf("admin: revoke node %s: %w", name, err)
 	}
 	s.Hub.Cut(name, why)
 	if err := s.Leases.Release(ctx, name); err != nil {
 		return 0, err
 	}
-	rev, err := s.Store.Commit(ctx, store.Txn{Then: []store.Write{
-		{Key: kind.Key(kind.Node, "", name)},
-		{Key: kind.Key(kind.Report, "", name)},
-		{Key: kind.Key(kind.Pause, "", name)},
-		{Key: kind.ObservedNode(name)},
-		{Key: kind.ObservedPool(name)},
-		{Key: kind.ObservedEndpoint(name + "/"), Prefix: true},
-	}})
+	rev, err := s.Store.Commit(ctx, store.Txn{Then: append(saidBy(name), store.Write{Key: kind.Key(kind.Node, "", name)})})
 	if err != nil {
 		return 0, fmt.Errorf("admin: delete node %s: %w", name, err)
 	}
 	s.Log.Info("node was deleted", note.Node, name, note.Rev, rev)
 	return rev, nil
+}
+
+// silence ends a node's identity and takes what it said, at one time.
+func (s *Server) silence(ctx context.Context, name string) error {
+	for try := 1; ; try++ {
+		txn, err := s.Revocation(ctx, name)
+		if err != nil {
+			return err
+		}
+		revoked := len(txn.Then) > 0
+		txn.Then = append(txn.Then, saidBy(name)...)
+		_, err = s.Store.Commit(ctx, txn)
+		if err == nil && revoked {
+			s.Log.Info("node revoked", note.Node, name)
+			s.Journal.Note(journal.Event{Kind: journal.Warning, Object: "Node/" + name, Reason: "NodeRevoked", Message: "its certificates are refused from now on", Actor: s.Actor(ctx)})
+		}
+		if !errors.Is(err, store.ErrConflict) || try == maxWriteTries {
+			return err
+		}
+	}
+}
+
+// saidBy deletes what the store has only because a node said it, or was asked.
+func saidBy(node string) []store.Write {
+	return []store.Write{
+		{Key: kind.Key(kind.Report, "", node)},
+		{Key: kind.Key(kind.Pause, "", node)},
+		{Key: kind.ObservedNode(node)},
+		{Key: kind.ObservedPool(node)},
+		{Key: kind.ObservedEndpoint(node + "/"), Prefix: true},
+	}
 }
 
 // removeLease takes a reservation back.

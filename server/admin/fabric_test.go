@@ -44,6 +44,9 @@ type fabricOf struct {
 	weftv1.ResourcesClient
 }
 
+// revoked stands for identity's record of a node that was revoked.
+const revoked = store.Identity + "node/"
+
 // newFabric has a ClusterConfig and no nodes.
 func newFabric(t *testing.T) *fabricOf {
 	t.Helper()
@@ -53,7 +56,10 @@ func newFabric(t *testing.T) *fabricOf {
 	f.tokens = &tokenList{}
 	s := New(Config{
 		Store: m, Hub: f.hub, Leases: f.leases, Tokens: f.tokens, Fabric: "prod",
-		Revoke: func(_ context.Context, node string) error { f.hub.note("revoke " + node); return nil },
+		Revocation: func(_ context.Context, node string) (store.Txn, error) {
+			f.hub.note("revoke " + node)
+			return store.Txn{Then: []store.Write{{Key: revoked + node, Value: []byte("revoked")}}}, nil
+		},
 		Servers: func(context.Context) ([]*weftv1.ServerStatus, error) {
 			return []*weftv1.ServerStatus{{Name: "s1"}}, nil
 		},

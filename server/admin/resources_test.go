@@ -324,7 +324,7 @@ func TestDeleteNode(t *testing.T) {
 		t.Error(got)
 	}
 	for key := range strings.SplitSeq(f.store.String(), "\n") {
-		if strings.Contains(key, "n1") && !strings.Contains(key, "/leases/rest/") {
+		if strings.Contains(key, "n1") && !strings.Contains(key, "/leases/rest/") && !strings.Contains(key, revoked) {
 			t.Errorf("is still there: %s", key)
 		}
 	}

@@ -57,8 +57,9 @@ type Config struct {
 	Tail     Log
 	// Actor is who calls, such as "admin ops"; nil: nobody is named.
 	Actor func(ctx context.Context) string
-	// Revoke ends a node's identity: its certificates are refused from now on.
-	Revoke func(ctx context.Context, node string) error
+	// Revocation is the part of a transaction that ends a node's identity: its
+	// certificates are refused from then on. It is empty if they are already.
+	Revocation func(ctx context.Context, node string) (store.Txn, error)
 	// Renaming are the parts of the transaction that renames a node, of those who
 	// keep something by its name.
 	Renaming []func(ctx context.Context, from, to string) (store.Txn, error)

@@ -118,8 +118,8 @@ func (a *Authority) named(cert *x509.Certificate, at time.Time) (Peer, error) {
 // and answers with the role that it has there.
 func (a *Authority) recorded(p Peer, hash string) (Role, error) {
 	switch p.Role {
-	case RoleServer: // who holds such a key holds the CA's
-		return p.Role, nil
+	case RoleServer:
+		return p.Role, a.serverRecorded(p.Name)
 	case RoleNode:
 		return p.Role, a.nodeRecorded(p.Name, hash)
 	}

@@ -42,6 +42,10 @@ type Config struct {
 	// ::1 and the host's name are always in its certificate.
 	Names []string
 
+	// Believes are the roots that this server's etcd read when it started, by hash;
+	// none with an etcd elsewhere.
+	Believes []string
+
 	NodeLife time.Duration // of a node's certificate; default 24 h
 	Grace    time.Duration // in which an ended certificate is renewed; default 30 d
 	Log      *slog.Logger

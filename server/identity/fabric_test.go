@@ -57,6 +57,7 @@ func newFabric(t *testing.T, m *storetest.Memory, c Config) *fabric {
 	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(a.TLS())), grpc.UnaryInterceptor(a.Unary), grpc.StreamInterceptor(a.Stream))
 	weftv1.RegisterJoinServer(s, a)
 	weftv1.RegisterNodeSyncServer(s, echo{})
+	weftv1.RegisterMembersServer(s, weftv1.UnimplementedMembersServer{})
 	weftv1.RegisterTokensServer(s, weftv1.UnimplementedTokensServer{})
 	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
 	reflection.Register(s)
@@ -247,4 +248,9 @@ func (f *fabric) sync(c *tls.Config) (grpc.BidiStreamingClient[weftv1.SyncReques
 	}
 	r, err := s.Recv()
 	return s, r.GetBackoff().GetReason(), err
+}
+
+// Revoke revokes a node alone, as its deletion does beside the rest.
+func (a *Authority) Revoke(ctx context.Context, node string) error {
+	return a.swap(ctx, func() (store.Txn, error) { return a.Revocation(ctx, node) })
 }

@@ -3,13 +3,10 @@ package identity
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/weft-net/weft/proto/note"
-	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -42,7 +39,10 @@ func (a *Authority) Node(name string) (Node, bool) {
 
 // Revocation is the part of a transaction that revokes a node, for whoever
 // deletes more of it at once: after store.ErrConflict it must be asked for again.
-// It is empty for a node that is not recorded or is revoked already.
+// It is empty for a node that is not recorded or is revoked already. Every server
+// refuses the node's calls then, and cuts its streams. The name may be given to
+// another key by any token; the revoked key comes back only with one made with
+// replace.
 func (a *Authority) Revocation(ctx context.Context, node string) (store.Txn, error) {
 	var txn store.Txn
 	n, revision, err := read[Node](ctx, a.store, nodeKey(node))
@@ -51,26 +51,6 @@ func (a *Authority) Revocation(ctx context.Context, node string) (store.Txn, err
 	}
 	n.RevokedUnix = time.Now().Unix()
 	return txn, put(&txn, nodeKey(node), revision, n)
-}
-
-// Revoke ends a node's right to speak, on every server: its calls are refused and
-// its streams cut. The name may then be given to another key by any token; the
-// revoked key comes back only with one made with replace.
-func (a *Authority) Revoke(ctx context.Context, node string) error {
-	revoked := false
-	err := a.swap(ctx, func() (store.Txn, error) {
-		txn, err := a.Revocation(ctx, node)
-		revoked = len(txn.Then) > 0
-		return txn, err
-	})
-	if err != nil {
-		return fmt.Errorf("identity: revoke node %s: %w", node, err)
-	}
-	if revoked {
-		a.config.Log.Info("node revoked", note.Node, node)
-		a.config.Note(journal.Event{Kind: journal.Warning, Object: "Node/" + node, Reason: "NodeRevoked", Message: "its certificates are refused from now on"})
-	}
-	return nil
 }
 
 // Ephemeral lists the nodes that are deleted when they go, by name.

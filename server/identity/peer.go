@@ -36,6 +36,12 @@ const (
 	peerKeyFile   = "server.key"
 )
 
+func peerAuthorityPath(dataDir string) string {
+	return filepath.Join(dataDir, peerFolder, peerAuthority)
+}
+
+func pathOfServerKey(dataDir string) string { return filepath.Join(dataDir, serverKeyFile) }
+
 // PeerFiles are the files of mutual TLS between servers.
 type PeerFiles struct{ CA, Cert, Key string }
 
@@ -88,22 +94,44 @@ func Receive(dataDir string, key, authority []byte, name string, names []string)
 // RenewPeer makes a certificate for the names of this start. It needs no store:
 // without others there may be none yet.
 func RenewPeer(dataDir, name string, names []string) error {
-	path := filepath.Join(dataDir, peerFolder, peerAuthority)
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(peerAuthorityPath(dataDir))
 	if err != nil {
 		return fmt.Errorf("identity: %w; copy it from another server of this fabric", err)
 	}
 	return keepPeer(dataDir, b, name, names)
 }
 
-// keepPeer writes the files from the CA as the store has it.
+// keepPeer writes the files from the CA as the store has it, with a new key.
 func keepPeer(dataDir string, authority []byte, name string, names []string) error {
-	where := filepath.Join(dataDir, peerFolder, peerAuthority)
-	opened, err := openRoots(store.Entry{Key: where, Value: authority}, store.Entry{}, filepath.Join(dataDir, serverKeyFile))
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("identity: the server's key: %w", err)
+	}
+	return writePeer(dataDir, authority, name, names, key)
+}
+
+// renewPeer writes the files anew with the key that is there, while an etcd reads
+// them: one that starts ends over a pair that does not fit.
+func renewPeer(dataDir string, authority []byte, name string, names []string) error {
+	f := PeerPaths(dataDir)
+	pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
+		return fmt.Errorf("identity: %w; start the server again: it makes new ones", err)
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return fmt.Errorf("identity: %s holds a key of kind %T; start the server again: it makes a new one", f.Key, pair.PrivateKey)
+	}
+	return writePeer(dataDir, authority, name, names, key)
+}
+
+func writePeer(dataDir string, authority []byte, name string, names []string, signer *ecdsa.PrivateKey) error {
+	where := peerAuthorityPath(dataDir)
+	opened, err := openRoots(store.Entry{Key: where, Value: authority}, store.Entry{}, pathOfServerKey(dataDir))
 	if err != nil {
 		return err
 	}
-	cert, err := opened.server(name, names)
+	cert, err := opened.server(name, names, signer)
 	if err != nil {
 		return err
 	}
@@ -115,8 +143,7 @@ func keepPeer(dataDir string, authority []byte, name string, names []string) err
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("identity: %w", err)
 	}
-	// The certificate last: etcd takes a pair that does not fit for an error of one
-	// connection, and reads it again for the next.
+	// The certificate last: after a crash in between, a start makes all of it anew.
 	for _, f := range []struct {
 		name    string
 		content []byte
@@ -142,14 +169,10 @@ func chainPEM(chain [][]byte) []byte {
 }
 
 // server makes a certificate by which a server dials others and is dialed.
-func (c ca) server(name string, names []string) (*tls.Certificate, error) {
+func (c ca) server(name string, names []string, key *ecdsa.PrivateKey) (*tls.Certificate, error) {
 	var s serverCert
 	if err := s.setNames(names); err != nil {
 		return nil, err
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("identity: the server's key: %w", err)
 	}
 	leaf, err := c.sign(x509.Certificate{
 		Subject:     pkix.Name{CommonName: name, Organization: []string{organizationServer}},
@@ -184,15 +207,21 @@ func PeerTLS(dataDir string) (*tls.Config, error) {
 // DialTLS is how this server dials another.
 func (a *Authority) DialTLS(name string) *tls.Config {
 	var made *tls.Certificate
+	var root string // that signed it
 	cert := func() (*tls.Certificate, error) {
 		a.server.mu.Lock()
 		defer a.server.mu.Unlock()
-		if made != nil && time.Until(made.Leaf.NotAfter) > renewBefore {
+		r := a.roots()
+		if made != nil && root == r.issuing.hash && time.Until(made.Leaf.NotAfter) > renewBefore {
 			return made, nil
 		}
-		next, err := a.roots().server(name, nil)
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("identity: the server's key: %w", err)
+		}
+		next, err := r.server(name, nil, key)
 		if err == nil {
-			made = next
+			made, root = next, r.issuing.hash
 		}
 		return made, err
 	}
@@ -223,7 +252,8 @@ func dialServer(roots func() *x509.CertPool, cert func() (*tls.Certificate, erro
 }
 
 // KeepPeer renews the files by which this server speaks to others, once they are
-// near their end or the CA is another. A server without such files has no need of them.
+// near their end or the CA is another, and records of which root they are. A server
+// without such files has no need of them.
 func (a *Authority) KeepPeer(ctx context.Context, name string) error {
 	b, err := os.ReadFile(PeerPaths(a.config.DataDir).Cert)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -236,13 +266,23 @@ func (a *Authority) KeepPeer(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("identity: read the CA: %w", err)
 	}
-	held, err := os.ReadFile(filepath.Join(a.config.DataDir, peerFolder, peerAuthority))
-	if block, _ := pem.Decode(b); block != nil && err == nil && string(held) == string(entry.Value) { // else the CA was rotated
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && time.Until(cert.NotAfter) > renewBefore {
-			return nil
+	held, err := os.ReadFile(peerAuthorityPath(a.config.DataDir))
+	if err != nil || string(held) != string(entry.Value) || !lasts(b) { // the CA was rotated, or time passed
+		if err := renewPeer(a.config.DataDir, entry.Value, name, a.config.Names); err != nil {
+			return err
 		}
 	}
-	return keepPeer(a.config.DataDir, entry.Value, name, a.config.Names)
+	return a.recordServer(ctx, name)
+}
+
+// lasts says that the first certificate of a file is good for long enough.
+func lasts(file []byte) bool {
+	block, _ := pem.Decode(file)
+	if block == nil {
+		return false
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	return err == nil && time.Until(cert.NotAfter) > renewBefore
 }
 
 // PeerName is the name under which this server speaks to others, empty if its

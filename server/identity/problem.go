@@ -53,6 +53,9 @@ func (a *Authority) rotationProblems() []*weftv1.Problem {
 		p.SinceUnix = r.Since.Unix()
 	}
 	switch {
+	case r.Phase == PhaseSteady && len(r.Restart) > 0:
+		p.Cause = "the etcd of " + some(r.Restart) + " goes by the roots from before the rotation until it starts again"
+		p.Remedy = "restart one after the other: systemctl restart weft-server"
 	case r.Phase == PhaseSteady:
 		return nil
 	case r.Phase == PhaseSpreading && len(r.Waiting) > 0:
@@ -62,7 +65,7 @@ func (a *Authority) rotationProblems() []*weftv1.Problem {
 		p.Cause, p.Remedy = fmt.Sprintf("rotation: the new root is trusted by all %d nodes", r.Nodes), "nothing: it signs in a moment"
 	case len(r.Lagging) > 0:
 		p.Cause = fmt.Sprintf("rotation: %d of %d nodes have renewed; only certificates of the old root: %s", r.Renewed, r.Nodes, some(r.Lagging))
-		p.Remedy = "nodes renew by themselves, users with weft user renew NAME; then: weft rotate ca --finish"
+		p.Remedy = "nodes and servers renew by themselves, users with weft user renew NAME; then: weft rotate ca --finish"
 	default:
 		p.Cause, p.Remedy = "rotation: nobody needs the old root any more, and it counts still", "weft rotate ca --finish"
 	}

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -203,8 +204,8 @@ func (r *roots) chain() [][]byte {
 }
 
 // server makes a certificate by which a server dials others and is dialed.
-func (r *roots) server(name string, names []string) (*tls.Certificate, error) {
-	cert, err := r.issuing.server(name, names)
+func (r *roots) server(name string, names []string, key *ecdsa.PrivateKey) (*tls.Certificate, error) {
+	cert, err := r.issuing.server(name, names, key)
 	if err == nil {
 		cert.Certificate = append(cert.Certificate[:1], r.chain()...)
 	}

@@ -68,7 +68,8 @@ type Rotation struct {
 	Since    time.Time
 	Nodes    int      // known and not revoked
 	Waiting  []string // nodes that do not trust the newest root yet
-	Lagging  []string // nodes and "user NAME", whose certificates are all of old roots
+	Lagging  []string // nodes, "user NAME" and "server NAME", whose certificates are all of old roots
+	Restart  []string // servers whose etcd believes other roots than those that count
 	Trusting int
 	Renewed  int // nodes with a certificate of the root that signs
 }
@@ -113,6 +114,17 @@ func rotation(r *roots, entries []store.Entry, now time.Time) Rotation {
 			} else if out.Phase == PhaseRenewing {
 				out.Lagging = append(out.Lagging, n.Name)
 			}
+		case strings.HasPrefix(e.Key, serverKeyOf("")):
+			s, err := decode[server](e)
+			if err != nil || s.RevokedUnix != 0 {
+				continue
+			}
+			if out.Phase == PhaseRenewing && s.Root != r.issuing.hash {
+				out.Lagging = append(out.Lagging, "server "+s.Name)
+			}
+			if out.Phase == PhaseSteady && s.outdated(r) {
+				out.Restart = append(out.Restart, s.Name)
+			}
 		case out.Phase == PhaseRenewing && strings.HasPrefix(e.Key, userKey("")):
 			if u, err := decode[user](e); err == nil && u.lags(r.issuing.hash, now) {
 				out.Lagging = append(out.Lagging, "user "+u.Name)
@@ -121,6 +133,7 @@ func rotation(r *roots, entries []store.Entry, now time.Time) Rotation {
 	}
 	slices.Sort(out.Waiting)
 	slices.Sort(out.Lagging)
+	slices.Sort(out.Restart)
 	return out
 }
 
@@ -170,6 +183,8 @@ func (a *Authority) RotateCA(ctx context.Context, force bool) (leftOut []string,
 		switch {
 		case now.Phase == PhaseRenewing:
 			return txn, status.Errorf(codes.FailedPrecondition, "the last rotation is not finished: certificates of the old root still count; finish it first: weft rotate ca --finish")
+		case now.Phase == PhaseSteady && r.issuing.childless() && !force:
+			return txn, status.Error(codes.FailedPrecondition, childless)
 		case now.Phase == PhaseSteady:
 			began = true
 			return a.begin(r, conds)
@@ -197,6 +212,13 @@ func cmpText(names []string) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// childless is why the CA of an early release is not rotated unless that is meant.
+const childless = "the CA is of an early release, which let it sign no other CA (path length 0): nodes that are off during the rotation, and tokens made before it, " +
+	"will need new tokens, and servers with an embedded etcd must all be restarted at one time once the new root signs; to rotate it all the same: weft rotate ca --force"
+
+// childless says that nobody follows from this CA to another that it signed.
+func (c ca) childless() bool { return c.cert.MaxPathLen == 0 && c.cert.MaxPathLenZero }
 
 // begin makes the next CA, signed by the one that is.
 func (a *Authority) begin(r *roots, conds []store.Cond) (store.Txn, error) {
@@ -270,7 +292,7 @@ func (a *Authority) FinishRotation(ctx context.Context, force bool) (leftOut []s
 		case now.Phase == PhaseSteady:
 			return txn, status.Error(codes.FailedPrecondition, "there is no rotation to finish; begin one: weft rotate ca")
 		case len(now.Lagging) > 0 && !force:
-			return txn, status.Errorf(codes.FailedPrecondition, "certificates of the old root are in use by %s; nodes renew by themselves when they are back, users with weft user renew NAME; to drop them: weft rotate ca --finish --force",
+			return txn, status.Errorf(codes.FailedPrecondition, "certificates of the old root are in use by %s; nodes and servers renew by themselves when they are back, users with weft user renew NAME; to drop them: weft rotate ca --finish --force",
 				some(now.Lagging))
 		}
 		leftOut = now.Lagging

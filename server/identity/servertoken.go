@@ -61,7 +61,7 @@ type Handover struct {
 
 // HandOver trades a server token for the fabric's secrets. Errors are gRPC
 // statuses.
-func (a *Authority) HandOver(ctx context.Context, text string) (Handover, error) {
+func (a *Authority) HandOver(ctx context.Context, text string, c Caller) (Handover, error) {
 	t, err := join.ParseToken(text)
 	switch {
 	case err != nil:
@@ -77,6 +77,9 @@ func (a *Authority) HandOver(ctx context.Context, text string) (Handover, error)
 	}
 	if revision == 0 || !known.opens(t.Secret) {
 		return Handover{}, status.Error(codes.PermissionDenied, "the server token is not known; take <data-dir>/server-token of a server of this fabric")
+	}
+	if err := a.admitServer(ctx, c); err != nil {
+		return Handover{}, err
 	}
 	key, err := os.ReadFile(filepath.Join(a.config.DataDir, serverKeyFile))
 	if err != nil {

@@ -114,11 +114,16 @@ func (r *Room) ask(ctx context.Context, what string, here func(context.Context) 
 const again = 200 * time.Millisecond
 
 func (r *Room) over(ctx context.Context, leader Server, there func(context.Context, weftv1.MembersClient) error) error {
-	conn, err := r.lines.to(leader.Address)
-	if err != nil {
-		return err
+	for first := true; ; first = false {
+		conn, err := r.lines.to(leader.Address)
+		if err != nil {
+			return err
+		}
+		err = there(ctx, weftv1.NewMembersClient(conn))
+		if !first || !r.lines.outlived(leader.Address, conn, err) {
+			return err
+		}
 	}
-	return there(ctx, weftv1.NewMembersClient(conn))
 }
 
 // movedOn says that whoever was asked does not lead, or is not there.
@@ -181,6 +186,21 @@ func (l *lines) to(address string) (*grpc.ClientConn, error) {
 	}
 	l.conns[address] = c
 	return c, nil
+}
+
+// outlived drops a line whose certificate is believed no more, for it was made
+// before a rotation of the CA; the next line shows another.
+func (l *lines) outlived(address string, c *grpc.ClientConn, err error) bool {
+	if status.Code(err) != codes.Unauthenticated {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conns[address] == c {
+		_ = c.Close()
+		delete(l.conns, address)
+	}
+	return true
 }
 
 // keep closes the lines to addresses where no server is.

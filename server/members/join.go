@@ -30,6 +30,7 @@ type Joining struct {
 	Name    string
 	Address string // host:port, where agents will reach this one
 	Mode    string // of its store: embedded or external
+	Known   bool   // it is a server already
 	Version string
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -51,7 +52,7 @@ func (j Joining) Ask(ctx context.Context) (*weftv1.MembersJoinResponse, error) {
 	var answer *weftv1.MembersJoinResponse
 	err := j.retry(ctx, config, func(ctx context.Context, c weftv1.MembersClient) (err error) {
 		answer, err = c.Join(ctx, &weftv1.MembersJoinRequest{
-			Token: j.Token.Reveal(), Name: j.Name, Version: j.Version, ClockUnix: j.Now().Unix(), Mode: j.Mode, Address: j.Address,
+			Token: j.Token.Reveal(), Name: j.Name, Version: j.Version, ClockUnix: j.Now().Unix(), Mode: j.Mode, Address: j.Address, Known: j.Known,
 		})
 		return err
 	})
@@ -95,7 +96,7 @@ func (j Joining) retry(ctx context.Context, config *tls.Config, call func(contex
 		default:
 			return fmt.Errorf("members: server %s does not take this one in: %s", j.Server, s.Message())
 		}
-		if first {
+		if first && !j.Known {
 			j.Log.Warn("server not joined yet", note.Conn, j.Server, note.Err, s.Message(), note.Retry, joinAgain)
 		}
 		if !pause(within, joinAgain) {

@@ -220,6 +220,7 @@ func (r *Room) fileOf(ctx context.Context, m store.Member) (file, error) {
 	defer cancel()
 	a, err := client.Inspect(within, &weftv1.MembersInspectRequest{})
 	if err != nil {
+		r.lines.outlived(s.Address, conn, err)
 		return file{}, err
 	}
 	return file{m.Name, store.MemberState{Size: a.GetSizeBytes(), InUse: a.GetInUseBytes(), Quota: a.GetQuotaBytes()}, func(ctx context.Context) error {

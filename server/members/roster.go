@@ -156,13 +156,27 @@ func (s *Service) Remove(ctx context.Context, r *weftv1.MembersRemoveRequest) (*
 			return nil, status.Errorf(codes.Unavailable, "%v; do most servers answer (weft server list)? If not: %s", err, resetInstead(name))
 		}
 	}
-	txn := store.Txn{Then: []store.Write{{Key: liveKey(name)}, {Key: knownKey(name)}}}
-	if _, err := own.Store.Commit(ctx, txn); err != nil {
+	if err := s.forget(ctx, name); err != nil {
 		return nil, status.Errorf(codes.Unavailable, "%s is no member any more, but still listed: %v; repeat", name, err)
 	}
 	own.Log.Info("server removed", note.Server, name)
 	own.Note(Event{Server: name, Reason: "ServerRemoved", Message: "server " + name + " was removed"})
 	return &weftv1.MembersRemoveResponse{}, nil
+}
+
+// forget takes a server from the list, and ends its certificates with that.
+func (s *Service) forget(ctx context.Context, name string) error {
+	const tries = 5
+	for try := 1; ; try++ {
+		txn, err := s.Secrets.ServerRemoval(ctx, name)
+		if err != nil {
+			return err
+		}
+		txn.Then = append(txn.Then, store.Write{Key: liveKey(name)}, store.Write{Key: knownKey(name)})
+		if _, err = s.Room.cfg.Store.Commit(ctx, txn); !errors.Is(err, store.ErrConflict) || try == tries {
+			return err
+		}
+	}
 }
 
 // removable says whether a server can go: pure. members is empty for an etcd

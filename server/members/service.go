@@ -10,13 +10,16 @@ import (
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/lease"
+	"github.com/weft-net/weft/server/store"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
 // Secrets trades a server token for what makes a server: identity.Authority.
 type Secrets interface {
-	HandOver(ctx context.Context, token string) (identity.Handover, error)
+	HandOver(ctx context.Context, token string, c identity.Caller) (identity.Handover, error)
+	// ServerRemoval is the part of a transaction that ends a server's certificates.
+	ServerRemoval(ctx context.Context, name string) (store.Txn, error)
 }
 
 // Service is weft.v1.Members of one server.
@@ -54,7 +57,7 @@ const maxSkew = 2 * time.Minute
 
 // Join implements weftv1.MembersServer.
 func (s *Service) Join(ctx context.Context, r *weftv1.MembersJoinRequest) (*weftv1.MembersJoinResponse, error) {
-	secrets, err := s.Secrets.HandOver(ctx, r.GetToken())
+	secrets, err := s.Secrets.HandOver(ctx, r.GetToken(), identity.Caller{Name: r.GetName(), Known: r.GetKnown()})
 	if err != nil {
 		return nil, err
 	}

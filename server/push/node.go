@@ -50,6 +50,7 @@ type node struct {
 	storing   sync.Mutex // held while its report is written
 	stored    []byte     // the report that we wrote last
 	storedRev int64
+	hadObject bool             // the node's object was there when its report was written
 	pending   *kind.ReportSpec // a report that the store did not take
 
 	mu        sync.Mutex

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -218,5 +219,35 @@ func TestAKilledServerIsBuried(t *testing.T) {
 			got += fmt.Sprintf("%s:%v ", o.Run, o.Gone)
 		}
 		expect(t, "runs", got, "k3:true k4:true r1:true other:false ")
+	})
+}
+
+// A node that is deleted leaves no report behind, whatever its stream said last.
+func TestNoReportAfterTheNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, nil)
+		defer f.stop()
+		f.put(kind.Node, "n1", kind.NodeSpec{})
+		synctest.Wait()
+		n1 := f.join(hello("n1", 1))
+		n1.hear()
+		n := f.hub.nodeOf("n1")
+		report, object := kind.Key(kind.Report, "", "n1"), kind.Key(kind.Node, "", "n1")
+		if _, err := f.store.Commit(f.ctx, store.Txn{Then: []store.Write{{Key: report}, {Key: object}}}); err != nil {
+			t.Fatal(err)
+		}
+		spec, err := readReport(hello("n1", 9).GetReport())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // before this server heard of the deletion, and after
+			if wrote, _ := f.hub.storeReport(f.ctx, n, spec); wrote {
+				t.Error("a report was written")
+			}
+			synctest.Wait()
+		}
+		if _, err := f.store.Get(f.ctx, report); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a report is there: %v", err)
+		}
 	})
 }

@@ -122,9 +122,17 @@ func (h *Hub) storeReport(ctx context.Context, n *node, spec kind.ReportSpec) (w
 	if bytes.Equal(last, b) {
 		return false, nil
 	}
-	txn := store.Txn{Then: []store.Write{{Key: key, Value: b}}}
-	if e, known := h.cfg.Mirror.Get(kind.Key(kind.Node, "", n.name)); known { // a node that is deleted leaves no report behind
-		txn.If = append(txn.If, store.Cond{Key: e.Key, Revision: e.Revision})
+	// A node that is deleted leaves no report behind. One without an object is of a
+	// release before there were any.
+	object := kind.Key(kind.Node, "", n.name)
+	e, known := h.cfg.Mirror.Get(object)
+	if !known && n.hadObject {
+		return false, nil
+	}
+	n.hadObject = known
+	txn := store.Txn{
+		If:   []store.Cond{{Key: object, Revision: e.Revision}},
+		Then: []store.Write{{Key: key, Value: b}},
 	}
 	rev, err := h.cfg.Store.Commit(ctx, txn)
 	if err != nil {

@@ -197,7 +197,10 @@ type MembersJoinRequest struct {
 	// Mode of the caller's store: embedded or external.
 	Mode string `protobuf:"bytes,5,opt,name=mode,proto3" json:"mode,omitempty"`
 	// Address that the caller will serve at, host:port.
-	Address       string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	Address string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	// Known says that the caller is a server already, and asks for the CA as it is
+	// now. PERMISSION_DENIED: it was removed.
+	Known         bool `protobuf:"varint,40,opt,name=known,proto3" json:"known,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +275,13 @@ func (x *MembersJoinRequest) GetAddress() string {
 		return x.Address
 	}
 	return ""
+}
+
+func (x *MembersJoinRequest) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
 }
 
 // MembersJoinResponse is what makes a server one of this fabric.
@@ -887,7 +897,7 @@ const file_weft_v1_members_proto_rawDesc = "" +
 	"\aservers\x18\x01 \x03(\v2\x15.weft.v1.ServerStatusR\aservers\"*\n" +
 	"\x14MembersRemoveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x17\n" +
-	"\x15MembersRemoveResponse\"\xa5\x01\n" +
+	"\x15MembersRemoveResponse\"\xbb\x01\n" +
 	"\x12MembersJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -895,7 +905,8 @@ const file_weft_v1_members_proto_rawDesc = "" +
 	"\n" +
 	"clock_unix\x18\x04 \x01(\x03R\tclockUnix\x12\x12\n" +
 	"\x04mode\x18\x05 \x01(\tR\x04mode\x12\x18\n" +
-	"\aaddress\x18\x06 \x01(\tR\aaddress\"\xe2\x01\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05known\x18( \x01(\bR\x05known\"\xe2\x01\n" +
 	"\x13MembersJoinResponse\x12\x16\n" +
 	"\x06fabric\x18\x01 \x01(\tR\x06fabric\x12\x1d\n" +
 	"\n" +

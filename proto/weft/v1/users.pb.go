@@ -743,8 +743,11 @@ type AuthorityStatus struct {
 	Waiting  []string `protobuf:"bytes,8,rep,name=waiting,proto3" json:"waiting,omitempty"`
 	// Renewed nodes have a certificate of the newest root.
 	Renewed uint32 `protobuf:"varint,9,opt,name=renewed,proto3" json:"renewed,omitempty"`
-	// Lagging names nodes and users whose certificate is of an old root.
-	Lagging       []string `protobuf:"bytes,10,rep,name=lagging,proto3" json:"lagging,omitempty"`
+	// Lagging names nodes, users and servers whose certificate is of an old root.
+	Lagging []string `protobuf:"bytes,10,rep,name=lagging,proto3" json:"lagging,omitempty"`
+	// Restart names servers whose embedded etcd goes by the roots from before a
+	// rotation until it starts again.
+	Restart       []string `protobuf:"bytes,40,rep,name=restart,proto3" json:"restart,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -845,6 +848,13 @@ func (x *AuthorityStatus) GetRenewed() uint32 {
 func (x *AuthorityStatus) GetLagging() []string {
 	if x != nil {
 		return x.Lagging
+	}
+	return nil
+}
+
+func (x *AuthorityStatus) GetRestart() []string {
+	if x != nil {
+		return x.Restart
 	}
 	return nil
 }
@@ -957,7 +967,7 @@ const file_weft_v1_users_proto_rawDesc = "" +
 	"\bleft_out\x18\x02 \x03(\tR\aleftOut\"\x18\n" +
 	"\x16AuthorityStatusRequest\"K\n" +
 	"\x17AuthorityStatusResponse\x120\n" +
-	"\x06status\x18\x01 \x01(\v2\x18.weft.v1.AuthorityStatusR\x06status\"\xc5\x02\n" +
+	"\x06status\x18\x01 \x01(\v2\x18.weft.v1.AuthorityStatusR\x06status\"\xdf\x02\n" +
 	"\x0fAuthorityStatus\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12-\n" +
 	"\aissuing\x18\x02 \x01(\v2\x13.weft.v1.RootStatusR\aissuing\x12'\n" +
@@ -970,7 +980,8 @@ const file_weft_v1_users_proto_rawDesc = "" +
 	"\awaiting\x18\b \x03(\tR\awaiting\x12\x18\n" +
 	"\arenewed\x18\t \x01(\rR\arenewed\x12\x18\n" +
 	"\alagging\x18\n" +
-	" \x03(\tR\alagging\"`\n" +
+	" \x03(\tR\alagging\x12\x18\n" +
+	"\arestart\x18( \x03(\tR\arestart\"`\n" +
 	"\n" +
 	"RootStatus\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12!\n" +
