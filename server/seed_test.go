@@ -119,3 +119,41 @@ func TestFound(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEveryFlagOfTheClusterIsCompared: a later start, of this server or of another
+// one, with another value is refused with both values and the line that changes it.
+func TestEveryFlagOfTheClusterIsCompared(t *testing.T) {
+	first := Seed{Spec: kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.42.0.0/16")}}
+	other := map[string]kind.ClusterConfigSpec{
+		"cluster-cidr":             {ClusterCIDRs: cidrs("10.44.0.0/16")},
+		"service-cidr":             {ServiceCIDRs: cidrs("10.43.0.0/16")},
+		"node-cidr-mask-size-ipv4": {NodeCIDRMaskSize4: 25},
+		"node-cidr-mask-size-ipv6": {NodeCIDRMaskSize6: 80},
+		"backend":                  {Backend: "host-gw"},
+		"direct-routing":           {DirectRouting: true},
+		"vni":                      {VNI: 99},
+		"vxlan-port":               {VXLANPort: 4789},
+		"mtu":                      {MTU: 1400},
+		"masquerade":               {Masquerade: "never"},
+		"non-masquerade-cidrs":     {NonMasqueradeCIDRs: cidrs("192.0.2.0/24")},
+	}
+	for _, f := range settings {
+		spec, ok := other[f.flag]
+		if !ok {
+			t.Errorf("no other value of --%s is tried", f.flag)
+			continue
+		}
+		s := storetest.New()
+		if err := sow(t.Context(), s, first, nil); err != nil {
+			t.Fatal(err)
+		}
+		before := s.String()
+		err := sow(t.Context(), s, Seed{Spec: spec, Given: map[string]string{f.flag: "--" + f.flag}}, nil)
+		if err == nil || !strings.Contains(err.Error(), "--"+f.flag+" says ") || !strings.Contains(err.Error(), "spec: {"+f.field+": ") {
+			t.Errorf("--%s: %v", f.flag, err)
+		}
+		if s.String() != before {
+			t.Errorf("--%s: the store was changed", f.flag)
+		}
+	}
+}
