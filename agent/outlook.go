@@ -20,11 +20,8 @@ import (
 )
 
 // A look is cheap, but an idle node has better to do: what tells of its changes is
-// looked at when they have settled, all else this often.
-const (
-	lookEvery  = 3 * time.Second
-	lookSettle = 200 * time.Millisecond
-)
+// looked at when they have settled (lull), all else this often.
+const lookEvery = 3 * time.Second
 
 // firewallKernel is what the outlook needs of the kernel.
 type firewallKernel interface {
@@ -44,6 +41,8 @@ type outlook struct {
 	found   func([]hostroom.Finding) // called when findings have changed
 	keep    func()                   // puts back what others have removed, at each look
 	log     *slog.Logger
+	lull    lull
+	stands  stands
 
 	mu   sync.Mutex
 	last []hostroom.Finding
@@ -51,7 +50,7 @@ type outlook struct {
 
 func (a *agent) newOutlook() *outlook {
 	return &outlook{
-		kernel: a.kernel, node: a.hostNode, guarded: a.settings.switchedForwarding, log: a.log,
+		lull: lull{stirs: a.kernel.Stirs}, kernel: a.kernel, node: a.hostNode, guarded: a.settings.switchedForwarding, log: a.log,
 		eyes: look.Eyes{
 			Kernel: a.kernel, Disks: []string{a.cfg.DataDir, a.cfg.RunDir}, Links: a.host.allLinks,
 			CNIDir: func() string { return findConfDir(a.cfg.CNIConfDir) },
@@ -90,16 +89,29 @@ func (o *outlook) run(ctx context.Context) error {
 		if err := o.once(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			o.log.Warn("host not looked at", note.Err, err, note.Retry, lookEvery)
 		}
-		select {
-		case <-ctx.Done():
+		if !o.next(ctx, tick.C) || !o.lull.wait(ctx) {
 			return nil
-		case <-tick.C:
-		case <-o.kernel.Stirred():
-			if !pause(ctx, lookSettle) {
-				return nil
-			}
 		}
 	}
+}
+
+// next returns when it is time for another look, or false when ctx has ended.
+func (o *outlook) next(ctx context.Context, tick <-chan time.Time) bool {
+	if o.lull.broken() {
+		return true
+	}
+	var stood <-chan time.Time
+	if o.stands.open() {
+		stood = time.After(stand)
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-tick:
+	case <-stood:
+	case <-o.kernel.Stirred():
+	}
+	return true
 }
 
 // once looks, opens what was asked for, and tells what is left.
@@ -124,13 +136,16 @@ func (o *outlook) once(ctx context.Context, now time.Time) error {
 			return errors.Join(operr, err)
 		}
 	}
-	o.tell(hostroom.Findings(n, f))
+	o.tell(o.stands.those(hostroom.Findings(n, f), now))
 	return operr
 }
 
 // open puts missing openings into others' chains and takes away those that nobody
 // asks for any more. It says whether it did something.
 func (o *outlook) open(ctx context.Context, n hostroom.Node, f hostroom.Facts) (did bool, err error) {
+	if o.lull.broken() {
+		return false, nil // what was seen may be half of what they write
+	}
 	missing, stale := hostroom.Compare(hostroom.Openings(n, f.Filters), f.Filters)
 	var errs []error
 	for _, m := range missing {

@@ -465,7 +465,7 @@ func (s *scenario) outputs(_ context.Context, args []string) (string, error) {
 // logs shows the end of every process's output.
 func (s *scenario) logs(t *testing.T) {
 	show := func(p *lab.Process) { t.Logf("-- %s\n%s", p.Log, p.Tail(40)) }
-	for _, kind := range []map[string]*lab.Process{s.EtcdProcesses, s.ServerProcesses, s.Agents} {
+	for _, kind := range []map[string]*lab.Process{s.EtcdProcesses, s.ServerProcesses, s.Agents, s.started} {
 		for _, name := range slices.Sorted(maps.Keys(kind)) {
 			show(kind[name])
 		}

@@ -27,6 +27,12 @@ const (
 	FirewalldOwn = "firewalld" // its table
 )
 
+// OfFirewalld tells whether a table is firewalld's. Beside its own it has, while it
+// reloads, one that keeps its policy: firewalld_policy_drop.
+func OfFirewalld(table string) bool {
+	return table == FirewalldOwn || strings.HasPrefix(table, FirewalldOwn+"_")
+}
+
 // toolOf tells whose chain it is that drops. Docker's opening is asked first,
 // because it stands before what others append to chain FORWARD.
 func toolOf(f datapath.Filter, p Packet) tool {
@@ -34,7 +40,7 @@ func toolOf(f datapath.Filter, p Packet) tool {
 		return slices.ContainsFunc(f.Chains, func(c datapath.FilterChain) bool { return strings.HasPrefix(c.Name, prefix) })
 	}
 	switch {
-	case f.Table == FirewalldOwn:
+	case OfFirewalld(f.Table):
 		return tool{firewalld, true, mendFirewalld}
 	case p.Hook == "forward" && has(dockerUser):
 		return tool{docker, !f.Legacy, mendDocker}
