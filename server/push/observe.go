@@ -15,7 +15,7 @@ import (
 
 // Bounds on one transaction of observations.
 const (
-	maxWrites = store.MaxOps
+	maxWrites = store.MaxOps - 8 // each may have a condition, and the epoch's fence goes with them
 	maxBytes  = store.MaxBytes / 2
 )
 

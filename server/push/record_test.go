@@ -251,3 +251,26 @@ func TestNoReportAfterTheNode(t *testing.T) {
 		}
 	})
 }
+
+// More records than a transaction takes are written, with the fence that each
+// transaction carries beside them.
+func TestManyRecordsAreWrittenFenced(t *testing.T) {
+	const many = 2*store.MaxOps + 1
+	memory := storetest.New()
+	revision, err := memory.Commit(t.Context(), store.Txn{Then: []store.Write{{Key: store.Fence, Value: []byte("e1")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := New(Config{Store: store.Fenced(memory, revision)})
+	var records []record
+	for i := range many {
+		records = append(records, record{node: newNode(fmt.Sprint("n", i))})
+	}
+	if err := h.commitRecords(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+	written, _, err := memory.List(t.Context(), kind.ObservedNodes)
+	if err != nil || len(written) != many {
+		t.Errorf("%d of %d records were written: %v", len(written), many, err)
+	}
+}

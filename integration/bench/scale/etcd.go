@@ -51,6 +51,7 @@ func (l load) minus(m load) load { return load{l.puts - m.puts, l.txns - m.txns,
 // meter counts what is written, by one watch.
 type meter struct {
 	client            *clientv3.Client
+	stop              context.CancelFunc
 	puts, txns, bytes atomic.Int64
 }
 
@@ -60,6 +61,7 @@ func newMeter(ctx context.Context, socket string) (*meter, error) {
 		return nil, err
 	}
 	m := &meter{client: c}
+	ctx, m.stop = context.WithCancel(ctx)
 	go func() {
 		for ctx.Err() == nil {
 			var last int64
@@ -80,4 +82,7 @@ func newMeter(ctx context.Context, socket string) (*meter, error) {
 
 func (m *meter) read() load { return load{m.puts.Load(), m.txns.Load(), m.bytes.Load()} }
 
-func (m *meter) close() { _ = m.client.Close() }
+func (m *meter) close() {
+	m.stop()
+	_ = m.client.Close()
+}
