@@ -207,7 +207,7 @@ func TestManyWritesAreBatched(t *testing.T) {
 		a.endpoints(true, nil, keys[:10]...)
 		time.Sleep(2 * time.Second)
 		f.heal()
-		if diff := cmp.Diff([]int{128, 128, 44, 128, 128, 34}, sizes); diff != "" {
+		if diff := cmp.Diff([]int{120, 120, 60, 120, 120, 50}, sizes); diff != "" {
 			t.Error(diff)
 		}
 		if got := strings.Fields(f.storedEndpoints()); len(got) != 10 {
