@@ -404,7 +404,7 @@ func (s *scenario) flow(ctx context.Context, args []string) (string, error) {
 		}
 		sent, lost, err := f.Stop(ctx)
 		if err == nil && (lost > may || sent < 10) {
-			err = fmt.Errorf("%d of %d packets lost, %v apart; at most %d may be", lost, sent, f.Every, may)
+			err = fmt.Errorf("%d of %d packets lost, %v apart; at most %d may be; not answered: %v", lost, sent, f.Every, may, f.Missing())
 		}
 		return fmt.Sprintf("%d of %d lost", lost, sent), err
 	}
