@@ -69,6 +69,7 @@ type Rotation struct {
 	Nodes    int      // known and not revoked
 	Waiting  []string // nodes that do not trust the newest root yet
 	Lagging  []string // nodes, "user NAME" and "server NAME", whose certificates are all of old roots
+	etcds    []string // servers with an embedded etcd of several
 	Restart  []string // servers whose etcd believes other roots than those that count
 	Trusting int
 	Renewed  int // nodes with a certificate of the root that signs
@@ -118,6 +119,9 @@ func rotation(r *roots, entries []store.Entry, now time.Time) Rotation {
 			s, err := decode[server](e)
 			if err != nil || s.RevokedUnix != 0 {
 				continue
+			}
+			if len(s.Believes) > 0 {
+				out.etcds = append(out.etcds, s.Name)
 			}
 			if out.Phase == PhaseRenewing && s.Root != r.issuing.hash {
 				out.Lagging = append(out.Lagging, "server "+s.Name)
@@ -183,8 +187,8 @@ func (a *Authority) RotateCA(ctx context.Context, force bool) (leftOut []string,
 		switch {
 		case now.Phase == PhaseRenewing:
 			return txn, status.Errorf(codes.FailedPrecondition, "the last rotation is not finished: certificates of the old root still count; finish it first: weft rotate ca --finish")
-		case now.Phase == PhaseSteady && r.issuing.childless() && !force:
-			return txn, status.Error(codes.FailedPrecondition, childless)
+		case now.Phase == PhaseSteady && r.issuing.childless() && len(now.etcds) > 1 && !force:
+			return txn, status.Errorf(codes.FailedPrecondition, childless, some(now.etcds))
 		case now.Phase == PhaseSteady:
 			began = true
 			return a.begin(r, conds)
@@ -213,11 +217,14 @@ func cmpText(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// childless is why the CA of an early release is not rotated unless that is meant.
-const childless = "the CA is of an early release, which let it sign no other CA (path length 0): nodes that are off during the rotation, and tokens made before it, " +
-	"will need new tokens, and servers with an embedded etcd must all be restarted at one time once the new root signs; to rotate it all the same: weft rotate ca --force"
+// childless is why the CA of an early release is not rotated among several etcds
+// unless that is meant. Agents, operators and servers else follow all the same:
+// join.Verify minds no path length.
+const childless = "the CA is of an early release, which let it sign no other CA (path length 0), and etcd keeps to that: once the new root signs, %s must all be restarted at one time, " +
+	"and nothing can be written until then; nodes and pods run on; to rotate it all the same: weft rotate ca --force"
 
-// childless says that nobody follows from this CA to another that it signed.
+// childless says that by the book nobody follows from this CA to another that it
+// signed (RFC 5280, 4.2.1.9).
 func (c ca) childless() bool { return c.cert.MaxPathLen == 0 && c.cert.MaxPathLenZero }
 
 // begin makes the next CA, signed by the one that is.

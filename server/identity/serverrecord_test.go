@@ -164,8 +164,8 @@ func TestRemovedServerIsRefused(t *testing.T) {
 	}
 }
 
-// The CA of the first release may sign no other: to rotate it is refused with the
-// reason, and done when it is meant.
+// The CA of the first release may sign no other: among several etcds, to rotate
+// it is refused with the reason, and done when it is meant; old tokens follow.
 func TestRotationOfAChildlessCA(t *testing.T) {
 	m, dir := storetest.New(), t.TempDir()
 	if _, err := makeServerKey(pathOfServerKey(dir)); err != nil {
@@ -185,6 +185,16 @@ func TestRotationOfAChildlessCA(t *testing.T) {
 	}
 	f := newFabric(t, m, Config{DataDir: dir})
 	n1 := f.mustJoin(newMachine(t, "n1"), f.agentToken())
+	var txn store.Txn
+	for _, name := range []string{"s1", "s2"} {
+		s := server{Schema: 1, Name: name, Root: made.hash, Believes: []string{made.hash}}
+		if err := put(&txn, serverKeyOf(name), 0, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := m.Commit(t.Context(), txn); err != nil {
+		t.Fatal(err)
+	}
 	_, err = f.RotateCA(t.Context(), false)
 	wantCode(t, "a rotation", err, codes.FailedPrecondition, "path length 0")
 	if _, err = f.RotateCA(t.Context(), true); err != nil {
@@ -196,12 +206,14 @@ func TestRotationOfAChildlessCA(t *testing.T) {
 	if err := f.renew(n1); err != nil {
 		t.Fatal(err)
 	}
-	f.finishWhenAdminIsFresh()
+	if _, err := f.FinishRotation(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
 	f.awaitPhase(PhaseSteady)
 	if _, name, err := f.sync(f.as(n1)); err != nil || name != "n1" {
 		t.Errorf("after it: %q, %v", name, err)
 	}
-	f.mustJoin(newMachine(t, "n2"), f.newToken(TokenSpec{}))
+	f.mustJoin(newMachine(t, "n2"), f.agentToken())
 }
 
 // childlessCA is a CA as the first release made it.
