@@ -133,6 +133,9 @@ func (s *site) etcdConfig() etcd.Config {
 // open opens the store: it joins others first if it must, and makes a lone server
 // the first of several if it is told.
 func (s *site) open(ctx context.Context) (*etcd.Store, error) {
+	if err := s.noneLost(); err != nil {
+		return nil, err
+	}
 	config := s.etcdConfig()
 	joining := s.Join.Server != "" && !s.hasData()
 	if len(config.Endpoints) > 0 {

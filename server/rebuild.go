@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/adopt"
@@ -29,7 +28,6 @@ const sealedFile = "ca.sealed"
 
 // keepSealed writes that file whenever the CA in the store changes.
 func (r *rooms) keepSealed(ctx context.Context) error {
-	path := filepath.Join(r.DataDir, sealedFile)
 	write := func() error {
 		sealed, err := backup.Seal(ctx, r.store)
 		if err != nil {
@@ -39,10 +37,7 @@ func (r *rooms) keepSealed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if old, err := os.ReadFile(path); err == nil && string(old) == string(b) {
-			return nil
-		}
-		return disk.WriteFile(path, b, 0o600)
+		return putSealed(r.Config, b)
 	}
 	return keepTrying(ctx, r.Log, "CA", func(ctx context.Context) error {
 		entries, revision, err := r.store.List(ctx, store.Identity+"ca")
