@@ -28,7 +28,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 		return nil, err
 	}
 	s := store.Fenced(etcd, found.fence) // what is decided here is written in this epoch, or never
-	if err := sow(ctx, s, c.Seed, c.NodeIPs); err != nil {
+	if err := c.sow(ctx, s); err != nil {
 		return nil, err
 	}
 	c.warnAbsent(interfaceAddrs())

@@ -181,7 +181,11 @@ func (s *site) ask(ctx context.Context, j members.Joining) (key, authority []byt
 	if _, err := kind.Decode(r.GetClusterConfig(), &stored); err != nil {
 		return nil, nil, fmt.Errorf("server: ClusterConfig of server %s: %w; it may be of a newer release (%s)", r.GetServer(), err, r.GetVersion())
 	}
-	if err := compare(stored.WithDefaults(), s.Seed); err != nil {
+	sown, err := decodeSeed(r.GetSeed())
+	if err == nil {
+		_, err = compare(stored.WithDefaults(), sown, s.Seed)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	s.Log.Info("server taken in", note.Fabric, r.GetFabric(), note.Server, r.GetServer(), note.Conn, j.Server)
@@ -365,7 +369,7 @@ func (s *site) init(ctx context.Context, config etcd.Config) (*etcd.Store, error
 	}
 	_, err = found(ctx, alone, s.Config)
 	if err == nil {
-		err = sow(ctx, alone, s.Seed, s.NodeIPs)
+		err = s.sow(ctx, alone)
 	}
 	if err == nil {
 		err = identity.Found(ctx, alone, s.DataDir, s.own.Name, s.names)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 )
@@ -48,65 +50,125 @@ func list(ps []netip.Prefix) string {
 }
 
 // sow writes the first ClusterConfig, or compares the flags with the one there
-// is.
-func sow(ctx context.Context, s store.Store, seed Seed, own []netip.Addr) error {
+// is and with what they made once. It answers with the flags that an apply has
+// overtaken since.
+func sow(ctx context.Context, s store.Store, seed Seed, own []netip.Addr) (overtaken []string, err error) {
 	key := kind.Key(kind.ClusterConfig, "", kind.DefaultName)
 	e, err := s.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return plant(ctx, s, key, seed, own)
 	}
 	if err != nil {
-		return fmt.Errorf("server: read ClusterConfig: %w", err)
+		return nil, fmt.Errorf("server: read ClusterConfig: %w", err)
 	}
 	var stored kind.ClusterConfigSpec
 	if _, err := kind.Decode(e.Value, &stored); err != nil {
-		return fmt.Errorf("server: %w", err)
+		return nil, fmt.Errorf("server: %w", err)
 	}
-	return compare(stored.WithDefaults(), seed)
+	stored = stored.WithDefaults()
+	sown, known, err := readSeed(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if overtaken, err = compare(stored, sown, seed); err != nil || known {
+		return overtaken, err
+	}
+	b, err := json.Marshal(stored)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	if err := missing(ctx, s, store.Seed, store.Write{Key: store.Seed, Value: b}); err != nil {
+		return nil, fmt.Errorf("server: keep what the flags agreed with: %w", err)
+	}
+	return overtaken, nil
 }
 
-func plant(ctx context.Context, s store.Store, key string, seed Seed, own []netip.Addr) error {
+// sow sows the store of a server, and says which flags count no more.
+func (c Config) sow(ctx context.Context, s store.Store) error {
+	overtaken, err := sow(ctx, s, c.Seed, c.NodeIPs)
+	if len(overtaken) > 0 {
+		c.Log.Info("flags are as at the first start, and the cluster's settings moved on since", note.Why, strings.Join(overtaken, "; "))
+	}
+	return err
+}
+
+// readSeed reads what the flags made once; the zero spec when nobody knows.
+func readSeed(ctx context.Context, s store.Store) (sown kind.ClusterConfigSpec, known bool, err error) {
+	e, err := s.Get(ctx, store.Seed)
+	if errors.Is(err, store.ErrNotFound) {
+		return sown, false, nil
+	}
+	if err != nil {
+		return sown, false, fmt.Errorf("server: read the seed: %w", err)
+	}
+	sown, err = decodeSeed(e.Value)
+	return sown, err == nil, err
+}
+
+// decodeSeed reads what is kept at store.Seed; nothing at all is the zero spec.
+func decodeSeed(b []byte) (sown kind.ClusterConfigSpec, err error) {
+	if len(b) == 0 {
+		return sown, nil
+	}
+	if err := json.Unmarshal(b, &sown); err != nil {
+		return sown, fmt.Errorf("server: %s: %w; it may be of a newer release", store.Seed, err)
+	}
+	return sown.WithDefaults(), nil
+}
+
+func plant(ctx context.Context, s store.Store, key string, seed Seed, own []netip.Addr) ([]string, error) {
 	spec := seed.Spec.WithDefaults() // as of now, for good: a later release may have others
 	if err := spec.Validate(); err != nil {
-		return fmt.Errorf("server: the cluster's settings (flags, WEFT_*, or the configuration file): %w", err)
+		return nil, fmt.Errorf("server: the cluster's settings (flags, WEFT_*, or the configuration file): %w", err)
 	}
 	for _, a := range own {
 		for _, p := range slices.Concat(spec.ClusterCIDRs, spec.ServiceCIDRs) {
 			if p.Contains(a) {
-				return fmt.Errorf("server: node address %v lies in %v, which is for pods and services; choose another --cluster-cidr or --service-cidr", a, p)
+				return nil, fmt.Errorf("server: node address %v lies in %v, which is for pods and services; choose another --cluster-cidr or --service-cidr", a, p)
 			}
 		}
 	}
 	b, err := kind.Encode(kind.ClusterConfig, kind.Metadata{Name: kind.DefaultName, CreatedUnix: time.Now().Unix()}, spec)
 	if err != nil {
-		return fmt.Errorf("server: %w", err)
+		return nil, fmt.Errorf("server: %w", err)
 	}
-	_, err = s.Commit(ctx, store.Txn{If: []store.Cond{{Key: key}}, Then: []store.Write{{Key: key, Value: b}}})
+	sown, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	_, err = s.Commit(ctx, store.Txn{If: []store.Cond{{Key: key}}, Then: []store.Write{{Key: key, Value: b}, {Key: store.Seed, Value: sown}}})
 	if errors.Is(err, store.ErrConflict) { // another server was first
 		return sow(ctx, s, seed, own)
 	}
 	if err != nil {
-		return fmt.Errorf("server: write ClusterConfig: %w", err)
+		return nil, fmt.Errorf("server: write ClusterConfig: %w", err)
 	}
-	return nil
+	return nil, nil
 }
 
-// compare refuses flags that say other than what is stored. It is asked by each
-// server at each start, the first of a fabric and one that joins it alike.
-func compare(stored kind.ClusterConfigSpec, seed Seed) error {
+// compare refuses flags that say other than what is stored, unless they are as
+// they were when they made it: whoever keeps them as they were is not stopped by
+// an apply since. It is asked by each server at each start, the first of a fabric
+// and one that joins it alike. sown is zero when that is not known.
+func compare(stored, sown kind.ClusterConfigSpec, seed Seed) (overtaken []string, err error) {
 	given := seed.Spec.WithDefaults()
+	known := len(sown.ClusterCIDRs) > 0
 	var says, fields []string
 	for _, f := range settings {
 		origin, ok := seed.Given[f.flag]
-		if now, want := f.text(stored), f.text(given); ok && now != want {
+		switch now, want := f.text(stored), f.text(given); {
+		case !ok || now == want:
+		case known && want == f.text(sown):
+			overtaken = append(overtaken, fmt.Sprintf("%s says %s, the cluster runs with %s", origin, want, now))
+		default:
 			says = append(says, fmt.Sprintf("  %s says %s, the cluster runs with %s", origin, want, now))
 			fields = append(fields, f.field+": "+quoted(want))
 		}
 	}
 	if len(says) == 0 {
-		return nil
+		return overtaken, nil
 	}
-	return fmt.Errorf(`server: settings of the cluster count at its first start only, and these differ:
+	return nil, fmt.Errorf(`server: settings of the cluster count at its first start only, and these differ:
 %s
 remove them to go on with what runs. To change the cluster, remove them, start, and run:
 echo '{apiVersion: %s, kind: %s, metadata: {name: %s}, spec: {%s}}' | weft apply -f -`, strings.Join(says, "\n"), kind.APIVersion, kind.ClusterConfig, kind.DefaultName, strings.Join(fields, ", "))

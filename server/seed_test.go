@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -47,11 +48,11 @@ echo '{apiVersion: weft/v1, kind: ClusterConfig, metadata: {name: default}, spec
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := storetest.New()
-			if err := sow(t.Context(), s, first, nil); err != nil {
+			if _, err := sow(t.Context(), s, first, nil); err != nil {
 				t.Fatal(err)
 			}
 			rev := s.Revision()
-			err := sow(t.Context(), s, c.seed, nil)
+			_, err := sow(t.Context(), s, c.seed, nil)
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v\nwant %s", err, c.want)
 			}
@@ -59,6 +60,59 @@ echo '{apiVersion: weft/v1, kind: ClusterConfig, metadata: {name: default}, spec
 				t.Error("a later start wrote")
 			}
 		})
+	}
+}
+
+func TestSowAfterAnApply(t *testing.T) {
+	first := Seed{Spec: kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.42.0.0/16")}}
+	given := func(list ...string) Seed {
+		return Seed{Spec: kind.ClusterConfigSpec{ClusterCIDRs: cidrs(list...)}, Given: map[string]string{"cluster-cidr": "--cluster-cidr"}}
+	}
+	for _, c := range []struct {
+		name      string
+		seed      Seed
+		overtaken string
+		want      string
+	}{
+		{"not given", Seed{}, "", ""},
+		{"as at the first start", given("10.42.0.0/16"), "--cluster-cidr says [10.42.0.0/16], the cluster runs with [10.42.0.0/16, fd42:42::/48]", ""},
+		{"as it is now", given("10.42.0.0/16", "fd42:42::/48"), "", ""},
+		{"neither", given("10.43.0.0/16"), "", "--cluster-cidr says [10.43.0.0/16], the cluster runs with [10.42.0.0/16, fd42:42::/48]"},
+	} {
+		for _, forgotten := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%v", c.name, forgotten), func(t *testing.T) {
+				s := storetest.New()
+				if _, err := sow(t.Context(), s, first, nil); err != nil {
+					t.Fatal(err)
+				}
+				if forgotten { // a release that kept no seed made it, this one started once
+					change(t, s, store.Write{Key: store.Seed})
+					if _, err := sow(t.Context(), s, given("10.42.0.0/16"), nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				spec := kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.42.0.0/16", "fd42:42::/48")}
+				b, err := kind.Encode(kind.ClusterConfig, kind.Metadata{Name: kind.DefaultName}, spec.WithDefaults())
+				if err != nil {
+					t.Fatal(err)
+				}
+				change(t, s, store.Write{Key: kind.Key(kind.ClusterConfig, "", kind.DefaultName), Value: b})
+				overtaken, err := sow(t.Context(), s, c.seed, nil)
+				if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+					t.Errorf("got %v\nwant %s", err, c.want)
+				}
+				if strings.Join(overtaken, "\n") != c.overtaken {
+					t.Errorf("overtaken: %q\nwant %q", overtaken, c.overtaken)
+				}
+			})
+		}
+	}
+}
+
+func change(t *testing.T, s store.Store, w store.Write) {
+	t.Helper()
+	if _, err := s.Commit(t.Context(), store.Txn{Then: []store.Write{w}}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -75,7 +129,7 @@ func TestSowRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := storetest.New()
-			err := sow(t.Context(), s, Seed{Spec: c.spec}, []netip.Addr{netip.MustParseAddr(c.own)})
+			_, err := sow(t.Context(), s, Seed{Spec: c.spec}, []netip.Addr{netip.MustParseAddr(c.own)})
 			if err == nil || !strings.Contains(err.Error(), c.want) || s.Revision() != 1 {
 				t.Errorf("got %v at revision %d\nwant %s", err, s.Revision(), c.want)
 			}
@@ -87,7 +141,7 @@ func TestSowTwoServersAtOnce(t *testing.T) {
 	s := storetest.New()
 	s.Conflict(1)
 	seed := Seed{Spec: kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.42.0.0/16")}}
-	if err := sow(t.Context(), s, seed, nil); err != nil {
+	if _, err := sow(t.Context(), s, seed, nil); err != nil {
 		t.Error(err)
 	}
 }

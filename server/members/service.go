@@ -85,9 +85,13 @@ func (s *Service) Join(ctx context.Context, r *weftv1.MembersJoinRequest) (*weft
 	if err != nil {
 		return nil, status.Errorf(codes.Unavailable, "the store does not answer; try again, or another server: %v", err)
 	}
+	seed, err := own.Store.Get(ctx, store.Seed)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, status.Errorf(codes.Unavailable, "the store does not answer; try again, or another server: %v", err)
+	}
 	return &weftv1.MembersJoinResponse{
 		Fabric: s.Fabric, ServerKey: secrets.ServerKey, Authority: secrets.Authority, ClusterConfig: config.Value,
-		ClockUnix: now.Unix(), Server: own.Server.Name, Version: own.Server.Version,
+		ClockUnix: now.Unix(), Server: own.Server.Name, Version: own.Server.Version, Seed: seed.Value,
 	}, nil
 }
 

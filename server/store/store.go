@@ -21,6 +21,10 @@ const (
 	Election = Root + "election/" // candidates, by election
 )
 
+// Seed holds the ClusterConfig that flags made, or agreed with at the first start
+// of a release that keeps it: a spec in JSON. It never changes.
+const Seed = Fabric + "seed"
+
 // ErrNotFound is what Get answers for a key that is not there.
 var ErrNotFound = fs.ErrNotExist
 

@@ -296,8 +296,11 @@ type MembersJoinResponse struct {
 	ClusterConfig []byte `protobuf:"bytes,4,opt,name=cluster_config,json=clusterConfig,proto3" json:"cluster_config,omitempty"`
 	ClockUnix     int64  `protobuf:"varint,5,opt,name=clock_unix,json=clockUnix,proto3" json:"clock_unix,omitempty"`
 	// Server is the name of the one that answers.
-	Server        string `protobuf:"bytes,6,opt,name=server,proto3" json:"server,omitempty"`
-	Version       string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	Server  string `protobuf:"bytes,6,opt,name=server,proto3" json:"server,omitempty"`
+	Version string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	// Seed is the spec that the flags of the first start made, in JSON; empty of a
+	// release that kept none.
+	Seed          []byte `protobuf:"bytes,20,opt,name=seed,proto3" json:"seed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -379,6 +382,13 @@ func (x *MembersJoinResponse) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *MembersJoinResponse) GetSeed() []byte {
+	if x != nil {
+		return x.Seed
+	}
+	return nil
 }
 
 // MembersAddRequest asks for a place in the embedded etcd.
@@ -906,7 +916,7 @@ const file_weft_v1_members_proto_rawDesc = "" +
 	"clock_unix\x18\x04 \x01(\x03R\tclockUnix\x12\x12\n" +
 	"\x04mode\x18\x05 \x01(\tR\x04mode\x12\x18\n" +
 	"\aaddress\x18\x06 \x01(\tR\aaddress\x12\x14\n" +
-	"\x05known\x18( \x01(\bR\x05known\"\xe2\x01\n" +
+	"\x05known\x18( \x01(\bR\x05known\"\xf6\x01\n" +
 	"\x13MembersJoinResponse\x12\x16\n" +
 	"\x06fabric\x18\x01 \x01(\tR\x06fabric\x12\x1d\n" +
 	"\n" +
@@ -916,7 +926,8 @@ const file_weft_v1_members_proto_rawDesc = "" +
 	"\n" +
 	"clock_unix\x18\x05 \x01(\x03R\tclockUnix\x12\x16\n" +
 	"\x06server\x18\x06 \x01(\tR\x06server\x12\x18\n" +
-	"\aversion\x18\a \x01(\tR\aversion\"B\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x12\x12\n" +
+	"\x04seed\x18\x14 \x01(\fR\x04seed\"B\n" +
 	"\x11MembersAddRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\bpeer_url\x18\x02 \x01(\tR\apeerUrl\"C\n" +
