@@ -198,11 +198,11 @@ func TestEveryFlagOfTheClusterIsCompared(t *testing.T) {
 			continue
 		}
 		s := storetest.New()
-		if err := sow(t.Context(), s, first, nil); err != nil {
+		if _, err := sow(t.Context(), s, first, nil); err != nil {
 			t.Fatal(err)
 		}
 		before := s.String()
-		err := sow(t.Context(), s, Seed{Spec: spec, Given: map[string]string{f.flag: "--" + f.flag}}, nil)
+		_, err := sow(t.Context(), s, Seed{Spec: spec, Given: map[string]string{f.flag: "--" + f.flag}}, nil)
 		if err == nil || !strings.Contains(err.Error(), "--"+f.flag+" says ") || !strings.Contains(err.Error(), "spec: {"+f.field+": ") {
 			t.Errorf("--%s: %v", f.flag, err)
 		}

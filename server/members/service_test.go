@@ -18,9 +18,11 @@ import (
 // anybody hands the secrets over to whoever asks.
 type anybody struct{}
 
-func (anybody) HandOver(context.Context, string) (identity.Handover, error) {
+func (anybody) HandOver(context.Context, string, identity.Caller) (identity.Handover, error) {
 	return identity.Handover{ServerKey: []byte("key"), Authority: []byte("ca")}, nil
 }
+
+func (anybody) ServerRemoval(context.Context, string) (store.Txn, error) { return store.Txn{}, nil }
 
 // TestJoinRefusals: what a server that wants to join is told, by its clock and its
 // store; nothing is handed over and nothing is written.
