@@ -132,6 +132,9 @@ func (c *cli) describeError(err error) string {
 		}
 		return fmt.Sprintf("%s cannot answer now: %s", c.asked(), st.Message())
 	case codes.DeadlineExceeded:
+		if !waitedInVain(st.Message()) {
+			return fmt.Sprintf("%s cannot answer now: %s", c.asked(), st.Message())
+		}
 		return fmt.Sprintf("no answer from %s within %v (--timeout)", c.asked(), c.timeout)
 	case codes.Unauthenticated:
 		return fmt.Sprintf("%s does not know these credentials: %s", c.asked(), st.Message())
@@ -141,6 +144,13 @@ func (c *cli) describeError(err error) string {
 		return fmt.Sprintf("%s cannot do this: %s; is it of an older release (weft version)?", c.asked(), st.Message())
 	}
 	return st.Message()
+}
+
+// waitedInVain tells our own clock's end from what a server says that waited for
+// another one itself. gRPC has its words for the former on either side.
+func waitedInVain(message string) bool {
+	return message == "" || strings.HasPrefix(message, "context deadline exceeded") || strings.HasPrefix(message, "stream terminated by RST_STREAM") ||
+		strings.HasPrefix(message, "received context error while waiting for new LB policy update")
 }
 
 // unreachable tells gRPC's own errors of a connection from a server's answer, and

@@ -143,7 +143,7 @@ func (r *Room) mend(ctx context.Context) error {
 func (r *Room) fullProblem(why string) *Problem {
 	p := &Problem{
 		Subject: "etcd", Cause: "etcd is full and takes no writes, after compaction and defragmentation: " + why,
-		Remedy: "nodes keep their paths and pods; find what fills it (weft get pods -o name | wc -l), delete it, and this server mends the rest within seconds",
+		Remedy: "nodes keep their paths and pods; find what fills it (weft get nodes -o name | wc -l, so for leases and endpoints; weft token ls; weft user ls; the journal is bounded), delete it, and this server mends the rest within seconds",
 	}
 	if r.cfg.Mode == Elsewhere {
 		p.Remedy = "nodes keep their paths and pods; look what else is in that etcd (etcdctl get --prefix --keys-only /), or raise its --quota-backend-bytes"
