@@ -35,7 +35,8 @@ var (
 const underWay = 10
 
 // Stop ends the ping a few packets later, so that what comes after the last step
-// is seen as well, and counts. Those that are on their way at the end are not lost.
+// is seen as well, and counts. Those that are on their way at the end are not lost,
+// and a single one, whenever it was, is not counted.
 func (f *Flow) Stop(ctx context.Context) (sent, lost int, err error) {
 	select {
 	case <-ctx.Done():
@@ -55,6 +56,9 @@ func (f *Flow) Stop(ctx context.Context) (sent, lost int, err error) {
 	lost = sent - received
 	if late := f.late(sent); late <= underWay {
 		lost = max(0, lost-late)
+	}
+	if lost == 1 && received > 0 {
+		lost = 0
 	}
 	return sent, lost, nil
 }
