@@ -169,6 +169,7 @@ func (b *book) check(c change, nodes map[string]member) error {
 			return err
 		}
 		errs = append(errs, checkAddresses(b.spec, spec, c.hosts(nodes))...)
+		errs = append(errs, checkRoom(b.spec, spec, nodes)...)
 	}
 	if len(errs) > 0 {
 		return errs
