@@ -272,7 +272,7 @@ func (c *cli) restore(ctx context.Context, o *output, file string, dry, wait boo
 		return sent(file, err)
 	}
 	if !dry {
-		c.say("what was there is saved as %s on %s; epoch %d begins", answer.GetAside(), answer.GetBackup().GetServer(), answer.GetEpoch())
+		c.say("restoring %s of server %s; what was there is saved as %s on %s; epoch %d begins", answer.GetBackup().GetName(), answer.GetBackup().GetServer(), answer.GetAside(), answer.GetBackup().GetServer(), answer.GetEpoch())
 		if wait {
 			if err := c.awaitEpoch(ctx, answer.GetEpochId()); err != nil {
 				return err

@@ -65,7 +65,7 @@ func (s *service) List(context.Context, *weftv1.BackupsListRequest) (*weftv1.Bac
 
 // Verify implements weftv1.BackupsServer.
 func (s *service) Verify(stream grpc.ClientStreamingServer[weftv1.BackupsVerifyRequest, weftv1.BackupsVerifyResponse]) error {
-	in, name, err := s.source(func() (*weftv1.BackupFile, error) { r, err := stream.Recv(); return r.GetFile(), err })
+	in, name, err := s.source(stream.Context(), func() (*weftv1.BackupFile, error) { r, err := stream.Recv(); return r.GetFile(), err })
 	if err != nil {
 		return answer(err)
 	}
@@ -106,7 +106,7 @@ func (s *service) sealed(c contents) string {
 // Restore implements weftv1.BackupsServer.
 func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestoreRequest, weftv1.BackupsRestoreResponse]) error {
 	first, dry := true, false
-	in, name, err := s.source(func() (*weftv1.BackupFile, error) {
+	in, name, err := s.source(stream.Context(), func() (*weftv1.BackupFile, error) {
 		r, err := stream.Recv()
 		if first {
 			first, dry = false, r.GetDryRun()
@@ -220,13 +220,13 @@ func (r *Room) younger(ctx context.Context, changes []Change) ([]*weftv1.BackupL
 }
 
 // source is the file that a stream names or sends; name is empty for the latter.
-func (s *service) source(recv func() (*weftv1.BackupFile, error)) (in io.ReadCloser, name string, err error) {
+func (s *service) source(ctx context.Context, recv func() (*weftv1.BackupFile, error)) (in io.ReadCloser, name string, err error) {
 	first, err := recv()
 	if err != nil {
 		return nil, "", err
 	}
 	if name := first.GetName(); name != "" {
-		if name, err = s.Folder.resolve(name); err != nil {
+		if name, err = s.Room.resolve(ctx, name); err != nil {
 			return nil, "", err
 		}
 		f, err := s.Folder.Open(name)
@@ -327,7 +327,7 @@ func answer(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return status.Error(codes.NotFound, text)
-	case errors.Is(err, ErrOther), errors.Is(err, ErrNewer), errors.Is(err, store.ErrConflict):
+	case errors.Is(err, ErrOther), errors.Is(err, ErrNewer), errors.Is(err, ErrOnOther), errors.Is(err, store.ErrConflict):
 		return status.Error(codes.FailedPrecondition, text)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return status.Error(codes.DeadlineExceeded, text)
