@@ -77,6 +77,10 @@ demo: deps build bin/grpcurl $(if $(filter ha,$(DEMO)),bin/old/$(PREVIOUS)) ## a
 test: deps build releases bin/grpcurl bin/etcd bin/cni/flannel ## every test of every module, with the race detector; no skip passes
 	@integration/test.sh $(MODULES)
 
+.PHONY: soak
+soak: ## a million random operations on leases, with restores, against a model: some minutes
+	WEFT_WALK=1000000 go test ./integration/walk -count=1 -timeout 60m -v
+
 .PHONY: lint
 lint: $(TOOLS) ## buf, vet, staticcheck, gofumpt, and that generated code is current
 	bin/buf lint

@@ -21,11 +21,10 @@ import (
 	"github.com/weft-net/weft/server/store/storetest"
 )
 
-// operations of the walk; WEFT_WALK says another number, WEFT_SEED a seed. With
-// WEFT_RESTORES=1 backups are restored, too: many restores among nodes that are
-// deleted and join again still find leases in each other's way that are given
-// twice, so that this is not the rule yet.
-const operations = 100_000
+// operations of the walk; WEFT_WALK says another number (make soak: a million),
+// WEFT_SEED a seed. Not walked: restores that begin while nodes of the last one are
+// still away, and nodes that are deleted while they are away.
+const operations = 30_000
 
 func number(t *testing.T, name string, otherwise uint64) uint64 {
 	text := os.Getenv(name)
@@ -46,7 +45,6 @@ func TestNothingTwice(t *testing.T) {
 	var w *world
 	synctest.Test(t, func(t *testing.T) {
 		w = found(t, rand.New(rand.NewPCG(seed, 1)))
-		w.restoring = number(t, "WEFT_RESTORES", 0) > 0
 		for w.done = 0; w.done < most && !t.Failed(); w.done++ {
 			w.step()
 		}
@@ -54,7 +52,7 @@ func TestNothingTwice(t *testing.T) {
 	took := time.Since(began)
 	t.Logf("seed %d: %d operations in %v, %.0f a second: %d leases given, %d released, %d full, %d answers lost, %d races, %d servers crashed, %d leaders changed, %d backups, %d restores (%d crashed), %d returned, %d claimed, %d in each other's way",
 		seed, w.done, took.Round(time.Millisecond), float64(w.done)/took.Seconds(), w.given, w.released, w.full, w.lost, w.races, w.crashes, w.leaders, w.backups, w.restores, w.broken, w.returned, w.claimed, w.ways)
-	for what, n := range map[string]int{"given": w.given, "released": w.released, "lost": w.lost, "races": w.races, "backups": w.backups} {
+	for what, n := range map[string]int{"given": w.given, "released": w.released, "lost": w.lost, "races": w.races, "backups": w.backups, "restores": w.restores, "returned": w.returned} {
 		if n == 0 {
 			t.Errorf("the walk met no %s", what)
 		}
@@ -91,8 +89,6 @@ type world struct {
 	agents []*agent
 	model  *model
 	files  []string
-
-	restoring bool
 
 	done, given, released, full, lost, races, crashes, leaders, backups, restores, broken, returned, claimed, ways int
 }
@@ -177,7 +173,7 @@ func (w *world) step() {
 		time.Sleep(time.Duration(w.r.Int64N(int64(time.Minute)))) // the bubble's
 	case roll < 9990:
 		w.save()
-	case w.restoring:
+	default:
 		w.restore()
 	}
 }

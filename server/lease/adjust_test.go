@@ -165,7 +165,7 @@ func TestClaimsExtendWhatIsKnown(t *testing.T) {
 		}
 	}
 	claim(60, "n1", "10.42.0.0/24 10.42.9.0/24 fd42:42::/64")
-	claim(40, "n2", "10.42.77.0/24")             // who knows less than the backup
+	claim(40, "n2", "10.42.0.0/24")              // who knows less than the backup
 	claim(55, "n2", "10.42.1.0/24 10.42.9.0/24") // that is n1's by a younger word
 	expectText(t, c.leases(), "n1: 10.42.0.0/24 10.42.9.0/24 fd42:42::/64, n2: 10.42.1.0/24 fd42:42:0:1::/64")
 }

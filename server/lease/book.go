@@ -56,9 +56,10 @@ type holding struct {
 	revision int64 // 0 while it is not stored
 	meta     kind.Metadata
 	prefixes []netip.Prefix
-	draining []netip.Prefix // of prefixes
-	said     word           // that it rests on
-	told     bool           // in this epoch its node was told of it, or told us
+	draining []netip.Prefix        // of prefixes
+	said     word                  // that it rests on
+	words    map[netip.Prefix]word // of those that rest on another; never changed, only replaced
+	told     bool                  // in this epoch its node was told of it, or told us
 }
 
 // rested is the record of one freed prefix.
@@ -131,7 +132,8 @@ func (b *book) hold(e store.Entry, known map[string]holding, log *slog.Logger) {
 		}
 		h = holding{revision: e.Revision, meta: o.Metadata, prefixes: spec.Prefixes, draining: spec.Draining}
 	}
-	h.said, h.told = b.past.standing(node, e.Revision)
+	v := b.past.standing(node, e.Revision)
+	h.said, h.told, h.words = v.word, v.Told, v.Words
 	b.held[node] = h
 	for _, p := range h.prefixes {
 		space, ok := b.space(p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -84,17 +85,19 @@ func (a *Allocator) adopt(ctx context.Context, b *book, claims []kind.Claim) (st
 	for _, c := range claims {
 		w := b.past.word(c.Epoch, c.Revision)
 		h, known := b.held[c.Node]
-		if c.Node == "" || known && (h.told || !h.said.before(w)) {
-			continue // it brought its own word, or the store's is as good
+		if c.Node == "" || h.told {
+			continue // it brought its own word
 		}
 		if no := b.claim(c, w, now); no != nil {
 			refused = append(refused, *no)
-			if other, ok := b.held[no.Owner]; ok && other.said.before(w) { // which is told
+			if other, ok := b.held[no.Owner]; ok && other.wordOf(no.Prefix).before(w) { // which is told
 				txn = b.dispute(txn, c.Node, no.Owner, c.Prefixes)
 			}
+		}
+		if _, taken := b.held[c.Node]; !taken {
 			continue
 		}
-		a.log.Info("lease was claimed", note.Node, c.Node, note.Lease, c.Prefixes)
+		a.log.Debug("lease was claimed", note.Node, c.Node, note.Lease, c.Prefixes)
 		if known {
 			continue
 		}
@@ -113,33 +116,58 @@ func (a *Allocator) adopt(ctx context.Context, b *book, claims []kind.Claim) (st
 	return b.sweep(txn), refused, nil
 }
 
-// claim enters in the book what is said of a node that is away.
+// claim enters in the book what is said of a node that is away. That only adds: an
+// epoch in which it was away may have known less of it. What it does not carry it
+// loses when it returns.
 func (b *book) claim(c kind.Claim, w word, now time.Time) *kind.Refusal {
 	if len(c.Prefixes) == 0 || intent.ValidName(c.Node) != nil {
 		return &kind.Refusal{Node: c.Node, Cause: "it names no node, or no prefix"}
 	}
 	h, known := b.held[c.Node]
 	if !known {
-		h.meta = kind.Metadata{Name: c.Node, CreatedUnix: now.Unix()}
+		h.meta, h.said = kind.Metadata{Name: c.Node, CreatedUnix: now.Unix()}, w
 	}
-	l, err := b.learn(c.Node, c.Prefixes, w)
-	if err == nil && len(l.prefixes) == 0 {
-		err = b.claimed(c.Node, c.Prefixes[0])
+	was, words := h.prefixes, maps.Clone(h.words)
+	if words == nil {
+		words = map[netip.Prefix]word{}
 	}
-	if e := (kind.ClaimError{}); errors.As(err, &e) {
-		return &kind.Refusal{Node: c.Node, Prefix: e.Prefix, Owner: e.Owner, Cause: e.Why}
+	var refused *kind.Refusal
+	for _, p := range c.Prefixes {
+		if !slices.Contains(h.prefixes, p) {
+			from, err := b.way(c.Node, p, w)
+			if e := (kind.ClaimError{}); errors.As(err, &e) {
+				refused = &kind.Refusal{Node: c.Node, Prefix: e.Prefix, Owner: e.Owner, Cause: e.Why}
+			}
+			if err != nil || len(h.prefixes) >= kind.MaxLeasePrefixes {
+				continue
+			}
+			l := learning{fresh: []netip.Prefix{p}}
+			if from != "" {
+				l.from = map[netip.Prefix]string{p: from}
+			}
+			b.touch(c.Node)
+			b.apply(l)
+			h.prefixes, words[p] = append(slices.Clone(h.prefixes), p), w
+		} else if h.wordOf(p).before(w) {
+			words[p] = w
+		}
+	}
+	if len(h.prefixes) == 0 || len(h.prefixes) == len(was) && maps.Equal(words, h.words) {
+		return refused
 	}
 	b.touch(c.Node)
-	b.apply(l)
-	b.keep(c.Node, h, l.prefixes, w, false)
-	return nil
+	b.keep(c.Node, h, h.prefixes, h.said, false)
+	h = b.held[c.Node]
+	h.words = words
+	b.held[c.Node] = h
+	return refused
 }
 
 // keep enters a node's lease in the book.
 func (b *book) keep(node string, h holding, prefixes []netip.Prefix, w word, told bool) {
 	h.prefixes = intent.InOrder(b.families(), prefixes)
 	h.draining = slices.DeleteFunc(slices.Clone(h.draining), func(p netip.Prefix) bool { return !slices.Contains(h.prefixes, p) })
-	h.said, h.told = w, told
+	h.said, h.told, h.words = w, told, nil
 	b.held[node] = h
 }
 

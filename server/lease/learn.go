@@ -21,8 +21,9 @@ type learning struct {
 // store was lost, unknown to it: it had given it back.
 var errMissed = errors.New("given to another since")
 
-// learn decides what becomes of a node's lease if it was so, at some point, that it
-// had the prefixes said. It changes nothing.
+// learn decides what becomes of the lease of a node that comes with what it has. What
+// it was not told of in this epoch, and does not carry, it does not use. It changes
+// nothing.
 func (b *book) learn(node string, said []netip.Prefix, w word) (learning, error) {
 	h, there := b.held[node]
 	l := learning{from: map[netip.Prefix]string{}}
@@ -33,8 +34,7 @@ func (b *book) learn(node string, said []netip.Prefix, w word) (learning, error)
 			continue
 		}
 		keeps := slices.ContainsFunc(carried, func(p netip.Prefix) bool { return slices.Contains(had, p) })
-		younger := !h.told && h.said.before(w)
-		if there && len(had) > 0 && !keeps && !younger {
+		if there && len(had) > 0 && !keeps && (h.told || b.older(h, had, w)) {
 			return learning{}, kind.ClaimError{Node: node, Prefix: carried[0], Why: fmt.Sprintf("node %s was leased %v after that", node, had)}
 		}
 		taken, err := b.learnFamily(node, carried, had, w, &l)
@@ -44,15 +44,21 @@ func (b *book) learn(node string, said []netip.Prefix, w word) (learning, error)
 		for _, p := range had {
 			switch {
 			case slices.Contains(taken, p):
-			case younger:
-				l.freed = append(l.freed, p)
-			default:
+			case h.told:
 				taken = append(taken, p)
+			default: // it does not use it
+				l.freed = append(l.freed, p)
 			}
 		}
 		l.prefixes = append(l.prefixes, taken...)
 	}
 	return l, nil
+}
+
+// older tells whether a word is older than all that a node's prefixes rest on: then
+// who speaks is not who has them.
+func (b *book) older(h holding, had []netip.Prefix, w word) bool {
+	return !slices.ContainsFunc(had, func(p netip.Prefix) bool { return h.wordOf(p).before(w) })
 }
 
 // learnFamily takes what is said of one family, or says why it cannot.
@@ -109,9 +115,9 @@ func (b *book) way(node string, p netip.Prefix, w word) (from string, err error)
 			continue
 		}
 		switch {
-		case !h.told && h.said.before(w) && slices.Contains(h.prefixes, p):
+		case !h.told && h.wordOf(p).before(w) && slices.Contains(h.prefixes, p):
 			return other, nil
-		case w.before(h.said) && h.said != b.past.now():
+		case w.before(h.wordOf(p)) && h.wordOf(p) != b.past.now():
 			return "", fmt.Errorf("%w: %w", errMissed, kind.ClaimError{Node: node, Prefix: p, Owner: other})
 		}
 	}

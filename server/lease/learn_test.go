@@ -89,7 +89,7 @@ func TestWhoseWordIsYounger(t *testing.T) {
 		{"a late one still has it from a memory", "settled; +n3 e1@90 A; n1", "n1: C, n2: B, n3: A", ""},
 		{"what was given back after its node left", "+n1 e1@60 A C; ?n2 e1@90 B C", "n1: A C, n2: B", ""},
 		{"and is another's", "?n2 e1@90 B C; +n1 e1@60 A C", "n1: A, n2: B C", ""},
-		{"its only one is another's", "?n2 e1@90 A; +n1 e1@60 A", "n2: A", "n1<n2"},
+		{"its only one is another's", "?n2 e1@90 A; +n1 e1@60 A", "n2: B A", "n1<n2"},
 		{"grown since the backup", "+n1 e1@90 A C", "n1: A C, n2: B", ""},
 		{"one that was leased something else does not lose it", "+n1 e1@20 C", "n1: A, n2: B", "n1<"},
 		{"the heir", "+n1 e1@60 A; +n3 e1@90 A; -n1", "n2: B, n3: A", "n3<n1"},

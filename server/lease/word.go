@@ -39,8 +39,17 @@ func viewKey(node string) string { return viewRoot + node }
 // view is one such record.
 type view struct {
 	word
-	Told bool `json:"told"` // in this epoch its node was told of it, or told us
-	at   int64
+	Told  bool                  `json:"told"` // in this epoch its node was told of it, or told us
+	Words map[netip.Prefix]word `json:"words,omitempty"`
+	at    int64
+}
+
+// wordOf is the word that one prefix of a lease rests on.
+func (h holding) wordOf(p netip.Prefix) word {
+	if w, ok := h.words[p]; ok {
+		return w
+	}
+	return h.said
 }
 
 // past is what a store knows of where it comes from.
@@ -125,14 +134,14 @@ func (p past) word(epoch string, revision int64) word {
 func (p past) now() word { return word{2 * int64(p.began), math.MaxInt64} }
 
 // standing is whose word a stored lease rests on, and whether its node was told.
-func (p past) standing(node string, revision int64) (said word, told bool) {
+func (p past) standing(node string, revision int64) view {
 	switch v, ok := p.views[node]; {
 	case ok && (v.Told || v.at >= revision):
-		return v.word, v.Told
+		return v
 	case revision <= p.at:
-		return p.backup, false
+		return view{word: p.backup}
 	default:
-		return p.now(), true
+		return view{word: p.now(), Told: true}
 	}
 }
 
@@ -165,7 +174,7 @@ func (b *book) write(txn store.Txn) store.Txn {
 			txn.Then = append(txn.Then, store.Write{Key: key, Value: value})
 		}
 		if same || h.said != b.past.now() {
-			value, err := json.Marshal(view{word: h.said, Told: h.told})
+			value, err := json.Marshal(view{word: h.said, Told: h.told, Words: h.words})
 			if err != nil {
 				panic(err) // our own values: a bug
 			}
