@@ -10,6 +10,7 @@ import (
 	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
+	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/lease"
 	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/push"
@@ -41,7 +42,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	if err := place.own.Save(c.DataDir); err != nil {
 		return nil, err
 	}
-	r = &rooms{Config: c, site: place, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent), rerooted: make(chan struct{}, 1)}
+	r = &rooms{Config: c, site: place, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent), seen: store.NewCache(s, kind.ObservedNodes), rerooted: make(chan struct{}, 1)}
 	r.mirror.HaltAt(found.fence)
 	r.backups = place.backups(etcd)
 	r.room = r.meet()
@@ -58,7 +59,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.room.Lead("back up on schedule", r.backups.Run)
 	r.hub = push.New(push.Config{
 		Server: place.own.Name, Learner: r.learner, Settling: settling,
-		Epoch: found.epoch, Mirror: r.mirror, Store: s, Leases: leases, Identify: identity.NodeFromContext, Trust: auth, Log: c.Log, Note: book.Note,
+		Epoch: found.epoch, Mirror: r.mirror, Seen: r.seen, Store: s, Leases: leases, Identify: identity.NodeFromContext, Trust: auth, Log: c.Log, Note: book.Note,
 	})
 	auth.OnRoots(r.hub.Retrust)
 	auth.OnRoots(r.reroot)

@@ -69,6 +69,7 @@ type rooms struct {
 	room      *members.Room
 	journal   *journal.Journal
 	mirror    *store.Cache
+	seen      *store.Cache // observations of nodes
 	auth      *identity.Authority
 	leases    *lease.Allocator
 	learner   *lease.Allocator
@@ -92,6 +93,7 @@ func (r *rooms) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.failed(ctx) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "intent", r.mirror.Run) })
+	g.Go(func() error { return keepTrying(ctx, r.Log, "observations", r.seen.Run) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
 	g.Go(func() error { return r.remember(ctx) })
 	g.Go(func() error { return r.settle(ctx) })

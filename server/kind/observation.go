@@ -15,6 +15,7 @@ type NodeObservation struct {
 	Version         string        `json:"version,omitempty"` // the agent's release
 	Boot            string        `json:"boot,omitempty"`    // the kernel's boot_id
 	Machine         string        `json:"machine,omitempty"` // /etc/machine-id
+	Address         string        `json:"address,omitempty"` // of the agent, as the server saw it
 	HeardUnix       int64         `json:"heardUnix"`         // seconds since 1970
 	AppliedRevision int64         `json:"appliedRevision,omitempty"`
 	Epoch           string        `json:"epoch,omitempty"`    // that AppliedRevision belongs to

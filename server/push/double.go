@@ -16,7 +16,8 @@ const (
 	turnsWithin   = time.Minute
 	turnsMany     = 3 // of boots
 	turnsBack     = 2 // to an address that a stream was taken from
-	doubleKept    = 10 * time.Minute
+	// doubleKept is longer than who is sent away takes to have tried five servers.
+	doubleKept = 30 * time.Minute
 	// backoffDouble and backoffDoubleMax bound for how long the one is sent away
 	// that comes while the other is there, seconds.
 	backoffDouble    = 5
@@ -64,7 +65,7 @@ func (d *double) over(now time.Time) bool { return !d.seen.IsZero() && now.Sub(d
 
 // back tells whether a speaker is one that the stream was taken from of late.
 func (d *double) back(by speaker, now time.Time) bool {
-	return slices.ContainsFunc(d.turns, func(t turn) bool { return t.from == by && now.Sub(t.at) <= turnsWithin })
+	return slices.ContainsFunc(d.turns, func(t turn) bool { return t.from.same(by) && now.Sub(t.at) <= turnsWithin })
 }
 
 // backs counts of late the turns that went to one from which the stream was taken.
@@ -93,7 +94,8 @@ func (d *double) take(from, by speaker, now time.Time) bool {
 			boots++
 		}
 	}
-	if from.machine == by.machine && boots < turnsMany && d.backs(now) < turnsBack {
+	both := back && from.instance != "" && by.instance != "" // a process that came back after another spoke: both run
+	if !both && from.machine == by.machine && boots < turnsMany && d.backs(now) < turnsBack {
 		return false
 	}
 	d.seen = now
@@ -144,17 +146,35 @@ func (h *Hub) contested(s *stream) uint32 {
 	h.mu.RLock()
 	old := h.streams[s.name]
 	h.mu.RUnlock()
-	if old == nil || old.speaker.same(s.speaker) {
+	if old != nil {
+		return old.node.contested(old.speaker, s.speaker, 2*h.cfg.Heartbeat)
+	}
+	h.mu.RLock()
+	n := h.nodes[s.name]
+	h.mu.RUnlock()
+	if n == nil || !n.disputed() {
 		return 0
 	}
-	return old.node.contested(old.speaker, s.speaker, 2*h.cfg.Heartbeat)
+	if holder, ok := h.holderElsewhere(s.ctx, s.name); ok {
+		return n.contested(holder, s.speaker, 0)
+	}
+	return 0
 }
 
+// disputed tells whether the node's stream was taken over of late.
+func (n *node) disputed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.double.turns) > 0 || !n.double.seen.IsZero()
+}
+
+// contested is for how long one is to stay away while old has the stream, of whom
+// nothing was heard here for at most silent; 0: another server hears it.
 func (n *node) contested(old, by speaker, silent time.Duration) uint32 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
-	if now.Sub(n.status.Heard) > silent {
+	if old.same(by) || silent > 0 && now.Sub(n.status.Heard) > silent {
 		return 0
 	}
 	if n.double.seen.IsZero() || n.double.over(now) {

@@ -146,9 +146,18 @@ func (s Status) Observation(epoch string) kind.NodeObservation {
 	return kind.NodeObservation{
 		Version: s.Version, Boot: s.Boot, Machine: s.Machine, HeardUnix: unix(s.Heard),
 		AppliedRevision: s.Applied, Epoch: epoch, Revision: s.Sent, Gone: !s.Connected,
-		Run: s.Run, Instance: s.Instance, Stream: s.Stream,
+		Address: host(s.Remote), Run: s.Run, Instance: s.Instance, Stream: s.Stream,
 		Settings: s.Settings, Problems: s.Problems, ObjectErrors: s.ObjectErrors,
 	}
+}
+
+// host is the address of an address and port; "" of none.
+func host(remote string) string {
+	at, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return ""
+	}
+	return at.Addr().String()
 }
 
 func unix(t time.Time) int64 {

@@ -54,11 +54,13 @@ func (f *fabric) start() {
 	cache := store.NewCache(f.store, store.Intent)
 	var running sync.WaitGroup
 	running.Go(func() { _ = cache.Run(ctx) })
+	seen := store.NewCache(f.store, kind.ObservedNodes)
+	running.Go(func() { _ = seen.Run(ctx) })
 	if err := cache.WaitRevision(ctx, 1); err != nil {
 		f.t.Fatal(err)
 	}
 	cfg := Config{
-		Run: fmt.Sprint("r", f.runs), Epoch: "e1", Mirror: cache, Store: f.store, Leases: f.lease,
+		Run: fmt.Sprint("r", f.runs), Epoch: "e1", Mirror: cache, Seen: seen, Store: f.store, Leases: f.lease,
 		Identify: func(ctx context.Context) (string, error) {
 			md, _ := metadata.FromIncomingContext(ctx)
 			if names := md.Get("certificate"); len(names) == 1 {

@@ -77,6 +77,7 @@ func (s *stream) identify(hello *weftv1.Hello) error {
 			return refuse(codes.InvalidArgument, "hello has a text of %d bytes; at most %d are taken", len(t), maxText)
 		}
 	}
+	s.streams = hello.GetStream()
 	s.name, s.speaker = name, speaker{machine: hello.GetMachine(), boot: hello.GetBoot(), instance: hello.GetInstance()}
 	if p, ok := peer.FromContext(s.grpc.Context()); ok && p.Addr != nil {
 		s.remote = p.Addr.String()

@@ -63,6 +63,9 @@ type Config struct {
 	Server string // this server's name; default "server"
 	Run    string // of this process; default: drawn
 	Mirror Mirror
+	// Seen is the store's observations of nodes, over one watch: what other servers
+	// say. nil: there is no other.
+	Seen   Mirror
 	Store  Store
 	Leases Leases
 	// Learner is asked while the fabric settles after a restore, which Settling says
@@ -119,6 +122,7 @@ type Hub struct {
 	last     *kind.ServerObservation // this server's last word, once it is closed
 	streams  map[string]*stream
 	nodes    map[string]*node // all that were seen since the start
+	words    map[string]word  // the last of each node in the store
 	problems []compile.Problem
 	pace     pace
 	settling bool // agents are asked for what they carry
@@ -149,6 +153,7 @@ func New(cfg Config) *Hub {
 		history:  history{limit: cfg.History},
 		streams:  map[string]*stream{},
 		nodes:    map[string]*node{},
+		words:    map[string]word{},
 		begin:    must(bracket(weftv1.ReplaceAll_PHASE_BEGIN)),
 		end:      must(bracket(weftv1.ReplaceAll_PHASE_END)),
 		turns:    turns{free: cfg.Fulls},
@@ -170,6 +175,11 @@ func (h *Hub) Run(ctx context.Context) error {
 		return err
 	}
 	defer cancel()
+	if h.cfg.Seen != nil {
+		entries, _, deaf := h.cfg.Seen.Subscribe(h.overhear)
+		defer deaf()
+		h.overhear(store.Batch{Events: events(entries)})
+	}
 	h.bury(ctx)
 	h.work.start(func() { h.beat(ctx) })
 	h.observe(ctx)
@@ -202,18 +212,23 @@ func (h *Hub) follow() (cancel func(), err error) {
 		cancel()
 		return nil, errors.New("push: the store is not mirrored yet")
 	}
-	events := make([]store.Event, 0, len(entries))
-	for _, e := range entries {
-		events = append(events, store.Event{Entry: e})
-	}
 	h.mu.Lock()
 	h.history.floor = revision // what was deleted before is unknown
 	h.mu.Unlock()
-	if err := h.fan(h.compiler.Apply(events), revision); err != nil {
+	if err := h.fan(h.compiler.Apply(events(entries)), revision); err != nil {
 		cancel()
 		return nil, err
 	}
 	return cancel, nil
+}
+
+// events are entries as what has just changed.
+func events(entries []store.Entry) []store.Event {
+	out := make([]store.Event, 0, len(entries))
+	for _, e := range entries {
+		out = append(out, store.Event{Entry: e})
+	}
+	return out
 }
 
 // take is called by the mirror with what changed.

@@ -52,6 +52,7 @@ type node struct {
 	storedRev int64
 	hadObject bool             // the node's object was there when its report was written
 	pending   *kind.ReportSpec // a report that the store did not take
+	spec      *kind.ReportSpec // the last one of its streams
 
 	mu        sync.Mutex
 	status    Status // but for problems and object errors
@@ -62,6 +63,7 @@ type node struct {
 	endpoints map[string][]byte // as stored, by key; nil before the first full list
 	double    double
 	recorded  int64  // revision at which we stored its observation last; 0: not yet
+	claimed   bool   // that was of the stream that it has now
 	pool      []byte // as last to be stored; nil if it does not matter
 	pooled    bool   // pool is known
 }
@@ -102,7 +104,7 @@ func (n *node) came(hello *weftv1.Hello, remote, run string) {
 		Version: hello.GetVersion(), Machine: hello.GetMachine(), Boot: hello.GetBoot(),
 		Run: run, Instance: hello.GetInstance(), Stream: hello.GetStream(),
 	}
-	n.reports, n.recorded = nil, 0 // another server may have had a stream meanwhile
+	n.reports, n.recorded, n.claimed = nil, 0, false // another server may have had a stream meanwhile
 	clear(n.errors)
 	delete(n.noted, reportSubject)
 	delete(n.noted, endpointSubject)

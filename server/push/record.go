@@ -42,8 +42,8 @@ func (h *Hub) record(ctx context.Context, nodes []*node) error {
 	}
 	for _, r := range fresh {
 		old, there := stored[r.node.name]
-		if there && old.obs.overtakes(r.obs) {
-			h.overtaken(r)
+		if there && (old.obs.overtakes(r.obs) || r.node.spoke() && old.obs.newer(r.obs)) {
+			h.overtaken(r, old.obs)
 			continue
 		}
 		r.rests = old.rev
@@ -72,6 +72,12 @@ func (o observation) overtakes(ours kind.NodeObservation) bool {
 	return o.Run != "" && !o.Gone && ours.Gone
 }
 
+// newer tells whether what is stored, over what we wrote of our stream, is of
+// another agent's stream, which came later then.
+func (o observation) newer(ours kind.NodeObservation) bool {
+	return o.Run != ours.Run && !o.Gone && !ours.Gone && (o.Instance != ours.Instance || o.Instance == "")
+}
+
 // recorded reads what is stored of nodes.
 func (h *Hub) recorded(ctx context.Context, records []record) (map[string]last, error) {
 	out := map[string]last{}
@@ -97,10 +103,16 @@ func (h *Hub) recorded(ctx context.Context, records []record) (map[string]last, 
 }
 
 // overtaken lets a stream go whose agent has a newer one elsewhere.
-func (h *Hub) overtaken(r record) {
+func (h *Hub) overtaken(r record, by observation) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if s := h.streams[r.node.name]; s != nil && s.node == r.node && r.obs.Instance != "" && s.speaker.instance == r.obs.Instance {
+	s := h.streams[r.node.name]
+	switch {
+	case s == nil || s.node != r.node || s.speaker.instance != r.obs.Instance || s.streams != r.obs.Stream:
+	case by.Instance != r.obs.Instance || by.Instance == "":
+		h.cfg.Log.Info("another stream of the node elsewhere", note.Node, s.name, note.Conn, s.remote)
+		s.cut(elsewhere(s.name, wordOf(kind.NodeObservation(by)).speaker))
+	default:
 		h.cfg.Log.Info("agent has a newer stream elsewhere", note.Node, s.name, note.Conn, s.remote)
 		s.cut(refuse(codes.Aborted, "a newer stream of node %s came to another server", s.name))
 	}
@@ -170,8 +182,15 @@ func (n *node) recordedAt() int64 {
 	return n.recorded
 }
 
+// spoke tells whether anything was written of the stream that the node has now.
+func (n *node) spoke() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.claimed
+}
+
 func (n *node) recordAt(rev int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.recorded = rev
+	n.recorded, n.claimed = rev, n.claimed || rev != 0
 }

@@ -112,7 +112,7 @@ func (h *Hub) storeReport(ctx context.Context, n *node, spec kind.ReportSpec) (w
 	}
 	n.storing.Lock() // one writer a node: the last report must be the last write
 	defer n.storing.Unlock()
-	n.pending = nil
+	n.pending, n.spec = nil, &spec
 	key := kind.Key(kind.Report, "", n.name)
 	last := n.stored
 	if h.cfg.Mirror.Revision() >= n.storedRev { // it has seen our last write

@@ -40,6 +40,7 @@ type stream struct {
 	node    *node         // set before opened is closed, as what follows
 	name    string
 	speaker speaker
+	streams uint64 // its number among those of the agent's process
 	remote  string // address and port
 	manner
 	knows    []string // collections
