@@ -99,7 +99,7 @@ func elsewhere(name string, by speaker) error {
 func (h *Hub) reassert(n *node) {
 	n.recordAt(0)
 	n.storing.Lock()
-	if n.pending == nil {
+	if n.doubted = true; n.pending == nil {
 		n.pending = n.spec
 	}
 	n.storing.Unlock()

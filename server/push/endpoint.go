@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 )
@@ -25,11 +27,14 @@ const (
 // endpoints takes a change of the node's attachments in. What cannot be read is
 // a problem, and the rest is taken all the same.
 func (s *stream) endpoints(d *weftv1.EndpointDelta) {
+	s.node.listing.Lock()
+	defer s.node.listing.Unlock()
 	upsert, err := readEndpoints(s.name, d.GetUpsert())
 	if d.GetFull() {
-		ctx, cancel := context.WithTimeout(s.ctx, letInWork)
-		defer cancel()
-		err = errors.Join(err, s.hub.baseline(ctx, s.node))
+		s.node.groundless = s.hub.baseline(s.ctx, s.node) != nil
+		if s.node.groundless { // the observer tries again: it writes nothing before
+			s.hub.observed.node(s.node)
+		}
 	}
 	changed, cerr := s.node.change(d.GetFull(), upsert, d.GetRemove())
 	err = errors.Join(err, cerr)
@@ -42,6 +47,8 @@ func (s *stream) endpoints(d *weftv1.EndpointDelta) {
 // baseline reads what the store holds of a node's endpoints, so that a full list
 // can be told apart from it.
 func (h *Hub) baseline(ctx context.Context, n *node) error {
+	ctx, cancel := context.WithTimeout(ctx, letInWork)
+	defer cancel()
 	prefix := kind.ObservedEndpoint(n.name + "/")
 	entries, _, err := h.cfg.Store.List(ctx, prefix)
 	if err != nil {
@@ -56,6 +63,28 @@ func (h *Hub) baseline(ctx context.Context, n *node) error {
 	h.observed.overlay(n, stored) // what is about to be written counts as written
 	n.endpoints = stored
 	return nil
+}
+
+// ground reads what the store holds of a node's endpoints when it could not be read
+// as the node told all of them: what it told is compared now. It answers false
+// while the store does not answer.
+func (h *Hub) ground(ctx context.Context, n *node) bool {
+	n.listing.Lock()
+	defer n.listing.Unlock()
+	if !n.groundless {
+		return true
+	}
+	n.mu.Lock()
+	told := maps.Clone(n.endpoints)
+	n.mu.Unlock()
+	if err := h.baseline(ctx, n); err != nil {
+		h.cfg.Log.Warn("endpoints not compared", note.Node, n.name, note.Err, err, note.Retry, writeEvery)
+		return false
+	}
+	n.groundless = false
+	changed, _ := n.change(true, told, nil) // of bounded size already
+	h.observed.endpoints(n, changed)
+	return true
 }
 
 // change brings a delta into the node's endpoints, and answers with what is to be

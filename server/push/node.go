@@ -53,6 +53,10 @@ type node struct {
 	hadObject bool             // the node's object was there when its report was written
 	pending   *kind.ReportSpec // a report that the store did not take
 	spec      *kind.ReportSpec // the last one of its streams
+	doubted   bool             // another server may have written another
+
+	listing    sync.Mutex // held while endpoints are taken in; before mu
+	groundless bool       // all were told, and what is stored could not be read
 
 	mu        sync.Mutex
 	status    Status // but for problems and object errors

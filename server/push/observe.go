@@ -187,7 +187,7 @@ func (h *Hub) observe(ctx context.Context) {
 func (h *Hub) flush(ctx context.Context) {
 	nodes, endpoints := h.known(h.observed.drain())
 	for i, n := range nodes {
-		if !h.retry(ctx, n) {
+		if !h.retry(ctx, n) || !h.ground(ctx, n) {
 			h.observed.giveBack(nodes[i:], endpoints)
 			return
 		}

@@ -171,6 +171,25 @@ func TestEndpoints(t *testing.T) {
 	})
 }
 
+// TestEndpointsToldWhileTheStoreIsAway: what could not be read is read later; it is
+// no problem of the node.
+func TestEndpointsToldWhileTheStoreIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, nil)
+		f.write(kind.ObservedEndpoint("n1/stale/eth0"), []byte(`{"key":"n1/stale/eth0"}`))
+		a := f.join(hello("n1", 1))
+		a.hear()
+		f.store.Down()
+		a.endpoints(true, nil, "n1/c1/eth0")
+		time.Sleep(2 * time.Second)
+		f.heal()
+		time.Sleep(3 * time.Second)
+		expect(t, "stored", f.storedEndpoints(), "n1/c1/eth0")
+		s, _ := f.hub.Status("n1")
+		expect(t, "problems", strings.Join(problems(s), "\n"), "")
+	})
+}
+
 func TestBadEndpointsAreProblems(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t, nil)

@@ -119,7 +119,13 @@ func (h *Hub) storeReport(ctx context.Context, n *node, spec kind.ReportSpec) (w
 		e, _ := h.cfg.Mirror.Get(key)
 		last = e.Value
 	}
+	if n.doubted { // the mirror may not have what another server wrote just now
+		if last, err = h.storedReport(ctx, key); err != nil {
+			return false, fmt.Errorf("push: read the report of node %s: %w", n.name, err)
+		}
+	}
 	if bytes.Equal(last, b) {
+		n.doubted = false
 		return false, nil
 	}
 	// A node that is deleted leaves no report behind. One without an object is of a
@@ -138,8 +144,19 @@ func (h *Hub) storeReport(ctx context.Context, n *node, spec kind.ReportSpec) (w
 	if err != nil {
 		return false, fmt.Errorf("push: store the report of node %s: %w", n.name, err)
 	}
-	n.stored, n.storedRev = b, rev
+	n.stored, n.storedRev, n.doubted = b, rev, false
 	return true, nil
+}
+
+// storedReport reads what the store itself holds; nil: nothing.
+func (h *Hub) storedReport(ctx context.Context, key string) ([]byte, error) {
+	entries, _, err := h.cfg.Store.List(ctx, key)
+	for _, e := range entries {
+		if e.Key == key {
+			return e.Value, nil
+		}
+	}
+	return nil, err
 }
 
 // later keeps a report that the store did not take, for the observer to try.
