@@ -13,9 +13,13 @@ func TestEveryFieldOfTheClusterIsGuarded(t *testing.T) {
 	seen := map[string]bool{}
 	for field, mistakes := range map[string][]struct{ value, want string }{
 		"clusterCIDRs": {
-			{"[]", "is empty; give a range"}, {"[10.42.0.1/16]", "did you mean 10.42.0.0/16"}, {"[banana]", "is not a range"},
-			{"10.42.0.0/16", "accepted: a list"}, {"[224.0.0.0/8]", "give a private or global unicast range"},
-			{"[10.42.0.0/16, 10.42.9.0/24]", "give ranges that do not overlap"}, {"[10.42.0.0/31]", "is too small for the lease of a node; give"},
+			{"[]", "is empty; give a range"},
+			{"[10.42.0.1/16]", "did you mean 10.42.0.0/16"},
+			{"[banana]", "is not a range"},
+			{"10.42.0.0/16", "accepted: a list"},
+			{"[224.0.0.0/8]", "give a private or global unicast range"},
+			{"[10.42.0.0/16, 10.42.9.0/24]", "give ranges that do not overlap"},
+			{"[10.42.0.0/31]", "is too small for the lease of a node; give"},
 		},
 		"serviceCIDRs": {
 			{"[10.42.8.0/24]", "give ranges that do not overlap"}, {"[10.43.0.1/16]", "did you mean 10.43.0.0/16"}, {"[127.0.0.0/8]", "give a private or global unicast range"},
