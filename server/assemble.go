@@ -68,7 +68,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revocation: auth.Revocation,
 		Renaming: []func(context.Context, string, string) (store.Txn, error){auth.Renaming, local.Renaming}, Identities: auth.Problems, Ephemeral: auth.Ephemeral, FirstToEnd: auth.FirstToEnd,
 		Servers: r.serverStatus, ServerProblems: r.serverProblems, Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
-		Ask: r.hub.Ask, Name: place.own.Name, Settings: note.Settings(c), Tail: c.tail(),
+		Ask: r.hub.Ask, AskAt: r.askAt, Name: place.own.Name, Settings: note.Settings(c), Tail: c.tail(),
 		Journal: r.journal, Actor: actor, Ordinal: found.ordinal, Backups: r.backups.Report,
 	})
 	r.room.Lead("expire ephemeral nodes", r.operators.ExpireEphemeral)
@@ -77,7 +77,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.room.Lead("end pauses", r.operators.EndPauses)
 	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators)
 	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
-	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name})
+	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere}})
 	r.port = newPort(tcp, auth.TLS(), c.Log)
 	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub, r.journal)); err != nil {
 		return nil, err

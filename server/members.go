@@ -14,6 +14,7 @@ import (
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/proto/schema"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/kind"
@@ -99,6 +100,11 @@ func (r *rooms) heldLease(node string) ([]netip.Prefix, bool) {
 		}
 	}
 	return lease.Prefixes, true
+}
+
+// askAt has another server ask a node for who calls this one.
+func (r *rooms) askAt(ctx context.Context, server string, q admin.Question) ([]byte, error) {
+	return r.room.AskAt(ctx, server, members.Question{Node: q.Node, Method: q.Method, Request: q.Request, Asker: actor(ctx)})
 }
 
 // serverStatus answers for Status.

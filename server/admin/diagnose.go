@@ -2,65 +2,17 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
-	"github.com/weft-net/weft/server/kind"
-	"github.com/weft-net/weft/server/push"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 )
 
 // Log is what this server logs: logtail.Tail.
 type Log interface {
 	Lines() []string
 	SetLevel(level string, d time.Duration) (base, now string, until time.Time, err error)
-}
-
-// askFor bounds a question to an agent whose asker sets no bound.
-const askFor = 10 * time.Second
-
-// ask asks a node's agent a method of service Agent.
-func (s *Server) ask(ctx context.Context, node, method string, question, response proto.Message) error {
-	if err := intent.ValidName(node); err != nil {
-		return badField("node", "%v", err)
-	}
-	raw, err := proto.Marshal(question)
-	if err != nil {
-		return answer(err)
-	}
-	limited, cancel := context.WithTimeout(ctx, askFor)
-	defer cancel()
-	raw, err = s.Ask(limited, node, method, raw)
-	if errors.Is(err, push.ErrNotHere) {
-		return s.notHere(ctx, node)
-	}
-	if err != nil {
-		return answer(err)
-	}
-	if err := proto.Unmarshal(raw, response); err != nil {
-		return status.Errorf(codes.Internal, "the agent of node %s answered %s with what is no answer: %v", node, method, err)
-	}
-	return nil
-}
-
-// notHere says why a node cannot be asked.
-func (s *Server) notHere(ctx context.Context, name string) error {
-	v, _, err := s.read(ctx, parts[kind.Node])
-	if err != nil {
-		return answer(err)
-	}
-	n := v.nodes[name]
-	switch {
-	case n == nil || !n.is():
-		return missing(ref{kind.Node, "", name})
-	case s.health(n).state == away:
-		return status.Errorf(codes.FailedPrecondition, "node %s is away: no server hears its agent; ask on the node, weft status --local", name)
-	}
-	return status.Errorf(codes.FailedPrecondition, "node %s speaks with another server: ask that one (weft --server)", name)
 }
 
 // GetKernel implements weftv1.NodesServer.

@@ -22,10 +22,12 @@ import (
 	"github.com/weft-net/weft/server/store/storetest"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"sigs.k8s.io/yaml"
 )
@@ -39,6 +41,7 @@ type fabricOf struct {
 	leases *lease.Allocator
 	hub    *hub
 	tokens *tokenList
+	asked  []Question // of other servers
 	conn   *grpc.ClientConn
 
 	weftv1.ResourcesClient
@@ -67,6 +70,8 @@ func newFabric(t *testing.T) *fabricOf {
 			return &weftv1.EtcdStatus{Mode: "embedded", Members: 1, SizeBytes: 1 << 20, QuotaBytes: 2 << 30}, nil
 		},
 		CAEnds: func() time.Time { return now.Add(3650 * 24 * time.Hour) },
+		Name:   "s1",
+		AskAt:  f.askAt,
 		Now:    func() time.Time { return now },
 	})
 	server := grpc.NewServer()
@@ -83,6 +88,15 @@ func newFabric(t *testing.T) *fabricOf {
 	f.conn, f.ResourcesClient = conn, weftv1.NewResourcesClient(conn)
 	f.seed("10.42.0.0/16 fd42:42::/48")
 	return f
+}
+
+// askAt is another server, of which s2 answers.
+func (f *fabricOf) askAt(_ context.Context, server string, q Question) ([]byte, error) {
+	f.asked = append(f.asked, q)
+	if server != "s2" {
+		return nil, status.Errorf(codes.Unavailable, "server %s does not answer", server)
+	}
+	return proto.Marshal(&weftv1.SetLogLevelResponse{Before: "info", Level: "debug"})
 }
 
 func (f *fabricOf) seed(ranges string) {

@@ -50,6 +50,9 @@ type Config struct {
 	Journal Journal
 	// Ask asks a node's agent, over its stream: push.Hub.Ask.
 	Ask func(ctx context.Context, node, method string, request []byte) ([]byte, error)
+	// AskAt has another server ask, which hands nothing on: members.Room.AskAt. nil:
+	// there are no others.
+	AskAt func(ctx context.Context, server string, q Question) ([]byte, error)
 	// Name of this server, what it runs with (a line a setting, without secrets) and
 	// what it logs; Tail may be nil.
 	Name     string

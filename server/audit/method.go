@@ -14,8 +14,9 @@ import (
 // certificates, what servers say to each other. What comes of them are events.
 var own = []string{"grpc.", "weft.v1.NodeSync", "weft.v1.Join"}
 
-// among are what servers ask each other, thousands of times when agents come.
-var among = []string{"Acquire", "Release", "Inspect", "Defragment"}
+// among are what servers ask each other: for themselves, thousands of times when
+// agents come, or for somebody whose call the server that he asked writes down.
+var among = []string{"Acquire", "Release", "Inspect", "Defragment", "Ask"}
 
 // reads are how the names of methods begin that change nothing.
 var reads = []string{

@@ -3,7 +3,8 @@
 // Each server registers under store.Servers with a lease, so that one that
 // vanishes is missed within seconds; what is known of it stays until it is
 // removed. One of them leads: it alone gives prefixes to nodes, and does the work
-// of one (Lead). The others hand a question on to it, once.
+// of one (Lead). The others hand a question on to it, once; so does a server that
+// is asked about a node whose stream another one holds (AskAt).
 //
 // Invariants: what a leader writes carries Fence, so a deposed one writes nothing,
 // also if it does not know yet. A question that was handed on is never handed on

@@ -28,7 +28,14 @@ type Service struct {
 	Room    *Room
 	Local   Local // what this server does when it leads
 	Secrets Secrets
+	Agents  Agents
 	Fabric  string // its name
+}
+
+// Agents asks the agents whose streams this server holds: push.Hub.Ask.
+type Agents struct {
+	Ask     func(ctx context.Context, node, method string, request []byte) ([]byte, error)
+	NotHere error // of a node without a stream here
 }
 
 // List implements weftv1.MembersServer.

@@ -897,6 +897,141 @@ func (*MembersDefragmentResponse) Descriptor() ([]byte, []int) {
 	return file_weft_v1_members_proto_rawDescGZIP(), []int{16}
 }
 
+// MembersAskRequest is a question to the agent of a node.
+type MembersAskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Method of service Agent, and its encoded request.
+	Method  string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	Request []byte `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
+	// Asker is who asked the calling server, which has let him in: "admin ops".
+	Asker         string `protobuf:"bytes,4,opt,name=asker,proto3" json:"asker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersAskRequest) Reset() {
+	*x = MembersAskRequest{}
+	mi := &file_weft_v1_members_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersAskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersAskRequest) ProtoMessage() {}
+
+func (x *MembersAskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_members_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersAskRequest.ProtoReflect.Descriptor instead.
+func (*MembersAskRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *MembersAskRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *MembersAskRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *MembersAskRequest) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *MembersAskRequest) GetAsker() string {
+	if x != nil {
+		return x.Asker
+	}
+	return ""
+}
+
+// MembersAskResponse is what the agent answered. Errors of the server itself are
+// those of the call.
+type MembersAskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Response is the encoded response.
+	Response []byte `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"`
+	// Code is the agent's error as a google.rpc.Code; 0: none.
+	Code          uint32 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersAskResponse) Reset() {
+	*x = MembersAskResponse{}
+	mi := &file_weft_v1_members_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersAskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersAskResponse) ProtoMessage() {}
+
+func (x *MembersAskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_members_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersAskResponse.ProtoReflect.Descriptor instead.
+func (*MembersAskResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *MembersAskResponse) GetResponse() []byte {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *MembersAskResponse) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *MembersAskResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_weft_v1_members_proto protoreflect.FileDescriptor
 
 const file_weft_v1_members_proto_rawDesc = "" +
@@ -954,7 +1089,16 @@ const file_weft_v1_members_proto_rawDesc = "" +
 	"\vquota_bytes\x18\x03 \x01(\x03R\n" +
 	"quotaBytes\"\x1a\n" +
 	"\x18MembersDefragmentRequest\"\x1b\n" +
-	"\x19MembersDefragmentResponse2\xd1\x04\n" +
+	"\x19MembersDefragmentResponse\"o\n" +
+	"\x11MembersAskRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
+	"\arequest\x18\x03 \x01(\fR\arequest\x12\x14\n" +
+	"\x05asker\x18\x04 \x01(\tR\x05asker\"^\n" +
+	"\x12MembersAskResponse\x12\x1a\n" +
+	"\bresponse\x18\x01 \x01(\fR\bresponse\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage2\x91\x05\n" +
 	"\aMembers\x12A\n" +
 	"\x04List\x12\x1b.weft.v1.MembersListRequest\x1a\x1c.weft.v1.MembersListResponse\x12G\n" +
 	"\x06Remove\x12\x1d.weft.v1.MembersRemoveRequest\x1a\x1e.weft.v1.MembersRemoveResponse\x12A\n" +
@@ -964,7 +1108,8 @@ const file_weft_v1_members_proto_rawDesc = "" +
 	"\aRelease\x12\x1e.weft.v1.MembersReleaseRequest\x1a\x1f.weft.v1.MembersReleaseResponse\x12J\n" +
 	"\aInspect\x12\x1e.weft.v1.MembersInspectRequest\x1a\x1f.weft.v1.MembersInspectResponse\x12S\n" +
 	"\n" +
-	"Defragment\x12!.weft.v1.MembersDefragmentRequest\x1a\".weft.v1.MembersDefragmentResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"Defragment\x12!.weft.v1.MembersDefragmentRequest\x1a\".weft.v1.MembersDefragmentResponse\x12>\n" +
+	"\x03Ask\x12\x1a.weft.v1.MembersAskRequest\x1a\x1b.weft.v1.MembersAskResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_members_proto_rawDescOnce sync.Once
@@ -978,7 +1123,7 @@ func file_weft_v1_members_proto_rawDescGZIP() []byte {
 	return file_weft_v1_members_proto_rawDescData
 }
 
-var file_weft_v1_members_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_weft_v1_members_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_weft_v1_members_proto_goTypes = []any{
 	(*MembersListRequest)(nil),        // 0: weft.v1.MembersListRequest
 	(*MembersListResponse)(nil),       // 1: weft.v1.MembersListResponse
@@ -997,10 +1142,12 @@ var file_weft_v1_members_proto_goTypes = []any{
 	(*MembersInspectResponse)(nil),    // 14: weft.v1.MembersInspectResponse
 	(*MembersDefragmentRequest)(nil),  // 15: weft.v1.MembersDefragmentRequest
 	(*MembersDefragmentResponse)(nil), // 16: weft.v1.MembersDefragmentResponse
-	(*ServerStatus)(nil),              // 17: weft.v1.ServerStatus
+	(*MembersAskRequest)(nil),         // 17: weft.v1.MembersAskRequest
+	(*MembersAskResponse)(nil),        // 18: weft.v1.MembersAskResponse
+	(*ServerStatus)(nil),              // 19: weft.v1.ServerStatus
 }
 var file_weft_v1_members_proto_depIdxs = []int32{
-	17, // 0: weft.v1.MembersListResponse.servers:type_name -> weft.v1.ServerStatus
+	19, // 0: weft.v1.MembersListResponse.servers:type_name -> weft.v1.ServerStatus
 	8,  // 1: weft.v1.MembersAddResponse.members:type_name -> weft.v1.EtcdMember
 	0,  // 2: weft.v1.Members.List:input_type -> weft.v1.MembersListRequest
 	2,  // 3: weft.v1.Members.Remove:input_type -> weft.v1.MembersRemoveRequest
@@ -1010,16 +1157,18 @@ var file_weft_v1_members_proto_depIdxs = []int32{
 	11, // 7: weft.v1.Members.Release:input_type -> weft.v1.MembersReleaseRequest
 	13, // 8: weft.v1.Members.Inspect:input_type -> weft.v1.MembersInspectRequest
 	15, // 9: weft.v1.Members.Defragment:input_type -> weft.v1.MembersDefragmentRequest
-	1,  // 10: weft.v1.Members.List:output_type -> weft.v1.MembersListResponse
-	3,  // 11: weft.v1.Members.Remove:output_type -> weft.v1.MembersRemoveResponse
-	5,  // 12: weft.v1.Members.Join:output_type -> weft.v1.MembersJoinResponse
-	7,  // 13: weft.v1.Members.Add:output_type -> weft.v1.MembersAddResponse
-	10, // 14: weft.v1.Members.Acquire:output_type -> weft.v1.MembersAcquireResponse
-	12, // 15: weft.v1.Members.Release:output_type -> weft.v1.MembersReleaseResponse
-	14, // 16: weft.v1.Members.Inspect:output_type -> weft.v1.MembersInspectResponse
-	16, // 17: weft.v1.Members.Defragment:output_type -> weft.v1.MembersDefragmentResponse
-	10, // [10:18] is the sub-list for method output_type
-	2,  // [2:10] is the sub-list for method input_type
+	17, // 10: weft.v1.Members.Ask:input_type -> weft.v1.MembersAskRequest
+	1,  // 11: weft.v1.Members.List:output_type -> weft.v1.MembersListResponse
+	3,  // 12: weft.v1.Members.Remove:output_type -> weft.v1.MembersRemoveResponse
+	5,  // 13: weft.v1.Members.Join:output_type -> weft.v1.MembersJoinResponse
+	7,  // 14: weft.v1.Members.Add:output_type -> weft.v1.MembersAddResponse
+	10, // 15: weft.v1.Members.Acquire:output_type -> weft.v1.MembersAcquireResponse
+	12, // 16: weft.v1.Members.Release:output_type -> weft.v1.MembersReleaseResponse
+	14, // 17: weft.v1.Members.Inspect:output_type -> weft.v1.MembersInspectResponse
+	16, // 18: weft.v1.Members.Defragment:output_type -> weft.v1.MembersDefragmentResponse
+	18, // 19: weft.v1.Members.Ask:output_type -> weft.v1.MembersAskResponse
+	11, // [11:20] is the sub-list for method output_type
+	2,  // [2:11] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -1037,7 +1186,7 @@ func file_weft_v1_members_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_members_proto_rawDesc), len(file_weft_v1_members_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

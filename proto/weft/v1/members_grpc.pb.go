@@ -27,6 +27,7 @@ const (
 	Members_Release_FullMethodName    = "/weft.v1.Members/Release"
 	Members_Inspect_FullMethodName    = "/weft.v1.Members/Inspect"
 	Members_Defragment_FullMethodName = "/weft.v1.Members/Defragment"
+	Members_Ask_FullMethodName        = "/weft.v1.Members/Ask"
 )
 
 // MembersClient is the client API for Members service.
@@ -54,6 +55,10 @@ type MembersClient interface {
 	Inspect(ctx context.Context, in *MembersInspectRequest, opts ...grpc.CallOption) (*MembersInspectResponse, error)
 	// Defragment gives free space of the called server's own etcd member back.
 	Defragment(ctx context.Context, in *MembersDefragmentRequest, opts ...grpc.CallOption) (*MembersDefragmentResponse, error)
+	// Ask asks the agent of a node whose stream the called server holds, for somebody
+	// who asked another server. Nobody hands it on. FAILED_PRECONDITION: the node
+	// speaks with another server by now.
+	Ask(ctx context.Context, in *MembersAskRequest, opts ...grpc.CallOption) (*MembersAskResponse, error)
 }
 
 type membersClient struct {
@@ -144,6 +149,16 @@ func (c *membersClient) Defragment(ctx context.Context, in *MembersDefragmentReq
 	return out, nil
 }
 
+func (c *membersClient) Ask(ctx context.Context, in *MembersAskRequest, opts ...grpc.CallOption) (*MembersAskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MembersAskResponse)
+	err := c.cc.Invoke(ctx, Members_Ask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MembersServer is the server API for Members service.
 // All implementations must embed UnimplementedMembersServer
 // for forward compatibility.
@@ -169,6 +184,10 @@ type MembersServer interface {
 	Inspect(context.Context, *MembersInspectRequest) (*MembersInspectResponse, error)
 	// Defragment gives free space of the called server's own etcd member back.
 	Defragment(context.Context, *MembersDefragmentRequest) (*MembersDefragmentResponse, error)
+	// Ask asks the agent of a node whose stream the called server holds, for somebody
+	// who asked another server. Nobody hands it on. FAILED_PRECONDITION: the node
+	// speaks with another server by now.
+	Ask(context.Context, *MembersAskRequest) (*MembersAskResponse, error)
 	mustEmbedUnimplementedMembersServer()
 }
 
@@ -202,6 +221,9 @@ func (UnimplementedMembersServer) Inspect(context.Context, *MembersInspectReques
 }
 func (UnimplementedMembersServer) Defragment(context.Context, *MembersDefragmentRequest) (*MembersDefragmentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Defragment not implemented")
+}
+func (UnimplementedMembersServer) Ask(context.Context, *MembersAskRequest) (*MembersAskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Ask not implemented")
 }
 func (UnimplementedMembersServer) mustEmbedUnimplementedMembersServer() {}
 func (UnimplementedMembersServer) testEmbeddedByValue()                 {}
@@ -368,6 +390,24 @@ func _Members_Defragment_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Members_Ask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MembersAskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembersServer).Ask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Members_Ask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembersServer).Ask(ctx, req.(*MembersAskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Members_ServiceDesc is the grpc.ServiceDesc for Members service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -406,6 +446,10 @@ var Members_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Defragment",
 			Handler:    _Members_Defragment_Handler,
+		},
+		{
+			MethodName: "Ask",
+			Handler:    _Members_Ask_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
