@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures the figures of the README on this machine. ONLY=join,heal picks rows;
-# ONLY=scale, of AGENTS=100,1000,5000 agents, needs an hour and is run by name only.
+# ONLY=scale, of AGENTS=100,1000,5000 agents, needs an hour and is run by name only,
+# ONLY=hostfaults some minutes.
 set -euo pipefail
 cd "$(git rev-parse --show-toplevel)/integration/bench"
 scale() {
@@ -11,10 +12,22 @@ scale() {
 	bin/scale -bin ../../bin -agents "${AGENTS:-100,1000,5000}" -etcd external -servers 3 -csv scale/figures.csv
 	bin/scale plot scale/figures.csv scale/curves.svg
 }
-if [ "${ONLY:-}" = scale ]; then
-	scale
+# faults of the host: what each took until weft status named it, and until it was
+# gone there once what status says to type had been typed.
+hostfaults() {
+	local out
+	out=$(mktemp)
+	(cd .. && WEFT_FAULTS=$out go test . -count=1 -parallel 1 -run 'TestScenarios/hostfaults-')
+	sort -t$'\t' -k1,1 -k2,2nr "$out" | awk -F'\t' '{ printf "%-5s %5.2f s  %.100s\n", $1, $2, $3; if ($2 > most[$1]) most[$1] = $2; n[$1]++ }
+		END { for (w in most) printf "%s: slowest of %d: %.1f s\n", w, n[w], most[w] }'
+	rm -f "$out"
+}
+case "${ONLY:-}" in
+scale | hostfaults)
+	"$ONLY"
 	exit
-fi
+	;;
+esac
 go build -o bin/fabric ./fabric
 (cd ../oracle/flannel && go build -o ../../../bin/flannel .)
 bin/fabric -bin ../../bin ${ONLY:+-only "$ONLY"} ${RUNS:+-runs "$RUNS"}

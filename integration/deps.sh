@@ -46,6 +46,19 @@ if [ ! -e bin/firewalld/usr/sbin/firewalld ] && [ "$(id -u)" = 0 ] && command -v
 	mkdir -p bin/firewalld
 	(cd bin/firewalld && apt-get download -qq firewalld && dpkg -x firewalld_*.deb . && rm firewalld_*.deb)
 fi
+# NetworkManager as well, with the libraries that it lacks here.
+if [ ! -e bin/networkmanager/usr/sbin/NetworkManager ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	echo "unpacking: NetworkManager"
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends dbus >/dev/null
+	mkdir -p bin/networkmanager
+	(
+		cd bin/networkmanager
+		LC_ALL=C apt-get install -s --no-install-recommends network-manager | awk '$1 == "Inst" { print $2 }' | xargs apt-get download -qq
+		for package in *.deb; do dpkg -x "$package" .; done
+		rm ./*.deb
+	)
+fi
 if ! command -v go >/dev/null; then
 	echo "missing: Go, the release that go.mod names or newer" >&2
 	exit 1

@@ -45,6 +45,7 @@ func TestScenarios(t *testing.T) {
 			env.Values[key{}] = s
 			env.Setenv("DEPLOY", filepath.Join(filepath.Dir(bin), "deploy"))
 			env.Setenv("FIREWALLD", filepath.Join(bin, "firewalld")) // unpacked, not installed: see deps.sh
+			env.Setenv("NETWORKMANAGER", filepath.Join(bin, "networkmanager"))
 			env.Defer(func() {
 				s.cancel()
 				if s.Fabric != nil {
@@ -80,6 +81,7 @@ func TestScenarios(t *testing.T) {
 			"reboot":  command((*scenario).reboot),
 			"process": command((*scenario).process),
 			"disk":    command((*scenario).disk),
+			"fault":   command((*scenario).fault),
 			"outputs": command((*scenario).outputs),
 		},
 	})
@@ -98,6 +100,7 @@ type scenario struct {
 	started map[string]*lab.Process
 	disks   []string // mounted
 	last    string   // what the last command printed
+	problem told     // what fault named
 }
 
 // command makes a testscript command of a method that returns what it prints.
