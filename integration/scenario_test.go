@@ -379,8 +379,8 @@ func (s *scenario) reach(ctx context.Context, args []string) (string, error) {
 	return all.String(), nil
 }
 
-// flow start NAME FROM ADDRESS [interval]: a ping that runs until
-// flow stop NAME [packets that may be lost]; 0 by default.
+// flow start NAME FROM ADDRESS [interval]: packets that are sent and answered until
+// flow stop NAME. Not one may be lost.
 func (s *scenario) flow(ctx context.Context, args []string) (string, error) {
 	switch args[0] {
 	case "start":
@@ -398,18 +398,19 @@ func (s *scenario) flow(ctx context.Context, args []string) (string, error) {
 				return "", err
 			}
 		}
-		s.flows[args[1]], err = lab.StartFlow(from, args[1], to, every)
+		s.flows[args[1]], err = lab.StartFlow(from, to, every)
 		return "", err
 	case "stop":
-		f, may := s.flows[args[1]], 0
-		if len(args) > 2 {
-			may, _ = strconv.Atoi(args[2])
+		f, ok := s.flows[args[1]]
+		if !ok {
+			return "", fmt.Errorf("no flow %q", args[1])
 		}
-		sent, lost, err := f.Stop(ctx)
-		if err == nil && (lost > may || sent < 10) {
-			err = fmt.Errorf("%d of %d packets lost, %v apart; at most %d may be; not answered: %v", lost, sent, f.Every, may, f.Missing())
+		delete(s.flows, args[1])
+		c, err := f.Stop(ctx)
+		if err == nil && (c.Missing() > 0 || c.Sent < 10) {
+			err = fmt.Errorf("flow %s, a packet each %v: %v", args[1], f.Every, c)
 		}
-		return fmt.Sprintf("%d of %d lost", lost, sent), err
+		return c.String(), err
 	}
 	return "", fmt.Errorf("flow: start or stop, not %q", args[0])
 }

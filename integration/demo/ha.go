@@ -70,7 +70,7 @@ func (d *ha) start(ctx context.Context) error {
 			if _, err := from.Run(ctx, "ping", "-c", "1", "-W", "5", a.String()); err != nil {
 				return err
 			}
-			f, err := lab.StartFlow(from.Host, a.String(), a, 10*time.Millisecond)
+			f, err := lab.StartFlow(from.Host, a, 10*time.Millisecond)
 			if err != nil {
 				return err
 			}
@@ -223,11 +223,14 @@ func (d *ha) count(ctx context.Context) error {
 	defer cancel()
 	var sent, lost int
 	for _, f := range d.flows {
-		s, l, err := f.Stop(within)
+		c, err := f.Stop(within)
 		if err != nil {
 			return err
 		}
-		sent, lost = sent+s, lost+l
+		if c.Missing() > 0 {
+			d.say("%v", c)
+		}
+		sent, lost = sent+c.Sent, lost+c.Missing()
 	}
 	d.say("%d packets sent between the pods, %d lost", sent, lost)
 	if lost > 0 {

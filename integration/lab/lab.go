@@ -36,6 +36,7 @@ type Lab struct {
 	mu    sync.Mutex
 	hosts map[string]*Host
 	procs []*Process
+	flows []*Flow
 }
 
 // New sweeps what dead labs left and makes the switch. Close ends the lab.
@@ -66,13 +67,23 @@ func New(ctx context.Context, bin string) (*Lab, error) {
 // Close kills every process and removes every namespace and file of the lab.
 func (l *Lab) Close() error {
 	l.mu.Lock()
-	procs := l.procs
+	procs, flows := l.procs, l.flows
 	l.mu.Unlock()
+	for _, f := range flows {
+		f.Close()
+	}
 	for _, p := range procs {
 		p.Kill()
 	}
 	err := remove(context.Background(), l.prefix)
 	return errors.Join(err, os.RemoveAll(l.Dir))
+}
+
+// keep ends a flow with the lab.
+func (l *Lab) keep(f *Flow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flows = append(l.flows, f)
 }
 
 // Host makes a namespace with eth0 on the switch. The gateway, if it is valid,

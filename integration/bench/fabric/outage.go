@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -16,29 +14,21 @@ import (
 )
 
 // watch sends a packet a millisecond from one host to an address while something
-// is done, and says what was lost.
-func watch(ctx context.Context, b *bench, from *lab.Host, to netip.Addr, do func() error) (Gaps, error) {
-	cmd := from.Command(ctx, b.self, "probe", "gaps", to.String(), "1000")
-	in, err := cmd.StdinPipe()
+// is done, and says what became of them.
+func watch(ctx context.Context, from *lab.Host, to netip.Addr, do func() error) (lab.Count, error) {
+	f, err := lab.StartFlow(from, to, time.Millisecond)
 	if err != nil {
-		return Gaps{}, err
+		return lab.Count{}, err
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return Gaps{}, err
+	if err := do(); err != nil {
+		f.Close()
+		return lab.Count{}, err
 	}
-	if err := cmd.Start(); err != nil {
-		return Gaps{}, err
-	}
-	derr := do()
-	cerr := in.Close()
-	all, rerr := io.ReadAll(out)
-	if err := errors.Join(derr, cerr, rerr, cmd.Wait()); err != nil {
-		return Gaps{}, err
-	}
-	var g Gaps
-	return g, json.Unmarshal(all, &g)
+	return f.Stop(ctx)
 }
+
+// ms is a time in milliseconds.
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // pause lets time pass between two measured events.
 func pause(ctx context.Context, d time.Duration) {
@@ -72,7 +62,7 @@ func heal(ctx context.Context, b *bench) error {
 	} {
 		var gap []float64
 		for range b.runs {
-			g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+			g, err := watch(ctx, from.Host, to.Addrs[0], func() error {
 				pause(ctx, 200*time.Millisecond)
 				_, err := n1.Run(ctx, c.args...)
 				pause(ctx, time.Second)
@@ -81,7 +71,7 @@ func heal(ctx context.Context, b *bench) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
-			gap = append(gap, g.LongestMS)
+			gap = append(gap, ms(g.Longest))
 		}
 		all = append(all, gap...)
 		fmt.Printf("   %-24s ms without packets: %s\n", c.name, spread(gap))
@@ -92,10 +82,10 @@ func heal(ctx context.Context, b *bench) error {
 	}
 	var pods, bare []float64
 	for range b.runs {
-		var under Gaps
-		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+		var under lab.Count
+		g, err := watch(ctx, from.Host, to.Addrs[0], func() error {
 			var err error
-			under, err = watch(ctx, b, n1, netip.MustParseAddr(f.NodeIPs(f.Nodes[1])[0]), func() error {
+			under, err = watch(ctx, n1, netip.MustParseAddr(f.NodeIPs(f.Nodes[1])[0]), func() error {
 				pause(ctx, 200*time.Millisecond)
 				err := n1.Rewire(ctx)
 				pause(ctx, 3*time.Second)
@@ -106,7 +96,7 @@ func heal(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		pods, bare = append(pods, g.LongestMS), append(bare, under.LongestMS)
+		pods, bare = append(pods, ms(g.Longest)), append(bare, ms(under.Longest))
 	}
 	fmt.Printf("   uplink deleted and made anew: ms without packets between pods: %s\n", spread(pods))
 	fmt.Printf("   uplink deleted and made anew: ms without packets on the wire:  %s\n", spread(bare))
@@ -159,17 +149,17 @@ func uplinkOver(ctx context.Context, b *bench, backend string) error {
 	wire := netip.MustParseAddr(f.NodeIPs(f.Nodes[1])[0])
 	var more, pods, bare []float64
 	for range b.runs {
-		var under Gaps
-		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+		var under lab.Count
+		g, err := watch(ctx, from.Host, to.Addrs[0], func() error {
 			var err error
-			under, err = watch(ctx, b, f.Nodes[0], wire, func() error { return outage(ctx, f.Nodes[0]) })
+			under, err = watch(ctx, f.Nodes[0], wire, func() error { return outage(ctx, f.Nodes[0]) })
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		pods, bare = append(pods, g.LongestMS), append(bare, under.LongestMS)
-		more = append(more, g.LongestMS-under.LongestMS)
+		pods, bare = append(pods, ms(g.Longest)), append(bare, ms(under.Longest))
+		more = append(more, ms(g.Longest-under.Longest))
 	}
 	fmt.Printf("   %-8s ms without packets between pods:  %s\n", backend, spread(pods))
 	fmt.Printf("   %-8s ms without packets on the wire:   %s\n", backend, spread(bare))
@@ -217,7 +207,7 @@ func address(ctx context.Context, b *bench) error {
 	addrs[1] = "10.99.77.77"
 	for i := range b.runs {
 		old, next := addrs[i%2], addrs[(i+1)%2]
-		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+		g, err := watch(ctx, from.Host, to.Addrs[0], func() error {
 			pause(ctx, 200*time.Millisecond)
 			_, err := n2.Run(ctx, "sh", "-c", fmt.Sprintf("ip addr del %s/16 dev eth0; ip addr add %s/16 dev eth0; ip route add default via 10.99.0.2", old, next))
 			pause(ctx, 4*time.Second)
@@ -226,7 +216,7 @@ func address(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		gap = append(gap, g.LongestMS)
+		gap = append(gap, ms(g.Longest))
 	}
 	after, err := nodes(ctx, f)
 	if err != nil {
@@ -316,7 +306,7 @@ func restart(ctx context.Context, b *bench) error {
 			return f.StartServer(ctx)
 		}},
 	} {
-		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+		g, err := watch(ctx, from.Host, to.Addrs[0], func() error {
 			pause(ctx, 200*time.Millisecond)
 			err := errors.Join(c.do(), f.InStep(ctx, 2))
 			pause(ctx, 3*time.Second)
@@ -325,7 +315,7 @@ func restart(ctx context.Context, b *bench) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		fmt.Printf("   %-56s %d of %d packets lost (one a ms)\n", c.name, g.Lost, g.Sent)
+		fmt.Printf("   %-56s %v (one a ms)\n", c.name, g)
 	}
 	return nil
 }

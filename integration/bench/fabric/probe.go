@@ -3,19 +3,15 @@ package main
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
-	"strconv"
-	"sync"
 	"time"
 )
 
 // The probe is this command, run again inside a namespace: it sends ICMP echo
-// requests and knows to the millisecond what came back.
+// requests to many addresses and tells when all have answered.
 
 // icmp is one family's echo (RFC 792, RFC 4443 section 4).
 type icmp struct {
@@ -30,25 +26,20 @@ func family(a netip.Addr) icmp {
 	return icmp{"ip6:ipv6-icmp", 128, 129}
 }
 
-// echo is a socket that sends echo requests to one address.
+// echo is a socket that sends echo requests.
 type echo struct {
 	icmp
 	conn net.PacketConn
-	to   netip.Addr
 	id   uint16
 }
 
-func dial(to netip.Addr, id uint16) (*echo, error) {
-	f := family(to)
+func dial(f icmp, id uint16) (*echo, error) {
 	conn, err := net.ListenPacket(f.network, "")
 	if err != nil {
 		return nil, err
 	}
-	return &echo{icmp: f, conn: conn, to: to, id: id}, nil
+	return &echo{icmp: f, conn: conn, id: id}, nil
 }
-
-// send sends number seq.
-func (e *echo) send(seq uint16) error { return e.sendTo(e.to, seq) }
 
 // sendTo sends number seq to an address of the family. The kernel fills in
 // ICMPv6's checksum.
@@ -100,7 +91,7 @@ func reachAll(ctx context.Context, addrs []netip.Addr) (time.Duration, error) {
 		if sockets[f.network] != nil {
 			continue
 		}
-		e, err := dial(a, uint16(os.Getpid()))
+		e, err := dial(f, uint16(os.Getpid()))
 		if err != nil {
 			return 0, err
 		}
@@ -138,102 +129,23 @@ func reachAll(ctx context.Context, addrs []netip.Addr) (time.Duration, error) {
 	return time.Since(began), nil
 }
 
-// Gaps is what a stream of echo requests saw.
-type Gaps struct {
-	Sent, Lost int
-	LongestMS  float64 // between the sending of two answered requests, less the interval
-}
-
-// gaps sends every interval until its standard input is closed, then says what
-// was lost.
-func gaps(a netip.Addr, every time.Duration) (Gaps, error) {
-	e, err := dial(a, 7)
-	if err != nil {
-		return Gaps{}, err
-	}
-	defer e.conn.Close()
-	stop := make(chan struct{})
-	go func() {
-		_, _ = os.Stdin.Read(make([]byte, 1))
-		close(stop)
-	}()
-	var mu sync.Mutex
-	var answered []int
-	go func() {
-		for base, last := 0, 0; ; {
-			seq, _, err := e.receive()
-			if err != nil {
-				return
-			}
-			n := base + int(seq)
-			if n < last-1<<15 {
-				base += 1 << 16
-				n += 1 << 16
-			}
-			last = max(last, n)
-			mu.Lock()
-			answered = append(answered, n)
-			mu.Unlock()
-		}
-	}()
-	var sent []time.Time
-	for tick := time.NewTicker(every); ; {
-		sent = append(sent, time.Now())
-		_ = e.send(uint16(len(sent) - 1)) // a link that is down counts as a loss
-		select {
-		case <-tick.C:
-			continue
-		case <-stop:
-		}
-		break
-	}
-	time.Sleep(200 * time.Millisecond) // the last replies
-	mu.Lock()
-	defer mu.Unlock()
-	slices.Sort(answered)
-	answered = slices.Compact(answered)
-	longest, before := time.Duration(0), sent[0]
-	for _, n := range answered {
-		longest = max(longest, sent[n].Sub(before)-every)
-		before = sent[n]
-	}
-	longest = max(longest, sent[len(sent)-1].Sub(before))
-	return Gaps{Sent: len(sent), Lost: len(sent) - len(answered), LongestMS: float64(longest.Microseconds()) / 1000}, nil
-}
-
-// probe is the command inside the namespace:
-// probe reach ADDR… | probe gaps ADDR MICROSECONDS.
+// probe is the command inside the namespace: probe reach ADDR…
 func probe(ctx context.Context, args []string) error {
-	var addrs []netip.Addr
-	switch args[0] {
-	case "reach":
-		for _, s := range args[1:] {
-			a, err := netip.ParseAddr(s)
-			if err != nil {
-				return err
-			}
-			addrs = append(addrs, a)
-		}
-		took, err := reachAll(ctx, addrs)
-		if err != nil {
-			return err
-		}
-		fmt.Println(took.Microseconds())
-		return nil
-	case "gaps":
-		a, err := netip.ParseAddr(args[1])
-		if err != nil {
-			return err
-		}
-		us, err := strconv.Atoi(args[2])
-		if err != nil {
-			return err
-		}
-		g, err := gaps(a, time.Duration(us)*time.Microsecond)
-		if err != nil {
-			return err
-		}
-		return json.NewEncoder(os.Stdout).Encode(g)
+	if args[0] != "reach" {
+		return fmt.Errorf("probe: reach, not %q", args[0])
 	}
-	return fmt.Errorf("probe: reach or gaps, not %q", args[0])
+	var addrs []netip.Addr
+	for _, s := range args[1:] {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return err
+		}
+		addrs = append(addrs, a)
+	}
+	took, err := reachAll(ctx, addrs)
+	if err != nil {
+		return err
+	}
+	fmt.Println(took.Microseconds())
+	return nil
 }

@@ -48,7 +48,7 @@ func quorum(ctx context.Context, b *bench) error {
 		{"the leader killed, restarted", func() error { took, err = leader(ctx, f); return err }, "another leads, and a change is on all nodes"},
 		{"quorum lost for 60 s, pods come and go", func() error { took, err = minute(ctx, f); return err }, "a new node in step after the first of two servers is started"},
 	} {
-		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+		g, err := watch(ctx, from.Host, to.Addrs[0], func() error {
 			pause(ctx, 200*time.Millisecond)
 			err := c.do()
 			pause(ctx, time.Second)
@@ -57,7 +57,7 @@ func quorum(ctx context.Context, b *bench) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		fmt.Printf("   %-42s %d of %d packets lost (one a ms); %v: %s\n", c.name, g.Lost, g.Sent, took.Round(10*time.Millisecond), c.took)
+		fmt.Printf("   %-42s %v (one a ms); %v: %s\n", c.name, g, took.Round(10*time.Millisecond), c.took)
 	}
 	return nil
 }
@@ -155,7 +155,7 @@ func restore(ctx context.Context, b *bench) error {
 	}
 	defer f.Close()
 	var took time.Duration
-	g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+	g, err := watch(ctx, from.Host, to.Addrs[0], func() error {
 		if _, err := f.Weft(ctx, "backup", "save"); err != nil {
 			return err
 		}
@@ -179,7 +179,7 @@ func restore(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("   a backup restored: %d of %d packets lost (one a ms); %v: all nodes in step in the new epoch\n", g.Lost, g.Sent, took.Round(10*time.Millisecond))
+	fmt.Printf("   a backup restored: %v (one a ms); %v: all nodes in step in the new epoch\n", g, took.Round(10*time.Millisecond))
 	return nil
 }
 
@@ -210,7 +210,7 @@ func upgrade(ctx context.Context, b *bench) error {
 		{"upgraded from the previous release, server first", lab.ThisRelease, []func() error{server, agents}},
 		{"rolled back to it, agents first", lab.OldRelease, []func() error{agents, server}},
 	} {
-		g, err := watch(ctx, b, from.Host, to.Addrs[0], func() error {
+		g, err := watch(ctx, from.Host, to.Addrs[0], func() error {
 			if err := f.Use(c.release); err != nil {
 				return err
 			}
@@ -225,7 +225,7 @@ func upgrade(ctx context.Context, b *bench) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		fmt.Printf("   %-50s %d of %d packets lost (one a ms)\n", c.name, g.Lost, g.Sent)
+		fmt.Printf("   %-50s %v (one a ms)\n", c.name, g)
 	}
 	return nil
 }
