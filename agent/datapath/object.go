@@ -83,14 +83,23 @@ type VXLAN struct {
 // Key implements Object.
 func (l Link) Key() Key { return Key{KindLink, l.Name} }
 
-// Addr is an address on a device. IPv6 addresses are set nodad.
+// Addr is an address on a device. IPv6 addresses are set nodad. With a peer, which
+// IPv4 only has, it is that of one end of a line, without a route to the other.
 type Addr struct {
 	Dev    string
 	Prefix netip.Prefix
+	Peer   netip.Prefix // zero: none
 }
 
-// Key implements Object.
-func (a Addr) Key() Key { return Key{KindAddr, a.Dev + " " + a.Prefix.String()} }
+// Key implements Object. The kernel tells an address with a peer from the same
+// without.
+func (a Addr) Key() Key {
+	id := a.Dev + " " + a.Prefix.String()
+	if a.Peer.IsValid() {
+		id += " peer " + a.Peer.String()
+	}
+	return Key{KindAddr, id}
+}
 
 // Route is a route of protocol 87 in table main.
 type Route struct {

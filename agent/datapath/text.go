@@ -31,6 +31,9 @@ func (l Link) String() string {
 
 // String is ip address syntax.
 func (a Addr) String() string {
+	if a.Peer.IsValid() {
+		return fmt.Sprintf("addr %v peer %v dev %s noprefixroute", a.Prefix.Addr(), a.Peer, a.Dev)
+	}
 	s := fmt.Sprintf("addr %v dev %s", a.Prefix, a.Dev)
 	if a.Prefix.Addr().Is6() {
 		s += " nodad"

@@ -23,6 +23,7 @@ func (k *Kernel) observeAddrs(d *devices, s datapath.State) error {
 		}
 		if p, ok := prefix(a.IPNet); ok {
 			o := datapath.Addr{Dev: d.name[a.LinkIndex], Prefix: p}
+			o.Peer, _ = prefix(a.Peer)
 			s[o.Key()] = o
 		}
 	}
@@ -33,6 +34,9 @@ func (k *hands) putAddr(o datapath.Addr) error {
 	index, err := k.index(o.Dev)
 	if err != nil {
 		return err
+	}
+	if o.Peer.IsValid() {
+		return done(k.route.AddrAdd(byIndex(index), line(o)))
 	}
 	err = addAddr(k.route, index, o.Prefix)
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
@@ -51,17 +55,29 @@ func addAddr(h *netlink.Handle, index int, p netip.Prefix) error {
 			a.Flags |= unix.IFA_F_NOPREFIXROUTE
 		}
 	}
-	err := h.AddrAdd(byIndex(index), a)
+	return done(h.AddrAdd(byIndex(index), a))
+}
+
+// done takes an address that is there for one that was added.
+func done(err error) error {
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
 	return err
 }
 
+// line is an address with a peer.
+func line(o datapath.Addr) *netlink.Addr {
+	return &netlink.Addr{IPNet: ipNet(o.Prefix), Peer: ipNet(o.Peer), Flags: unix.IFA_F_NOPREFIXROUTE}
+}
+
 func (k *hands) removeAddr(o datapath.Addr) error {
 	index, err := k.index(o.Dev)
 	if err != nil {
 		return err
+	}
+	if o.Peer.IsValid() {
+		return k.route.AddrDel(byIndex(index), line(o))
 	}
 	return k.route.AddrDel(byIndex(index), &netlink.Addr{IPNet: ipNet(o.Prefix)})
 }

@@ -114,11 +114,20 @@ func (p *plan) devices() {
 // IPv4 address of that device first (Linux, net/ipv4/devinet.c, inet_select_addr),
 // and answers to any other would not come back through the tunnel. For IPv6 the
 // kernel looks among the addresses of all devices.
+//
+// The address has a peer for the sake of releases that do not know of it. Such an
+// agent, when it starts here, removes every address of the device that it does not
+// want, and with its last one a device loses all IPv4 routes and neighbours (Linux,
+// net/ipv4/fib_frontend.c, fib_inetaddr_event). It does not name the peer, so that
+// the kernel finds no such address, and the agent takes that for done.
 func (p *plan) masqueradeAs(dev string) {
 	if a, ok := p.self.FabricOf(true); ok {
-		p.add(datapath.Addr{Dev: dev, Prefix: netip.PrefixFrom(a, a.BitLen())})
+		p.add(datapath.Addr{Dev: dev, Prefix: netip.PrefixFrom(a, a.BitLen()), Peer: nobody})
 	}
 }
+
+// nobody is an address that no host has (RFC 7600, section 4.8).
+var nobody = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 0, 8}), 32)
 
 // guard drops datagrams for our VNI whose underlay source is no peer: VXLAN
 // has no authentication of its own.

@@ -95,6 +95,7 @@ var accepted = []struct {
 	{"OK delete what is not there", []datapath.Op{
 		{Old: datapath.Addr{Dev: datapath.FabricLink, Prefix: pfx("10.42.7.0/32")}},
 		{Old: datapath.Addr{Dev: "weft-vx6", Prefix: pfx("10.42.7.0/32")}},
+		{Old: with(fabric4, func(a *datapath.Addr) { a.Peer = pfx("192.0.0.8/32") })},
 		{Old: with(peer, func(n *datapath.Neigh) { n.IP = ip("10.42.7.0") })},
 		{Old: with(peer, func(n *datapath.Neigh) { n.Dev = "weft-vx6" })},
 		{Old: with(entry, func(f *datapath.FDB) { f.MAC[5] = 7 })},
@@ -110,6 +111,12 @@ var accepted = []struct {
 		{Old: datapath.Dormant{}},
 		{Old: datapath.Chain{Name: "nosuch"}},
 		{Old: datapath.Set{Name: "nosuch", Type: "ipv4_addr"}},
+	}},
+	{"OK an address with a peer, beside one without and alone", []datapath.Op{
+		{New: with(fabric4, func(a *datapath.Addr) { a.Dev, a.Peer = datapath.VXLANLink4, pfx("192.0.0.8/32") })},
+		{New: with(fabric4, func(a *datapath.Addr) { a.Dev = datapath.VXLANLink4 })},
+		{Old: with(fabric4, func(a *datapath.Addr) { a.Dev = datapath.VXLANLink4 })},
+		{New: with(fabric4, func(a *datapath.Addr) { a.Dev, a.Peer = datapath.VXLANLink4, pfx("192.0.0.8/24") })},
 	}},
 	{"OK a peer moves from VXLAN to a direct path", []datapath.Op{
 		{Old: route4, New: datapath.Route{Dst: route4.Dst, Via: ip("192.0.2.2"), Dev: "eth0", OnLink: true, Src: route4.Src}},
