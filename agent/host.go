@@ -155,12 +155,17 @@ func (h *host) choose(host datapath.Host) view {
 
 // acceptRA lists the links that take their default route from router
 // advertisements while nobody forwards: accept_ra is 1
-// (Documentation/networking/ip-sysctl.rst).
+// (Documentation/networking/ip-sysctl.rst). One that did stays so: after a boot the
+// first advertisement may come later than the agent, and would find forwarding on.
 func (h *host) acceptRA(host datapath.Host) []string {
 	var out []string
-	for _, d := range host.Defaults {
-		if !d.Is4 && d.Via.IsLinkLocalUnicast() && !slices.Contains(out, d.Link) && h.settings.had("net/ipv6/conf/"+d.Link+"/accept_ra", "1") {
-			out = append(out, d.Link)
+	for _, l := range host.Links {
+		setting := "net/ipv6/conf/" + l.Name + "/accept_ra"
+		routed := slices.ContainsFunc(host.Defaults, func(d datapath.HostDefault) bool {
+			return d.Link == l.Name && !d.Is4 && d.Via.IsLinkLocalUnicast()
+		})
+		if (routed || h.settings.recorded(setting)) && h.settings.had(setting, "1") {
+			out = append(out, l.Name)
 		}
 	}
 	slices.Sort(out)

@@ -56,7 +56,12 @@ func (a *agent) newOutlook() *outlook {
 			CNIDir: func() string { return findConfDir(a.cfg.CNIConfDir) },
 			Apart:  func() time.Duration { return a.uplink.Status().Apart },
 		},
-		keep: func() { a.setProblems("plugin", a.keepPlugin()) },
+		keep: func() {
+			a.setProblems("plugin", a.keepPlugin())
+			if a.settings.stirred() {
+				a.loop.Kick(datapath.Of(datapath.KindSysctl))
+			}
+		},
 		found: func(fs []hostroom.Finding) {
 			a.setProblems("host", hostroom.Problems(fs))
 			a.touch()

@@ -348,3 +348,31 @@ func TestLasting(t *testing.T) {
 		}
 	}
 }
+
+// TestAcceptRA: who takes the default route from advertisements is found by the
+// route, and after a boot by what weft had to change before.
+func TestAcceptRA(t *testing.T) {
+	const setting = "net/ipv6/conf/eth0/accept_ra"
+	learned := datapath.HostDefault{Link: "eth0", Via: netip.MustParseAddr("fe80::1")}
+	static := datapath.HostDefault{Link: "eth0", Via: netip.MustParseAddr("2001:db8::1")}
+	for _, c := range []struct {
+		name   string
+		old    map[string]string
+		routes []datapath.HostDefault
+		link   string
+		want   string
+	}{
+		{"learned, set before", map[string]string{setting: "1"}, []datapath.HostDefault{learned}, "eth0", "eth0"},
+		{"not yet learned, set before", map[string]string{setting: "1"}, nil, "eth0", "eth0"},
+		{"static, set before", map[string]string{setting: "1"}, []datapath.HostDefault{static}, "eth0", "eth0"},
+		{"the operator's own", map[string]string{setting: "0"}, []datapath.HostDefault{learned}, "eth0", ""},
+		{"its device is gone", map[string]string{setting: "1"}, nil, "eth1", ""},
+		{"never set", nil, nil, "eth0", ""},
+	} {
+		h := &host{settings: &settings{old: c.old}}
+		got := h.acceptRA(datapath.Host{Links: []datapath.HostLink{{Name: c.link}}, Defaults: c.routes})
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}

@@ -29,8 +29,9 @@ const (
 type settings struct {
 	dir *datadir.Dir
 
-	mu  sync.Mutex
-	old map[string]string // path below /proc/sys: value
+	mu   sync.Mutex
+	old  map[string]string // path below /proc/sys: value
+	seen map[string]string // what they were when stirred looked
 }
 
 type settingsFile struct {
@@ -151,6 +152,19 @@ func readSetting(path string) string {
 		return ""
 	}
 	return strings.TrimSpace(string(b))
+}
+
+// stirred tells whether a setting that weft has changed is another than when it was
+// last asked: the kernel tells nobody of most of them.
+func (s *settings) stirred() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.seen
+	s.seen = make(map[string]string, len(s.old))
+	for path := range s.old {
+		s.seen[path] = readSetting(path)
+	}
+	return was != nil && !maps.Equal(was, s.seen)
 }
 
 // written are the settings of the host that weft has changed, each with what it is
