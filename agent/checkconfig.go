@@ -124,7 +124,7 @@ func (a *agent) checks(ctx context.Context) ([]local.Check, error) {
 	if n.Facts, err = a.cfg.facts(ctx, a.kernel, node, a.host.allLinks()); err != nil {
 		return nil, err
 	}
-	n.Facts.Clock.Apart = a.uplink.Status().Apart
+	a.clock(&n.Facts.Clock)
 	n.Greet = func(ctx context.Context, server string) (check.Greeting, error) {
 		trusted, err := a.uplink.Greet(ctx, server)
 		return check.Greeting{Trusted: trusted}, err

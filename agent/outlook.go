@@ -54,7 +54,7 @@ func (a *agent) newOutlook() *outlook {
 		eyes: look.Eyes{
 			Kernel: a.kernel, Disks: []string{a.cfg.DataDir, a.cfg.RunDir}, Links: a.host.allLinks,
 			CNIDir: func() string { return findConfDir(a.cfg.CNIConfDir) },
-			Apart:  func() time.Duration { return a.uplink.Status().Apart },
+			Clock:  a.clock,
 		},
 		keep: func() {
 			a.setProblems("plugin", a.keepPlugin())

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/agent/datapath"
+	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/local"
 	"github.com/weft-net/weft/agent/pod"
 	"github.com/weft-net/weft/agent/probe"
@@ -114,10 +116,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (a *agent) screen(seen datapath.State) { a.pods.Screen(seen) }
 
 // leaves says whether an ephemeral node goes for good when the agent stops: with
-// pods it may only be starting again. It is nil for other nodes.
-func (a *agent) leaves() func() bool {
-	if !a.cfg.Ephemeral {
-		return nil
-	}
-	return func() bool { return len(a.pods.Endpoints()) == 0 }
+// pods it may only be starting again.
+func (a *agent) leaves() bool { return len(a.pods.Endpoints()) == 0 }
+
+// clock adds how far a server's clock is from this machine's.
+func (a *agent) clock(c *hostroom.Clock) {
+	s := a.uplink.Status()
+	c.Apart, c.Node, c.Server = s.Apart, a.cfg.NodeName, cmp.Or(s.ServerName, s.Server)
 }

@@ -45,6 +45,7 @@ type CNI struct {
 type Clock struct {
 	Unsynchronized bool          // the kernel says so (adjtimex(2))
 	Apart          time.Duration // server's time less ours; 0 while not known
+	Node, Server   string        // whose clocks these are; empty: not known
 }
 
 // Disk is a file system that weft writes to.

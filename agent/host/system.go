@@ -56,6 +56,20 @@ func runtime(_ Node, f Facts) []Finding {
 // mostApart is how far clocks may be apart: certificates are backdated one hour.
 const mostApart = 5 * time.Minute
 
+// roughly is a distance of clocks that stays the same text from look to look.
+func roughly(d time.Duration) string {
+	if d >= time.Hour {
+		d = d.Round(time.Minute)
+	} else {
+		d = d.Round(10 * time.Second)
+	}
+	text := d.String()
+	if whole, ok := strings.CutSuffix(text, "m0s"); ok {
+		return whole + "m"
+	}
+	return text
+}
+
 func clock(_ Node, f Facts) []Finding {
 	var out []Finding
 	if d := f.Clock.Apart; d.Abs() > mostApart {
@@ -63,10 +77,17 @@ func clock(_ Node, f Facts) []Finding {
 		if d < 0 {
 			way = "ahead of"
 		}
+		ours, theirs := "this machine", "the server"
+		if f.Clock.Node != "" {
+			ours = f.Clock.Node
+		}
+		if f.Clock.Server != "" {
+			theirs = "server " + f.Clock.Server
+		}
 		out = append(out, Finding{
 			Severity: Fault, Subject: "clock",
-			Cause:  fmt.Sprintf("this machine's clock is %v %s the server's; certificates are judged by it", d.Abs().Round(time.Second), way),
-			Remedy: "timedatectl set-ntp true; timedatectl timesync-status",
+			Cause:  fmt.Sprintf("the clock of %s is %s %s that of %s; its certificate is renewed by the server's meanwhile", ours, roughly(d.Abs()), way, theirs),
+			Remedy: "on " + ours + ", or on " + theirs + " if that is the one that is wrong: timedatectl set-ntp true; timedatectl timesync-status",
 		})
 	}
 	if f.Clock.Unsynchronized {

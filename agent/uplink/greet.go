@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"time"
 
 	"github.com/weft-net/weft/proto/join"
 )
@@ -14,7 +15,7 @@ import (
 func Greet(ctx context.Context, server string, token *join.Token) (trusted string, err error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true} // nothing is said to it
 	if token != nil {
-		cfg, trusted = join.PinnedTLS(*token), "the token's pin of the CA"
+		cfg, trusted = join.PinnedTLS(*token, time.Now), "the token's pin of the CA"
 	}
 	return trusted, greet(ctx, server, cfg)
 }
@@ -22,7 +23,7 @@ func Greet(ctx context.Context, server string, token *join.Token) (trusted strin
 // Greet is the package's, with what the node knows its servers by.
 func (u *Uplink) Greet(ctx context.Context, server string) (trusted string, err error) {
 	if id := u.identity(); id.cert != nil {
-		return "the node's own CA", greet(ctx, server, id.tls(false))
+		return "the node's own CA", greet(ctx, server, id.tls(u.now, false))
 	}
 	token, err := u.token()
 	if err != nil {

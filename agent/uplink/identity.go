@@ -25,6 +25,8 @@ const (
 	certName   = "cert.pem"
 	vtepName   = "vtep-mac"
 	formerName = "former-name" // of a node that was renamed: its last intent may be of that name
+	// ephemeralName is there if the node is deleted when it goes.
+	ephemeralName = "ephemeral"
 
 	pemKey  = "EC PRIVATE KEY" // SEC 1, RFC 5915
 	pemCert = "CERTIFICATE"
@@ -38,6 +40,8 @@ type identity struct {
 	key    *ecdsa.PrivateKey
 	cert   *x509.Certificate
 	roots  []*x509.Certificate
+
+	ephemeral bool // by a server's word: deleted when it goes
 }
 
 // loadIdentity reads the folder, and makes the key if there is none.
@@ -56,6 +60,11 @@ func loadIdentity(dir *datadir.Dir, node string) (identity, error) {
 	}
 	if id.roots, err = readCerts(dir, rootsName); err != nil {
 		return identity{}, err
+	}
+	if _, err := dir.Read(ephemeralName); err == nil {
+		id.ephemeral = true
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return identity{}, fmt.Errorf("uplink: %w", err)
 	}
 	if id.key, err = loadKey(dir, id.cert == nil); err != nil {
 		return identity{}, err
@@ -164,13 +173,16 @@ func (id identity) request() ([]byte, error) {
 }
 
 // accept checks what a server signed and returns the identity with it.
-func (id identity) accept(cert []byte, roots [][]byte) (identity, error) {
-	next := identity{node: id.node, key: id.key, former: id.former}
+func (id identity) accept(got signed) (identity, error) {
+	next := identity{node: id.node, key: id.key, former: id.former, ephemeral: id.ephemeral}
+	if got.ephemeral != nil {
+		next.ephemeral = *got.ephemeral
+	}
 	var err error
-	if next.cert, err = x509.ParseCertificate(cert); err != nil {
+	if next.cert, err = x509.ParseCertificate(got.cert); err != nil {
 		return identity{}, fmt.Errorf("uplink: certificate from the server: %w", err)
 	}
-	if next.roots, err = parseRoots(roots); err != nil {
+	if next.roots, err = parseRoots(got.roots); err != nil {
 		return identity{}, fmt.Errorf("uplink: roots from the server: %w", err)
 	}
 	if next.cert.Subject.CommonName != id.node || !id.key.PublicKey.Equal(next.cert.PublicKey) {
@@ -189,10 +201,20 @@ func (id identity) save(dir *datadir.Dir) error {
 			return err
 		}
 	}
+	if err := id.saveEphemeral(dir); err != nil {
+		return err
+	}
 	if err := dir.Write(rootsName, rootsPEM(id.roots)); err != nil {
 		return err
 	}
 	return dir.Write(certName, pem.EncodeToMemory(&pem.Block{Type: pemCert, Bytes: id.cert.Raw}))
+}
+
+func (id identity) saveEphemeral(dir *datadir.Dir) error {
+	if !id.ephemeral {
+		return dir.Remove(ephemeralName)
+	}
+	return dir.Write(ephemeralName, []byte("this node is deleted when it goes\n"))
 }
 
 func (id identity) pool() *x509.CertPool {
@@ -206,13 +228,14 @@ func (id identity) pool() *x509.CertPool {
 // tls is the client's side of a connection to a server. Without the certificate
 // only Join and Renew answer. As with a token, the address is not compared with
 // the server's certificate: every holder of a server certificate of our CA is a
-// server of the fabric, also behind NAT or under a new name.
-func (id identity) tls(withCert bool) *tls.Config {
+// server of the fabric, also behind NAT or under a new name. now is the time by
+// which the server's certificate is judged.
+func (id identity) tls(now func() time.Time, withCert bool) *tls.Config {
 	c := &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{"h2"},
 		InsecureSkipVerify: true, // VerifyConnection trusts our roots only
-		VerifyConnection:   func(s tls.ConnectionState) error { return id.verify(s.PeerCertificates, time.Now()) },
+		VerifyConnection:   func(s tls.ConnectionState) error { return id.verify(s.PeerCertificates, now()) },
 	}
 	if withCert {
 		c.Certificates = []tls.Certificate{{Certificate: [][]byte{id.cert.Raw}, PrivateKey: id.key, Leaf: id.cert}}
@@ -220,9 +243,17 @@ func (id identity) tls(withCert bool) *tls.Config {
 	return c
 }
 
+// verify judges a server. The clock of this machine may be behind, all the way to
+// 1970 before it has heard of NTP: a certificate that is not valid yet was signed by
+// our CA all the same, and the node's own proves that its day has come. One that has
+// ended has ended: that may be a stolen one.
 func (id identity) verify(chain []*x509.Certificate, now time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("the server showed no certificate")
+	}
+	now = join.NoEarlier(now, chain[0])
+	if id.cert != nil {
+		now = join.NoEarlier(now, id.cert)
 	}
 	if err := join.Verify(chain, id.roots, x509.ExtKeyUsageServerAuth, now); err != nil {
 		if clock := join.Valid(chain[0], now); clock != nil {

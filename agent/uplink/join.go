@@ -40,34 +40,12 @@ func (u *Uplink) enrol(ctx context.Context, id identity) error {
 	if u.identity().cert != id.cert {
 		return nil
 	}
-	var cfg *tls.Config
-	var call func(context.Context, weftv1.JoinClient, []byte) (signed, error)
-	switch {
-	case id.cert == nil:
-		token, err := u.token()
-		if err != nil {
-			return err
-		}
-		cfg = join.PinnedTLS(token)
-		call = u.join(token)
-	default:
-		cfg, call = id.tls(false), u.renew
-	}
-	cfg.NextProtos = []string{"h2"}
-	var got signed
-	_, err := u.reach(ctx, cfg, func(ctx context.Context, cc *grpc.ClientConn, _ link) (err error) {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-		csr, err := id.request()
-		if err == nil {
-			got, err = call(ctx, weftv1.NewJoinClient(cc), csr)
-		}
-		return err
-	})
+	got, err := u.ask(ctx, id)
 	if err != nil {
 		return err
 	}
-	next, err := id.accept(got.cert, got.roots)
+	u.tells(got.serverUnix * 1000)
+	next, err := id.accept(got)
 	if err != nil {
 		return err
 	}
@@ -75,15 +53,59 @@ func (u *Uplink) enrol(ctx context.Context, id identity) error {
 		return err
 	}
 	next.former = ""
+	u.stale.Store(false)
 	u.setIdentity(next)
 	u.cfg.Log.Info("certificate received", note.Node, id.node, note.Until, next.cert.NotAfter)
 	return nil
 }
 
+// signed is what a server gives.
 type signed struct {
-	cert  []byte
-	roots [][]byte
+	cert       []byte
+	roots      [][]byte
+	serverUnix int64 // the server's clock; 0: it does not say
+	ephemeral  *bool // nil: it does not say
 }
+
+// ask renews, or joins with a token if there is no certificate. An ephemeral node
+// whose name is gone because it stayed away joins again, if it still has a token.
+func (u *Uplink) ask(ctx context.Context, id identity) (signed, error) {
+	if id.cert != nil {
+		got, err := u.call(ctx, id, id.tls(u.now, false), u.renew)
+		if !id.ephemeral || !errors.As(err, new(forgottenError)) {
+			return got, err
+		}
+		if _, none := u.token(); none != nil {
+			return got, err
+		}
+		u.cfg.Log.Info("node joins again", note.Node, id.node, note.Why, err)
+	}
+	token, err := u.token()
+	if err != nil {
+		return signed{}, err
+	}
+	return u.call(ctx, id, join.PinnedTLS(token, u.now), u.join(token))
+}
+
+// call asks whichever server answers.
+func (u *Uplink) call(ctx context.Context, id identity, cfg *tls.Config, do func(context.Context, weftv1.JoinClient, []byte) (signed, error)) (got signed, err error) {
+	cfg.NextProtos = []string{"h2"}
+	_, err = u.reach(ctx, cfg, func(ctx context.Context, cc *grpc.ClientConn, _ link) error {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		csr, err := id.request()
+		if err == nil {
+			got, err = do(ctx, weftv1.NewJoinClient(cc), csr)
+		}
+		return err
+	})
+	return got, err
+}
+
+// forgottenError is a refusal because the servers have no such node.
+type forgottenError struct{ refusedError }
+
+func (e forgottenError) Unwrap() error { return e.refusedError }
 
 func (u *Uplink) token() (join.Token, error) {
 	if u.cfg.Token == nil {
@@ -102,11 +124,15 @@ func (u *Uplink) token() (join.Token, error) {
 func (u *Uplink) join(t join.Token) func(context.Context, weftv1.JoinClient, []byte) (signed, error) {
 	return func(ctx context.Context, c weftv1.JoinClient, csr []byte) (signed, error) {
 		r, err := c.Join(ctx, &weftv1.JoinRequest{
-			Token: t.Reveal(), Node: u.cfg.Node, CertificateRequest: csr, Machine: u.cfg.Machine, Labels: u.cfg.Labels, Ephemeral: u.cfg.Leave != nil,
+			Token: t.Reveal(), Node: u.cfg.Node, CertificateRequest: csr, Machine: u.cfg.Machine, Labels: u.cfg.Labels, Ephemeral: u.cfg.Ephemeral,
 		})
 		switch status.Code(err) {
 		case codes.OK:
-			return signed{r.GetCertificate(), r.GetRoots()}, nil
+			got := signed{r.GetCertificate(), r.GetRoots(), r.GetServerUnix(), r.Ephemeral}
+			if got.ephemeral == nil {
+				got.ephemeral = &u.cfg.Ephemeral
+			}
+			return got, nil
 		case codes.AlreadyExists:
 			return signed{}, refusal("join", err, "if the name is another machine's, choose one with --node-name")
 		case codes.PermissionDenied, codes.InvalidArgument, codes.Unauthenticated, codes.FailedPrecondition:
@@ -120,14 +146,18 @@ func (u *Uplink) renew(ctx context.Context, c weftv1.JoinClient, csr []byte) (si
 	r, err := c.Renew(ctx, &weftv1.RenewRequest{Node: u.cfg.Node, CertificateRequest: csr})
 	switch status.Code(err) {
 	case codes.OK:
-		return signed{r.GetCertificate(), r.GetRoots()}, nil
+		return signed{r.GetCertificate(), r.GetRoots(), r.GetServerUnix(), r.Ephemeral}, nil
 	case codes.PermissionDenied, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Unauthenticated:
 		if id := u.identity(); id.former != "" {
 			said, _, _ := strings.Cut(status.Convert(err).Message(), "; ")
 			return signed{}, id.misnamed(u.dir, said)
 		}
-		return signed{}, refusal("renewal of the certificate", err,
+		refused := refusal("renewal of the certificate", err,
 			"remove "+u.dir.Path(certName)+" and start with that token; if the node was deleted on purpose: weft-agent cleanup")
+		if status.Code(err) == codes.NotFound {
+			return signed{}, forgottenError{refused}
+		}
+		return signed{}, refused
 	}
 	return signed{}, fmt.Errorf("uplink: renew the certificate: %w", err)
 }

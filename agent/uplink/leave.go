@@ -16,12 +16,12 @@ const leaveWithin = 3 * time.Second
 // so is deleted when it has stayed away.
 func (u *Uplink) leave(ctx context.Context) {
 	id := u.identity()
-	if u.cfg.Leave == nil || id.cert == nil || id.former != "" || !u.cfg.Leave() {
+	if !id.ephemeral && !u.cfg.Ephemeral || u.cfg.Leave == nil || id.cert == nil || id.former != "" || !u.cfg.Leave() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
-	_, err := u.reach(ctx, id.tls(false), func(ctx context.Context, cc *grpc.ClientConn, _ link) error {
+	_, err := u.reach(ctx, id.tls(u.now, false), func(ctx context.Context, cc *grpc.ClientConn, _ link) error {
 		csr, err := id.request()
 		if err == nil {
 			_, err = weftv1.NewJoinClient(cc).Leave(ctx, &weftv1.LeaveRequest{Node: id.node, CertificateRequest: csr})
@@ -33,7 +33,7 @@ func (u *Uplink) leave(ctx context.Context) {
 		return
 	}
 	// If it comes back it joins anew, and with a new key: this one is revoked.
-	for _, name := range []string{certName, keyName} {
+	for _, name := range []string{certName, keyName, ephemeralName} {
 		if err := u.dir.Remove(name); err != nil {
 			u.cfg.Log.Warn("identity not removed", note.Path, u.dir.Path(name), note.Err, err)
 		}

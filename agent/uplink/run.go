@@ -3,7 +3,6 @@ package uplink
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -21,6 +20,8 @@ const (
 	backoffMin     = 200 * time.Millisecond
 	backoffMax     = time.Second
 	backoffRefused = 10 * time.Second
+
+	backoffRefusedMax = time.Minute
 )
 
 // Run keeps the line until ctx ends. It returns an error only if the node can
@@ -56,7 +57,9 @@ func (u *Uplink) connect(ctx context.Context) error {
 // once joins or renews if need be, and holds a stream until it ends. A node that
 // has no address for the fabric yet waits for one before it speaks.
 func (u *Uplink) once(ctx context.Context) error {
-	if id := u.identity(); id.cert == nil || id.former != "" || time.Now().After(id.cert.NotAfter) {
+	id := u.identity()
+	enrols := id.cert == nil || id.former != "" || u.stale.Load() || u.now().After(id.cert.NotAfter)
+	if enrols {
 		if err := u.enrol(ctx, id); err != nil {
 			return err
 		}
@@ -64,14 +67,42 @@ func (u *Uplink) once(ctx context.Context) error {
 	if err := u.out.awaitReport(ctx); err != nil {
 		return err
 	}
-	server, err := u.reach(ctx, u.identity().tls(true), func(ctx context.Context, cc *grpc.ClientConn, l link) error {
+	id = u.identity()
+	server, err := u.reach(ctx, id.tls(u.now, true), func(ctx context.Context, cc *grpc.ClientConn, l link) error {
 		return newSession(u, l).run(ctx, cc)
 	})
 	if b := (backoffError{}); errors.As(err, &b) {
 		u.order.hold(server, time.Now().Add(b.wait))
 	}
 	u.distrust.Store(errors.As(err, new(protocolError)))
-	return err
+	if !outdated(err, id) {
+		return err
+	}
+	if renewed := u.identity().cert != id.cert; !renewed {
+		u.stale.Store(true)
+		if enrols {
+			return err // the newest there is: more haste gives the same
+		}
+	}
+	return errOutdated{err}
+}
+
+// errOutdated is the end of a stream that another certificate may mend.
+type errOutdated struct{ error }
+
+func (e errOutdated) Unwrap() error { return e.error }
+
+// outdated says whether a server may take another certificate than this one: it
+// ended while the stream was open, of the two clocks one is wrong, or an ephemeral
+// node was away for too long.
+func outdated(err error, id identity) bool {
+	switch status.Code(rootCause(err)) {
+	case codes.Unauthenticated:
+		return true
+	case codes.PermissionDenied:
+		return id.ephemeral
+	}
+	return false
 }
 
 // base is what a stream's differences rest on.
@@ -83,21 +114,26 @@ func (u *Uplink) base() *held {
 }
 
 // lost notes that no server is in use. The first failure of an outage is a
-// warning, the tries after it are not.
+// warning, and a refusal that only a person can end an error; the tries after it are
+// neither.
 func (u *Uplink) lost(err error) {
+	refused := refusedError{}
 	u.mu.Lock()
-	first := u.line.err == nil
+	first, known := u.line.err == nil, errors.As(u.line.err, new(refusedError))
 	if first {
 		u.line.lost = time.Now()
 	}
 	u.line.server, u.line.err = "", err
 	since := u.line.lost
 	u.mu.Unlock()
-	level := slog.LevelDebug
-	if first {
-		level = slog.LevelWarn
+	switch {
+	case errors.As(err, &refused) && !known:
+		u.cfg.Log.Error("servers refused this node", note.Node, u.cfg.Node, note.Err, refused.what+": "+refused.cause, note.Do, refused.remedy)
+	case first:
+		u.cfg.Log.Warn("server lost", note.Err, err)
+	default:
+		u.cfg.Log.Debug("server lost", note.Err, err)
 	}
-	u.cfg.Log.Log(context.Background(), level, "server lost", note.Err, err)
 	u.out.setProblems("server", []intent.Problem{serverProblem(u.cfg.Node, err, since)})
 }
 
@@ -129,13 +165,19 @@ func serverProblem(node string, err error, since time.Time) intent.Problem {
 	return p
 }
 
+// delay is how long to wait after a try. One that was refused waits longer each
+// time: nothing but a person's hand changes the answer.
 func (u *Uplink) delay(err error) time.Duration {
 	d := backoffMin + rand.N(backoffMax-backoffMin)
+	was := u.refusals
+	u.refusals = 0
 	switch code := status.Code(rootCause(err)); {
-	case errors.Is(err, errMoved):
+	case errors.Is(err, errMoved), errors.As(err, new(errOutdated)):
 		d = backoffMin
 	case errors.As(err, new(refusedError)), code == codes.PermissionDenied, code == codes.Unauthenticated:
-		d = backoffRefused/2 + rand.N(backoffRefused/2)
+		longest := min(backoffRefused<<min(was, 8), backoffRefusedMax)
+		d = longest/2 + rand.N(longest/2)
+		u.refusals = was + 1
 	}
 	return max(d, u.order.wait(time.Now()))
 }
@@ -163,7 +205,7 @@ func (u *Uplink) keepCertificate(ctx context.Context) error {
 			}
 			continue
 		}
-		if !sleepUntil(ctx, u.renewAt(id), u.renewed) {
+		if !sleepUntil(ctx, time.Now().Add(u.renewAt(id).Sub(u.now())), u.renewed) {
 			continue
 		}
 		if err := u.enrol(ctx, id); err != nil && ctx.Err() == nil {

@@ -16,6 +16,7 @@ const skewWait = 30 * time.Second
 // know it itself. One that does not say who it is has no protocol.
 func (s *session) judge(w *weftv1.Welcome) error {
 	s.judged = true
+	s.u.named(w.GetServer())
 	release := w.GetVersion()
 	if w == nil {
 		release = "before protocols"

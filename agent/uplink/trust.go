@@ -71,7 +71,7 @@ func (u *Uplink) trust(m *weftv1.Trust, shown []*x509.Certificate) {
 	}
 	pause := min(time.Duration(m.GetWithinMilli())*time.Millisecond, maxWithin)
 	u.mu.Lock()
-	u.early = time.Now().Add(rand.N(pause + 1))
+	u.early = u.cfg.Now().Add(u.line.apart).Add(rand.N(pause + 1))
 	u.mu.Unlock()
 	wake(u.renewed)
 }
@@ -81,7 +81,8 @@ func (u *Uplink) takeRoots(der [][]byte, shown []*x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	if err := join.Verify(shown, roots, x509.ExtKeyUsageServerAuth, time.Now()); err != nil {
+	judge := identity{roots: roots, cert: u.identity().cert}
+	if err := judge.verify(shown, u.now()); err != nil {
 		if within(hashes(roots), hashes(u.identity().roots)) {
 			return nil // a rotation ended: roots are dropped with the next stream, which shows the new one
 		}

@@ -22,8 +22,11 @@ type Config struct {
 	Servers []string                   // HOST:PORT, as ParseServer returns
 	Token   func() (join.Token, error) // asked only while the node has not joined; nil: it must have
 	Labels  map[string]string          // of the node, told when it joins
-	// Leave says, when Run ends, whether the node goes for good; nil: it is not
-	// ephemeral.
+	// Ephemeral asks, when the node joins, that it is deleted when it goes. A token
+	// can make it so too, which is remembered on the disk.
+	Ephemeral bool
+	// Leave says, when Run of an ephemeral node ends, whether it goes for good; nil:
+	// it does not.
 	Leave    func() bool
 	Machine  string // content of /etc/machine-id
 	Boot     string // boot id
@@ -39,6 +42,7 @@ type Config struct {
 	Read    func(intent.Object) *intent.Item // nil: intent.Read
 	Unfiled bool
 
+	Now     func() time.Time                                         // this machine's clock; nil: time.Now
 	Dial    func(ctx context.Context, addr string) (net.Conn, error) // nil: TCP
 	Resolve func(ctx context.Context, host string) ([]string, error) // nil: the system's resolver
 }
@@ -57,10 +61,12 @@ type Uplink struct {
 	held      atomic.Pointer[held]
 	confirmed atomic.Bool   // a server has named held in this run
 	distrust  atomic.Bool   // the server made no sense: claim to hold nothing
+	stale     atomic.Bool   // a server does not take the certificate: the next try begins with another
 	write     chan struct{} // room for one: held should go to disk
 	renewed   chan struct{} // room for one: the identity has changed
 
 	enrolling sync.Mutex // one Join or Renew at a time
+	refusals  int        // in a row; connect's own
 
 	mu    sync.Mutex
 	id    identity
@@ -73,6 +79,7 @@ type Uplink struct {
 // line is how the stream is.
 type line struct {
 	server string
+	name   string // that the server says of itself; empty: it does not
 	heard  time.Time
 	err    error     // why there is none
 	lost   time.Time // since when there is none
@@ -85,6 +92,7 @@ type line struct {
 // Status is the line at a glance.
 type Status struct {
 	Server         string    // in use; empty when none answers
+	ServerName     string    // of the last one that said it
 	Heard          time.Time // last message from any server; zero: never
 	Epoch          string
 	Revision       int64 // of the intent held
@@ -99,6 +107,9 @@ type Status struct {
 func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 	if cfg.Dial == nil {
 		cfg.Dial = dialTCP
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Resolve == nil {
 		cfg.Resolve = net.DefaultResolver.LookupHost
@@ -221,7 +232,7 @@ func (u *Uplink) Status() Status {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s := Status{Server: u.line.server, Heard: u.line.heard, Epoch: now.epoch, Revision: now.revision, Err: u.line.err, Apart: u.line.apart}
+	s := Status{Server: u.line.server, ServerName: u.line.name, Heard: u.line.heard, Epoch: now.epoch, Revision: now.revision, Err: u.line.err, Apart: u.line.apart}
 	if u.id.cert != nil {
 		s.CertificateEnd = u.id.cert.NotAfter
 	}
@@ -251,17 +262,6 @@ func (u *Uplink) heardFrom(server string) {
 		u.cfg.Log.Info("server reached", note.Conn, server)
 		u.out.setProblems("server", nil)
 	}
-}
-
-// tells notes how far apart a server's clock is; one of an earlier release does not
-// say.
-func (u *Uplink) tells(unixMilli int64) {
-	if unixMilli == 0 {
-		return
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.line.apart = time.Until(time.UnixMilli(unixMilli))
 }
 
 // bind notes which of the node's addresses a stream comes from, and returns what

@@ -11,21 +11,32 @@ import (
 // PinnedTLS is how a machine that knows nothing but its token dials a server:
 // the chain must end in the CA whose public key the token names. The address is
 // not compared with the certificate: every holder of a server certificate of
-// that CA is a server of the fabric, and a node's certificate is none.
-func PinnedTLS(t Token) *tls.Config {
+// that CA is a server of the fabric, and a node's certificate is none. now is this
+// machine's clock, which may be behind.
+func PinnedTLS(t Token, now func() time.Time) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		InsecureSkipVerify: true, // VerifyConnection below is stricter: it trusts one key
 		VerifyConnection: func(s tls.ConnectionState) error {
-			return verifyPinned(s.PeerCertificates, t.CAHash, time.Now())
+			return verifyPinned(s.PeerCertificates, t.CAHash, now())
 		},
 	}
+}
+
+// NoEarlier is a time, or the moment from which a certificate is valid if that is
+// later: for who trusts its issuer more than a clock that may be behind.
+func NoEarlier(now time.Time, c *x509.Certificate) time.Time {
+	if now.Before(c.NotBefore) {
+		return c.NotBefore
+	}
+	return now
 }
 
 func verifyPinned(chain []*x509.Certificate, hash string, now time.Time) error {
 	if len(chain) == 0 {
 		return errors.New("join: the server showed no certificate")
 	}
+	now = NoEarlier(now, chain[0]) // a machine that joins may not have heard of NTP yet
 	var roots []*x509.Certificate
 	for _, c := range chain[1:] {
 		if c.IsCA && Hash(c) == hash {

@@ -17,6 +17,7 @@ const (
 	Token   = "token" // its id, never the token
 	Machine = "machine"
 	Until   = "until"
+	Apart   = "apart" // two clocks
 	Op      = "op"
 	Object  = "object" // Node/n1
 	User    = "user"

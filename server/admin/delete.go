@@ -102,7 +102,7 @@ func (s *Server) deletable(v *view, items []*weftv1.GetRequest) ([]ref, error) {
 
 func (s *Server) remove(ctx context.Context, r ref) (int64, error) {
 	if r.kind == kind.Node {
-		return s.removeNode(ctx, r.name)
+		return s.removeNode(ctx, r.name, s.Revocation)
 	}
 	for try := 1; ; try++ {
 		rev, err := s.removeLease(ctx, r.name)
@@ -115,9 +115,10 @@ func (s *Server) remove(ctx context.Context, r ref) (int64, error) {
 // removeNode goes from the outside in: once it fails, repeating it goes on, because
 // the node counts as there until the last step. No report comes after it: servers
 // write one only over the Node object that they know.
-func (s *Server) removeNode(ctx context.Context, name string) (int64, error) {
+// end is how its identity ends.
+func (s *Server) removeNode(ctx context.Context, name string, end func(context.Context, string) (store.Txn, error)) (int64, error) {
 	const why = "the node was deleted from the fabric; on the node: weft-agent cleanup, then join again with a token"
-	if err := s.silence(ctx, name); err != nil {
+	if err := s.silence(ctx, name, end); err != nil {
 		return 0, fmt.Errorf("admin: revoke node %s: %w", name, err)
 	}
 	s.Hub.Cut(name, why)
@@ -133,9 +134,9 @@ func (s *Server) removeNode(ctx context.Context, name string) (int64, error) {
 }
 
 // silence ends a node's identity and takes what it said, at one time.
-func (s *Server) silence(ctx context.Context, name string) error {
+func (s *Server) silence(ctx context.Context, name string, end func(context.Context, string) (store.Txn, error)) error {
 	for try := 1; ; try++ {
-		txn, err := s.Revocation(ctx, name)
+		txn, err := end(ctx, name)
 		if err != nil {
 			return err
 		}

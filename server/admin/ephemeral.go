@@ -17,7 +17,7 @@ const (
 
 // Leave deletes an ephemeral node that says goodbye.
 func (s *Server) Leave(ctx context.Context, node string) error {
-	_, err := s.removeNode(ctx, node)
+	_, err := s.removeNode(ctx, node, s.Revocation)
 	return err
 }
 
@@ -60,7 +60,7 @@ func (s *Server) expireEphemeral(ctx context.Context, began time.Time) error {
 		if h.state != away || s.Now().Sub(heard) < ephemeralGrace {
 			continue
 		}
-		if _, err := s.removeNode(ctx, name); err != nil {
+		if _, err := s.removeNode(ctx, name, s.Expiry); err != nil {
 			return fmt.Errorf("admin: delete ephemeral node %s: %w", name, err)
 		}
 		s.tell(ctx, "Node/"+name, "NodeExpired", "it was ephemeral, and away for %v", ephemeralGrace)

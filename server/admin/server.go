@@ -63,6 +63,8 @@ type Config struct {
 	// Revocation is the part of a transaction that ends a node's identity: its
 	// certificates are refused from then on. It is empty if they are already.
 	Revocation func(ctx context.Context, node string) (store.Txn, error)
+	// Expiry is as Revocation, of an ephemeral node that stayed away: it may join again.
+	Expiry func(ctx context.Context, node string) (store.Txn, error)
 	// Renaming are the parts of the transaction that renames a node, of those who
 	// keep something by its name.
 	Renaming []func(ctx context.Context, from, to string) (store.Txn, error)

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -72,7 +73,7 @@ func (t token) allows(c claim) error {
 func (n Node) keeps(c claim) error {
 	line := "weft token create --node " + n.Name + " --replace"
 	switch {
-	case n.RevokedUnix != 0 && n.Key.Hash == c.keyHash:
+	case n.RevokedUnix != 0 && n.Key.Hash == c.keyHash && !n.Expired:
 		return status.Errorf(codes.PermissionDenied, "node %s was revoked at %s with this key; to let it join again: %s", n.Name, utc(n.RevokedUnix), line)
 	case n.RevokedUnix == 0 && n.Key.Hash != c.keyHash:
 		return status.Errorf(codes.AlreadyExists, "node %s is recorded with another key; if it was reinstalled or replaced: %s", n.Name, line)
@@ -94,6 +95,8 @@ func renewable(c claim, known *Node) error {
 		return status.Errorf(codes.NotFound, "node %s is not recorded; let it join with a token: weft token create --node %s", c.node, c.node)
 	case known.Key.Hash != c.keyHash:
 		return status.Errorf(codes.PermissionDenied, "node %s is recorded with another key; if it was reinstalled or replaced: %s", c.node, line)
+	case known.Expired:
+		return status.Errorf(codes.NotFound, "%s; let it join again with a token: weft token create --ephemeral", known.expired())
 	case known.RevokedUnix != 0:
 		return status.Errorf(codes.PermissionDenied, "node %s was revoked at %s; to let it join again: %s", c.node, utc(known.RevokedUnix), line)
 	case known.overdue(c):
@@ -101,6 +104,11 @@ func renewable(c claim, known *Node) error {
 			c.node, utc(known.Key.EndsUnix), c.grace, utc(c.now.Unix()), line)
 	}
 	return nil
+}
+
+// expired says what became of an ephemeral node that stayed away.
+func (n Node) expired() string {
+	return fmt.Sprintf("node %s was ephemeral, stayed away, and was deleted at %s", n.Name, utc(n.RevokedUnix))
 }
 
 // overdue says that a node's last certificate ended too long ago.

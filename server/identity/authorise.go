@@ -143,6 +143,8 @@ func (a *Authority) nodeRecorded(name, hash string) error {
 		return fmt.Errorf("it was renamed to %s; on the node: start weft-agent with --node-name %s", n.RenamedTo, n.RenamedTo)
 	case n.Key.Hash != hash:
 		return errors.New("its key was replaced: the name is recorded with another one")
+	case n.Expired:
+		return errors.New(n.expired())
 	case n.RevokedUnix != 0:
 		return fmt.Errorf("it was revoked at %s", utc(n.RevokedUnix))
 	}

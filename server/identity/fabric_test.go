@@ -158,7 +158,7 @@ func (m *machine) request(t testing.TB) []byte {
 // join joins over the wire, knowing only the token.
 func (f *fabric) join(m *machine, t join.Token) error {
 	f.t.Helper()
-	client := weftv1.NewJoinClient(f.dial(join.PinnedTLS(t)))
+	client := weftv1.NewJoinClient(f.dial(join.PinnedTLS(t, time.Now)))
 	r, err := client.Join(f.t.Context(), &weftv1.JoinRequest{Token: t.Reveal(), Node: m.name, CertificateRequest: m.request(f.t)})
 	if err != nil {
 		return err

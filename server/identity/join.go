@@ -49,42 +49,44 @@ func (a *Authority) Join(ctx context.Context, r *weftv1.JoinRequest) (*weftv1.Jo
 		return nil, status.Errorf(codes.InvalidArgument, "the node's labels: %v (--node-label)", err)
 	}
 	var cert *x509.Certificate
-	fresh := false
+	var admitted admission
 	err = a.swap(ctx, func() (txn store.Txn, err error) {
-		txn, cert, fresh, err = a.joining(ctx, c, t.ID, public)
+		txn, cert, admitted, err = a.joining(ctx, c, t.ID, public)
 		return txn, err
 	})
 	if err != nil {
 		return nil, a.refuse("join refused", c.node, err)
 	}
-	if fresh {
+	if admitted.fresh {
 		a.config.Log.Info("node joined", note.Node, c.node, note.Token, t.ID, note.Machine, c.machine)
 		a.config.Note(journal.Event{Object: "Node/" + c.node, Reason: "NodeJoined", Message: "with token " + t.ID, Actor: "node " + c.node})
 	}
-	return &weftv1.JoinResponse{Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: time.Now().Unix()}, nil
+	return &weftv1.JoinResponse{
+		Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: time.Now().Unix(), Ephemeral: &admitted.node.Ephemeral,
+	}, nil
 }
 
 // joining decides on a join from what the store holds now.
-func (a *Authority) joining(ctx context.Context, c claim, id string, public any) (store.Txn, *x509.Certificate, bool, error) {
+func (a *Authority) joining(ctx context.Context, c claim, id string, public any) (store.Txn, *x509.Certificate, admission, error) {
 	var txn store.Txn
 	t, tokenRevision, err := read[token](ctx, a.store, tokenKey(id))
 	if err != nil {
-		return txn, nil, false, err
+		return txn, nil, admission{}, err
 	}
 	n, nodeRevision, err := read[Node](ctx, a.store, nodeKey(c.node))
 	if err != nil {
-		return txn, nil, false, err
+		return txn, nil, admission{}, err
 	}
 	admitted, err := admit(c, present(t, tokenRevision), present(n, nodeRevision))
 	if err != nil {
-		return txn, nil, false, err
+		return txn, nil, admission{}, err
 	}
 	cert, err := a.certify(&admitted.node, public)
 	if err != nil {
-		return txn, nil, false, err
+		return txn, nil, admission{}, err
 	}
 	if err := put(&txn, nodeKey(c.node), nodeRevision, admitted.node); err != nil {
-		return txn, nil, false, err
+		return txn, nil, admission{}, err
 	}
 	if admitted.fresh && t.Uses > 0 {
 		t.Used++
@@ -97,7 +99,7 @@ func (a *Authority) joining(ctx context.Context, c claim, id string, public any)
 	if err == nil {
 		err = a.putObject(ctx, &txn, c, t.Labels)
 	}
-	return txn, cert, admitted.fresh, err
+	return txn, cert, admitted, err
 }
 
 // putObject makes the Node object of a name that joins, with the token's labels.
@@ -141,6 +143,7 @@ func (a *Authority) Renew(ctx context.Context, r *weftv1.RenewRequest) (*weftv1.
 		return nil, err
 	}
 	var cert *x509.Certificate
+	var ephemeral bool
 	err = a.swap(ctx, func() (txn store.Txn, err error) {
 		n, revision, err := read[Node](ctx, a.store, nodeKey(c.node))
 		if err != nil {
@@ -150,6 +153,7 @@ func (a *Authority) Renew(ctx context.Context, r *weftv1.RenewRequest) (*weftv1.
 			return txn, err
 		}
 		n.Former = "" // its agent is here under this name
+		ephemeral = n.Ephemeral
 		if cert, err = a.certify(&n, public); err != nil {
 			return txn, err
 		}
@@ -158,7 +162,7 @@ func (a *Authority) Renew(ctx context.Context, r *weftv1.RenewRequest) (*weftv1.
 	if err != nil {
 		return nil, a.refuse("renewal refused", c.node, err)
 	}
-	return &weftv1.RenewResponse{Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: time.Now().Unix()}, nil
+	return &weftv1.RenewResponse{Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: time.Now().Unix(), Ephemeral: &ephemeral}, nil
 }
 
 // Leave implements weftv1.JoinServer.

@@ -44,20 +44,31 @@ func (a *Authority) Node(name string) (Node, bool) {
 // another key by any token; the revoked key comes back only with one made with
 // replace.
 func (a *Authority) Revocation(ctx context.Context, node string) (store.Txn, error) {
+	return a.ending(ctx, node, false)
+}
+
+// Expiry is the Revocation of an ephemeral node that stayed away. Its key is not
+// held against it: it joins again with any token.
+func (a *Authority) Expiry(ctx context.Context, node string) (store.Txn, error) {
+	return a.ending(ctx, node, true)
+}
+
+func (a *Authority) ending(ctx context.Context, node string, expired bool) (store.Txn, error) {
 	var txn store.Txn
 	n, revision, err := read[Node](ctx, a.store, nodeKey(node))
 	if err != nil || revision == 0 || n.RevokedUnix != 0 || n.RenamedTo != "" {
 		return txn, err
 	}
-	n.RevokedUnix = time.Now().Unix()
+	n.RevokedUnix, n.Expired = time.Now().Unix(), expired
 	return txn, put(&txn, nodeKey(node), revision, n)
 }
 
-// Ephemeral lists the nodes that are deleted when they go, by name.
+// Ephemeral lists the nodes that are deleted when they go, by name, also those whose
+// deletion did not come to its end.
 func (a *Authority) Ephemeral() []string {
 	var out []string
 	for _, n := range a.Nodes() {
-		if n.Ephemeral && n.RevokedUnix == 0 {
+		if n.Ephemeral && (n.RevokedUnix == 0 || n.Expired) {
 			out = append(out, n.Name)
 		}
 	}

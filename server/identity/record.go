@@ -37,6 +37,7 @@ type Node struct {
 	JoinedUnix  int64  `json:"joinedUnix"`
 	RevokedUnix int64  `json:"revokedUnix,omitempty"` // 0: it is not
 	Ephemeral   bool   `json:"ephemeral,omitempty"`   // deleted when it goes
+	Expired     bool   `json:"expired,omitempty"`     // revoked only because it stayed away
 	Former      string `json:"former,omitempty"`      // name, until the agent has come under this one
 	RenamedTo   string `json:"renamedTo,omitempty"`   // all else is recorded there
 }

@@ -47,7 +47,7 @@ func CheckToken(t join.Token) error {
 // Ask fetches what makes this machine a server of the fabric. Nothing changes by
 // it, here or there.
 func (j Joining) Ask(ctx context.Context) (*weftv1.MembersJoinResponse, error) {
-	config := join.PinnedTLS(j.Token)
+	config := join.PinnedTLS(j.Token, j.Now)
 	config.NextProtos = []string{"h2"}
 	var answer *weftv1.MembersJoinResponse
 	err := j.retry(ctx, config, func(ctx context.Context, c weftv1.MembersClient) (err error) {

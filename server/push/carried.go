@@ -8,7 +8,7 @@ import (
 // What an agent says is read in one way, also by who rebuilds a store from it.
 
 // Welcome is the first message of a stream.
-func Welcome() *weftv1.SyncResponse { return welcome() }
+func Welcome() *weftv1.SyncResponse { return welcome("") }
 
 // Backoff asks an agent to come back later, and says why.
 func Backoff(seconds uint32, reason string) *weftv1.SyncResponse { return backoff(seconds, reason) }

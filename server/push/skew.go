@@ -38,6 +38,8 @@ type unserved string
 
 func (e unserved) Error() string { return string(e) }
 
-func welcome() *weftv1.SyncResponse {
-	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Welcome{Welcome: &weftv1.Welcome{Version: note.Version, Protocol: skew.Protocol()}}}
+func welcome(server string) *weftv1.SyncResponse {
+	return &weftv1.SyncResponse{Message: &weftv1.SyncResponse_Welcome{Welcome: &weftv1.Welcome{
+		Version: note.Version, Protocol: skew.Protocol(), Server: server,
+	}}}
 }

@@ -219,7 +219,7 @@ func (s *stream) tell(send func(*weftv1.SyncResponse) bool) bool {
 // when that changes.
 func (s *stream) introduce(send func(*weftv1.SyncResponse) bool) bool {
 	if s.welcomed {
-		if s.welcomed = false; !send(welcome()) {
+		if s.welcomed = false; !send(welcome(s.hub.cfg.Server)) {
 			return false
 		}
 	}

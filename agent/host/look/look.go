@@ -26,7 +26,7 @@ type Eyes struct {
 	CNIDir func() string // where the container runtime's configuration is; empty: nowhere
 	Disks  []string      // folders that weft writes to
 	Links  func() []datapath.HostLink
-	Apart  func() time.Duration // server's clock less ours
+	Clock  func(*host.Clock) // adds what a server says of its own
 
 	filters []datapath.Filter
 	stirs   uint64
@@ -54,8 +54,8 @@ func (e *Eyes) Facts(ctx context.Context, paths []string, drops uint64, now time
 	f.Daemons = e.daemons.look(&e.files)
 	f.CNI = e.cni()
 	f.Clock = clock()
-	if e.Apart != nil {
-		f.Clock.Apart = e.Apart()
+	if e.Clock != nil {
+		e.Clock(&f.Clock)
 	}
 	for _, d := range e.Disks {
 		if disk, ok := statfs(d); ok {

@@ -117,7 +117,10 @@ type JoinResponse struct {
 	// Roots are X.509, DER.
 	Roots [][]byte `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
 	// ServerUnix is the server's clock, in seconds since 1970.
-	ServerUnix    int64 `protobuf:"varint,40,opt,name=server_unix,json=serverUnix,proto3" json:"server_unix,omitempty"`
+	ServerUnix int64 `protobuf:"varint,40,opt,name=server_unix,json=serverUnix,proto3" json:"server_unix,omitempty"`
+	// Ephemeral says whether the node is deleted when it goes, because it asked for
+	// that or its token says so; absent: the server is of a release that does not tell.
+	Ephemeral     *bool `protobuf:"varint,41,opt,name=ephemeral,proto3,oneof" json:"ephemeral,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -171,6 +174,13 @@ func (x *JoinResponse) GetServerUnix() int64 {
 		return x.ServerUnix
 	}
 	return 0
+}
+
+func (x *JoinResponse) GetEphemeral() bool {
+	if x != nil && x.Ephemeral != nil {
+		return *x.Ephemeral
+	}
+	return false
 }
 
 // RenewRequest asks for the next certificate.
@@ -229,10 +239,12 @@ func (x *RenewRequest) GetCertificateRequest() []byte {
 
 // RenewResponse carries the certificate and what to trust.
 type RenewResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Certificate   []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
-	Roots         [][]byte               `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
-	ServerUnix    int64                  `protobuf:"varint,40,opt,name=server_unix,json=serverUnix,proto3" json:"server_unix,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Certificate []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Roots       [][]byte               `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	ServerUnix  int64                  `protobuf:"varint,40,opt,name=server_unix,json=serverUnix,proto3" json:"server_unix,omitempty"`
+	// Ephemeral is as in JoinResponse.
+	Ephemeral     *bool `protobuf:"varint,41,opt,name=ephemeral,proto3,oneof" json:"ephemeral,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -286,6 +298,13 @@ func (x *RenewResponse) GetServerUnix() int64 {
 		return x.ServerUnix
 	}
 	return 0
+}
+
+func (x *RenewResponse) GetEphemeral() bool {
+	if x != nil && x.Ephemeral != nil {
+		return *x.Ephemeral
+	}
+	return false
 }
 
 // LeaveRequest names the node that goes.
@@ -393,20 +412,26 @@ const file_weft_v1_join_proto_rawDesc = "" +
 	"\tephemeral\x18( \x01(\bR\tephemeral\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"g\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x01\n" +
 	"\fJoinResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x14\n" +
 	"\x05roots\x18\x02 \x03(\fR\x05roots\x12\x1f\n" +
 	"\vserver_unix\x18( \x01(\x03R\n" +
-	"serverUnix\"S\n" +
+	"serverUnix\x12!\n" +
+	"\tephemeral\x18) \x01(\bH\x00R\tephemeral\x88\x01\x01B\f\n" +
+	"\n" +
+	"_ephemeral\"S\n" +
 	"\fRenewRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12/\n" +
-	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"h\n" +
+	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"\x99\x01\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12\x14\n" +
 	"\x05roots\x18\x02 \x03(\fR\x05roots\x12\x1f\n" +
 	"\vserver_unix\x18( \x01(\x03R\n" +
-	"serverUnix\"S\n" +
+	"serverUnix\x12!\n" +
+	"\tephemeral\x18) \x01(\bH\x00R\tephemeral\x88\x01\x01B\f\n" +
+	"\n" +
+	"_ephemeral\"S\n" +
 	"\fLeaveRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12/\n" +
 	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"\x0f\n" +
@@ -458,6 +483,8 @@ func file_weft_v1_join_proto_init() {
 	if File_weft_v1_join_proto != nil {
 		return
 	}
+	file_weft_v1_join_proto_msgTypes[1].OneofWrappers = []any{}
+	file_weft_v1_join_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

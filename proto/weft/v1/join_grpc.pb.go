@@ -35,7 +35,8 @@ type JoinClient interface {
 	// name. ALREADY_EXISTS: the name is recorded with another key.
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
 	// Renew gives a new certificate to a name whose recorded key signed the
-	// request, also after expiry.
+	// request, also after expiry. NOT_FOUND: the name is not recorded, or was an
+	// ephemeral node that stayed away; its key joins again with any good token.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
 	// Leave deletes an ephemeral node that goes for good, and frees its lease; the
 	// recorded key signs the request. FAILED_PRECONDITION: it is not ephemeral.
@@ -91,7 +92,8 @@ type JoinServer interface {
 	// name. ALREADY_EXISTS: the name is recorded with another key.
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
 	// Renew gives a new certificate to a name whose recorded key signed the
-	// request, also after expiry.
+	// request, also after expiry. NOT_FOUND: the name is not recorded, or was an
+	// ephemeral node that stayed away; its key joins again with any good token.
 	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
 	// Leave deletes an ephemeral node that goes for good, and frees its lease; the
 	// recorded key signs the request. FAILED_PRECONDITION: it is not ephemeral.

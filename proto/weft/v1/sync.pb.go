@@ -767,7 +767,9 @@ type Welcome struct {
 	// Version is the server's release, as `weft-server --version` prints it.
 	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Protocol is the number of what the server says on the stream.
-	Protocol      uint32 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Protocol uint32 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Server is the server's name.
+	Server        string `protobuf:"bytes,20,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -814,6 +816,13 @@ func (x *Welcome) GetProtocol() uint32 {
 		return x.Protocol
 	}
 	return 0
+}
+
+func (x *Welcome) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
 }
 
 // CollectionVersion says that the agent understands a collection, up to a schema.
@@ -2555,10 +2564,11 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06claims\x18\x1e \x01(\bR\x06claims\x12\x16\n" +
 	"\x06digest\x18Z \x01(\x06R\x06digest\x12\x18\n" +
 	"\abatches\x18[ \x01(\bR\abatches\x12\x16\n" +
-	"\x06stream\x18\\ \x01(\x04R\x06stream\"?\n" +
+	"\x06stream\x18\\ \x01(\x04R\x06stream\"W\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
-	"\bprotocol\x18\x02 \x01(\rR\bprotocol\"K\n" +
+	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x16\n" +
+	"\x06server\x18\x14 \x01(\tR\x06server\"K\n" +
 	"\x11CollectionVersion\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
