@@ -67,7 +67,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.operators = admin.New(admin.Config{
 		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revocation: auth.Revocation, Expiry: auth.Expiry,
 		Renaming: []func(context.Context, string, string) (store.Txn, error){auth.Renaming, local.Renaming}, Identities: auth.Problems, Ephemeral: auth.Ephemeral, FirstToEnd: auth.FirstToEnd,
-		Servers: r.serverStatus, ServerProblems: r.serverProblems, Etcd: r.etcd, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
+		Servers: r.serverStatus, ServerProblems: r.serverProblems, Etcd: r.etcd, Silence: r.silence, Remembered: r.remembered, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
 		Ask: r.hub.Ask, AskAt: r.askAt, Name: place.own.Name, Settings: note.Settings(c), Tail: c.tail(),
 		Journal: r.journal, Actor: actor, Ordinal: found.ordinal, Backups: r.backups.Report,
 	})
@@ -75,7 +75,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.room.Lead("prune the journal", r.journal.Keep)
 	r.room.Lead("roll back what is not confirmed", r.operators.Expire)
 	r.room.Lead("end pauses", r.operators.EndPauses)
-	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators)
+	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators, quick{r.room})
 	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere}})
 	r.port = newPort(tcp, auth.TLS(), c.Log)

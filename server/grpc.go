@@ -28,7 +28,7 @@ type services struct {
 	health *health.Server
 }
 
-func newServices(auth *identity.Authority, trail *audit.Trail, hub *push.Hub, operators *admin.Server) *services {
+func newServices(auth *identity.Authority, trail *audit.Trail, hub *push.Hub, operators *admin.Server, quick quick) *services {
 	g := grpc.NewServer(
 		grpc.Creds(shaken{}),
 		grpc.ConnectionTimeout(handshakeWithin), // for HTTP/2's preface; the handshake is done
@@ -39,7 +39,7 @@ func newServices(auth *identity.Authority, trail *audit.Trail, hub *push.Hub, op
 		// written, and windows of a size that needs no pings to find it.
 		grpc.ReadBufferSize(0), grpc.WriteBufferSize(16<<10), // shared by default
 		grpc.StaticStreamWindowSize(64<<10), grpc.StaticConnWindowSize(256<<10),
-		grpc.ChainUnaryInterceptor(trail.Unary, auth.Unary), // the trail first: it sees refusals too
+		grpc.ChainUnaryInterceptor(trail.Unary, auth.Unary, quick.Unary), // the trail first: it sees refusals too
 		grpc.ChainStreamInterceptor(trail.Stream, auth.Stream),
 		// Agents' heartbeats are in the stream. This finds connections that died
 		// under operators, and bears with clients that look more often than needed.

@@ -19,6 +19,7 @@ import (
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"golang.org/x/sync/errgroup"
+	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 )
@@ -132,7 +133,7 @@ func (c *cli) gather(ctx context.Context, g *gathering, nodes []string) error {
 	}
 	status, err := weftv1.NewStatusClient(conn).Get(ctx, &weftv1.StatusGetRequest{})
 	g.message("fabric/status.json", status, err)
-	if err != nil {
+	if _, silent := unreachable(grpcstatus.Convert(err).Message()); err != nil && silent {
 		return err // the rest would fail alike, each after its time
 	}
 	events, err := weftv1.NewEventsClient(conn).List(ctx, &weftv1.EventsListRequest{})

@@ -15,11 +15,13 @@ import (
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -168,8 +170,12 @@ func (c *cli) options() []grpc.DialOption {
 				defer cancel()
 			}
 			var header metadata.MD
+			began := time.Now()
 			err := invoke(ctx, method, req, reply, conn, append(opts, grpc.Header(&header))...)
 			c.warnLate(header)
+			if status.Code(err) == codes.DeadlineExceeded && ctx.Err() != nil {
+				return &late{err, time.Since(began)}
+			}
 			return err
 		}),
 		grpc.WithStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, conn *grpc.ClientConn, method string, begin grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {

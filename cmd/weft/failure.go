@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/weft-net/weft/cmd/weft/internal/document"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -132,10 +133,11 @@ func (c *cli) describeError(err error) string {
 		}
 		return fmt.Sprintf("%s cannot answer now: %s", c.asked(), st.Message())
 	case codes.DeadlineExceeded:
-		if !waitedInVain(st.Message()) {
-			return fmt.Sprintf("%s cannot answer now: %s", c.asked(), st.Message())
+		var own *late
+		if errors.As(err, &own) {
+			return fmt.Sprintf("no answer from %s within %v (--timeout)", c.asked(), own.took.Round(100*time.Millisecond))
 		}
-		return fmt.Sprintf("no answer from %s within %v (--timeout)", c.asked(), c.timeout)
+		return fmt.Sprintf("%s cannot answer now: %s", c.asked(), st.Message())
 	case codes.Unauthenticated:
 		return fmt.Sprintf("%s does not know these credentials: %s", c.asked(), st.Message())
 	case codes.PermissionDenied:
@@ -146,12 +148,19 @@ func (c *cli) describeError(err error) string {
 	return st.Message()
 }
 
-// waitedInVain tells our own clock's end from what a server says that waited for
-// another one itself. gRPC has its words for the former on either side.
-func waitedInVain(message string) bool {
-	return message == "" || strings.HasPrefix(message, "context deadline exceeded") || strings.HasPrefix(message, "stream terminated by RST_STREAM") ||
-		strings.HasPrefix(message, "received context error while waiting for new LB policy update")
+// late is a request that our own clock ended: nobody answered it. What a server
+// says that waited for another itself is in its own words.
+type late struct {
+	err  error
+	took time.Duration
 }
+
+func (e *late) Error() string { return e.err.Error() }
+
+func (e *late) Unwrap() error { return e.err }
+
+// GRPCStatus is that of the request.
+func (e *late) GRPCStatus() *status.Status { return status.Convert(e.err) }
 
 // unreachable tells gRPC's own errors of a connection from a server's answer, and
 // takes its prefixes off.

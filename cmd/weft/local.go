@@ -27,6 +27,12 @@ func (c *cli) nodeStatus(ctx context.Context, o *output, why error) error {
 	if err != nil {
 		return &exit{exitCannotAsk, fmt.Errorf("the agent at %s does not answer: %s", c.socket(), c.describeError(err))}
 	}
+	if st.GetServer() == "" {
+		st.Problems = append([]*weftv1.Problem{{
+			Node: st.GetNode(), SinceUnix: st.GetServerHeardUnix(), Cause: "no server answers this node",
+			Remedy: "the node and its pods run on; on the servers: systemctl status weft-server, weft status",
+		}}, st.GetProblems()...)
+	}
 	peers, err := agent.ListPeers(ctx, &weftv1.ListPeersRequest{})
 	if err != nil {
 		return &exit{exitCannotAsk, fmt.Errorf("the agent at %s: %s", c.socket(), c.describeError(err))}

@@ -40,6 +40,9 @@ func (c *cli) serverListCommand() *cobra.Command {
 			if o.isData() {
 				return c.printMessage(&o, answer)
 			}
+			if since := answer.GetSilentSinceUnix(); since != 0 {
+				c.say("the store answers nobody since %s: these states are what server %s sees itself; ages and versions are of then", table.Since(since, c.now()), answer.GetServer())
+			}
 			return c.printTable(&o, serverTable(c, answer.GetServers()))
 		},
 	}

@@ -85,12 +85,19 @@ func (c *cli) fabricStatus(ctx context.Context, o *output) error {
 func (c *cli) fabricText(o *output, r *report) string {
 	var b strings.Builder
 	inStep := fmt.Sprintf("%d of %d nodes in step", r.GetNodesInStep(), r.GetNodes())
+	if since := r.GetSilentSinceUnix(); since != 0 {
+		title(&b, "MEMORY", "the store answers nobody since %s (%s): this is what server %s remembers of then, and sees now",
+			time.Unix(since, 0).In(c.now().Location()).Format(time.TimeOnly), table.Since(since, c.now()), r.GetServer())
+	}
 	title(&b, "fabric", "%s  epoch %s  revision %d   %s   %s", orDash(r.GetFabric()), epochText(r.GetEpochOrdinal(), r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
 	var servers []string
 	for _, s := range r.GetServers() {
 		words := []string{s.GetName(), s.GetAddress()}
 		if s.GetLeader() {
 			words = append(words, "leader")
+		}
+		if r.GetSilentSinceUnix() != 0 && s.GetState() != "Ready" {
+			words = append(words, strings.ToUpper(s.GetState()))
 		}
 		servers = append(servers, strings.Join(append(words, s.GetVersion()), " "))
 	}

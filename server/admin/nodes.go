@@ -10,9 +10,16 @@ import (
 
 // List implements weftv1.NodesServer.
 func (s *nodes) List(ctx context.Context, _ *weftv1.NodesListRequest) (*weftv1.NodesListResponse, error) {
-	v, _, err := s.read(ctx, parts[kind.Node])
+	var v *view
+	silent, err := s.heard(ctx, func(ctx context.Context) (err error) {
+		v, _, err = s.read(ctx, parts[kind.Node])
+		return err
+	})
 	if err != nil {
 		return nil, answer(err)
+	}
+	if !silent.IsZero() {
+		v = s.remembered(silent)
 	}
 	out := &weftv1.NodesListResponse{}
 	for _, n := range v.members() {

@@ -80,6 +80,11 @@ type Config struct {
 	ServerProblems func() []*weftv1.Problem
 	Etcd           func(ctx context.Context) (*weftv1.EtcdStatus, error)
 	CAEnds         func() time.Time
+	// Silence is since when the store answers nobody, zero while it does, and what is
+	// closed when that changes; nil: it always does. Remembered is what this server
+	// knows of nodes then, without observations of the others'.
+	Silence    func() (since time.Time, changed <-chan struct{})
+	Remembered func() []store.Entry
 	// Backups answers for Status, and Ordinal counts epochs.
 	Backups func(ctx context.Context) (*weftv1.BackupStatus, error)
 	Ordinal uint64
@@ -107,6 +112,12 @@ func New(c Config) *Server {
 	}
 	if c.Ask == nil {
 		c.Ask = func(context.Context, string, string, []byte) ([]byte, error) { return nil, push.ErrNotHere }
+	}
+	if c.Silence == nil {
+		c.Silence = func() (time.Time, <-chan struct{}) { return time.Time{}, nil }
+	}
+	if c.Remembered == nil {
+		c.Remembered = func() []store.Entry { return nil }
 	}
 	if c.Actor == nil {
 		c.Actor = func(context.Context) string { return "" }

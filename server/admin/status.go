@@ -16,15 +16,15 @@ import (
 
 // Get implements weftv1.StatusServer.
 func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.StatusGetResponse, error) {
-	v, _, err := s.read(ctx, parts[kind.Node])
+	g, err := s.glance(ctx)
 	if err != nil {
 		return nil, answer(err)
 	}
-	out := &weftv1.StatusGetResponse{Fabric: s.Fabric, Epoch: s.Hub.Epoch(), Revision: s.Hub.Revision()}
-	if out.Servers, err = s.Servers(ctx); err != nil {
-		return nil, answer(err)
+	out := &weftv1.StatusGetResponse{
+		Fabric: s.Fabric, Epoch: s.Hub.Epoch(), EpochOrdinal: s.Ordinal, Revision: s.Hub.Revision(), Etcd: g.etcd, Backups: g.backups,
+		Problems: s.problems(g), SilentSinceUnix: silentUnix(g.view.silent), Server: s.Name,
 	}
-	if out.Etcd, err = s.Etcd(ctx); err != nil {
+	if out.Servers, err = s.Servers(ctx); err != nil {
 		return nil, answer(err)
 	}
 	if ends := s.CAEnds(); !ends.IsZero() {
@@ -33,11 +33,7 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 	if s.FirstToEnd != nil {
 		out.FirstToEnd = s.FirstToEnd()
 	}
-	out.EpochOrdinal = s.Ordinal
-	if out.Backups, err = s.backups(ctx); err != nil {
-		return nil, answer(err)
-	}
-	for _, n := range v.members() {
+	for _, n := range g.view.members() {
 		out.Nodes++
 		if s.health(n).inStep {
 			out.NodesInStep++
@@ -50,15 +46,42 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 			out.Paths = append(out.Paths, &weftv1.PathCount{Transport: string(t), Pairs: uint32(counts[t])})
 		}
 	}
-	p, err := s.waiting(ctx)
-	if err != nil {
-		return nil, answer(err)
+	if g.pending.ID != "" {
+		out.Confirmations = append(out.Confirmations, g.pending.wire())
 	}
-	if p.ID != "" {
-		out.Confirmations = append(out.Confirmations, p.wire())
-	}
-	out.Problems = slices.Concat(confirmProblems(p), s.problems(v, out.Etcd), out.Backups.GetProblems())
 	return out, nil
+}
+
+// glance is what status and problems are read from.
+type glance struct {
+	view    *view
+	etcd    *weftv1.EtcdStatus
+	backups *weftv1.BackupStatus
+	pending pending
+}
+
+// glance reads it; while the store answers nobody only what is remembered.
+func (s *Server) glance(ctx context.Context) (glance, error) {
+	var g glance
+	silent, err := s.heard(ctx, func(ctx context.Context) (err error) {
+		if g.view, _, err = s.read(ctx, parts[kind.Node]); err != nil {
+			return err
+		}
+		if g.etcd, err = s.Etcd(ctx); err != nil {
+			return err
+		}
+		if s.Backups != nil {
+			if g.backups, err = s.Backups(ctx); err != nil {
+				return err
+			}
+		}
+		g.pending, err = s.waiting(ctx)
+		return err
+	})
+	if !silent.IsZero() {
+		return glance{view: s.remembered(silent)}, nil
+	}
+	return g, err
 }
 
 // watchEvery is how often a watched status is looked at again.
@@ -96,54 +119,36 @@ func (s *fabric) Watch(_ *weftv1.StatusWatchRequest, stream grpc.ServerStreaming
 
 // ListProblems implements weftv1.StatusServer.
 func (s *fabric) ListProblems(ctx context.Context, _ *weftv1.ListProblemsRequest) (*weftv1.ListProblemsResponse, error) {
-	v, _, err := s.read(ctx, parts[kind.Node])
+	g, err := s.glance(ctx)
 	if err != nil {
 		return nil, answer(err)
 	}
-	etcd, err := s.Etcd(ctx)
-	if err != nil {
-		return nil, answer(err)
-	}
-	backups, err := s.backups(ctx)
-	if err != nil {
-		return nil, answer(err)
-	}
-	p, err := s.waiting(ctx)
-	if err != nil {
-		return nil, answer(err)
-	}
-	return &weftv1.ListProblemsResponse{Problems: slices.Concat(confirmProblems(p), s.problems(v, etcd), backups.GetProblems())}, nil
+	return &weftv1.ListProblemsResponse{Problems: s.problems(g)}, nil
 }
 
-func (s *Server) backups(ctx context.Context) (*weftv1.BackupStatus, error) {
-	if s.Backups == nil {
-		return nil, nil
-	}
-	return s.Backups(ctx)
-}
-
-// problems is everything that a person should know: of the fabric, then by node.
-func (s *Server) problems(v *view, etcd *weftv1.EtcdStatus) []*weftv1.Problem {
-	var out []*weftv1.Problem
+// problems is everything that a person should know: of the fabric, then by node,
+// then of backups.
+func (s *Server) problems(g glance) []*weftv1.Problem {
+	out := confirmProblems(g.pending)
 	for _, p := range s.Hub.Problems() {
 		out = append(out, &weftv1.Problem{Subject: strings.TrimPrefix(p.Key, "/"), Cause: p.Cause, Remedy: p.Do})
 	}
 	if s.ServerProblems != nil {
 		out = append(out, s.ServerProblems()...)
 	}
-	if quota := etcd.GetQuotaBytes(); quota > 0 && etcd.GetSizeBytes() > quota/5*4 {
+	if quota := g.etcd.GetQuotaBytes(); quota > 0 && g.etcd.GetSizeBytes() > quota/5*4 {
 		out = append(out, &weftv1.Problem{
-			Subject: "etcd", Cause: fmt.Sprintf("etcd holds %d MiB of %d MiB; at the quota nothing can be written any more", etcd.GetSizeBytes()>>20, quota>>20),
+			Subject: "etcd", Cause: fmt.Sprintf("etcd holds %d MiB of %d MiB; at the quota nothing can be written any more", g.etcd.GetSizeBytes()>>20, quota>>20),
 			Remedy: "compact and defragment etcd, or raise its quota",
 		})
 	}
 	if s.Identities != nil {
 		out = append(out, s.Identities()...)
 	}
-	for _, n := range v.members() {
+	for _, n := range g.view.members() {
 		out = append(out, s.nodeProblems(n)...)
 	}
-	return out
+	return append(out, g.backups.GetProblems()...)
 }
 
 // lagText begins the problem of a node that is away with how much it has not heard
@@ -180,6 +185,9 @@ func (s *Server) nodeProblems(n *node) []*weftv1.Problem {
 			Node: n.name, Subject: "lease", SinceUnix: n.created(), Cause: "the node has no lease: its pods get no addresses",
 			Remedy: "see whether the ranges are used up (weft get leases), and add one to ClusterConfig/default spec.clusterCIDRs",
 		})
+	}
+	if h.state == unknown { // what it said last, to another server, may be long over
+		return nil
 	}
 	for _, p := range h.push.Problems {
 		out = append(out, &weftv1.Problem{Node: n.name, Subject: p.Subject, Cause: p.Cause, Remedy: p.Remedy, SinceUnix: p.SinceUnix})

@@ -74,7 +74,7 @@ func TestWithoutLease(t *testing.T) {
 func TestProblemsOfTheFabric(t *testing.T) {
 	f := newFabric(t)
 	s := New(Config{Hub: f.hub, Identities: func() []*weftv1.Problem { return []*weftv1.Problem{{Subject: "CA"}} }, Now: func() time.Time { return now }})
-	got := s.problems(newView(), &weftv1.EtcdStatus{SizeBytes: 1800 << 20, QuotaBytes: 2 << 30})
+	got := s.problems(glance{view: newView(), etcd: &weftv1.EtcdStatus{SizeBytes: 1800 << 20, QuotaBytes: 2 << 30}})
 	if len(got) != 2 || got[0].GetSubject() != "etcd" || got[1].GetSubject() != "CA" {
 		t.Error(got)
 	}

@@ -20,6 +20,7 @@ type view struct {
 	plain     map[string]stored // ClusterConfigs, by key in the store
 	endpoints map[string]kind.EndpointObservation
 	servers   map[string]kind.ServerObservation // by run
+	silent    time.Time                         // since when the store answers nobody: it is from memory; zero else
 }
 
 // stored is an object with its place in the store.
@@ -41,6 +42,8 @@ type node struct {
 	observed  bool
 	endpoints int
 	pause     kind.PauseSpec // zero: none
+
+	remembered bool // it was not read now
 }
 
 // Prefixes of the store that make up the objects of a kind.
@@ -242,6 +245,7 @@ const (
 	ready    = "Ready"
 	degraded = "Degraded" // it is there, and something is wrong
 	away     = "Away"     // no server hears it; its data path goes on
+	unknown  = "Unknown"  // the store answers nobody, and another server may hear it
 )
 
 // silence is how long an observation may be old before its node counts as away:
@@ -253,6 +257,7 @@ type health struct {
 	push    kind.NodeObservation
 	state   string
 	inStep  bool
+	live    bool // it has a stream to this server
 	applied int64
 }
 
@@ -265,13 +270,15 @@ func (s *Server) health(n *node) health {
 	// One that came and was sent away says nothing newer than what is stored.
 	if live, ok := s.Hub.Status(n.name); ok && (live.Connected || !here && !live.Heard.IsZero()) {
 		here, wanted = live.Connected, s.Hub.Revision()
-		h.push = live.Observation(s.Hub.Epoch())
+		h.push, h.live = live.Observation(s.Hub.Epoch()), live.Connected
 	}
 	if h.push.Epoch == s.Hub.Epoch() { // a revision of another epoch says nothing
 		h.applied = h.push.AppliedRevision
 	}
 	h.inStep = here && h.applied > 0 && h.applied >= wanted
 	switch {
+	case n.remembered && !h.live:
+		h.state, h.inStep = unknown, false
 	case !here:
 		h.state = away
 	case len(h.push.Problems)+len(h.push.ObjectErrors) > 0 || len(n.prefixes) == 0:

@@ -63,7 +63,7 @@ func (t *Trail) Unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 		act.Objects = append(act.Objects, made(info.FullMethod, a)...)
 	}
 	if late := t.end(ctx, act, err); late {
-		_ = grpc.SetHeader(ctx, lateText())
+		_ = grpc.SetHeader(ctx, lateText(err))
 	}
 	return answer, err
 }
@@ -79,12 +79,15 @@ func (t *Trail) Stream(server any, stream grpc.ServerStream, info *grpc.StreamSe
 	}
 	err := handler(server, stream)
 	if late := t.end(stream.Context(), act, err); late {
-		stream.SetTrailer(lateText())
+		stream.SetTrailer(lateText(err))
 	}
 	return err
 }
 
-func lateText() metadata.MD {
+func lateText(err error) metadata.MD {
+	if err != nil {
+		return metadata.Pairs(Header, "what became of it is not stored in the audit yet")
+	}
 	return metadata.Pairs(Header, "done, but its record in the audit is not stored yet")
 }
 

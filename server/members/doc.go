@@ -15,5 +15,8 @@
 //
 // Goroutines: Run owns all, those of work given to Lead among them.
 //
+// While the store answers nobody (Silence), a server tells from memory and from
+// whom it reaches what is the matter; it decides nothing by that.
+//
 // It does not open the store, it allocates nothing, and it signs nothing.
 package members

@@ -12,13 +12,21 @@ import (
 // State is how a server is.
 type State string
 
-// States. A learner is ready, but its etcd has no vote yet.
+// States. A learner is ready, but its etcd has no vote yet. The last two are only
+// of a store that answers nobody.
 const (
-	Ready   State = "Ready"
-	Learner State = "Learner"
-	Stopped State = "Stopped" // in good order
-	Lost    State = "Lost"
+	Ready       State = "Ready"
+	Learner     State = "Learner"
+	Newcomer    State = "Joining" // it was let in, and has not been ready yet
+	Stopped     State = "Stopped" // in good order
+	Lost        State = "Lost"
+	Waiting     State = "Waiting"     // it answers, and is not ready
+	Unreachable State = "Unreachable" // it does not answer this server
 )
+
+// joinsFor is how long a server may take from being let in until it is ready: a
+// large history is read from a slow disk.
+const joinsFor = 5 * time.Minute
 
 // Status is one server at a glance.
 type Status struct {
@@ -31,7 +39,7 @@ type Status struct {
 }
 
 // list reads servers from the records: pure. leader is the name of who leads.
-func list(entries []store.Entry, leader string, members []store.Member) []Status {
+func list(entries []store.Entry, leader string, members []store.Member, now time.Time) []Status {
 	all, low := map[string]Status{}, map[string]bool{}
 	for _, e := range entries {
 		name, live, ok := parse(e.Key)
@@ -50,7 +58,7 @@ func list(entries []store.Entry, leader string, members []store.Member) []Status
 		}
 		low[name] = t.LowDisk
 		if all[name].State == "" {
-			all[name] = t.status()
+			all[name] = t.status(now)
 		}
 	}
 	for _, m := range members {
@@ -58,6 +66,8 @@ func list(entries []store.Entry, leader string, members []store.Member) []Status
 		switch {
 		case m.Name == "", m.Self && !ok:
 			continue // it has never started, which Add knows; or is about to register
+		case !ok && m.Learner:
+			s = Status{Server: Server{Name: m.Name}, State: Newcomer}
 		case !ok:
 			s = Status{Server: Server{Name: m.Name}, State: Lost}
 		case m.Learner && s.State == Ready:
@@ -75,9 +85,13 @@ func list(entries []store.Entry, leader string, members []store.Member) []Status
 	return slices.SortedFunc(maps.Values(all), func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-func (t trace) status() Status {
+func (t trace) status(now time.Time) Status {
 	s := Status{Server: Server{Name: t.Name, Address: t.Address, Peer: t.Peer, Version: t.Version}, State: Lost, Why: t.Why}
-	switch {
+	switch joining := time.Unix(t.JoiningUnix, 0); {
+	case t.JoiningUnix != 0:
+		if s.Since = joining; now.Sub(joining) < joinsFor {
+			s.State = Newcomer
+		}
 	case t.StoppedUnix != 0:
 		s.State, s.Since = Stopped, time.Unix(t.StoppedUnix, 0)
 	case t.LostUnix != 0:

@@ -4,27 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
-	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/store"
 )
-
-// Files maintains the files of etcd's members: this server's own, or those of an
-// etcd elsewhere, by endpoint.
-type Files interface {
-	Endpoints() []string
-	Inspect(ctx context.Context, endpoint string) (store.MemberState, error)
-	Defragment(ctx context.Context, endpoint string) error
-	Full(ctx context.Context) (bool, error)
-	Disarm(ctx context.Context) error
-	CompactAll(ctx context.Context) error
-	Compact(ctx context.Context, revision int64) error
-	Revision(ctx context.Context) (int64, error)
-}
 
 // Times and sizes of maintenance.
 const (
@@ -32,19 +16,6 @@ const (
 	compactEvery = time.Hour
 	defragFrom   = 100 << 20 // bytes of a file; below, its free space is no matter
 )
-
-// Problem is what is wrong with the servers or their store.
-type Problem struct {
-	Subject, Cause, Remedy string
-	Since                  time.Time
-}
-
-// file is one member's file, and how to defragment it.
-type file struct {
-	name   string
-	state  store.MemberState
-	defrag func(ctx context.Context) error
-}
 
 // maintain looks after etcd while this server leads.
 func (r *Room) maintain(ctx context.Context) error {
@@ -138,112 +109,4 @@ func (r *Room) mend(ctx context.Context) error {
 	r.cfg.Note(Event{Reason: "StoreMended", Message: "etcd was full: it was compacted and defragmented, and takes writes again"})
 	r.found("etcd-full", nil)
 	return nil
-}
-
-func (r *Room) fullProblem(why string) *Problem {
-	p := &Problem{
-		Subject: "etcd", Cause: "etcd is full and takes no writes, after compaction and defragmentation: " + why,
-		Remedy: "nodes keep their paths and pods; find what fills it (weft get nodes -o name | wc -l, so for leases and endpoints; weft token ls; weft user ls; the journal is bounded), delete it, and this server mends the rest within seconds",
-	}
-	if r.cfg.Mode == Elsewhere {
-		p.Remedy = "nodes keep their paths and pods; look what else is in that etcd (etcdctl get --prefix --keys-only /), or raise its --quota-backend-bytes"
-	}
-	return p
-}
-
-// found keeps or takes back a problem.
-func (r *Room) found(subject string, p *Problem) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if p == nil {
-		delete(r.problem, subject)
-		return
-	}
-	p.Since = r.cfg.Now()
-	if old, ok := r.problem[subject]; ok {
-		p.Since = old.Since
-	}
-	r.problem[subject] = *p
-}
-
-// files inspects all members; those that do not answer are left out, with an
-// error. The raft leader is the last.
-func (r *Room) files(ctx context.Context) ([]file, error) {
-	if r.cfg.Roster == nil {
-		return r.filesByEndpoint(ctx)
-	}
-	members, err := r.cfg.Roster.Members(ctx)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortStableFunc(members, func(a, b store.Member) int {
-		switch {
-		case a.Leader == b.Leader:
-			return strings.Compare(a.Name, b.Name)
-		case a.Leader:
-			return 1
-		}
-		return -1
-	})
-	var out []file
-	var errs []error
-	for _, m := range members {
-		f, err := r.fileOf(ctx, m)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("members: etcd of server %s: %w", m.Name, err))
-			continue
-		}
-		out = append(out, f)
-	}
-	return out, errors.Join(errs...)
-}
-
-func (r *Room) fileOf(ctx context.Context, m store.Member) (file, error) {
-	if m.Self {
-		s, err := r.cfg.Files.Inspect(ctx, "")
-		return file{m.Name, s, func(ctx context.Context) error { return r.cfg.Files.Defragment(ctx, "") }}, err
-	}
-	e, ok := r.servers.Get(liveKey(m.Name))
-	if !ok {
-		return file{}, errors.New("it is not there")
-	}
-	s, err := decode[Server](e)
-	if err != nil {
-		return file{}, err
-	}
-	conn, err := r.lines.to(s.Address)
-	if err != nil {
-		return file{}, err
-	}
-	client := weftv1.NewMembersClient(conn)
-	within, cancel := context.WithTimeout(ctx, forwardWithin)
-	defer cancel()
-	a, err := client.Inspect(within, &weftv1.MembersInspectRequest{})
-	if err != nil {
-		r.lines.outlived(s.Address, conn, err)
-		return file{}, err
-	}
-	return file{m.Name, store.MemberState{Size: a.GetSizeBytes(), InUse: a.GetInUseBytes(), Quota: a.GetQuotaBytes()}, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, defragWithin)
-		defer cancel()
-		_, err := client.Defragment(ctx, &weftv1.MembersDefragmentRequest{})
-		return err
-	}}, nil
-}
-
-// defragWithin bounds the defragmentation of another server's member.
-const defragWithin = 3 * time.Minute
-
-func (r *Room) filesByEndpoint(ctx context.Context) ([]file, error) {
-	var out []file
-	var errs []error
-	for _, e := range r.cfg.Files.Endpoints() {
-		s, err := r.cfg.Files.Inspect(ctx, e)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		out = append(out, file{e, s, func(ctx context.Context) error { return r.cfg.Files.Defragment(ctx, e) }})
-	}
-	return out, errors.Join(errs...)
 }

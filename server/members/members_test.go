@@ -12,6 +12,8 @@ import (
 	"github.com/weft-net/weft/server/store/storetest"
 )
 
+var clock = time.Unix(1000, 0)
+
 // entries reads records from lines: "s1 live", "s2 stopped", "s3 lost", "s4 gone".
 func entries(lines string) []store.Entry {
 	var out []store.Entry
@@ -30,6 +32,10 @@ func entries(lines string) []store.Entry {
 			t.StoppedUnix = 200
 		case "lost":
 			t.LostUnix = 300
+		case "joining":
+			t.JoiningUnix = 900
+		case "joined-long-ago":
+			t.JoiningUnix = 600
 		case "low":
 			t.LowDisk = true
 			put(liveKey(name), s)
@@ -76,8 +82,11 @@ func TestList(t *testing.T) {
 		{"s1 live, s2 stopped, s3 lost, s4 gone", "s1", "", "s1 Ready leader 100, s2 Stopped 200, s3 Lost 300, s4 Lost"},
 		{"s1 live", "s1", "s1 s9", "s1 Ready leader 100, s9 Lost"}, // a member that never registered
 		{"s1 live", "", "", "s1 Ready 100"},
+		{"s1 live", "s1", "s1 s2?", "s1 Ready leader 100, s2 Joining"},                     // it has a name, and has not registered
+		{"s1 live, s2 joining", "s1", "s1 s2", "s1 Ready leader 100, s2 Joining 900"},      // it has its vote, and is not ready
+		{"s1 live, s2 joined-long-ago", "s1", "s1 s2", "s1 Ready leader 100, s2 Lost 600"}, // it was let in, and never came
 	} {
-		if diff := cmp.Diff(c.want, text(list(entries(c.records), c.leader, rosterOf(c.members)))); diff != "" {
+		if diff := cmp.Diff(c.want, text(list(entries(c.records), c.leader, rosterOf(c.members), clock))); diff != "" {
 			t.Errorf("%s, members %s:\n%s", c.records, c.members, diff)
 		}
 	}
@@ -97,7 +106,7 @@ func TestRemovable(t *testing.T) {
 		{"s2", "s1 live, s2 live", "", "server s2 runs: stop it first"}, // an etcd elsewhere
 		{"s2", "s1 live, s2 stopped", "", ""},
 	} {
-		err := removable(c.name, list(entries(c.records), "", rosterOf(c.members)), rosterOf(c.members))
+		err := removable(c.name, list(entries(c.records), "", rosterOf(c.members), clock), rosterOf(c.members))
 		if c.want == "" && err != nil || c.want != "" && !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%s of %s, members %s\ngot  %v\nwant %s", c.name, c.records, c.members, err, c.want)
 		}
@@ -168,7 +177,7 @@ func FuzzRecords(f *testing.F) {
 	f.Add("/weft/v1/servers/s1", []byte(`{"schema":1,"name":"s1"}`))
 	f.Add("/weft/v1/servers/known/s1", []byte(`{"schema":1,"name":"s1"}`))
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
-		_ = list([]store.Entry{{Key: key, Value: value, Revision: 1}}, "s1", nil)
+		_ = list([]store.Entry{{Key: key, Value: value, Revision: 1}}, "s1", nil, clock)
 	})
 }
 
@@ -181,7 +190,7 @@ func TestDiskProblems(t *testing.T) {
 		"s1 live, s2 lostlow": "server s2 at s2:7443 is lost: it neither answers nor stopped in good order; its disk was nearly full",
 	} {
 		var got []string
-		for _, s := range list(entries(records), "s1", nil) {
+		for _, s := range list(entries(records), "s1", nil, clock) {
 			if p, ok := absent(s); ok {
 				got = append(got, p.Cause)
 			} else if s.LowDisk {

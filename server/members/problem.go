@@ -5,18 +5,20 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/weft-net/weft/server/store"
 )
+
+// Problem is what is wrong with the servers or their store.
+type Problem struct {
+	Subject, Cause, Remedy string
+	Since                  time.Time
+}
 
 // Problems lists what is wrong with servers and their store, by subject.
 func (r *Room) Problems() []Problem {
 	var out []Problem
 	all := r.Servers()
-	up := 0
-	for _, s := range all {
-		if s.State == Ready {
-			up++
-		}
-	}
 	for _, s := range all {
 		if p, ok := absent(s); ok {
 			out = append(out, p)
@@ -24,11 +26,10 @@ func (r *Room) Problems() []Problem {
 			out = append(out, lowDiskProblem(s))
 		}
 	}
-	if len(all) > 1 && r.cfg.Roster != nil && up < len(all) && up == len(all)/2+1 {
-		out = append(out, Problem{
-			Subject: "servers", Cause: fmt.Sprintf("%d of %d servers answer: when one more goes nothing can be written until one is back", up, len(all)),
-			Remedy: "start those that are down; nodes and pods run on in any case",
-		})
+	if silence, silent := r.Silence(); silent {
+		out = append(out, r.silent(silence, all))
+	} else if p, ok := onEdge(all, r.members()); ok {
+		out = append(out, p)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,6 +38,36 @@ func (r *Room) Problems() []Problem {
 	}
 	slices.SortStableFunc(out, func(a, b Problem) int { return cmp.Compare(a.Subject, b.Subject) })
 	return out
+}
+
+// onEdge warns of the last quorum: members that vote count, not records.
+func onEdge(all []Status, members []store.Member) (Problem, bool) {
+	up, voters := votes(all, members)
+	if voters < 2 || up == voters || up != voters/2+1 {
+		return Problem{}, false
+	}
+	return Problem{
+		Subject: "servers", Cause: fmt.Sprintf("%d of %d servers answer: when one more goes nothing can be written until one is back", up, voters),
+		Remedy: "start those that are down; nodes and pods run on in any case",
+	}, true
+}
+
+// votes counts the members of the embedded etcd that vote, and those of them
+// whose servers answer.
+func votes(all []Status, members []store.Member) (up, voters int) {
+	answer := map[string]bool{}
+	for _, s := range all {
+		answer[s.Name] = s.State == Ready || s.State == Waiting
+	}
+	for _, m := range members {
+		if m.Learner {
+			continue
+		}
+		if voters++; answer[m.Name] {
+			up++
+		}
+	}
+	return up, voters
 }
 
 func absent(s Status) (Problem, bool) {
@@ -68,4 +99,30 @@ func at(address string) string {
 		return ""
 	}
 	return " at " + address
+}
+
+func (r *Room) fullProblem(why string) *Problem {
+	p := &Problem{
+		Subject: "etcd", Cause: "etcd is full and takes no writes, after compaction and defragmentation: " + why,
+		Remedy: "nodes keep their paths and pods; find what fills it (weft get nodes -o name | wc -l, so for leases and endpoints; weft token ls; weft user ls; the journal is bounded), delete it, and this server mends the rest within seconds",
+	}
+	if r.cfg.Mode == Elsewhere {
+		p.Remedy = "nodes keep their paths and pods; look what else is in that etcd (etcdctl get --prefix --keys-only /), or raise its --quota-backend-bytes"
+	}
+	return p
+}
+
+// found keeps or takes back a problem.
+func (r *Room) found(subject string, p *Problem) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p == nil {
+		delete(r.problem, subject)
+		return
+	}
+	p.Since = r.cfg.Now()
+	if old, ok := r.problem[subject]; ok {
+		p.Since = old.Since
+	}
+	r.problem[subject] = *p
 }

@@ -60,6 +60,7 @@ type trace struct {
 	Version     string `json:"version"`
 	StoppedUnix int64  `json:"stoppedUnix,omitempty"` // in good order
 	LostUnix    int64  `json:"lostUnix,omitempty"`    // as the leader saw it
+	JoiningUnix int64  `json:"joiningUnix,omitempty"` // it was let in then, and has not been ready yet
 	Why         string `json:"why,omitempty"`         // it ended by itself
 	LowDisk     bool   `json:"lowDisk,omitempty"`     // as it said itself, last
 }

@@ -63,6 +63,7 @@ type Room struct {
 	watchers []func([]Status)
 	problem  map[string]Problem // of maintenance, by subject
 	low      bool               // our disk is nearly full
+	silence  Silence            // of the store; zero while it answers
 }
 
 // work is what one server does.
@@ -126,6 +127,7 @@ func (r *Room) Run(ctx context.Context) error {
 	g.Go(func() error { return r.tell(ctx) })
 	g.Go(func() error { return r.outlive(ctx) })
 	g.Go(func() error { return r.watchDisk(ctx) })
+	g.Go(func() error { return r.listen(ctx) })
 	g.Go(func() error {
 		defer release()
 		<-ctx.Done()
@@ -218,16 +220,26 @@ func (r *Room) tell(ctx context.Context) error {
 	}
 }
 
-// Servers lists all servers, by name.
+// Servers lists all servers, by name: as the records say, or while the store
+// answers nobody, as far as this one reaches them.
 func (r *Room) Servers() []Status {
 	entries, _ := r.servers.Snapshot()
 	candidates, _ := r.candidates.Snapshot()
 	leader, _ := first(candidates)
-	var members []store.Member
-	if r.cfg.Roster != nil {
-		members, _ = r.cfg.Roster.Members(context.Background()) // from memory
+	all := list(entries, leader, r.members(), r.cfg.Now())
+	if silence, silent := r.Silence(); silent {
+		return silence.reached(all, r.cfg.Server.Name)
 	}
-	return list(entries, leader, members)
+	return all
+}
+
+// members are those of the embedded etcd, from memory; none of an etcd elsewhere.
+func (r *Room) members() []store.Member {
+	if r.cfg.Roster == nil {
+		return nil
+	}
+	all, _ := r.cfg.Roster.Members(context.Background())
+	return all
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

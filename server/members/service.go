@@ -40,7 +40,11 @@ type Agents struct {
 
 // List implements weftv1.MembersServer.
 func (s *Service) List(context.Context, *weftv1.MembersListRequest) (*weftv1.MembersListResponse, error) {
-	return &weftv1.MembersListResponse{Servers: Wire(s.Room.Servers())}, nil
+	out := &weftv1.MembersListResponse{Servers: Wire(s.Room.Servers()), Server: s.Room.cfg.Server.Name}
+	if silence, silent := s.Room.Silence(); silent {
+		out.SilentSinceUnix = silence.Since.Unix()
+	}
+	return out, nil
 }
 
 // Wire puts servers into messages.
@@ -159,29 +163,6 @@ func (s *Service) leads() error {
 		return status.Errorf(codes.FailedPrecondition, "server %s does not lead, and knows of no leader", s.Room.cfg.Server.Name)
 	}
 	return status.Errorf(codes.FailedPrecondition, "server %s does not lead; it takes %s for the leader", s.Room.cfg.Server.Name, leader.Name)
-}
-
-// Inspect implements weftv1.MembersServer.
-func (s *Service) Inspect(ctx context.Context, _ *weftv1.MembersInspectRequest) (*weftv1.MembersInspectResponse, error) {
-	if s.Room.cfg.Mode == Elsewhere {
-		return nil, status.Error(codes.FailedPrecondition, "this server has no etcd of its own")
-	}
-	m, err := s.Room.cfg.Files.Inspect(ctx, "")
-	if err != nil {
-		return nil, status.Error(codes.Unavailable, err.Error())
-	}
-	return &weftv1.MembersInspectResponse{SizeBytes: m.Size, InUseBytes: m.InUse, QuotaBytes: m.Quota}, nil
-}
-
-// Defragment implements weftv1.MembersServer.
-func (s *Service) Defragment(ctx context.Context, _ *weftv1.MembersDefragmentRequest) (*weftv1.MembersDefragmentResponse, error) {
-	if s.Room.cfg.Mode == Elsewhere {
-		return nil, status.Error(codes.FailedPrecondition, "this server has no etcd of its own")
-	}
-	if err := s.Room.cfg.Files.Defragment(ctx, ""); err != nil {
-		return nil, status.Error(codes.Unavailable, err.Error())
-	}
-	return &weftv1.MembersDefragmentResponse{}, nil
 }
 
 // answer is an error of Local for another server.

@@ -60,8 +60,13 @@ func (*MembersListRequest) Descriptor() ([]byte, []int) {
 
 // MembersListResponse lists servers, by name.
 type MembersListResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Servers       []*ServerStatus        `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Servers []*ServerStatus        `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
+	// SilentSinceUnix is since when the store has answered nobody, in seconds since
+	// 1970: states are then what the server that is asked sees itself. 0: it answers.
+	SilentSinceUnix int64 `protobuf:"varint,2,opt,name=silent_since_unix,json=silentSinceUnix,proto3" json:"silent_since_unix,omitempty"`
+	// Server is the name of the one that answers.
+	Server        string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +106,20 @@ func (x *MembersListResponse) GetServers() []*ServerStatus {
 		return x.Servers
 	}
 	return nil
+}
+
+func (x *MembersListResponse) GetSilentSinceUnix() int64 {
+	if x != nil {
+		return x.SilentSinceUnix
+	}
+	return 0
+}
+
+func (x *MembersListResponse) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
 }
 
 // MembersRemoveRequest names a server.
@@ -1037,9 +1056,11 @@ var File_weft_v1_members_proto protoreflect.FileDescriptor
 const file_weft_v1_members_proto_rawDesc = "" +
 	"\n" +
 	"\x15weft/v1/members.proto\x12\aweft.v1\x1a\x14weft/v1/status.proto\"\x14\n" +
-	"\x12MembersListRequest\"F\n" +
+	"\x12MembersListRequest\"\x8a\x01\n" +
 	"\x13MembersListResponse\x12/\n" +
-	"\aservers\x18\x01 \x03(\v2\x15.weft.v1.ServerStatusR\aservers\"*\n" +
+	"\aservers\x18\x01 \x03(\v2\x15.weft.v1.ServerStatusR\aservers\x12*\n" +
+	"\x11silent_since_unix\x18\x02 \x01(\x03R\x0fsilentSinceUnix\x12\x16\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\"*\n" +
 	"\x14MembersRemoveRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x17\n" +
 	"\x15MembersRemoveResponse\"\xbb\x01\n" +

@@ -80,7 +80,13 @@ type StatusGetResponse struct {
 	EpochOrdinal uint64        `protobuf:"varint,30,opt,name=epoch_ordinal,json=epochOrdinal,proto3" json:"epoch_ordinal,omitempty"`
 	Backups      *BackupStatus `protobuf:"bytes,31,opt,name=backups,proto3" json:"backups,omitempty"`
 	// Settling says that leases younger than the backup are being learned.
-	Settling      bool `protobuf:"varint,32,opt,name=settling,proto3" json:"settling,omitempty"`
+	Settling bool `protobuf:"varint,32,opt,name=settling,proto3" json:"settling,omitempty"`
+	// SilentSinceUnix is since when the store has answered nobody, in seconds since
+	// 1970: what is said of nodes is then what this server remembers, of servers what
+	// it sees; etcd and backups are left out. 0: all of it was read from the store.
+	SilentSinceUnix int64 `protobuf:"varint,90,opt,name=silent_since_unix,json=silentSinceUnix,proto3" json:"silent_since_unix,omitempty"`
+	// Server is the name of the one that answers.
+	Server        string `protobuf:"bytes,91,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +226,20 @@ func (x *StatusGetResponse) GetSettling() bool {
 	return false
 }
 
+func (x *StatusGetResponse) GetSilentSinceUnix() int64 {
+	if x != nil {
+		return x.SilentSinceUnix
+	}
+	return 0
+}
+
+func (x *StatusGetResponse) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
 // StatusWatchRequest is empty.
 type StatusWatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -309,7 +329,9 @@ type ServerStatus struct {
 	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	Leader  bool                   `protobuf:"varint,3,opt,name=leader,proto3" json:"leader,omitempty"`
 	Version string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
-	// State is Ready, Learner (its etcd catches up), Stopped or Lost.
+	// State is Ready, Learner (its etcd catches up), Joining, Stopped or Lost. While
+	// the store answers nobody it is what the server that is asked sees: Unreachable,
+	// or Waiting for a quorum.
 	State string `protobuf:"bytes,20,opt,name=state,proto3" json:"state,omitempty"`
 	// SinceUnix is when the state began, in seconds since 1970.
 	SinceUnix int64 `protobuf:"varint,21,opt,name=since_unix,json=sinceUnix,proto3" json:"since_unix,omitempty"`
@@ -751,7 +773,8 @@ func (x *NodesListResponse) GetNodes() []*NodeStatus {
 type NodeStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// State is Ready, Degraded or Away.
+	// State is Ready, Degraded or Away; Unknown while the store answers nobody, of a
+	// node without a stream to the server that is asked.
 	State           string         `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	Version         string         `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	Lease           []string       `protobuf:"bytes,4,rep,name=lease,proto3" json:"lease,omitempty"`
@@ -2711,7 +2734,7 @@ var File_weft_v1_status_proto protoreflect.FileDescriptor
 const file_weft_v1_status_proto_rawDesc = "" +
 	"\n" +
 	"\x14weft/v1/status.proto\x12\aweft.v1\x1a\x13weft/v1/agent.proto\x1a\x15weft/v1/backups.proto\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
-	"\x10StatusGetRequest\"\xd5\x04\n" +
+	"\x10StatusGetRequest\"\x99\x05\n" +
 	"\x11StatusGetResponse\x12\x16\n" +
 	"\x06fabric\x18\x01 \x01(\tR\x06fabric\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x1a\n" +
@@ -2730,7 +2753,9 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\rconfirmations\x18P \x03(\v2\x15.weft.v1.ConfirmationR\rconfirmations\x12#\n" +
 	"\repoch_ordinal\x18\x1e \x01(\x04R\fepochOrdinal\x12/\n" +
 	"\abackups\x18\x1f \x01(\v2\x15.weft.v1.BackupStatusR\abackups\x12\x1a\n" +
-	"\bsettling\x18  \x01(\bR\bsettling\"\x14\n" +
+	"\bsettling\x18  \x01(\bR\bsettling\x12*\n" +
+	"\x11silent_since_unix\x18Z \x01(\x03R\x0fsilentSinceUnix\x12\x16\n" +
+	"\x06server\x18[ \x01(\tR\x06server\"\x14\n" +
 	"\x12StatusWatchRequest\"I\n" +
 	"\x13StatusWatchResponse\x122\n" +
 	"\x06status\x18\x01 \x01(\v2\x1a.weft.v1.StatusGetResponseR\x06status\"\xbe\x01\n" +
