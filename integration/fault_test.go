@@ -157,6 +157,6 @@ func (s *scenario) mend(ctx context.Context, name string, how []string) (string,
 		return "", err
 	}
 	path = "PATH=" + path + filepath.Clean(s.bin) + ":" + os.Getenv("PATH") + ":/usr/sbin:/sbin"
-	out, err := h.Run(ctx, append(enter, "env", path, "LAB="+s.Dir, "sh", script)...)
+	out, err := h.Run(ctx, append(enter, "env", path, "LAB="+s.Dir, "WEFT_CONFIG="+filepath.Join(s.ServerDir(), "admin.yaml"), "sh", script)...)
 	return command + "\n" + out, err
 }

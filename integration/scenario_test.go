@@ -415,19 +415,19 @@ func (s *scenario) flow(ctx context.Context, args []string) (string, error) {
 	return "", fmt.Errorf("flow: start or stop, not %q", args[0])
 }
 
-// disk mount FOLDER SIZE[,ro] | disk umount FOLDER…: a small disk of its own.
+// disk mount FOLDER SIZE[,nr_inodes=N][,ro] | disk umount FOLDER…: a small disk of its own.
 func (s *scenario) disk(_ context.Context, args []string) (string, error) {
 	switch args[0] {
 	case "mount":
 		if err := os.MkdirAll(args[1], 0o755); err != nil {
 			return "", err
 		}
-		size, ro, _ := strings.Cut(args[2], ",")
+		options, ro := strings.CutSuffix(args[2], ",ro")
 		var flags uintptr
-		if ro != "" {
+		if ro {
 			flags = syscall.MS_RDONLY
 		}
-		if err := syscall.Mount("weft-t", args[1], "tmpfs", flags, "size="+size); err != nil {
+		if err := syscall.Mount("weft-t", args[1], "tmpfs", flags, "size="+options); err != nil {
 			return "", err
 		}
 		s.disks = append(s.disks, args[1])

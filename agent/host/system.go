@@ -109,20 +109,20 @@ const (
 func disks(_ Node, f Facts) []Finding {
 	var out []Finding
 	for _, d := range f.Disks {
-		cause := ""
+		cause, look := "", "df -h "
 		switch {
 		case d.ReadOnly:
 			cause = "the file system is read-only: no pod can be recorded, no intent kept"
 		case d.Free < leastBytes:
 			cause = fmt.Sprintf("%d MiB are free; pods are refused when none is", d.Free>>20)
 		case !d.NoInodes && d.FreeInodes < leastInodes:
-			cause = fmt.Sprintf("%d inodes are free; pods are refused when none is", d.FreeInodes)
+			cause, look = fmt.Sprintf("%d inodes are free; pods are refused when none is", d.FreeInodes), "df -i "
 		default:
 			continue
 		}
-		remedy := "df -h " + d.Path + "; free some space there"
+		remedy := "make room on that file system: " + look + d.Path
 		if d.ReadOnly {
-			remedy = "mount -o remount,rw " + d.Path + "; dmesg tells why it is so"
+			remedy = `dmesg | tail; mount -o remount,rw "$(findmnt -n -o TARGET -T ` + d.Path + `)"`
 		}
 		out = append(out, Finding{Severity: Fault, Subject: d.Path, Cause: cause, Remedy: remedy})
 	}

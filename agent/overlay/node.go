@@ -85,7 +85,7 @@ func (p *plan) fabric() {
 	}
 	for _, u := range p.Underlay {
 		if fits := u.MTU - p.cluster.Overhead(u.Addr.Addr().Is4()); p.cluster.MTU > fits {
-			p.problem(u.Device, "set mtu in ClusterConfig to at most what fits, or leave it out",
+			p.problem(u.Device, fmt.Sprintf("echo '{apiVersion: weft/v1, kind: ClusterConfig, metadata: {name: default}, spec: {mtu: %d}}' | weft apply -f -", fits),
 				"the cluster's MTU %d is more than the %d that fit through %s (%v)", p.cluster.MTU, fits, u.Device, u.Addr)
 		}
 	}

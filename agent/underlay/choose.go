@@ -106,11 +106,13 @@ func (c *choice) named(flag string, ips []netip.Addr) []intent.Underlay {
 		if i >= 0 {
 			why = "is tentative on " + c.Addrs[i].Link + " (duplicate address detection)"
 		}
+		remedy := "add the address to a device, or change " + flag
 		if last, ok := c.last(ip); ok {
 			out = append(out, last)
 			why += ", kept as it was"
+			remedy = fmt.Sprintf("change %s, or: ip addr replace %v dev %s", flag, last.Addr, last.Device)
 		}
-		c.problem(fmt.Sprintf("%s %v", flag, ip), "add the address to a device, or change "+flag, "%v %s; there are %s", ip, why, c.inventory())
+		c.problem(fmt.Sprintf("%s %v", flag, ip), remedy, "%v %s; there are %s", ip, why, c.inventory())
 	}
 	return out
 }
@@ -128,7 +130,7 @@ func (c *choice) family(is4 bool, eligible func(link string) bool) (intent.Under
 	}
 	// The addresses of a link that is down or away come back with it.
 	if had && !c.link(last.Device).Up {
-		c.problem(last.Device, "bring the device up, or name another with --iface",
+		c.problem(last.Device, "name another device with --iface, or: ip link set "+last.Device+" up",
 			"%v was chosen on %s, which is down or gone; kept as it was", last.Addr, last.Device)
 		return last, true
 	}
