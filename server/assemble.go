@@ -16,6 +16,7 @@ import (
 	"github.com/weft-net/weft/server/push"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
+	"google.golang.org/grpc"
 )
 
 // assemble makes all rooms and lets them meet. None runs yet.
@@ -75,10 +76,13 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.room.Lead("prune the journal", r.journal.Keep)
 	r.room.Lead("roll back what is not confirmed", r.operators.Expire)
 	r.room.Lead("end pauses", r.operators.EndPauses)
-	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators, quick{r.room})
+	seen := trail(auth, r.journal, r.hub)
+	r.services = newServices(auth, seen, r.hub, r.operators, quick{r.room})
+	r.lane = &lane{hub: r.hub, through: []grpc.StreamServerInterceptor{seen.Stream, auth.Stream}}
 	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere}})
 	r.port = newPort(tcp, auth.TLS(), c.Log)
+	r.port.offerLines()
 	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub, r.journal)); err != nil {
 		return nil, err
 	}

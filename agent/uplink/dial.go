@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -21,11 +22,26 @@ import (
 // the kernel repeats a lost SYN after 1 s (RFC 6298, section 2), so an attempt
 // that lives 1.2 s has two, and a backoff of at most 1 s follows it.
 const (
-	connectTimeout   = 1200 * time.Millisecond
-	handshakeTimeout = 3 * time.Second
-	stagger          = 250 * time.Millisecond // between the starts of attempts (RFC 8305, section 5)
-	maxTargets       = 16
+	connectTimeout = 1200 * time.Millisecond
+	stagger        = 250 * time.Millisecond // between the starts of attempts (RFC 8305, section 5)
+	maxTargets     = 16
 )
+
+// How long a server may take for a handshake. One that thousands come to at once
+// takes them one after the other, and who leaves begins again: so an agent that has
+// no other server to try stays, and one that has tries them soon, and then stays
+// for longer each time.
+const (
+	handshakeSoon = 3 * time.Second
+	handshakeMost = 12 * time.Second
+)
+
+// crowdedError is a handshake that a server which answered did not bring to its
+// end.
+type crowdedError struct{ err error }
+
+func (e crowdedError) Error() string { return e.err.Error() }
+func (e crowdedError) Unwrap() error { return e.err }
 
 // ParseServer reads what --server accepts, https://HOST[:PORT] or HOST[:PORT],
 // and returns HOST:PORT.
@@ -80,6 +96,12 @@ type link struct {
 	server string
 	local  netip.Addr          // our end; zero if it is no TCP connection
 	shown  []*x509.Certificate // by the server
+}
+
+// host is the server's name or address, without the port.
+func (l link) host() string {
+	host, _, _ := net.SplitHostPort(l.server)
+	return host
 }
 
 func localOf(c net.Conn) netip.Addr {
@@ -139,16 +161,43 @@ func (u *Uplink) attempt(ctx context.Context, after time.Duration, t target) con
 	return connected{conn, t, err}
 }
 
+// secure does the TLS handshake with the patience that fits, and learns from how it
+// ends.
+func (u *Uplink) secure(ctx context.Context, conn net.Conn, cfg *tls.Config, others bool) (*tls.Conn, error) {
+	c, err := secure(ctx, conn, cfg, patience(others, u.crowded.Load()))
+	if errors.As(err, new(crowdedError)) {
+		u.crowded.Add(1)
+	} else {
+		u.crowded.Store(0)
+	}
+	return c, err
+}
+
+// patience with a server, after so many handshakes in a row that came to nothing.
+func patience(others bool, failed uint32) time.Duration {
+	if !others {
+		return handshakeMost
+	}
+	return min(handshakeSoon<<min(failed, 8), handshakeMost)
+}
+
 // secure does the TLS handshake as the client. It closes conn if that fails.
-func secure(ctx context.Context, conn net.Conn, cfg *tls.Config) (*tls.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+func secure(ctx context.Context, conn net.Conn, cfg *tls.Config, within time.Duration) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	c := tls.Client(conn, cfg)
-	if err := c.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("uplink: TLS with server %s: %w", conn.RemoteAddr(), err)
+	err := c.HandshakeContext(ctx)
+	if err == nil {
+		return c, nil
 	}
-	return c, nil
+	conn.Close()
+	err = fmt.Errorf("uplink: TLS with server %s: %w", conn.RemoteAddr(), err)
+	for _, cut := range []error{context.DeadlineExceeded, io.EOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, cut) {
+			return nil, crowdedError{err}
+		}
+	}
+	return nil, err
 }
 
 // dialTCP is the Dial of a Config that gives none. Unacknowledged data ends the

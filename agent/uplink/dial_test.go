@@ -90,3 +90,51 @@ func TestOrder(t *testing.T) {
 		expect("c")
 	})
 }
+
+func TestPatience(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		others bool
+		failed uint32
+		want   time.Duration
+	}{
+		{"the only server", false, 0, 12 * time.Second},
+		{"the only server, again", false, 3, 12 * time.Second},
+		{"there is another to try", true, 0, 3 * time.Second},
+		{"none had time", true, 1, 6 * time.Second},
+		{"none had time, twice", true, 2, 12 * time.Second},
+		{"for long", true, 1 << 31, 12 * time.Second},
+	} {
+		if got := patience(tt.others, tt.failed); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestAServerThatIsCrowded: one that lets us wait and hangs up is asked again, and
+// less and less often; once it has time, we are in.
+func TestAServerThatIsCrowded(t *testing.T) {
+	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
+		var tries []time.Time
+		n.cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			if tries = append(tries, time.Now()); len(tries) > 20 {
+				return f.Dial(ctx, addr)
+			}
+			ours, theirs := net.Pipe()
+			go func() {
+				_, _ = theirs.Read(make([]byte, 1<<14))
+				theirs.Close()
+			}()
+			return ours, nil
+		}
+		defer n.start(ctx, t)()
+		<-f.Streams
+		if first := tries[1].Sub(tries[0]); first > backoffMin+backoffMax {
+			t.Errorf("the first pause was %v", first)
+		}
+		if all := tries[20].Sub(tries[10]); all < 10*backoffMax {
+			t.Errorf("the last ten pauses were %v together", all)
+		}
+	})
+}

@@ -38,7 +38,7 @@ func greet(ctx context.Context, server string, cfg *tls.Config) error {
 		return fmt.Errorf("uplink: connect to server %s: %w", server, err)
 	}
 	cfg.NextProtos = []string{"h2"}
-	c, err := secure(ctx, conn, cfg)
+	c, err := secure(ctx, conn, cfg, handshakeSoon)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -90,7 +89,7 @@ func (u *Uplink) ask(ctx context.Context, id identity) (signed, error) {
 // call asks whichever server answers.
 func (u *Uplink) call(ctx context.Context, id identity, cfg *tls.Config, do func(context.Context, weftv1.JoinClient, []byte) (signed, error)) (got signed, err error) {
 	cfg.NextProtos = []string{"h2"}
-	_, err = u.reach(ctx, cfg, func(ctx context.Context, cc *grpc.ClientConn, _ link) error {
+	err = u.overGRPC(ctx, cfg, func(ctx context.Context, cc *grpc.ClientConn) error {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 		csr, err := id.request()
@@ -177,9 +176,22 @@ func refusal(what string, err error, also string) refusedError {
 	return refusedError{what, cause, remedy}
 }
 
+// overGRPC is reach for calls of gRPC's.
+func (u *Uplink) overGRPC(ctx context.Context, cfg *tls.Config, f func(context.Context, *grpc.ClientConn) error) error {
+	_, err := u.reach(ctx, cfg, func(ctx context.Context, conn *tls.Conn, l link) error {
+		cc, err := client(conn, l.host())
+		if err != nil {
+			return err
+		}
+		defer cc.Close()
+		return f(ctx, cc)
+	})
+	return err
+}
+
 // reach connects to a server that is not held back, and runs f on it. The server
 // is returned also when f fails.
-func (u *Uplink) reach(ctx context.Context, cfg *tls.Config, f func(context.Context, *grpc.ClientConn, link) error) (server string, err error) {
+func (u *Uplink) reach(ctx context.Context, cfg *tls.Config, f func(context.Context, *tls.Conn, link) error) (server string, err error) {
 	ts, err := u.targets(ctx, u.order.list(time.Now()))
 	if err != nil {
 		return "", err
@@ -188,19 +200,13 @@ func (u *Uplink) reach(ctx context.Context, cfg *tls.Config, f func(context.Cont
 	if err != nil {
 		return "", err
 	}
-	conn, err := secure(ctx, c.conn, cfg)
+	conn, err := u.secure(ctx, c.conn, cfg, len(ts) > 1)
 	if err != nil {
 		u.order.failed(c.target.server)
 		return c.target.server, err
 	}
-	host, _, _ := net.SplitHostPort(c.target.server)
-	cc, err := client(conn, host)
-	if err != nil {
-		conn.Close()
-		return c.target.server, fmt.Errorf("uplink: %w", err)
-	}
-	defer cc.Close()
-	if err = f(ctx, cc, link{c.target.server, localOf(conn), conn.ConnectionState().PeerCertificates}); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errMoved) {
+	defer conn.Close()
+	if err = f(ctx, conn, link{c.target.server, localOf(conn), conn.ConnectionState().PeerCertificates}); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errMoved) {
 		u.order.failed(c.target.server)
 	}
 	return c.target.server, err

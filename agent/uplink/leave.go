@@ -21,7 +21,7 @@ func (u *Uplink) leave(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
-	_, err := u.reach(ctx, id.tls(u.now, false), func(ctx context.Context, cc *grpc.ClientConn, _ link) error {
+	err := u.overGRPC(ctx, id.tls(u.now, false), func(ctx context.Context, cc *grpc.ClientConn) error {
 		csr, err := id.request()
 		if err == nil {
 			_, err = weftv1.NewJoinClient(cc).Leave(ctx, &weftv1.LeaveRequest{Node: id.node, CertificateRequest: csr})

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"strings"
@@ -10,7 +11,6 @@ import (
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -20,6 +20,7 @@ const (
 	backoffMin     = 200 * time.Millisecond
 	backoffMax     = time.Second
 	backoffRefused = 10 * time.Second
+	backoffCrowded = 8 * time.Second // at most, when servers answer and have no time for us
 
 	backoffRefusedMax = time.Minute
 )
@@ -68,8 +69,10 @@ func (u *Uplink) once(ctx context.Context) error {
 		return err
 	}
 	id = u.identity()
-	server, err := u.reach(ctx, id.tls(u.now, true), func(ctx context.Context, cc *grpc.ClientConn, l link) error {
-		return newSession(u, l).run(ctx, cc)
+	cfg := id.tls(u.now, true)
+	cfg.NextProtos = protocols
+	server, err := u.reach(ctx, cfg, func(ctx context.Context, conn *tls.Conn, l link) error {
+		return speak(conn, l.host(), func(open func(context.Context) (wire, error)) error { return newSession(u, l).run(ctx, open) })
 	})
 	if b := (backoffError{}); errors.As(err, &b) {
 		u.order.hold(server, time.Now().Add(b.wait))
@@ -172,6 +175,8 @@ func (u *Uplink) delay(err error) time.Duration {
 	was := u.refusals
 	u.refusals = 0
 	switch code := status.Code(rootCause(err)); {
+	case errors.As(err, new(crowdedError)):
+		d = backoffMin + rand.N(min(backoffMax/2<<min(u.crowded.Load(), 8), backoffCrowded))
 	case errors.Is(err, errMoved), errors.As(err, new(errOutdated)):
 		d = backoffMin
 	case errors.As(err, new(refusedError)), code == codes.PermissionDenied, code == codes.Unauthenticated:

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +15,6 @@ import (
 	"github.com/weft-net/weft/proto/skew"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 )
 
 // Times of a stream, and the bound on one message.
@@ -56,7 +53,7 @@ func (e protocolError) Unwrap() error { return e.err }
 type session struct {
 	u      *Uplink
 	link   link
-	stream grpc.BidiStreamingClient[weftv1.SyncRequest, weftv1.SyncResponse]
+	stream wire
 	sent   sent
 	beat   int64
 	told   atomic.Bool          // a Complete of this stream was taken
@@ -89,36 +86,12 @@ func newSession(u *Uplink, l link) *session {
 	return s
 }
 
-// client speaks gRPC over a connection that stands already: who dials, and for
-// how long, is ours to say (its own connect timeout is 20 s).
-func client(conn net.Conn, authority string) (*grpc.ClientConn, error) {
-	once := make(chan net.Conn, 1)
-	once <- conn
-	return grpc.NewClient("passthrough:///"+authority,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // conn is TLS
-		grpc.WithAuthority(authority),
-		grpc.WithIdleTimeout(0),
-		// Given windows, gRPC does not measure the path with a ping at each message.
-		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
-			select {
-			case c := <-once:
-				return c, nil
-			default:
-				return nil, errors.New("connection lost")
-			}
-		}),
-	)
-}
-
 // run speaks Sync until the stream ends, and says why it did.
-func (s *session) run(ctx context.Context, cc *grpc.ClientConn) error {
+func (s *session) run(ctx context.Context, open func(context.Context) (wire, error)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	g, gctx := errgroup.WithContext(ctx)
-	stream, err := weftv1.NewNodeSyncClient(cc).Sync(gctx)
+	stream, err := open(gctx)
 	if err != nil {
 		return fmt.Errorf("uplink: open the stream: %w", err)
 	}

@@ -62,6 +62,7 @@ type Uplink struct {
 	confirmed atomic.Bool   // a server has named held in this run
 	distrust  atomic.Bool   // the server made no sense: claim to hold nothing
 	stale     atomic.Bool   // a server does not take the certificate: the next try begins with another
+	crowded   atomic.Uint32 // handshakes in a row that servers which answer did not end
 	write     chan struct{} // room for one: held should go to disk
 	renewed   chan struct{} // room for one: the identity has changed
 

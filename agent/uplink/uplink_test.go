@@ -84,6 +84,37 @@ func TestJoinSyncAndStartFromDisk(t *testing.T) {
 	})
 }
 
+// TestAServerThatKnowsNoLines: of the last release, say. It is spoken to by gRPC,
+// and why it ends a stream arrives all the same.
+func TestAServerThatKnowsNoLines(t *testing.T) {
+	for _, old := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			f := uplinktest.New(t)
+			f.OnlyGRPC = old
+			f.Serve(ctx)
+			n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
+			stop := n.start(ctx, t)
+			s := <-f.Streams
+			s.Tell(t, "e1", 7, "n1", "n2")
+			<-n.changed
+			n.Applied(7)
+			(<-s.Up).GetEndpoints()
+			if a := (<-s.Up).GetAck(); a.GetRevision() != 7 {
+				t.Errorf("only gRPC %v: ack: %v", old, a)
+			}
+			s.End <- status.Error(codes.PermissionDenied, "revoked; do: join again")
+			synctest.Wait()
+			if err := n.Status().Err; status.Code(rootCause(err)) != codes.PermissionDenied {
+				t.Errorf("only gRPC %v: the stream ended with %v", old, err)
+			}
+			stop()
+			cancel()
+			synctest.Wait()
+		})
+	}
+}
+
 func TestHeartbeats(t *testing.T) {
 	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
 		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))

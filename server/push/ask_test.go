@@ -14,9 +14,8 @@ import (
 
 // asked is a stream that nobody writes to, so that a test is its agent.
 func askedStream() *stream {
-	ctx, cut := context.WithCancelCause(context.Background())
 	h := New(Config{})
-	s := newStream(h, nil, ctx, cut)
+	s := newStream(context.Background(), h, nil)
 	s.name, s.answers = "n1", true
 	s.writing = true // nobody sends
 	h.streams["n1"] = s

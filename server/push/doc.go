@@ -22,7 +22,10 @@
 // report below store.Intent, if it differs); liveness, applied revisions, errors
 // and endpoints are observations, written in batches.
 //
-// The Hub owns two goroutines a stream, a third while something is sent, one that
-// beats for all, and one that writes observations; Run waits for all of them. It
-// judges no lease, no certificate and no resource.
+// A stream comes by a line of its own (Speak) or as a call of gRPC's (Sync). By a
+// line it costs the goroutine that brings it, another while something is sent, and
+// no more: of thousands of agents the most part rests. By gRPC one more reads. The
+// Hub owns these, one goroutine that beats for all and one that writes
+// observations; Run waits for them. It judges no lease, no certificate and no
+// resource.
 package push

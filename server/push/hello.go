@@ -62,7 +62,7 @@ func (s *stream) open(hello *weftv1.Hello) error {
 }
 
 func (s *stream) identify(hello *weftv1.Hello) error {
-	name, err := s.hub.cfg.Identify(s.grpc.Context())
+	name, err := s.hub.cfg.Identify(s.ctx)
 	if err != nil {
 		if _, ok := status.FromError(err); ok {
 			return err
@@ -79,7 +79,7 @@ func (s *stream) identify(hello *weftv1.Hello) error {
 	}
 	s.streams = hello.GetStream()
 	s.name, s.speaker = name, speaker{machine: hello.GetMachine(), boot: hello.GetBoot(), instance: hello.GetInstance()}
-	if p, ok := peer.FromContext(s.grpc.Context()); ok && p.Addr != nil {
+	if p, ok := peer.FromContext(s.ctx); ok && p.Addr != nil {
 		s.remote = p.Addr.String()
 		if at, err := netip.ParseAddrPort(s.remote); err == nil {
 			s.speaker.addr = at.Addr()
@@ -107,7 +107,7 @@ func (s *stream) sendAway(seconds uint32, code codes.Code, why string) error {
 	told := make(chan struct{})
 	late := time.NewTimer(letInWait) // for an agent that does not read
 	defer late.Stop()
-	if s.hub.work.start(func() { _ = s.grpc.Send(backoff(seconds, why)); close(told) }) {
+	if s.hub.work.start(func() { defer close(told); _ = s.wire.Send(backoff(seconds, why)); _ = s.wire.Flush() }) {
 		select {
 		case <-told:
 		case <-late.C:
@@ -202,7 +202,7 @@ func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return errStopping
+		return ErrStopping
 	}
 	if h.revision == 0 {
 		return errStarting

@@ -190,7 +190,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	h.closed, h.last = true, &last
 	h.pace.timer.Stop()
 	for _, s := range h.streams {
-		s.cut(errStopping)
+		s.cut(ErrStopping)
 	}
 	h.mu.Unlock()
 	h.work.end()

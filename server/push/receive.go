@@ -9,33 +9,28 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// read takes what the agent says until the stream ends.
-func (s *stream) read() {
+// read takes what the agent says until the stream ends: enter lets it in, once it
+// has said hello.
+func (s *stream) read(enter func(*weftv1.Hello) error) {
 	silent := time.AfterFunc(s.hub.cfg.Dead, func() { s.cut(errSilent) })
 	defer silent.Stop()
 	for first := true; ; first = false {
 		silent.Reset(s.hub.cfg.Dead)
-		m, err := s.grpc.Recv()
+		m, err := s.wire.Recv()
 		if err != nil {
 			s.cut(err)
 			return
 		}
 		silent.Stop() // our own work is not the agent's silence
-		if first {
-			hello := m.GetHello()
-			if hello == nil {
-				s.cut(status.Error(codes.InvalidArgument, "the first message of a stream must be a hello"))
-				return
-			}
-			s.hello <- hello
-			select {
-			case <-s.opened:
-			case <-s.ctx.Done():
-				return
-			}
-			continue
+		switch {
+		case !first:
+			err = s.take(m)
+		case m.GetHello() == nil:
+			err = status.Error(codes.InvalidArgument, "the first message of a stream must be a hello")
+		default:
+			err = enter(m.GetHello())
 		}
-		if err := s.take(m); err != nil {
+		if err != nil {
 			s.cut(err)
 			return
 		}

@@ -11,33 +11,30 @@ import (
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-// Why the server ends a stream.
+// ErrStopping is why streams end when their server does.
+var ErrStopping = status.Error(codes.Unavailable, "this server is stopping; try another, or again")
+
+// Why else the server ends a stream.
 var (
-	errStopping = status.Error(codes.Unavailable, "this server is stopping; try another, or again")
 	errStarting = status.Error(codes.Unavailable, "this server is starting; try another, or again")
 	errSilent   = status.Error(codes.DeadlineExceeded, "nothing was heard from the agent; is the path between us dead?")
 	errGone     = status.Error(codes.Canceled, "the agent went")
 	errStalled  = status.Error(codes.DeadlineExceeded, "the agent does not read what it is sent")
 )
 
-// stream is one agent's connection. Two goroutines meet here for as long as it
-// stands: Sync, which waits and answers with the reason of the end, for what is
-// sent and read can wait for the agent for long; and read. A third, write, is there
-// while something is to be sent.
+// stream is one agent's connection. One goroutine reads for as long as it stands;
+// another, write, is there while something is to be sent.
 type stream struct {
 	hub     *Hub
-	grpc    grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse]
+	wire    wire
 	ctx     context.Context
 	cut     context.CancelCauseFunc // the first cause is the reason
-	hello   chan *weftv1.Hello
-	opened  chan struct{} // closed when the agent is let in
-	number  uint64        // of all streams, in the order of their coming
-	node    *node         // set before opened is closed, as what follows
+	number  uint64                  // of all streams, in the order of their coming
+	node    *node                   // set before the agent is let in, as what follows
 	name    string
 	speaker speaker
 	streams uint64 // its number among those of the agent's process
@@ -56,7 +53,7 @@ type stream struct {
 	standing standing // for a full set; the hub's turns'
 	turned   int
 
-	answers bool // questions; set before opened is closed
+	answers bool // questions; set before the agent is let in
 
 	mu        sync.Mutex
 	asking    asking
@@ -83,41 +80,10 @@ type due struct {
 	again bool   // Complete is due, whatever its revision
 }
 
-func newStream(h *Hub, g grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse], ctx context.Context, cut context.CancelCauseFunc) *stream {
-	return &stream{
-		hub: h, grpc: g, ctx: ctx, cut: cut, number: h.count.Add(1),
-		hello: make(chan *weftv1.Hello, 1), opened: make(chan struct{}),
-	}
-}
-
-// Sync implements weftv1.NodeSyncServer.
-func (h *Hub) Sync(g grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse]) error {
-	ctx, cut := context.WithCancelCause(g.Context())
-	defer cut(nil)
-	s := newStream(h, g, ctx, cut)
-	if !h.work.start(s.read) {
-		return errStopping
-	}
-	late := time.NewTimer(h.cfg.Dead)
-	defer late.Stop()
-	var hello *weftv1.Hello
-	select {
-	case hello = <-s.hello:
-	case <-ctx.Done():
-		return s.reason()
-	case <-late.C:
-		return status.Error(codes.DeadlineExceeded, "the stream opened without a hello")
-	}
-	err := errStopping
-	h.work.aside(func() { err = s.open(hello) })
-	if err != nil {
-		return err
-	}
-	defer h.leave(s)
-	close(s.opened)
-	s.kick()
-	<-ctx.Done()
-	return s.reason()
+func newStream(ctx context.Context, h *Hub, w wire) *stream {
+	s := &stream{hub: h, wire: w, number: h.count.Add(1)}
+	s.ctx, s.cut = context.WithCancelCause(ctx)
+	return s
 }
 
 // reason is why the stream ended, as the agent is told. It is never nil.
@@ -168,7 +134,7 @@ func (s *stream) write() {
 	defer stalled.Stop()
 	send := func(m *weftv1.SyncResponse) bool {
 		stalled.Reset(s.hub.cfg.Dead)
-		if err := s.grpc.Send(m); err != nil {
+		if err := s.wire.Send(m); err != nil {
 			s.cut(err)
 			return false
 		}
@@ -179,12 +145,21 @@ func (s *stream) write() {
 		if !news && !beating {
 			return
 		}
-		if news && !s.tell(send) || beating && !send(beat(sequence)) {
+		if news && !s.tell(send) || beating && !send(beat(sequence)) || !s.flush() {
 			stalled.Stop()
 			s.asked()
 			return
 		}
 	}
+}
+
+// flush has what was sent leave. It answers false when the stream has ended.
+func (s *stream) flush() bool {
+	err := s.wire.Flush()
+	if err != nil {
+		s.cut(err)
+	}
+	return err == nil
 }
 
 // tell sends what is new, if it is the stream's turn. It answers false when the

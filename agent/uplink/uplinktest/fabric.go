@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/join"
+	"github.com/weft-net/weft/proto/line"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 )
@@ -30,10 +30,12 @@ type Fabric struct {
 	weftv1.UnimplementedJoinServer
 	weftv1.UnimplementedNodeSyncServer
 
-	Token   join.Token
-	Life    time.Duration // of node certificates
-	Refuse  error         // what Join and Renew answer, if anything; set before Serve
-	Streams chan *Stream  // as agents open them
+	Token join.Token
+	Life  time.Duration // of node certificates
+	// OnlyGRPC is a server of a release that knows no lines; set before Serve.
+	OnlyGRPC bool
+	Refuse   error        // what Join and Renew answer, if anything; set before Serve
+	Streams  chan *Stream // as agents open them
 
 	t   *testing.T
 	key *ecdsa.PrivateKey
@@ -99,15 +101,20 @@ func (f *Fabric) ServeOn(ctx context.Context, l net.Listener) {
 	cert := f.sign(&key.PublicKey, "server", x509.ExtKeyUsageServerAuth, 365*24*time.Hour)
 	roots := x509.NewCertPool()
 	roots.AddCert(f.ca)
-	creds := credentials.NewTLS(&tls.Config{
+	d := &door{fabric: f, standing: make(chan net.Conn), ctx: ctx, tls: &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{cert, f.ca.Raw}, PrivateKey: key}},
 		ClientAuth:   tls.VerifyClientCertIfGiven, ClientCAs: roots, MinVersion: tls.VersionTLS13,
-	})
-	s := grpc.NewServer(grpc.Creds(creds))
+		NextProtos: []string{"h2"},
+	}}
+	if !f.OnlyGRPC {
+		d.tls.NextProtos = []string{line.Protocol, "h2"}
+	}
+	s := grpc.NewServer() // whose connections have done their handshake
 	weftv1.RegisterJoinServer(s, f)
 	weftv1.RegisterNodeSyncServer(s, f)
-	go func() { _ = s.Serve(l) }()
-	context.AfterFunc(ctx, s.Stop)
+	go func() { _ = s.Serve(d) }()
+	go d.serve(l)
+	context.AfterFunc(ctx, func() { _ = l.Close(); s.Stop() })
 }
 
 // Dial is the network between, whatever the address.

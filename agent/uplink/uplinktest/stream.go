@@ -10,17 +10,29 @@ import (
 	"google.golang.org/grpc"
 )
 
+// wire carries a stream, over gRPC or a line.
+type wire interface {
+	Context() context.Context
+	Send(*weftv1.SyncResponse) error
+	Recv() (*weftv1.SyncRequest, error)
+}
+
 // Stream is one agent's stream as the server sees it.
 type Stream struct {
-	grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse]
+	wire
 	Hello *weftv1.Hello
 	Up    chan *weftv1.SyncRequest // all but heartbeats
 	Beats chan *weftv1.Heartbeat
 	End   chan error
 }
 
-// Sync implements the service: it hands the stream to the test.
+// Sync implements the service.
 func (f *Fabric) Sync(g grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse]) error {
+	return f.serve(g)
+}
+
+// serve hands a stream to the test.
+func (f *Fabric) serve(g wire) error {
 	first, err := g.Recv()
 	if err != nil {
 		return err
