@@ -45,7 +45,7 @@ func TestText(t *testing.T) {
 	}
 	const want = `ok    address: 192.0.2.1/24 on eth0, mtu 1500: 1500 for pods
 warn  address: 2001:db8::1/64 on eth1, mtu 1270: the 1270 for pods are too few for IPv6 (1280) -> ip link set eth1 mtu 1500
-FAIL  /d: the file system is read-only: no pod can be recorded, no intent kept -> mount -o remount,rw /d; dmesg tells why it is so
+FAIL  /d: the file system is read-only: no pod can be recorded, no intent kept -> dmesg | tail; mount -o remount,rw "$(findmnt -n -o TARGET -T /d)"
 warn  clock: the kernel's clock is not synchronized -> timedatectl set-ntp true
 ok    folder DIR: can be written to
 warn  CNI: no folder of a container runtime was found -> start the container runtime once, or name its folder with --cni-conf-dir
