@@ -75,7 +75,24 @@ func CheckConfig(ctx context.Context, cfg Config, out io.Writer) (good bool, err
 		trusted, err := uplink.Greet(ctx, server, token)
 		return check.Greeting{Trusted: trusted}, err
 	}
+	n.Token = cfg.tryToken()
 	return check.Print(out, check.Run(ctx, n)), nil
+}
+
+// tryToken asks a server whether the node could join with its token, if it has one
+// and needs it.
+func (c Config) tryToken() func(ctx context.Context, server string) error {
+	read := c.token()
+	if read == nil || uplink.Joined(c.DataDir) {
+		return nil
+	}
+	return func(ctx context.Context, server string) error {
+		token, err := read()
+		if err != nil {
+			return err
+		}
+		return uplink.TryToken(ctx, server, token, c.NodeName, c.NodeLabels)
+	}
 }
 
 // check is what a configuration says of the node to be tested.

@@ -55,7 +55,8 @@ type Node struct {
 	Running  bool       // an agent runs: its ports are its own
 	Servers  []string   // HOST:PORT
 	Greet    func(ctx context.Context, server string) (Greeting, error)
-	Metrics  string // HOST:PORT, or empty
+	Token    func(ctx context.Context, server string) error // whether the node could join; nil: it has, or has no token
+	Metrics  string                                         // HOST:PORT, or empty
 	DataDir  string
 	CNIDir   string // empty: none was found
 	Kernel   string // release

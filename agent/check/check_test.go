@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -26,9 +27,12 @@ func TestText(t *testing.T) {
 			Underlay: []intent.Underlay{{Addr: pfx("192.0.2.1/24"), Device: "eth0", MTU: 1500}, {Addr: pfx("2001:db8::1/64"), Device: "eth1", MTU: 1270}},
 		},
 		Facts:   host.Facts{Disks: []host.Disk{{Path: "/d", ReadOnly: true, NoInodes: true}}, Clock: host.Clock{Unsynchronized: true}},
-		Servers: []string{"s1:7443", "192.0.2.9:7443", "gone:7443", "192.0.2.10:7443"},
+		Servers: []string{"s1:7443", "192.0.2.9:7443", "gone:7443", "192.0.2.10:7443", "192.0.2.11:7443", "192.0.2.12:7443"},
 		Greet: func(_ context.Context, s string) (Greeting, error) {
-			return map[string]Greeting{"s1:7443": {Trusted: "the token's pin"}}[s], map[string]error{"192.0.2.10:7443": errors.New("refused")}[s]
+			return map[string]Greeting{"s1:7443": {Trusted: "the token's pin"}, "192.0.2.11:7443": {Trusted: "the token's pin"}, "192.0.2.12:7443": {Trusted: "the token's pin"}}[s], map[string]error{"192.0.2.10:7443": errors.New("refused")}[s]
+		},
+		Token: func(_ context.Context, s string) error {
+			return map[string]error{"s1:7443": nil, "192.0.2.11:7443": errors.New("token is used up"), "192.0.2.12:7443": fmt.Errorf("old: %w", errors.ErrUnsupported)}[s]
 		},
 		Resolver: func(_ context.Context, h string) ([]string, error) {
 			if h == "gone" {
@@ -51,9 +55,14 @@ ok    folder DIR: can be written to
 warn  CNI: no folder of a container runtime was found -> start the container runtime once, or name its folder with --cni-conf-dir
 ok    server s1:7443: resolves to 192.0.2.8
 ok    server s1:7443: answers TLS, proved by the token's pin
+ok    token: server s1:7443 would let this node join with it
 warn  server 192.0.2.9:7443: answers TLS; whose certificate it is was not proved: there is no token -> give --token-file, so that it can be proved
 FAIL  server gone:7443: the name cannot be resolved: no such host -> getent hosts gone
 FAIL  server 192.0.2.10:7443: refused -> open TCP towards it, and check the token; on the server: systemctl status weft-server
+ok    server 192.0.2.11:7443: answers TLS, proved by the token's pin
+FAIL  token: server 192.0.2.11:7443: token is used up -> weft token create, on a server
+ok    server 192.0.2.12:7443: answers TLS, proved by the token's pin
+warn  token: server 192.0.2.12:7443 is of an earlier release and cannot say whether it counts -> weft-agent tells it when it starts
 `
 	if diff := cmp.Diff(want, strings.ReplaceAll(b.String(), dir, "DIR")); diff != "" {
 		t.Error(diff)

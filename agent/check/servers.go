@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -48,5 +49,21 @@ func (n Node) server(ctx context.Context, s string) []Check {
 	if g.Trusted == "" {
 		return append(out, warn("server "+s, "give --token-file, so that it can be proved", "answers TLS; whose certificate it is was not proved: there is no token"))
 	}
-	return append(out, ok("server "+s, "answers TLS, proved by %s", g.Trusted))
+	out = append(out, ok("server "+s, "answers TLS, proved by %s", g.Trusted))
+	return append(out, n.token(ctx, s)...)
+}
+
+// token is what a server says of the token that the node would join with.
+func (n Node) token(ctx context.Context, s string) []Check {
+	if n.Token == nil {
+		return nil
+	}
+	err := n.Token(ctx, s)
+	switch {
+	case err == nil:
+		return []Check{ok("token", "server %s would let this node join with it", s)}
+	case errors.Is(err, errors.ErrUnsupported):
+		return []Check{warn("token", "weft-agent tells it when it starts", "server %s is of an earlier release and cannot say whether it counts", s)}
+	}
+	return []Check{fail("token", "weft token create, on a server", "server %s: %v", s, err)}
 }

@@ -3,10 +3,18 @@ package uplink
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/weft-net/weft/proto/join"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 )
 
 // Greet connects to a server, proves it and lets go: nothing is asked and nothing
@@ -18,6 +26,35 @@ func Greet(ctx context.Context, server string, token *join.Token) (trusted strin
 		cfg, trusted = join.PinnedTLS(*token, time.Now), "the token's pin of the CA"
 	}
 	return trusted, greet(ctx, server, cfg)
+}
+
+// TryToken asks a server whether a node that has not joined yet could join with a
+// token: nothing is spent. The error says why not; errors.ErrUnsupported is a server
+// of a release that cannot say.
+func TryToken(ctx context.Context, server string, token join.Token, node string, labels map[string]string) error {
+	if token.ForServer() {
+		return errServerToken
+	}
+	cc, err := grpc.NewClient("passthrough:///"+server, grpc.WithTransportCredentials(credentials.NewTLS(join.PinnedTLS(token, time.Now))))
+	if err != nil {
+		return fmt.Errorf("uplink: connect to server %s: %w", server, err)
+	}
+	defer cc.Close()
+	_, err = weftv1.NewJoinClient(cc).Check(ctx, &weftv1.JoinCheckRequest{Token: token.Reveal(), Node: node, Labels: labels})
+	switch status.Code(err) {
+	case codes.OK:
+		return nil
+	case codes.Unimplemented:
+		return fmt.Errorf("uplink: server %s: %w", server, errors.ErrUnsupported)
+	}
+	return refusal("join", err, "")
+}
+
+// Joined tells whether a node's data folder holds a certificate: then it needs no
+// token.
+func Joined(dataDir string) bool {
+	_, err := os.Stat(filepath.Join(dataDir, certName))
+	return err == nil
 }
 
 // Greet is the package's, with what the node knows its servers by.

@@ -106,6 +106,8 @@ type forgottenError struct{ refusedError }
 
 func (e forgottenError) Unwrap() error { return e.refusedError }
 
+var errServerToken = refusedError{"join", "this is a server token, which opens the whole fabric and belongs on no node", "give the agent <data-dir>/agent-token of a server, or a token of: weft token create"}
+
 func (u *Uplink) token() (join.Token, error) {
 	if u.cfg.Token == nil {
 		return join.Token{}, refusedError{"join", "this node has not joined yet, and there is no token", "give --token-file or --token; a server has one in <data-dir>/agent-token"}
@@ -115,7 +117,7 @@ func (u *Uplink) token() (join.Token, error) {
 		return join.Token{}, refusedError{"join", err.Error(), "this node has not joined yet and needs its token"}
 	}
 	if t.ForServer() {
-		return join.Token{}, refusedError{"join", "this is a server token, which opens the whole fabric and belongs on no node", "give the agent <data-dir>/agent-token of a server, or a token of: weft token create"}
+		return join.Token{}, errServerToken
 	}
 	return t, nil
 }

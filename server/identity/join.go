@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
-	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/journal"
@@ -30,23 +29,17 @@ const (
 
 // Join implements weftv1.JoinServer.
 func (a *Authority) Join(ctx context.Context, r *weftv1.JoinRequest) (*weftv1.JoinResponse, error) {
-	t, err := join.ParseToken(r.GetToken())
+	t, err := a.shown(r.GetToken())
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
-	}
-	if !a.roots().knows(t.CAHash) {
-		return nil, status.Error(codes.PermissionDenied, "the token is of another fabric; get one of this fabric with weft token create")
-	}
-	if t.ForServer() {
-		return nil, status.Error(codes.PermissionDenied, "this is a server token, which no node may hold; a node joins with <data-dir>/agent-token of a server, or: weft token create")
+		return nil, err
 	}
 	c, public, err := a.claim(r.GetNode(), r.GetMachine(), r.GetCertificateRequest())
 	if err != nil {
 		return nil, err
 	}
 	c.secret, c.ephemeral = t.Secret, r.GetEphemeral()
-	if err := kind.ValidLabels(r.GetLabels()); err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "the node's labels: %v (--node-label)", err)
+	if err := validLabels(r.GetLabels()); err != nil {
+		return nil, err
 	}
 	var cert *x509.Certificate
 	var admitted admission
@@ -232,7 +225,7 @@ func nodeTemplate(name string) x509.Certificate {
 func (a *Authority) refuse(message, node string, err error) error {
 	if _, ok := status.FromError(err); !ok {
 		a.config.Log.Warn(message, note.Node, node, note.Err, err)
-		return status.Errorf(codes.Unavailable, "the store does not answer; try again, or another server: %v", err)
+		return silent(err)
 	}
 	a.config.Log.Info(message, note.Node, node, note.Err, err)
 	a.config.Note(journal.Event{Kind: journal.Warning, Object: "Node/" + node, Reason: "JoinRefused", Message: status.Convert(err).Message()})

@@ -21,6 +21,105 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// JoinCheckRequest asks whether a node that has not joined yet could.
+type JoinCheckRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Token is as in JoinRequest.
+	Token         string            `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Node          string            `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Labels        map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinCheckRequest) Reset() {
+	*x = JoinCheckRequest{}
+	mi := &file_weft_v1_join_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinCheckRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinCheckRequest) ProtoMessage() {}
+
+func (x *JoinCheckRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_join_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinCheckRequest.ProtoReflect.Descriptor instead.
+func (*JoinCheckRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *JoinCheckRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *JoinCheckRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *JoinCheckRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// JoinCheckResponse says that it could.
+type JoinCheckResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinCheckResponse) Reset() {
+	*x = JoinCheckResponse{}
+	mi := &file_weft_v1_join_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinCheckResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinCheckResponse) ProtoMessage() {}
+
+func (x *JoinCheckResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_join_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinCheckResponse.ProtoReflect.Descriptor instead.
+func (*JoinCheckResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{1}
+}
+
 // JoinRequest asks for a first certificate.
 type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -39,7 +138,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_weft_v1_join_proto_msgTypes[0]
+	mi := &file_weft_v1_join_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -51,7 +150,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_join_proto_msgTypes[0]
+	mi := &file_weft_v1_join_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -64,7 +163,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_join_proto_rawDescGZIP(), []int{0}
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *JoinRequest) GetToken() string {
@@ -127,7 +226,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_weft_v1_join_proto_msgTypes[1]
+	mi := &file_weft_v1_join_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -139,7 +238,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_join_proto_msgTypes[1]
+	mi := &file_weft_v1_join_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -152,7 +251,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_join_proto_rawDescGZIP(), []int{1}
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *JoinResponse) GetCertificate() []byte {
@@ -195,7 +294,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_weft_v1_join_proto_msgTypes[2]
+	mi := &file_weft_v1_join_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -207,7 +306,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_join_proto_msgTypes[2]
+	mi := &file_weft_v1_join_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -220,7 +319,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_join_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RenewRequest) GetNode() string {
@@ -251,7 +350,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_weft_v1_join_proto_msgTypes[3]
+	mi := &file_weft_v1_join_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -263,7 +362,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_join_proto_msgTypes[3]
+	mi := &file_weft_v1_join_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -276,7 +375,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_join_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RenewResponse) GetCertificate() []byte {
@@ -319,7 +418,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_weft_v1_join_proto_msgTypes[4]
+	mi := &file_weft_v1_join_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -331,7 +430,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_join_proto_msgTypes[4]
+	mi := &file_weft_v1_join_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -344,7 +443,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_join_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LeaveRequest) GetNode() string {
@@ -370,7 +469,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_weft_v1_join_proto_msgTypes[5]
+	mi := &file_weft_v1_join_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -382,7 +481,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_join_proto_msgTypes[5]
+	mi := &file_weft_v1_join_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -395,14 +494,22 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_join_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_join_proto_rawDescGZIP(), []int{7}
 }
 
 var File_weft_v1_join_proto protoreflect.FileDescriptor
 
 const file_weft_v1_join_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/join.proto\x12\aweft.v1\"\x95\x02\n" +
+	"\x12weft/v1/join.proto\x12\aweft.v1\"\xb6\x01\n" +
+	"\x10JoinCheckRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12=\n" +
+	"\x06labels\x18\x03 \x03(\v2%.weft.v1.JoinCheckRequest.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x13\n" +
+	"\x11JoinCheckResponse\"\x95\x02\n" +
 	"\vJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12/\n" +
@@ -435,11 +542,12 @@ const file_weft_v1_join_proto_rawDesc = "" +
 	"\fLeaveRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12/\n" +
 	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"\x0f\n" +
-	"\rLeaveResponse2\xab\x01\n" +
+	"\rLeaveResponse2\xeb\x01\n" +
 	"\x04Join\x123\n" +
 	"\x04Join\x12\x14.weft.v1.JoinRequest\x1a\x15.weft.v1.JoinResponse\x126\n" +
 	"\x05Renew\x12\x15.weft.v1.RenewRequest\x1a\x16.weft.v1.RenewResponse\x126\n" +
-	"\x05Leave\x12\x15.weft.v1.LeaveRequest\x1a\x16.weft.v1.LeaveResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x05Leave\x12\x15.weft.v1.LeaveRequest\x1a\x16.weft.v1.LeaveResponse\x12>\n" +
+	"\x05Check\x12\x19.weft.v1.JoinCheckRequest\x1a\x1a.weft.v1.JoinCheckResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_join_proto_rawDescOnce sync.Once
@@ -453,29 +561,35 @@ func file_weft_v1_join_proto_rawDescGZIP() []byte {
 	return file_weft_v1_join_proto_rawDescData
 }
 
-var file_weft_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_weft_v1_join_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_weft_v1_join_proto_goTypes = []any{
-	(*JoinRequest)(nil),   // 0: weft.v1.JoinRequest
-	(*JoinResponse)(nil),  // 1: weft.v1.JoinResponse
-	(*RenewRequest)(nil),  // 2: weft.v1.RenewRequest
-	(*RenewResponse)(nil), // 3: weft.v1.RenewResponse
-	(*LeaveRequest)(nil),  // 4: weft.v1.LeaveRequest
-	(*LeaveResponse)(nil), // 5: weft.v1.LeaveResponse
-	nil,                   // 6: weft.v1.JoinRequest.LabelsEntry
+	(*JoinCheckRequest)(nil),  // 0: weft.v1.JoinCheckRequest
+	(*JoinCheckResponse)(nil), // 1: weft.v1.JoinCheckResponse
+	(*JoinRequest)(nil),       // 2: weft.v1.JoinRequest
+	(*JoinResponse)(nil),      // 3: weft.v1.JoinResponse
+	(*RenewRequest)(nil),      // 4: weft.v1.RenewRequest
+	(*RenewResponse)(nil),     // 5: weft.v1.RenewResponse
+	(*LeaveRequest)(nil),      // 6: weft.v1.LeaveRequest
+	(*LeaveResponse)(nil),     // 7: weft.v1.LeaveResponse
+	nil,                       // 8: weft.v1.JoinCheckRequest.LabelsEntry
+	nil,                       // 9: weft.v1.JoinRequest.LabelsEntry
 }
 var file_weft_v1_join_proto_depIdxs = []int32{
-	6, // 0: weft.v1.JoinRequest.labels:type_name -> weft.v1.JoinRequest.LabelsEntry
-	0, // 1: weft.v1.Join.Join:input_type -> weft.v1.JoinRequest
-	2, // 2: weft.v1.Join.Renew:input_type -> weft.v1.RenewRequest
-	4, // 3: weft.v1.Join.Leave:input_type -> weft.v1.LeaveRequest
-	1, // 4: weft.v1.Join.Join:output_type -> weft.v1.JoinResponse
-	3, // 5: weft.v1.Join.Renew:output_type -> weft.v1.RenewResponse
-	5, // 6: weft.v1.Join.Leave:output_type -> weft.v1.LeaveResponse
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	8, // 0: weft.v1.JoinCheckRequest.labels:type_name -> weft.v1.JoinCheckRequest.LabelsEntry
+	9, // 1: weft.v1.JoinRequest.labels:type_name -> weft.v1.JoinRequest.LabelsEntry
+	2, // 2: weft.v1.Join.Join:input_type -> weft.v1.JoinRequest
+	4, // 3: weft.v1.Join.Renew:input_type -> weft.v1.RenewRequest
+	6, // 4: weft.v1.Join.Leave:input_type -> weft.v1.LeaveRequest
+	0, // 5: weft.v1.Join.Check:input_type -> weft.v1.JoinCheckRequest
+	3, // 6: weft.v1.Join.Join:output_type -> weft.v1.JoinResponse
+	5, // 7: weft.v1.Join.Renew:output_type -> weft.v1.RenewResponse
+	7, // 8: weft.v1.Join.Leave:output_type -> weft.v1.LeaveResponse
+	1, // 9: weft.v1.Join.Check:output_type -> weft.v1.JoinCheckResponse
+	6, // [6:10] is the sub-list for method output_type
+	2, // [2:6] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_join_proto_init() }
@@ -483,15 +597,15 @@ func file_weft_v1_join_proto_init() {
 	if File_weft_v1_join_proto != nil {
 		return
 	}
-	file_weft_v1_join_proto_msgTypes[1].OneofWrappers = []any{}
 	file_weft_v1_join_proto_msgTypes[3].OneofWrappers = []any{}
+	file_weft_v1_join_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_join_proto_rawDesc), len(file_weft_v1_join_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const (
 	Join_Join_FullMethodName  = "/weft.v1.Join/Join"
 	Join_Renew_FullMethodName = "/weft.v1.Join/Renew"
 	Join_Leave_FullMethodName = "/weft.v1.Join/Leave"
+	Join_Check_FullMethodName = "/weft.v1.Join/Check"
 )
 
 // JoinClient is the client API for Join service.
@@ -41,6 +42,9 @@ type JoinClient interface {
 	// Leave deletes an ephemeral node that goes for good, and frees its lease; the
 	// recorded key signs the request. FAILED_PRECONDITION: it is not ephemeral.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
+	// Check judges a token for a node as Join would, by what holds now: nothing is
+	// signed, spent or written. Errors are Join's.
+	Check(ctx context.Context, in *JoinCheckRequest, opts ...grpc.CallOption) (*JoinCheckResponse, error)
 }
 
 type joinClient struct {
@@ -81,6 +85,16 @@ func (c *joinClient) Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *joinClient) Check(ctx context.Context, in *JoinCheckRequest, opts ...grpc.CallOption) (*JoinCheckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JoinCheckResponse)
+	err := c.cc.Invoke(ctx, Join_Check_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // JoinServer is the server API for Join service.
 // All implementations must embed UnimplementedJoinServer
 // for forward compatibility.
@@ -98,6 +112,9 @@ type JoinServer interface {
 	// Leave deletes an ephemeral node that goes for good, and frees its lease; the
 	// recorded key signs the request. FAILED_PRECONDITION: it is not ephemeral.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
+	// Check judges a token for a node as Join would, by what holds now: nothing is
+	// signed, spent or written. Errors are Join's.
+	Check(context.Context, *JoinCheckRequest) (*JoinCheckResponse, error)
 	mustEmbedUnimplementedJoinServer()
 }
 
@@ -116,6 +133,9 @@ func (UnimplementedJoinServer) Renew(context.Context, *RenewRequest) (*RenewResp
 }
 func (UnimplementedJoinServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
+}
+func (UnimplementedJoinServer) Check(context.Context, *JoinCheckRequest) (*JoinCheckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
 }
 func (UnimplementedJoinServer) mustEmbedUnimplementedJoinServer() {}
 func (UnimplementedJoinServer) testEmbeddedByValue()              {}
@@ -192,6 +212,24 @@ func _Join_Leave_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Join_Check_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JoinCheckRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(JoinServer).Check(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Join_Check_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(JoinServer).Check(ctx, req.(*JoinCheckRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Join_ServiceDesc is the grpc.ServiceDesc for Join service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -210,6 +248,10 @@ var Join_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Leave",
 			Handler:    _Join_Leave_Handler,
+		},
+		{
+			MethodName: "Check",
+			Handler:    _Join_Check_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
