@@ -61,6 +61,10 @@ func loadIdentity(dir *datadir.Dir, node string) (identity, error) {
 	if id.roots, err = readCerts(dir, rootsName); err != nil {
 		return identity{}, err
 	}
+	if id.cert != nil && len(id.roots) == 0 {
+		return identity{}, fmt.Errorf("uplink: %s is not there, and without it no server can be trusted; put the file back, or remove %s and join again with a token",
+			dir.Path(rootsName), dir.Path(certName))
+	}
 	if _, err := dir.Read(ephemeralName); err == nil {
 		id.ephemeral = true
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -112,6 +116,10 @@ func loadKey(dir *datadir.Dir, mayMake bool) (*ecdsa.PrivateKey, error) {
 	b, err := dir.Read(keyName)
 	if errors.Is(err, fs.ErrNotExist) && mayMake {
 		return makeKey(dir)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("uplink: %s is not there, and %s is of it: put the file back, or remove %s and join again with a token made with --replace",
+			dir.Path(keyName), certName, certName)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("uplink: the node's key: %w", err)

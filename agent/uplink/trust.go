@@ -54,8 +54,10 @@ func parseRoots(der [][]byte) ([]*x509.Certificate, error) {
 }
 
 // trust takes the roots that a server names, onto the disk first: what is said of
-// them holds after a crash. Roots under which the very server that names them would
-// not be believed are refused, or the node could lock itself out.
+// them holds after a crash. Roots that would lock the node out are refused: those
+// under which the very server that names them would not be believed, and that have
+// none of the roots that stand. What the server showed may be of a root from before
+// several rotations, when the stream is old.
 func (u *Uplink) trust(m *weftv1.Trust, shown []*x509.Certificate) {
 	if err := u.takeRoots(m.GetRoots(), shown); err != nil {
 		u.cfg.Log.Error("roots refused", note.Err, err)
@@ -82,10 +84,7 @@ func (u *Uplink) takeRoots(der [][]byte, shown []*x509.Certificate) error {
 		return err
 	}
 	judge := identity{roots: roots, cert: u.identity().cert}
-	if err := judge.verify(shown, u.now()); err != nil {
-		if within(hashes(roots), hashes(u.identity().roots)) {
-			return nil // a rotation ended: roots are dropped with the next stream, which shows the new one
-		}
+	if err := judge.verify(shown, u.now()); err != nil && !overlap(hashes(roots), hashes(u.identity().roots)) {
 		return fmt.Errorf("this server itself would not be trusted with them: %w", err)
 	}
 	u.enrolling.Lock() // who renews writes the same file
@@ -106,9 +105,9 @@ func (u *Uplink) takeRoots(der [][]byte, shown []*x509.Certificate) error {
 	return nil
 }
 
-// within says that all of some are among others.
-func within(some, others []string) bool {
-	return !slices.ContainsFunc(some, func(h string) bool { return !slices.Contains(others, h) })
+// overlap says that one of some is among others.
+func overlap(some, others []string) bool {
+	return slices.ContainsFunc(some, func(h string) bool { return slices.Contains(others, h) })
 }
 
 func rootsPEM(roots []*x509.Certificate) []byte {

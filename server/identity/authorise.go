@@ -76,7 +76,7 @@ func (a *Authority) Identify(cert *x509.Certificate) (Peer, error) {
 	now := time.Now()
 	p, err := a.named(cert, cert.NotBefore)
 	if err != nil {
-		return Peer{}, status.Error(codes.Unauthenticated, err.Error())
+		return Peer{}, a.unnamed(cert, err)
 	}
 	if err := join.Valid(cert, now); err != nil {
 		return Peer{}, status.Errorf(codes.Unauthenticated, "the certificate of %s, by this server's clock: %v", p, err)
@@ -100,6 +100,11 @@ func (a *Authority) named(cert *x509.Certificate, at time.Time) (Peer, error) {
 	if err != nil {
 		return Peer{}, fmt.Errorf("the client certificate %q is not of this fabric: %w", cert.Subject.CommonName, err)
 	}
+	return named(cert)
+}
+
+// named reads whom a certificate names, whoever signed it.
+func named(cert *x509.Certificate) (Peer, error) {
 	p := Peer{Name: cert.Subject.CommonName}
 	switch organization := cert.Subject.Organization; {
 	case slices.Equal(organization, []string{organizationNode}):
@@ -112,6 +117,29 @@ func (a *Authority) named(cert *x509.Certificate, at time.Time) (Peer, error) {
 		return Peer{}, fmt.Errorf("the client certificate %q has no role", p.Name)
 	}
 	return p, nil
+}
+
+// unnamed is the answer to a certificate that none of the roots that count has
+// signed. One of a root that was dropped still says who it was: the record may have
+// revoked it long before. The answer is a gRPC status.
+func (a *Authority) unnamed(cert *x509.Certificate, why error) error {
+	if !a.roots().dropped(cert) {
+		return status.Error(codes.Unauthenticated, why.Error())
+	}
+	p, err := named(cert)
+	if err != nil {
+		return status.Error(codes.Unauthenticated, err.Error())
+	}
+	role, err := a.recorded(p, keyHash(cert.RawSubjectPublicKeyInfo))
+	if err != nil {
+		return status.Errorf(codes.PermissionDenied, "%s: %v", p, err)
+	}
+	p.Role = role
+	remedy := "it renews by itself"
+	if role.people() {
+		remedy = "get new credentials from an admin: weft user renew " + p.Name + " -o FILE; or on a server: weft-server admin"
+	}
+	return status.Errorf(codes.Unauthenticated, "the certificate of %s is of a root that counts no more since the CA was rotated; %s", p, remedy)
 }
 
 // recorded says whether the book has a key for a name, and does not revoke it,

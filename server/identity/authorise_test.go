@@ -100,8 +100,8 @@ func TestWhoMayCallWhat(t *testing.T) {
 	}
 }
 
-// Foreign certificates fail in the handshake; with TLS 1.3 a client that checks
-// nothing itself learns of it only by the connection's end.
+// Foreign certificates are refused with a sentence: a handshake can only fail, and
+// with TLS 1.3 the client may not even learn why.
 func TestForeignCertificates(t *testing.T) {
 	f := newFabric(t, storetest.New(), Config{})
 	other := newFabric(t, storetest.New(), Config{})
@@ -123,9 +123,9 @@ func TestForeignCertificates(t *testing.T) {
 		code   codes.Code
 		text   string
 	}{
-		{"of another fabric", f.as(stranger), codes.Unavailable, ""},
-		{"a server's", forged(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), codes.Unavailable, ""},
-		{"without a role", forged(func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "n1"} }), codes.Unavailable, ""},
+		{"of another fabric", f.as(stranger), codes.Unauthenticated, `"n1" is not of this fabric`},
+		{"a server's", forged(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), codes.Unauthenticated, "incompatible key usage"},
+		{"without a role", forged(func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "n1"} }), codes.Unauthenticated, "has no role"},
 		{"never recorded", forged(func(*x509.Certificate) {}), codes.PermissionDenied, "not recorded"},
 	}
 	for _, c := range cases {

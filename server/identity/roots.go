@@ -160,6 +160,16 @@ func (r *roots) pool() *x509.CertPool {
 	return pool
 }
 
+// dropped says whether a certificate was signed by a root that counted once.
+func (r *roots) dropped(cert *x509.Certificate) bool {
+	pool := x509.NewCertPool()
+	for _, o := range r.old {
+		pool.AddCert(o.cert)
+	}
+	_, err := cert.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: cert.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return err == nil
+}
+
 // pem are trusted as files have them.
 func (r *roots) pem() []byte {
 	var out []byte

@@ -378,3 +378,51 @@ func TestRestoredStoreKnowsTheAdminAgain(t *testing.T) {
 		t.Errorf("copies of the old file are worth nothing: %v, %v", u.Keys, err)
 	}
 }
+
+// Who comes with a certificate of a root that was dropped is told what became of it,
+// and nothing else is let through: a handshake that fails explains nothing.
+func TestDroppedCertificatesAreTold(t *testing.T) {
+	f := newFabric(t, storetest.New(), Config{})
+	n1, n2 := f.mustJoin(newMachine(t, "n1"), f.agentToken()), f.mustJoin(newMachine(t, "n2"), f.agentToken())
+	users := map[string]*machine{}
+	for _, name := range []string{"ann", "bob"} {
+		m := newMachine(t, name)
+		g, err := f.CreateUser(t.Context(), UserSpec{Name: name, Role: "viewer"}, m.request(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.cert, err = x509.ParseCertificate(g.Certificate); err != nil {
+			t.Fatal(err)
+		}
+		users[name] = m
+	}
+	if err := f.RevokeUser(t.Context(), "ann"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Revoke(t.Context(), "n2"); err != nil {
+		t.Fatal(err)
+	}
+	for _, force := range []bool{false, true} {
+		if _, err := f.RotateCA(t.Context(), force); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.caughtUp()
+	if _, err := f.FinishRotation(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitPhase(PhaseSteady)
+	wantCode(t, "revoked before it", calls["tokens"](t, f.dial(f.as(users["ann"]))), codes.PermissionDenied, "viewer ann: it was revoked at")
+	wantCode(t, "not renewed", calls["tokens"](t, f.dial(f.as(users["bob"]))), codes.Unauthenticated,
+		"the certificate of viewer bob is of a root that counts no more since the CA was rotated; get new credentials from an admin: weft user renew bob -o FILE")
+	_, _, err := f.sync(f.as(n2))
+	wantCode(t, "a node revoked before it", err, codes.PermissionDenied, "node n2: it was revoked at")
+	_, _, err = f.sync(f.as(n1))
+	wantCode(t, "a node that slept", err, codes.Unauthenticated, "of a root that counts no more since the CA was rotated; it renews by itself")
+	if err := f.renew(n1); err != nil {
+		t.Fatal(err)
+	}
+	if _, name, err := f.sync(f.as(n1)); err != nil || name != "n1" {
+		t.Errorf("renewed, it is %q: %v", name, err)
+	}
+}

@@ -83,9 +83,10 @@ func (a *Authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 	return s.cert, nil
 }
 
-// TLS is how this server serves. A client may show no certificate, or one of our
-// CA; what it is worth, now, Identify says. Whether it has ended is left to that
-// too: a handshake can only fail, not explain.
+// TLS is how this server serves. A client may show no certificate, or any: whether
+// it is of this fabric, has ended or was revoked, Identify says at each call. A
+// handshake can only fail, not explain; who is let in by it may call no more than
+// who shows nothing.
 func (a *Authority) TLS(protocols ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
@@ -94,12 +95,5 @@ func (a *Authority) TLS(protocols ...string) *tls.Config {
 		// No ClientCAs: they are only a hint to clients, and change while we serve.
 		GetCertificate:         a.serverCertificate,
 		SessionTicketsDisabled: true, // each connection shows its certificate
-		VerifyConnection: func(s tls.ConnectionState) error {
-			if len(s.PeerCertificates) == 0 {
-				return nil
-			}
-			_, err := a.named(s.PeerCertificates[0], s.PeerCertificates[0].NotBefore)
-			return err
-		},
 	}
 }

@@ -3,6 +3,7 @@ package identity
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -78,5 +79,52 @@ func FuzzDecode(f *testing.F) {
 		}
 		_, _ = decode[token](e)
 		_, _ = decode[user](e)
+	})
+}
+
+// FuzzRoots: whatever the store has of the CA, or another server hands over, it is
+// opened whole or refused; what is opened can be shown.
+func FuzzRoots(f *testing.F) {
+	dir := f.TempDir()
+	path := filepath.Join(dir, serverKeyFile)
+	seal, err := makeServerKey(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	made, err := makeCA(time.Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	next, err := makeCA(time.Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	cross, err := made.cross(next.cert)
+	if err != nil {
+		f.Fatal(err)
+	}
+	held, err := (&roots{issuing: made, old: []oldRoot{{next.cert, cross, true}}}).encode(seal)
+	if err != nil {
+		f.Fatal(err)
+	}
+	coming, err := (&nextRoot{next, cross, time.Now()}).encode(seal)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(held, coming)
+	f.Add(held, []byte("{}"))
+	f.Add([]byte(`{"schema":1,"certificate":"AA=="}`), []byte(nil))
+	f.Fuzz(func(t *testing.T, held, coming []byte) {
+		e := store.Entry{Key: caNextKey, Value: coming}
+		if len(coming) == 0 {
+			e = store.Entry{}
+		}
+		r, err := openRoots(store.Entry{Key: caKey, Value: held}, e, path)
+		if err != nil {
+			return
+		}
+		if len(r.told()) == 0 || len(r.chain()) == 0 || len(r.hashes()) != len(r.trusted()) {
+			t.Errorf("opened, it has no roots: %+v", r)
+		}
 	})
 }
