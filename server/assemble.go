@@ -47,6 +47,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.mirror.HaltAt(found.fence)
 	r.backups = place.backups(etcd)
 	r.room = r.meet()
+	r.backups.Peers = r.room
 	local := lease.New(lease.Config{Store: s, Fence: r.room.Fence, Log: c.Log, Note: book.Note, Servers: r.hosts})
 	leases := members.Allocator{Local: local, Room: r.room, Held: r.heldLease}
 	// What is learned after a restore is compared and swapped: no leader is needed.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,14 +80,14 @@ func (c *cli) backupListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
-		Short:   "List the backups of the server that is asked, the youngest first",
+		Short:   "List the backups of all servers, the youngest first",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := c.backups()
 			if err != nil {
 				return err
 			}
-			answer, err := client.List(cmd.Context(), &weftv1.BackupsListRequest{})
+			answer, err := client.List(cmd.Context(), &weftv1.BackupsListRequest{Everywhere: true})
 			if err != nil {
 				return err
 			}
@@ -109,13 +110,16 @@ func (c *cli) printBackups(o *output, answer *weftv1.BackupsListResponse) error 
 		}
 		return nil
 	}
+	for _, u := range answer.GetUnheard() {
+		c.say("not in the list: the backups of server %s: %s", u.GetServer(), u.GetWhy())
+	}
 	if len(answer.GetBackups()) == 0 {
-		c.say("no backups in %s on %s", answer.GetFolder(), answer.GetServer())
+		c.say("no backups in %s on %s, nor on another server that answers", answer.GetFolder(), answer.GetServer())
 		return nil
 	}
-	t := table.Table{Titles: []string{"NAME", "AGE", "WHY", "EPOCH", "REVISION", "SIZE", "VERSION", "ERROR"}}
+	t := table.Table{Titles: []string{"NAME", "SERVER", "AGE", "WHY", "EPOCH", "REVISION", "SIZE", "VERSION", "ERROR"}}
 	for _, b := range answer.GetBackups() {
-		t.Add(b.GetName(), table.Since(b.GetTimeUnix(), c.now()), b.GetWhy(), fmt.Sprint(b.GetEpoch()), fmt.Sprint(b.GetRevision()),
+		t.Add(b.GetName(), cmp.Or(b.GetHolder(), answer.GetServer()), table.Since(b.GetTimeUnix(), c.now()), b.GetWhy(), fmt.Sprint(b.GetEpoch()), fmt.Sprint(b.GetRevision()),
 			bytesText(b.GetSizeBytes()), b.GetVersion(), b.GetError())
 	}
 	return c.printTable(o, &t)
@@ -125,7 +129,7 @@ func (c *cli) backupVerifyCommand() *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Read a backup to its end: a file here, one of the server by its name, or latest",
+		Short: "Read a backup to its end: a file here, one of a server by its name, or latest",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := c.backups()
@@ -233,8 +237,8 @@ func (c *cli) backupRestoreCommand() *cobra.Command {
 	var dry, wait bool
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Bring the fabric back to a backup: a file here, one of the server by its name, or latest",
-		Long: "Bring the fabric back to a backup: a file here, one of the server\nby its name, or latest.\n\n" +
+		Short: "Bring the fabric back to a backup: a file here, one of a server by its name, or latest",
+		Long: "Bring the fabric back to a backup: a file here, one of a server by\nits name (weft backup ls), or latest, the youngest of all servers.\n\n" +
 			"What is there now is saved first. Then all servers stop serving for a moment, and\n" +
 			"a new epoch begins. Data paths run on; leases younger than the backup are learned\n" +
 			"again from the agents that carry them. --dry-run says what would change.",
@@ -271,8 +275,10 @@ func (c *cli) restore(ctx context.Context, o *output, file string, dry, wait boo
 	if err != nil {
 		return sent(file, err)
 	}
+	from := restoredFrom(answer)
 	if !dry {
-		c.say("restoring %s of server %s; what was there is saved as %s on %s; epoch %d begins", answer.GetBackup().GetName(), answer.GetBackup().GetServer(), answer.GetAside(), answer.GetBackup().GetServer(), answer.GetEpoch())
+		restores := cmp.Or(answer.GetServer(), answer.GetBackup().GetServer())
+		c.say("restoring %s; what was there is saved as %s on %s; epoch %d begins", from, answer.GetAside(), restores, answer.GetEpoch())
 		if wait {
 			if err := c.awaitEpoch(ctx, answer.GetEpochId()); err != nil {
 				return err
@@ -285,7 +291,20 @@ func (c *cli) restore(ctx context.Context, o *output, file string, dry, wait boo
 	if dry {
 		return c.printPreview(answer)
 	}
-	return c.printf("restored: epoch %d\n", answer.GetEpoch())
+	return c.printf("restored: epoch %d, of %s\n", answer.GetEpoch(), from)
+}
+
+// restoredFrom names the file that was restored, and whose it is.
+func restoredFrom(a *weftv1.BackupsRestoreResponse) string {
+	b := a.GetBackup()
+	text := b.GetName()
+	switch holder := cmp.Or(b.GetHolder(), b.GetServer()); {
+	case a.GetCopiedAs() == "" || a.GetCopiedAs() == b.GetName():
+		text += " on server " + holder
+	default:
+		text += fmt.Sprintf(" of server %s, copied to %s as %s", holder, a.GetServer(), a.GetCopiedAs())
+	}
+	return text
 }
 
 // awaitEpoch asks until an epoch is served.
@@ -316,7 +335,11 @@ var ops = []struct{ op, word string }{{"remove", "removed"}, {"change", "changed
 func (c *cli) printPreview(a *weftv1.BackupsRestoreResponse) error {
 	var b strings.Builder
 	from := a.GetBackup()
-	fmt.Fprintf(&b, "%s: fabric %s, epoch %d, revision %d, of %s\n", from.GetName(), from.GetFabric(), from.GetEpoch(), from.GetRevision(),
+	name := from.GetName()
+	if from.GetHolder() != "" {
+		name += " on server " + from.GetHolder()
+	}
+	fmt.Fprintf(&b, "%s: fabric %s, epoch %d, revision %d, of %s\n", name, from.GetFabric(), from.GetEpoch(), from.GetRevision(),
 		time.Unix(from.GetTimeUnix(), 0).UTC().Format(time.RFC3339))
 	for _, op := range ops {
 		var objects []string

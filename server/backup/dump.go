@@ -88,8 +88,13 @@ func (w *writer) add(e store.Entry) error {
 // close writes the trailer, and answers the sum that names the contents.
 func (w *writer) close() (sum string, err error) {
 	sum = hex.EncodeToString(w.sum.Sum(nil))
-	err = w.put(trailer{Keys: &w.keys, Sum: sum}, false)
-	return sum, errors.Join(err, w.buf.Flush(), w.gz.Close())
+	if err := w.put(trailer{Keys: &w.keys, Sum: sum}, false); err != nil {
+		return sum, err
+	}
+	if err := w.buf.Flush(); err != nil { // a full disk is told once, not by each layer
+		return sum, err
+	}
+	return sum, w.gz.Close()
 }
 
 func (w *writer) put(v any, summed bool) error {

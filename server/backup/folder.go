@@ -203,23 +203,6 @@ func (d Folder) List() ([]File, error) {
 // Latest is a name for the youngest backup that was made on schedule or by hand.
 const Latest = "latest"
 
-// resolve answers with the name of a file for the word that stands for it.
-func (d Folder) resolve(name string) (string, error) {
-	if name != Latest {
-		return name, nil
-	}
-	files, err := d.List()
-	if err != nil {
-		return "", err
-	}
-	for _, f := range files {
-		if f.Err == nil && (f.Why == Scheduled || f.Why == ByHand) {
-			return f.Name, nil
-		}
-	}
-	return "", fmt.Errorf("backup: there is no backup in %s yet; make one: weft backup save: %w", d.Path, fs.ErrNotExist)
-}
-
 // Prune removes all but the youngest of those made for a reason.
 func (d Folder) Prune(why string, keep int) error {
 	files, err := d.List()

@@ -31,6 +31,7 @@ type Config struct {
 	Keep     int           // scheduled backups
 	Server   string        // name of this one
 	Version  string        // release
+	Peers    Peers         // nil: there are no other servers
 	Now      func() time.Time
 	Log      *slog.Logger
 }

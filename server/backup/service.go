@@ -1,10 +1,10 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,10 +19,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
-
-// maxSent bounds a file that an operator sends, in bytes. Larger ones are copied
-// into the folder and named.
-const maxSent = 512 << 20
 
 // maxListed bounds the changes that a dry run names.
 const maxListed = 10_000
@@ -51,7 +47,10 @@ func (s *service) Save(ctx context.Context, _ *weftv1.BackupsSaveRequest) (*weft
 }
 
 // List implements weftv1.BackupsServer.
-func (s *service) List(context.Context, *weftv1.BackupsListRequest) (*weftv1.BackupsListResponse, error) {
+func (s *service) List(ctx context.Context, r *weftv1.BackupsListRequest) (*weftv1.BackupsListResponse, error) {
+	if r.GetEverywhere() {
+		return s.everywhere(ctx), nil
+	}
 	files, err := s.Folder.List()
 	if err != nil {
 		return nil, answer(err)
@@ -65,21 +64,21 @@ func (s *service) List(context.Context, *weftv1.BackupsListRequest) (*weftv1.Bac
 
 // Verify implements weftv1.BackupsServer.
 func (s *service) Verify(stream grpc.ClientStreamingServer[weftv1.BackupsVerifyRequest, weftv1.BackupsVerifyResponse]) error {
-	in, name, err := s.source(stream.Context(), func() (*weftv1.BackupFile, error) { r, err := stream.Recv(); return r.GetFile(), err })
+	in, err := s.source(stream.Context(), func() (*weftv1.BackupFile, error) { r, err := stream.Recv(); return r.GetFile(), err })
 	if err != nil {
 		return answer(err)
 	}
 	defer in.Close()
 	c, err := read(in)
 	if err != nil {
-		return answer(fmt.Errorf("backup: %s: %w", orSent(name), err))
+		return answer(fmt.Errorf("backup: %s: %w", in.label(), err))
 	}
 	now, err := ReadFabric(stream.Context(), s.Store)
 	if err != nil {
 		return answer(err)
 	}
 	out := &weftv1.BackupsVerifyResponse{
-		Backup: wire(File{Name: orSent(name), Header: c.Header}), Keys: uint32(len(c.values)), Objects: map[string]uint32{},
+		Backup: in.wire(c.Header), Keys: uint32(len(c.values)), Objects: map[string]uint32{},
 		Sha256: c.sum, SameFabric: now.SameAs(c.Header), Sealed: s.sealed(c),
 	}
 	for key := range c.values {
@@ -106,7 +105,7 @@ func (s *service) sealed(c contents) string {
 // Restore implements weftv1.BackupsServer.
 func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestoreRequest, weftv1.BackupsRestoreResponse]) error {
 	first, dry := true, false
-	in, name, err := s.source(stream.Context(), func() (*weftv1.BackupFile, error) {
+	in, err := s.source(stream.Context(), func() (*weftv1.BackupFile, error) {
 		r, err := stream.Recv()
 		if first {
 			first, dry = false, r.GetDryRun()
@@ -118,22 +117,22 @@ func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestor
 	}
 	defer in.Close()
 	if dry {
-		out, err := s.preview(stream.Context(), in, orSent(name))
+		out, err := s.preview(stream.Context(), in)
 		if err != nil {
 			return answer(err)
 		}
 		return stream.SendAndClose(out)
 	}
-	sent := false
-	if name == "" {
+	name, copied := in.name, in.server != s.Server
+	if copied {
 		f, _, err := s.Folder.Take(in, maxSent)
 		if err != nil {
-			return answer(fmt.Errorf("%s: %w; nothing was changed", orSent(""), unprefixed{err}))
+			return answer(fmt.Errorf("%s: %w; nothing was changed", in.label(), unprefixed{err}))
 		}
-		name, sent = f.Name, true
+		name = f.Name
 	}
-	out, err := s.begin(stream.Context(), name)
-	if errors.Is(err, ErrOther) && sent { // what was sent does not stay among this fabric's own
+	out, err := s.begin(stream.Context(), in, name)
+	if errors.Is(err, ErrOther) && copied { // what was sent does not stay among this fabric's own
 		err = errors.Join(err, os.Remove(filepath.Join(s.Folder.Path, name)))
 	}
 	if err != nil {
@@ -143,34 +142,39 @@ func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestor
 }
 
 // begin starts a restore, and answers before this server stops serving for it.
-func (s *service) begin(ctx context.Context, name string) (*weftv1.BackupsRestoreResponse, error) {
+func (s *service) begin(ctx context.Context, in *input, name string) (*weftv1.BackupsRestoreResponse, error) {
 	m, err := s.Begin(ctx, name, s.caller(ctx))
 	if err != nil {
 		return nil, err
 	}
-	return &weftv1.BackupsRestoreResponse{
-		Backup: &weftv1.Backup{Name: name, Server: s.Server}, Epoch: m.Ordinal, EpochId: m.Epoch, Aside: m.Aside,
-	}, nil
+	out := &weftv1.BackupsRestoreResponse{
+		Backup: &weftv1.Backup{Name: cmp.Or(in.name, name), Server: cmp.Or(in.server, s.Server), Holder: cmp.Or(in.server, s.Server)},
+		Epoch:  m.Ordinal, EpochId: m.Epoch, Aside: m.Aside, Server: s.Server,
+	}
+	if in.server != s.Server {
+		out.CopiedAs = name
+	}
+	return out, nil
 }
 
 // preview says what a restore would change.
-func (s *service) preview(ctx context.Context, in io.Reader, name string) (*weftv1.BackupsRestoreResponse, error) {
+func (s *service) preview(ctx context.Context, in *input) (*weftv1.BackupsRestoreResponse, error) {
 	c, err := read(in)
 	if err != nil {
-		return nil, fmt.Errorf("backup: %s: %w", name, err)
+		return nil, fmt.Errorf("backup: %s: %w", in.label(), err)
 	}
 	now, err := ReadFabric(ctx, s.Store)
 	if err != nil {
 		return nil, err
 	}
 	if err := admit(now, c.Header); err != nil {
-		return nil, fmt.Errorf("backup: %s: %w", name, err)
+		return nil, fmt.Errorf("backup: %s: %w", in.label(), err)
 	}
 	changes, err := differences(ctx, s.Store, c)
 	if err != nil {
 		return nil, err
 	}
-	out := &weftv1.BackupsRestoreResponse{Backup: wire(File{Name: name, Header: c.Header}), Epoch: max(now.Ordinal, c.Ordinal) + 1}
+	out := &weftv1.BackupsRestoreResponse{Backup: in.wire(c.Header), Server: s.Server, Epoch: max(now.Ordinal, c.Ordinal) + 1}
 	for _, change := range changes {
 		if len(out.Changes) < maxListed && !internal(change.Key) {
 			out.Changes = append(out.Changes, &weftv1.BackupChange{Op: string(change.Op), Object: change.Object()})
@@ -219,66 +223,11 @@ func (r *Room) younger(ctx context.Context, changes []Change) ([]*weftv1.BackupL
 	return out, nil
 }
 
-// source is the file that a stream names or sends; name is empty for the latter.
-func (s *service) source(ctx context.Context, recv func() (*weftv1.BackupFile, error)) (in io.ReadCloser, name string, err error) {
-	first, err := recv()
-	if err != nil {
-		return nil, "", err
-	}
-	if name := first.GetName(); name != "" {
-		if name, err = s.Room.resolve(ctx, name); err != nil {
-			return nil, "", err
-		}
-		f, err := s.Folder.Open(name)
-		return f, name, err
-	}
-	if len(first.GetPart()) == 0 {
-		return nil, "", status.Error(codes.InvalidArgument, "file: name a backup of the server, or send one in parts")
-	}
-	return &parts{recv: recv, left: first.GetPart(), room: maxSent}, "", nil
-}
-
-// parts reads what a stream sends.
-type parts struct {
-	recv func() (*weftv1.BackupFile, error)
-	left []byte
-	room int64
-}
-
-// Read implements io.Reader.
-func (p *parts) Read(b []byte) (int, error) {
-	for len(p.left) == 0 {
-		f, err := p.recv()
-		if err != nil {
-			return 0, err // io.EOF is the end
-		}
-		if p.left = f.GetPart(); f.GetName() != "" {
-			return 0, status.Error(codes.InvalidArgument, "file: a part was sent, and then a name")
-		}
-	}
-	n := copy(b, p.left)
-	p.left = p.left[n:]
-	if p.room -= int64(n); p.room < 0 {
-		return 0, fmt.Errorf("more than %d bytes; copy the file into the server's folder of backups and name it", int64(maxSent))
-	}
-	return n, nil
-}
-
-// Close implements io.Closer.
-func (p *parts) Close() error { return nil }
-
 // unprefixed is an error without the name of this room.
 type unprefixed struct{ error }
 
 func (u unprefixed) Error() string { return strings.TrimPrefix(u.error.Error(), "backup: ") }
 func (u unprefixed) Unwrap() error { return u.error }
-
-func orSent(name string) string {
-	if name == "" {
-		return "the file"
-	}
-	return name
-}
 
 func wire(f File) *weftv1.Backup {
 	h := f.Header

@@ -103,6 +103,7 @@ var rules = []rule{
 	{"weft.v1.Authority", "Status", RoleViewer},
 	{"weft.v1.Backups", "", RoleAdmin},
 	{"weft.v1.Backups", "List Verify", RoleViewer},
+	{"weft.v1.Backups", "ListHeld GetFile", RoleServer},
 	{"weft.v1.Members", "", RoleAdmin},
 	{"weft.v1.Members", "List", RoleViewer},
 	{"weft.v1.Members", "Join", ""}, // shows the server token

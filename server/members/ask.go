@@ -52,6 +52,32 @@ func (r *Room) AskAt(ctx context.Context, server string, q Question) ([]byte, er
 	return a.GetResponse(), nil
 }
 
+// Others names the other servers.
+func (r *Room) Others() []string {
+	var out []string
+	for _, s := range r.Servers() {
+		if s.Name != r.cfg.Server.Name {
+			out = append(out, s.Name)
+		}
+	}
+	return out
+}
+
+// Call calls another server, with this one's certificate. there may be called
+// twice, the second time after an answer Unauthenticated. Errors of the connection
+// name the server.
+func (r *Room) Call(ctx context.Context, server string, there func(context.Context, grpc.ClientConnInterface) error) error {
+	s, err := r.living(server)
+	if err != nil {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	err = r.call(ctx, s, there)
+	if got := status.Convert(err); got.Code() == codes.Unavailable || got.Code() == codes.DeadlineExceeded {
+		return status.Errorf(got.Code(), "server %s at %s does not answer: %s", s.Name, s.Address, bare(got.Message()))
+	}
+	return err
+}
+
 // living is a server that is registered; the error says what it is else.
 func (r *Room) living(name string) (Server, error) {
 	for _, s := range r.Servers() {

@@ -113,14 +113,20 @@ func (r *Room) ask(ctx context.Context, what string, here func(context.Context) 
 // again is the pause before a leader is asked once more that does not answer.
 const again = 200 * time.Millisecond
 
-func (r *Room) over(ctx context.Context, leader Server, there func(context.Context, weftv1.MembersClient) error) error {
+func (r *Room) over(ctx context.Context, server Server, there func(context.Context, weftv1.MembersClient) error) error {
+	return r.call(ctx, server, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+		return there(ctx, weftv1.NewMembersClient(conn))
+	})
+}
+
+func (r *Room) call(ctx context.Context, server Server, there func(context.Context, grpc.ClientConnInterface) error) error {
 	for first := true; ; first = false {
-		conn, err := r.lines.to(leader.Address)
+		conn, err := r.lines.to(server.Address)
 		if err != nil {
 			return err
 		}
-		err = there(ctx, weftv1.NewMembersClient(conn))
-		if !first || !r.lines.outlived(leader.Address, conn, err) {
+		err = there(ctx, conn)
+		if !first || !r.lines.outlived(server.Address, conn, err) {
 			return err
 		}
 	}

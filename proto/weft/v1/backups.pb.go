@@ -130,7 +130,10 @@ type Backup struct {
 	// Server is the one that wrote it.
 	Server string `protobuf:"bytes,9,opt,name=server,proto3" json:"server,omitempty"`
 	// Error says why it cannot be read.
-	Error         string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
+	// Holder is the server in whose folder it is; empty of an answer that is about
+	// one server.
+	Holder        string `protobuf:"bytes,11,opt,name=holder,proto3" json:"holder,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,9 +238,17 @@ func (x *Backup) GetError() string {
 	return ""
 }
 
-// BackupsListRequest is empty.
+func (x *Backup) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+// BackupsListRequest asks one server for its own backups, or for all servers'.
 type BackupsListRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Everywhere    bool                   `protobuf:"varint,1,opt,name=everywhere,proto3" json:"everywhere,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,13 +283,22 @@ func (*BackupsListRequest) Descriptor() ([]byte, []int) {
 	return file_weft_v1_backups_proto_rawDescGZIP(), []int{3}
 }
 
-// BackupsListResponse lists the backups of the server that was asked, the
-// youngest first.
+func (x *BackupsListRequest) GetEverywhere() bool {
+	if x != nil {
+		return x.Everywhere
+	}
+	return false
+}
+
+// BackupsListResponse lists backups, the youngest first.
 type BackupsListResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Backups       []*Backup              `protobuf:"bytes,1,rep,name=backups,proto3" json:"backups,omitempty"`
-	Server        string                 `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
-	Folder        string                 `protobuf:"bytes,3,opt,name=folder,proto3" json:"folder,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Backups []*Backup              `protobuf:"bytes,1,rep,name=backups,proto3" json:"backups,omitempty"`
+	// Server that was asked, and its folder.
+	Server string `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
+	Folder string `protobuf:"bytes,3,opt,name=folder,proto3" json:"folder,omitempty"`
+	// Unheard are servers whose folders are not in the list.
+	Unheard       []*BackupsUnheard `protobuf:"bytes,4,rep,name=unheard,proto3" json:"unheard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -334,8 +354,240 @@ func (x *BackupsListResponse) GetFolder() string {
 	return ""
 }
 
-// BackupFile is a backup of the server's folder by its name, or one that is sent
-// in parts.
+func (x *BackupsListResponse) GetUnheard() []*BackupsUnheard {
+	if x != nil {
+		return x.Unheard
+	}
+	return nil
+}
+
+// BackupsUnheard is a server that did not tell what it has.
+type BackupsUnheard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Why           string                 `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupsUnheard) Reset() {
+	*x = BackupsUnheard{}
+	mi := &file_weft_v1_backups_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupsUnheard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupsUnheard) ProtoMessage() {}
+
+func (x *BackupsUnheard) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_backups_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupsUnheard.ProtoReflect.Descriptor instead.
+func (*BackupsUnheard) Descriptor() ([]byte, []int) {
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BackupsUnheard) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *BackupsUnheard) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// BackupsListHeldRequest is empty.
+type BackupsListHeldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupsListHeldRequest) Reset() {
+	*x = BackupsListHeldRequest{}
+	mi := &file_weft_v1_backups_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupsListHeldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupsListHeldRequest) ProtoMessage() {}
+
+func (x *BackupsListHeldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_backups_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupsListHeldRequest.ProtoReflect.Descriptor instead.
+func (*BackupsListHeldRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{6}
+}
+
+// BackupsListHeldResponse lists the backups of one server.
+type BackupsListHeldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Backups       []*Backup              `protobuf:"bytes,1,rep,name=backups,proto3" json:"backups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupsListHeldResponse) Reset() {
+	*x = BackupsListHeldResponse{}
+	mi := &file_weft_v1_backups_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupsListHeldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupsListHeldResponse) ProtoMessage() {}
+
+func (x *BackupsListHeldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_backups_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupsListHeldResponse.ProtoReflect.Descriptor instead.
+func (*BackupsListHeldResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BackupsListHeldResponse) GetBackups() []*Backup {
+	if x != nil {
+		return x.Backups
+	}
+	return nil
+}
+
+// BackupsGetFileRequest names a file.
+type BackupsGetFileRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupsGetFileRequest) Reset() {
+	*x = BackupsGetFileRequest{}
+	mi := &file_weft_v1_backups_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupsGetFileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupsGetFileRequest) ProtoMessage() {}
+
+func (x *BackupsGetFileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_backups_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupsGetFileRequest.ProtoReflect.Descriptor instead.
+func (*BackupsGetFileRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BackupsGetFileRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// BackupsGetFileResponse is a part of it.
+type BackupsGetFileResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Part          []byte                 `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupsGetFileResponse) Reset() {
+	*x = BackupsGetFileResponse{}
+	mi := &file_weft_v1_backups_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupsGetFileResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupsGetFileResponse) ProtoMessage() {}
+
+func (x *BackupsGetFileResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_backups_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupsGetFileResponse.ProtoReflect.Descriptor instead.
+func (*BackupsGetFileResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BackupsGetFileResponse) GetPart() []byte {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+// BackupFile is a backup by its name, or "latest", in the folder of any server, or
+// one that is sent in parts.
 type BackupFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to File:
@@ -349,7 +601,7 @@ type BackupFile struct {
 
 func (x *BackupFile) Reset() {
 	*x = BackupFile{}
-	mi := &file_weft_v1_backups_proto_msgTypes[5]
+	mi := &file_weft_v1_backups_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +613,7 @@ func (x *BackupFile) String() string {
 func (*BackupFile) ProtoMessage() {}
 
 func (x *BackupFile) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_backups_proto_msgTypes[5]
+	mi := &file_weft_v1_backups_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +626,7 @@ func (x *BackupFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupFile.ProtoReflect.Descriptor instead.
 func (*BackupFile) Descriptor() ([]byte, []int) {
-	return file_weft_v1_backups_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BackupFile) GetFile() isBackupFile_File {
@@ -428,7 +680,7 @@ type BackupsVerifyRequest struct {
 
 func (x *BackupsVerifyRequest) Reset() {
 	*x = BackupsVerifyRequest{}
-	mi := &file_weft_v1_backups_proto_msgTypes[6]
+	mi := &file_weft_v1_backups_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +692,7 @@ func (x *BackupsVerifyRequest) String() string {
 func (*BackupsVerifyRequest) ProtoMessage() {}
 
 func (x *BackupsVerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_backups_proto_msgTypes[6]
+	mi := &file_weft_v1_backups_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +705,7 @@ func (x *BackupsVerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupsVerifyRequest.ProtoReflect.Descriptor instead.
 func (*BackupsVerifyRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_backups_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BackupsVerifyRequest) GetFile() *BackupFile {
@@ -482,7 +734,7 @@ type BackupsVerifyResponse struct {
 
 func (x *BackupsVerifyResponse) Reset() {
 	*x = BackupsVerifyResponse{}
-	mi := &file_weft_v1_backups_proto_msgTypes[7]
+	mi := &file_weft_v1_backups_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +746,7 @@ func (x *BackupsVerifyResponse) String() string {
 func (*BackupsVerifyResponse) ProtoMessage() {}
 
 func (x *BackupsVerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_backups_proto_msgTypes[7]
+	mi := &file_weft_v1_backups_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +759,7 @@ func (x *BackupsVerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupsVerifyResponse.ProtoReflect.Descriptor instead.
 func (*BackupsVerifyResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_backups_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BackupsVerifyResponse) GetBackup() *Backup {
@@ -564,7 +816,7 @@ type BackupsRestoreRequest struct {
 
 func (x *BackupsRestoreRequest) Reset() {
 	*x = BackupsRestoreRequest{}
-	mi := &file_weft_v1_backups_proto_msgTypes[8]
+	mi := &file_weft_v1_backups_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +828,7 @@ func (x *BackupsRestoreRequest) String() string {
 func (*BackupsRestoreRequest) ProtoMessage() {}
 
 func (x *BackupsRestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_backups_proto_msgTypes[8]
+	mi := &file_weft_v1_backups_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +841,7 @@ func (x *BackupsRestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupsRestoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupsRestoreRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_backups_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BackupsRestoreRequest) GetDryRun() bool {
@@ -619,14 +871,18 @@ type BackupsRestoreResponse struct {
 	// Aside names the backup of what was there; empty for a dry run.
 	Aside string `protobuf:"bytes,5,opt,name=aside,proto3" json:"aside,omitempty"`
 	// EpochId is that of the epoch that begins; empty for a dry run.
-	EpochId       string `protobuf:"bytes,6,opt,name=epoch_id,json=epochId,proto3" json:"epoch_id,omitempty"`
+	EpochId string `protobuf:"bytes,6,opt,name=epoch_id,json=epochId,proto3" json:"epoch_id,omitempty"`
+	// Server is the one that restores: it has what was there, and the backup, under
+	// the name CopiedAs if that came from elsewhere.
+	Server        string `protobuf:"bytes,7,opt,name=server,proto3" json:"server,omitempty"`
+	CopiedAs      string `protobuf:"bytes,8,opt,name=copied_as,json=copiedAs,proto3" json:"copied_as,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BackupsRestoreResponse) Reset() {
 	*x = BackupsRestoreResponse{}
-	mi := &file_weft_v1_backups_proto_msgTypes[9]
+	mi := &file_weft_v1_backups_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +894,7 @@ func (x *BackupsRestoreResponse) String() string {
 func (*BackupsRestoreResponse) ProtoMessage() {}
 
 func (x *BackupsRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_backups_proto_msgTypes[9]
+	mi := &file_weft_v1_backups_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +907,7 @@ func (x *BackupsRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupsRestoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupsRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_backups_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BackupsRestoreResponse) GetBackup() *Backup {
@@ -696,6 +952,20 @@ func (x *BackupsRestoreResponse) GetEpochId() string {
 	return ""
 }
 
+func (x *BackupsRestoreResponse) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *BackupsRestoreResponse) GetCopiedAs() string {
+	if x != nil {
+		return x.CopiedAs
+	}
+	return ""
+}
+
 // BackupChange is one object that a restore adds, changes or removes.
 type BackupChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -708,7 +978,7 @@ type BackupChange struct {
 
 func (x *BackupChange) Reset() {
 	*x = BackupChange{}
-	mi := &file_weft_v1_backups_proto_msgTypes[10]
+	mi := &file_weft_v1_backups_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +990,7 @@ func (x *BackupChange) String() string {
 func (*BackupChange) ProtoMessage() {}
 
 func (x *BackupChange) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_backups_proto_msgTypes[10]
+	mi := &file_weft_v1_backups_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +1003,7 @@ func (x *BackupChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupChange.ProtoReflect.Descriptor instead.
 func (*BackupChange) Descriptor() ([]byte, []int) {
-	return file_weft_v1_backups_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BackupChange) GetOp() string {
@@ -763,7 +1033,7 @@ type BackupLease struct {
 
 func (x *BackupLease) Reset() {
 	*x = BackupLease{}
-	mi := &file_weft_v1_backups_proto_msgTypes[11]
+	mi := &file_weft_v1_backups_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +1045,7 @@ func (x *BackupLease) String() string {
 func (*BackupLease) ProtoMessage() {}
 
 func (x *BackupLease) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_backups_proto_msgTypes[11]
+	mi := &file_weft_v1_backups_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +1058,7 @@ func (x *BackupLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupLease.ProtoReflect.Descriptor instead.
 func (*BackupLease) Descriptor() ([]byte, []int) {
-	return file_weft_v1_backups_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BackupLease) GetNode() string {
@@ -829,7 +1099,7 @@ type BackupStatus struct {
 
 func (x *BackupStatus) Reset() {
 	*x = BackupStatus{}
-	mi := &file_weft_v1_backups_proto_msgTypes[12]
+	mi := &file_weft_v1_backups_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +1111,7 @@ func (x *BackupStatus) String() string {
 func (*BackupStatus) ProtoMessage() {}
 
 func (x *BackupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_backups_proto_msgTypes[12]
+	mi := &file_weft_v1_backups_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +1124,7 @@ func (x *BackupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStatus.ProtoReflect.Descriptor instead.
 func (*BackupStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_backups_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_backups_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BackupStatus) GetLastUnix() int64 {
@@ -907,7 +1177,7 @@ const file_weft_v1_backups_proto_rawDesc = "" +
 	"\x12BackupsSaveRequest\"V\n" +
 	"\x13BackupsSaveResponse\x12'\n" +
 	"\x06backup\x18\x01 \x01(\v2\x0f.weft.v1.BackupR\x06backup\x12\x16\n" +
-	"\x06folder\x18\x02 \x01(\tR\x06folder\"\xfc\x01\n" +
+	"\x06folder\x18\x02 \x01(\tR\x06folder\"\x94\x02\n" +
 	"\x06Backup\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\x12\x1d\n" +
@@ -920,12 +1190,27 @@ const file_weft_v1_backups_proto_rawDesc = "" +
 	"\aversion\x18\b \x01(\tR\aversion\x12\x16\n" +
 	"\x06server\x18\t \x01(\tR\x06server\x12\x14\n" +
 	"\x05error\x18\n" +
-	" \x01(\tR\x05error\"\x14\n" +
-	"\x12BackupsListRequest\"p\n" +
+	" \x01(\tR\x05error\x12\x16\n" +
+	"\x06holder\x18\v \x01(\tR\x06holder\"4\n" +
+	"\x12BackupsListRequest\x12\x1e\n" +
+	"\n" +
+	"everywhere\x18\x01 \x01(\bR\n" +
+	"everywhere\"\xa3\x01\n" +
 	"\x13BackupsListResponse\x12)\n" +
 	"\abackups\x18\x01 \x03(\v2\x0f.weft.v1.BackupR\abackups\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x12\x16\n" +
-	"\x06folder\x18\x03 \x01(\tR\x06folder\"@\n" +
+	"\x06folder\x18\x03 \x01(\tR\x06folder\x121\n" +
+	"\aunheard\x18\x04 \x03(\v2\x17.weft.v1.BackupsUnheardR\aunheard\":\n" +
+	"\x0eBackupsUnheard\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"\x18\n" +
+	"\x16BackupsListHeldRequest\"D\n" +
+	"\x17BackupsListHeldResponse\x12)\n" +
+	"\abackups\x18\x01 \x03(\v2\x0f.weft.v1.BackupR\abackups\"+\n" +
+	"\x15BackupsGetFileRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\",\n" +
+	"\x16BackupsGetFileResponse\x12\x12\n" +
+	"\x04part\x18\x01 \x01(\fR\x04part\"@\n" +
 	"\n" +
 	"BackupFile\x12\x14\n" +
 	"\x04name\x18\x01 \x01(\tH\x00R\x04name\x12\x14\n" +
@@ -946,14 +1231,16 @@ const file_weft_v1_backups_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"Y\n" +
 	"\x15BackupsRestoreRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12'\n" +
-	"\x04file\x18\x02 \x01(\v2\x13.weft.v1.BackupFileR\x04file\"\xe9\x01\n" +
+	"\x04file\x18\x02 \x01(\v2\x13.weft.v1.BackupFileR\x04file\"\x9e\x02\n" +
 	"\x16BackupsRestoreResponse\x12'\n" +
 	"\x06backup\x18\x01 \x01(\v2\x0f.weft.v1.BackupR\x06backup\x12/\n" +
 	"\achanges\x18\x02 \x03(\v2\x15.weft.v1.BackupChangeR\achanges\x12.\n" +
 	"\ayounger\x18\x03 \x03(\v2\x14.weft.v1.BackupLeaseR\ayounger\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05aside\x18\x05 \x01(\tR\x05aside\x12\x19\n" +
-	"\bepoch_id\x18\x06 \x01(\tR\aepochId\"6\n" +
+	"\bepoch_id\x18\x06 \x01(\tR\aepochId\x12\x16\n" +
+	"\x06server\x18\a \x01(\tR\x06server\x12\x1b\n" +
+	"\tcopied_as\x18\b \x01(\tR\bcopiedAs\"6\n" +
 	"\fBackupChange\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\tR\x02op\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\tR\x06object\"\\\n" +
@@ -968,12 +1255,14 @@ const file_weft_v1_backups_proto_rawDesc = "" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12)\n" +
 	"\x10interval_seconds\x18\x04 \x01(\x03R\x0fintervalSeconds\x12\x12\n" +
 	"\x04keep\x18\x05 \x01(\rR\x04keep\x12,\n" +
-	"\bproblems\x18\x06 \x03(\v2\x10.weft.v1.ProblemR\bproblems2\xa8\x02\n" +
+	"\bproblems\x18\x06 \x03(\v2\x10.weft.v1.ProblemR\bproblems2\xc5\x03\n" +
 	"\aBackups\x12A\n" +
 	"\x04Save\x12\x1b.weft.v1.BackupsSaveRequest\x1a\x1c.weft.v1.BackupsSaveResponse\x12A\n" +
 	"\x04List\x12\x1b.weft.v1.BackupsListRequest\x1a\x1c.weft.v1.BackupsListResponse\x12I\n" +
 	"\x06Verify\x12\x1d.weft.v1.BackupsVerifyRequest\x1a\x1e.weft.v1.BackupsVerifyResponse(\x01\x12L\n" +
-	"\aRestore\x12\x1e.weft.v1.BackupsRestoreRequest\x1a\x1f.weft.v1.BackupsRestoreResponse(\x01B/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\aRestore\x12\x1e.weft.v1.BackupsRestoreRequest\x1a\x1f.weft.v1.BackupsRestoreResponse(\x01\x12M\n" +
+	"\bListHeld\x12\x1f.weft.v1.BackupsListHeldRequest\x1a .weft.v1.BackupsListHeldResponse\x12L\n" +
+	"\aGetFile\x12\x1e.weft.v1.BackupsGetFileRequest\x1a\x1f.weft.v1.BackupsGetFileResponse0\x01B/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_backups_proto_rawDescOnce sync.Once
@@ -987,48 +1276,59 @@ func file_weft_v1_backups_proto_rawDescGZIP() []byte {
 	return file_weft_v1_backups_proto_rawDescData
 }
 
-var file_weft_v1_backups_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_weft_v1_backups_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_weft_v1_backups_proto_goTypes = []any{
-	(*BackupsSaveRequest)(nil),     // 0: weft.v1.BackupsSaveRequest
-	(*BackupsSaveResponse)(nil),    // 1: weft.v1.BackupsSaveResponse
-	(*Backup)(nil),                 // 2: weft.v1.Backup
-	(*BackupsListRequest)(nil),     // 3: weft.v1.BackupsListRequest
-	(*BackupsListResponse)(nil),    // 4: weft.v1.BackupsListResponse
-	(*BackupFile)(nil),             // 5: weft.v1.BackupFile
-	(*BackupsVerifyRequest)(nil),   // 6: weft.v1.BackupsVerifyRequest
-	(*BackupsVerifyResponse)(nil),  // 7: weft.v1.BackupsVerifyResponse
-	(*BackupsRestoreRequest)(nil),  // 8: weft.v1.BackupsRestoreRequest
-	(*BackupsRestoreResponse)(nil), // 9: weft.v1.BackupsRestoreResponse
-	(*BackupChange)(nil),           // 10: weft.v1.BackupChange
-	(*BackupLease)(nil),            // 11: weft.v1.BackupLease
-	(*BackupStatus)(nil),           // 12: weft.v1.BackupStatus
-	nil,                            // 13: weft.v1.BackupsVerifyResponse.ObjectsEntry
-	(*Problem)(nil),                // 14: weft.v1.Problem
+	(*BackupsSaveRequest)(nil),      // 0: weft.v1.BackupsSaveRequest
+	(*BackupsSaveResponse)(nil),     // 1: weft.v1.BackupsSaveResponse
+	(*Backup)(nil),                  // 2: weft.v1.Backup
+	(*BackupsListRequest)(nil),      // 3: weft.v1.BackupsListRequest
+	(*BackupsListResponse)(nil),     // 4: weft.v1.BackupsListResponse
+	(*BackupsUnheard)(nil),          // 5: weft.v1.BackupsUnheard
+	(*BackupsListHeldRequest)(nil),  // 6: weft.v1.BackupsListHeldRequest
+	(*BackupsListHeldResponse)(nil), // 7: weft.v1.BackupsListHeldResponse
+	(*BackupsGetFileRequest)(nil),   // 8: weft.v1.BackupsGetFileRequest
+	(*BackupsGetFileResponse)(nil),  // 9: weft.v1.BackupsGetFileResponse
+	(*BackupFile)(nil),              // 10: weft.v1.BackupFile
+	(*BackupsVerifyRequest)(nil),    // 11: weft.v1.BackupsVerifyRequest
+	(*BackupsVerifyResponse)(nil),   // 12: weft.v1.BackupsVerifyResponse
+	(*BackupsRestoreRequest)(nil),   // 13: weft.v1.BackupsRestoreRequest
+	(*BackupsRestoreResponse)(nil),  // 14: weft.v1.BackupsRestoreResponse
+	(*BackupChange)(nil),            // 15: weft.v1.BackupChange
+	(*BackupLease)(nil),             // 16: weft.v1.BackupLease
+	(*BackupStatus)(nil),            // 17: weft.v1.BackupStatus
+	nil,                             // 18: weft.v1.BackupsVerifyResponse.ObjectsEntry
+	(*Problem)(nil),                 // 19: weft.v1.Problem
 }
 var file_weft_v1_backups_proto_depIdxs = []int32{
 	2,  // 0: weft.v1.BackupsSaveResponse.backup:type_name -> weft.v1.Backup
 	2,  // 1: weft.v1.BackupsListResponse.backups:type_name -> weft.v1.Backup
-	5,  // 2: weft.v1.BackupsVerifyRequest.file:type_name -> weft.v1.BackupFile
-	2,  // 3: weft.v1.BackupsVerifyResponse.backup:type_name -> weft.v1.Backup
-	13, // 4: weft.v1.BackupsVerifyResponse.objects:type_name -> weft.v1.BackupsVerifyResponse.ObjectsEntry
-	5,  // 5: weft.v1.BackupsRestoreRequest.file:type_name -> weft.v1.BackupFile
-	2,  // 6: weft.v1.BackupsRestoreResponse.backup:type_name -> weft.v1.Backup
-	10, // 7: weft.v1.BackupsRestoreResponse.changes:type_name -> weft.v1.BackupChange
-	11, // 8: weft.v1.BackupsRestoreResponse.younger:type_name -> weft.v1.BackupLease
-	14, // 9: weft.v1.BackupStatus.problems:type_name -> weft.v1.Problem
-	0,  // 10: weft.v1.Backups.Save:input_type -> weft.v1.BackupsSaveRequest
-	3,  // 11: weft.v1.Backups.List:input_type -> weft.v1.BackupsListRequest
-	6,  // 12: weft.v1.Backups.Verify:input_type -> weft.v1.BackupsVerifyRequest
-	8,  // 13: weft.v1.Backups.Restore:input_type -> weft.v1.BackupsRestoreRequest
-	1,  // 14: weft.v1.Backups.Save:output_type -> weft.v1.BackupsSaveResponse
-	4,  // 15: weft.v1.Backups.List:output_type -> weft.v1.BackupsListResponse
-	7,  // 16: weft.v1.Backups.Verify:output_type -> weft.v1.BackupsVerifyResponse
-	9,  // 17: weft.v1.Backups.Restore:output_type -> weft.v1.BackupsRestoreResponse
-	14, // [14:18] is the sub-list for method output_type
-	10, // [10:14] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	5,  // 2: weft.v1.BackupsListResponse.unheard:type_name -> weft.v1.BackupsUnheard
+	2,  // 3: weft.v1.BackupsListHeldResponse.backups:type_name -> weft.v1.Backup
+	10, // 4: weft.v1.BackupsVerifyRequest.file:type_name -> weft.v1.BackupFile
+	2,  // 5: weft.v1.BackupsVerifyResponse.backup:type_name -> weft.v1.Backup
+	18, // 6: weft.v1.BackupsVerifyResponse.objects:type_name -> weft.v1.BackupsVerifyResponse.ObjectsEntry
+	10, // 7: weft.v1.BackupsRestoreRequest.file:type_name -> weft.v1.BackupFile
+	2,  // 8: weft.v1.BackupsRestoreResponse.backup:type_name -> weft.v1.Backup
+	15, // 9: weft.v1.BackupsRestoreResponse.changes:type_name -> weft.v1.BackupChange
+	16, // 10: weft.v1.BackupsRestoreResponse.younger:type_name -> weft.v1.BackupLease
+	19, // 11: weft.v1.BackupStatus.problems:type_name -> weft.v1.Problem
+	0,  // 12: weft.v1.Backups.Save:input_type -> weft.v1.BackupsSaveRequest
+	3,  // 13: weft.v1.Backups.List:input_type -> weft.v1.BackupsListRequest
+	11, // 14: weft.v1.Backups.Verify:input_type -> weft.v1.BackupsVerifyRequest
+	13, // 15: weft.v1.Backups.Restore:input_type -> weft.v1.BackupsRestoreRequest
+	6,  // 16: weft.v1.Backups.ListHeld:input_type -> weft.v1.BackupsListHeldRequest
+	8,  // 17: weft.v1.Backups.GetFile:input_type -> weft.v1.BackupsGetFileRequest
+	1,  // 18: weft.v1.Backups.Save:output_type -> weft.v1.BackupsSaveResponse
+	4,  // 19: weft.v1.Backups.List:output_type -> weft.v1.BackupsListResponse
+	12, // 20: weft.v1.Backups.Verify:output_type -> weft.v1.BackupsVerifyResponse
+	14, // 21: weft.v1.Backups.Restore:output_type -> weft.v1.BackupsRestoreResponse
+	7,  // 22: weft.v1.Backups.ListHeld:output_type -> weft.v1.BackupsListHeldResponse
+	9,  // 23: weft.v1.Backups.GetFile:output_type -> weft.v1.BackupsGetFileResponse
+	18, // [18:24] is the sub-list for method output_type
+	12, // [12:18] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_backups_proto_init() }
@@ -1037,7 +1337,7 @@ func file_weft_v1_backups_proto_init() {
 		return
 	}
 	file_weft_v1_sync_proto_init()
-	file_weft_v1_backups_proto_msgTypes[5].OneofWrappers = []any{
+	file_weft_v1_backups_proto_msgTypes[10].OneofWrappers = []any{
 		(*BackupFile_Name)(nil),
 		(*BackupFile_Part)(nil),
 	}
@@ -1047,7 +1347,7 @@ func file_weft_v1_backups_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_backups_proto_rawDesc), len(file_weft_v1_backups_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,10 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Backups_Save_FullMethodName    = "/weft.v1.Backups/Save"
-	Backups_List_FullMethodName    = "/weft.v1.Backups/List"
-	Backups_Verify_FullMethodName  = "/weft.v1.Backups/Verify"
-	Backups_Restore_FullMethodName = "/weft.v1.Backups/Restore"
+	Backups_Save_FullMethodName     = "/weft.v1.Backups/Save"
+	Backups_List_FullMethodName     = "/weft.v1.Backups/List"
+	Backups_Verify_FullMethodName   = "/weft.v1.Backups/Verify"
+	Backups_Restore_FullMethodName  = "/weft.v1.Backups/Restore"
+	Backups_ListHeld_FullMethodName = "/weft.v1.Backups/ListHeld"
+	Backups_GetFile_FullMethodName  = "/weft.v1.Backups/GetFile"
 )
 
 // BackupsClient is the client API for Backups service.
@@ -30,7 +32,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Backups saves what the fabric should be, and brings it back. Each server keeps
-// its backups in a folder of its own; the one that is asked answers for that.
+// its backups in a folder of its own; the one that is asked finds a file by its name
+// on any of them.
 type BackupsClient interface {
 	Save(ctx context.Context, in *BackupsSaveRequest, opts ...grpc.CallOption) (*BackupsSaveResponse, error)
 	List(ctx context.Context, in *BackupsListRequest, opts ...grpc.CallOption) (*BackupsListResponse, error)
@@ -40,6 +43,10 @@ type BackupsClient interface {
 	// answers when everything that was there is saved aside; then all servers stop
 	// serving until the new epoch begins.
 	Restore(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[BackupsRestoreRequest, BackupsRestoreResponse], error)
+	// ListHeld lists what is in the folder of the called server, for another server.
+	ListHeld(ctx context.Context, in *BackupsListHeldRequest, opts ...grpc.CallOption) (*BackupsListHeldResponse, error)
+	// GetFile sends a file of the called server's folder to another server.
+	GetFile(ctx context.Context, in *BackupsGetFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupsGetFileResponse], error)
 }
 
 type backupsClient struct {
@@ -96,12 +103,42 @@ func (c *backupsClient) Restore(ctx context.Context, opts ...grpc.CallOption) (g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Backups_RestoreClient = grpc.ClientStreamingClient[BackupsRestoreRequest, BackupsRestoreResponse]
 
+func (c *backupsClient) ListHeld(ctx context.Context, in *BackupsListHeldRequest, opts ...grpc.CallOption) (*BackupsListHeldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BackupsListHeldResponse)
+	err := c.cc.Invoke(ctx, Backups_ListHeld_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *backupsClient) GetFile(ctx context.Context, in *BackupsGetFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupsGetFileResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Backups_ServiceDesc.Streams[2], Backups_GetFile_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupsGetFileRequest, BackupsGetFileResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Backups_GetFileClient = grpc.ServerStreamingClient[BackupsGetFileResponse]
+
 // BackupsServer is the server API for Backups service.
 // All implementations must embed UnimplementedBackupsServer
 // for forward compatibility.
 //
 // Backups saves what the fabric should be, and brings it back. Each server keeps
-// its backups in a folder of its own; the one that is asked answers for that.
+// its backups in a folder of its own; the one that is asked finds a file by its name
+// on any of them.
 type BackupsServer interface {
 	Save(context.Context, *BackupsSaveRequest) (*BackupsSaveResponse, error)
 	List(context.Context, *BackupsListRequest) (*BackupsListResponse, error)
@@ -111,6 +148,10 @@ type BackupsServer interface {
 	// answers when everything that was there is saved aside; then all servers stop
 	// serving until the new epoch begins.
 	Restore(grpc.ClientStreamingServer[BackupsRestoreRequest, BackupsRestoreResponse]) error
+	// ListHeld lists what is in the folder of the called server, for another server.
+	ListHeld(context.Context, *BackupsListHeldRequest) (*BackupsListHeldResponse, error)
+	// GetFile sends a file of the called server's folder to another server.
+	GetFile(*BackupsGetFileRequest, grpc.ServerStreamingServer[BackupsGetFileResponse]) error
 	mustEmbedUnimplementedBackupsServer()
 }
 
@@ -132,6 +173,12 @@ func (UnimplementedBackupsServer) Verify(grpc.ClientStreamingServer[BackupsVerif
 }
 func (UnimplementedBackupsServer) Restore(grpc.ClientStreamingServer[BackupsRestoreRequest, BackupsRestoreResponse]) error {
 	return status.Error(codes.Unimplemented, "method Restore not implemented")
+}
+func (UnimplementedBackupsServer) ListHeld(context.Context, *BackupsListHeldRequest) (*BackupsListHeldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListHeld not implemented")
+}
+func (UnimplementedBackupsServer) GetFile(*BackupsGetFileRequest, grpc.ServerStreamingServer[BackupsGetFileResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetFile not implemented")
 }
 func (UnimplementedBackupsServer) mustEmbedUnimplementedBackupsServer() {}
 func (UnimplementedBackupsServer) testEmbeddedByValue()                 {}
@@ -204,6 +251,35 @@ func _Backups_Restore_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Backups_RestoreServer = grpc.ClientStreamingServer[BackupsRestoreRequest, BackupsRestoreResponse]
 
+func _Backups_ListHeld_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BackupsListHeldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BackupsServer).ListHeld(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Backups_ListHeld_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BackupsServer).ListHeld(ctx, req.(*BackupsListHeldRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Backups_GetFile_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupsGetFileRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(BackupsServer).GetFile(m, &grpc.GenericServerStream[BackupsGetFileRequest, BackupsGetFileResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Backups_GetFileServer = grpc.ServerStreamingServer[BackupsGetFileResponse]
+
 // Backups_ServiceDesc is the grpc.ServiceDesc for Backups service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -219,6 +295,10 @@ var Backups_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "List",
 			Handler:    _Backups_List_Handler,
 		},
+		{
+			MethodName: "ListHeld",
+			Handler:    _Backups_ListHeld_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -230,6 +310,11 @@ var Backups_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Restore",
 			Handler:       _Backups_Restore_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "GetFile",
+			Handler:       _Backups_GetFile_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "weft/v1/backups.proto",
