@@ -75,6 +75,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	})
 	r.room.Lead("expire ephemeral nodes", r.operators.ExpireEphemeral)
 	r.room.Lead("prune the journal", r.journal.Keep)
+	r.room.Lead("prune former versions", r.operators.Forget)
 	r.room.Lead("roll back what is not confirmed", r.operators.Expire)
 	r.room.Lead("end pauses", r.operators.EndPauses)
 	seen := trail(auth, r.journal, r.hub)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -255,4 +257,55 @@ func TestARollbackThatIsRefusedIsAProblem(t *testing.T) {
 	if _, err := f.Confirm(t.Context(), &weftv1.ConfirmRequest{Id: answer.GetConfirmation().GetId()}); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestForget: former values of what was deleted go with the audit that tells of it;
+// those of what is there again, or was deleted lately, stay.
+func TestForget(t *testing.T) {
+	f := newFabric(t)
+	f.setMTU(1300)
+	f.setMTU(1301)
+	reserve := func(name, prefix string) {
+		t.Helper()
+		if _, err := f.Apply(t.Context(), &weftv1.ApplyRequest{Items: []*weftv1.Resource{{
+			ApiVersion: kind.APIVersion, Kind: kind.Lease, Metadata: &weftv1.Metadata{Name: name},
+			Spec: &structpb.Struct{Fields: map[string]*structpb.Value{
+				"prefixes": structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{structpb.NewStringValue(prefix)}}),
+			}},
+		}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := func(name string) {
+		t.Helper()
+		if _, err := f.Delete(t.Context(), &weftv1.DeleteRequest{Items: []*weftv1.GetRequest{{Kind: "lease", Name: name}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reserve("old", "10.42.100.0/24")
+	reserve("again", "10.42.101.0/24")
+	gone("old")
+	gone("again")
+	reserve("again", "10.42.102.0/24")
+	kept := func(after time.Duration, want string) {
+		t.Helper()
+		s := New(Config{Store: f.store, Hub: f.hub, Leases: f.leases, Now: func() time.Time { return now.Add(after) }})
+		if err := s.forget(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		entries, _, err := f.store.List(t.Context(), versions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, e := range entries {
+			seen[objectOf(e.Key)] = true
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(seen)), " "); got != want {
+			t.Errorf("after %v are kept %q, want %q", after, got, want)
+		}
+	}
+	kept(keepDeleted-time.Hour, "clusterconfigs//default leases//again leases//old")
+	kept(keepDeleted+time.Hour, "clusterconfigs//default leases//again")
+	kept(10*keepDeleted, "clusterconfigs//default leases//again")
 }
