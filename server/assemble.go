@@ -85,7 +85,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere}})
 	r.port = newPort(tcp, auth.TLS(), c.Log)
 	r.port.offerLines()
-	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.hub, r.journal)); err != nil {
+	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.sources())); err != nil {
 		return nil, err
 	}
 	if r.debug, err = open(ctx, "--debug-listen", c.Debug, profiles()); err != nil {

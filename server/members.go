@@ -33,7 +33,8 @@ func (r *rooms) meet() *members.Room {
 		Mode:    s.own.Mode,
 		DialTLS: r.auth.DialTLS(s.own.Name),
 		Free:    func() (uint64, error) { return members.FreeBytes(r.DataDir) },
-		Log:     r.Log,
+		FreeBackups: func() (uint64, error) { return members.FreeApart(r.DataDir, s.Backup.Dir) },
+		Log:         r.Log,
 		Note: func(e members.Event) {
 			r.journal.Note(journal.Event{Object: "Server/" + e.Server, Reason: e.Reason, Message: e.Message})
 		},

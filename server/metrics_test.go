@@ -1,12 +1,19 @@
 package server
 
 import (
+	"context"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/push"
 )
 
@@ -23,10 +30,34 @@ func (some) Nodes() []push.Status {
 	}
 }
 
-func TestMetricsKeepToTheConventions(t *testing.T) {
+func (some) Servers() []members.Status {
+	return []members.Status{{State: members.Ready}, {State: members.Ready}, {State: members.Lost}}
+}
+func (some) Leader() (members.Server, bool) { return members.Server{Name: "s2"}, false }
+func (some) Silence() (members.Silence, bool) {
+	return members.Silence{}, false
+}
+func (some) Votes() (up, voters int) { return 2, 3 }
+
+// scrape is what a server with all that could be measured tells.
+func scrape(t *testing.T) string {
+	t.Helper()
 	w := httptest.NewRecorder()
-	metrics(some{}, some{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	text := w.Body.String()
+	metrics(sources{
+		hub: some{}, journal: some{}, room: some{},
+		ends: func() map[string]time.Time {
+			return map[string]time.Time{"ca": time.Unix(3, 0), "server": time.Unix(2, 0), "user": time.Unix(1, 0), "none": {}}
+		},
+		backups: func(context.Context) (*weftv1.BackupStatus, error) {
+			return &weftv1.BackupStatus{IntervalSeconds: 43200, LastUnix: 1700000000, Problems: []*weftv1.Problem{{}}}, nil
+		},
+		disks: map[string]string{"data": t.TempDir(), "backups": "/none/such"},
+	}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
+}
+
+func TestMetricsKeepToTheConventions(t *testing.T) {
+	text := scrape(t)
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil {
 		t.Fatal(err)
@@ -39,12 +70,52 @@ func TestMetricsKeepToTheConventions(t *testing.T) {
 	for _, want := range []string{
 		"weft_server_build_info{version=", "weft_server_nodes_connected 2", "weft_server_nodes_behind 1",
 		"weft_server_node_problems 1", "weft_server_journal_lost_events_total 3", "weft_server_journal_waiting_records 2",
+		`weft_server_servers{state="Ready"} 2`, `weft_server_servers{state="Lost"} 1`, `weft_server_servers{state="Unreachable"} 0`,
+		"weft_server_leading 0", "weft_server_leader_known 1", "weft_server_store_silent_seconds 0", "weft_server_etcd_voters 3", "weft_server_etcd_voters_up 2",
+		"weft_server_backup_interval_seconds 43200", "weft_server_backup_last_timestamp_seconds 1.7e+09", "weft_server_backup_problems 1",
+		`weft_server_certificate_end_timestamp_seconds{holder="ca"} 3`, `{holder="server"} 2`, `{holder="user"} 1`, `weft_server_disk_free_bytes{folder="data"}`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s", want)
 		}
 	}
-	if n := strings.Count(text, "\nweft_"); n > 40 {
+	if n := strings.Count(text, "\nweft_"); n > 60 {
 		t.Errorf("%d lines for three nodes: no figure has a line a node", n)
+	}
+}
+
+// TestMonitoringAsksForWhatThereIs: each figure and label that rules and dashboard
+// name is one that a server or an agent tells; of agents, by the text of their room.
+func TestMonitoringAsksForWhatThereIs(t *testing.T) {
+	text := scrape(t)
+	agent, err := os.ReadFile("../agent/metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile(`weft_(?:server|agent)_[a-z_]+`)
+	label := regexp.MustCompile(`(weft_server_[a-z_]+)\{([a-z]+)=~?\\?"([A-Za-z|]+)\\?"\}`)
+	for _, file := range []string{"alerts.yaml", "dashboard.json"} {
+		b, err := os.ReadFile(filepath.Join("../deploy/monitoring", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := name.FindAllString(string(b), -1)
+		if len(names) < 8 {
+			t.Errorf("%s names only %v", file, names)
+		}
+		for _, n := range names {
+			told := strings.HasPrefix(n, "weft_server_") && regexp.MustCompile(`(?m)^`+n+`[ {]`).MatchString(text) ||
+				strings.HasPrefix(n, "weft_agent_") && strings.Contains(string(agent), `"`+n+`"`)
+			if !told {
+				t.Errorf("%s: nobody tells %s", file, n)
+			}
+		}
+		for _, m := range label.FindAllStringSubmatch(string(b), -1) {
+			for value := range strings.SplitSeq(m[3], "|") {
+				if !strings.Contains(text, m[1]+"{"+m[2]+`="`+value+`"}`) && value != "backups" {
+					t.Errorf("%s: no %s with %s %s", file, m[1], m[2], value)
+				}
+			}
+		}
 	}
 }

@@ -59,7 +59,7 @@ type State struct {
 	Last     *Made         `json:"last,omitempty"` // youngest
 	Interval time.Duration `json:"interval"`       // of the schedule; 0: none
 	Keep     int           `json:"keep"`
-	Failure  *Failure      `json:"failure,omitempty"` // of the schedule, since the last that was made
+	Failure  *Failure      `json:"failure,omitempty"` // since the last that was made
 }
 
 // Made is one backup.
@@ -119,9 +119,12 @@ func (r *Room) change(ctx context.Context, f func(*State)) {
 	}
 }
 
-// Save makes a backup now.
+// Save makes a backup now. That it failed stands in status until one is made.
 func (r *Room) Save(ctx context.Context, why string) (File, error) {
 	f, _, err := r.save(ctx, why)
+	if err != nil && ctx.Err() == nil {
+		r.failed(ctx, err)
+	}
 	return f, err
 }
 
@@ -141,6 +144,17 @@ func (r *Room) save(ctx context.Context, why string) (File, string, error) {
 		s.Failure = nil
 	})
 	return f, sum, nil
+}
+
+// failed records why there is no newer backup.
+func (r *Room) failed(ctx context.Context, err error) {
+	r.change(ctx, func(s *State) {
+		since := r.Now().Unix()
+		if s.Failure != nil && s.Failure.Server == r.Server {
+			since = s.Failure.SinceUnix
+		}
+		s.Failure = &Failure{Server: r.Server, Cause: err.Error(), SinceUnix: since}
+	})
 }
 
 // Run makes backups on schedule until ctx ends. One server of a fabric runs it;
@@ -198,19 +212,12 @@ func (r *Room) due(ctx context.Context) time.Duration {
 }
 
 func (r *Room) scheduled(ctx context.Context) error {
-	_, err := r.Save(ctx, Scheduled)
-	if err == nil {
-		err = r.Folder.Prune(Scheduled, r.Keep)
-	}
-	if err == nil || ctx.Err() != nil {
+	if _, err := r.Save(ctx, Scheduled); err != nil {
 		return err
 	}
-	r.change(ctx, func(s *State) {
-		since := r.Now().Unix()
-		if s.Failure != nil && s.Failure.Server == r.Server {
-			since = s.Failure.SinceUnix
-		}
-		s.Failure = &Failure{Server: r.Server, Cause: err.Error(), SinceUnix: since}
-	})
+	err := r.Folder.Prune(Scheduled, r.Keep)
+	if err != nil && ctx.Err() == nil {
+		r.failed(ctx, err)
+	}
 	return err
 }

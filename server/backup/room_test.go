@@ -116,3 +116,52 @@ func TestSaveLeavesNothing(t *testing.T) {
 		t.Error(entries, err)
 	}
 }
+
+// TestAFailedSaveStands: a backup by hand that fails is a problem, until the next
+// one is made.
+func TestAFailedSaveStands(t *testing.T) {
+	f := newFabric(t, "n1 10.42.0.0/24")
+	path := f.room.Folder.Path
+	f.room.Folder.Path = path + "/file/none"
+	if err := os.WriteFile(path+"/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.room.Save(t.Context(), ByHand); err == nil {
+		t.Fatal("it was made")
+	}
+	if r, err := f.room.Report(t.Context()); err != nil || len(r.GetProblems()) != 1 || !strings.Contains(r.GetProblems()[0].GetCause(), "server s1 cannot make its backup: mkdir") {
+		t.Error(r, err)
+	}
+	f.room.Folder.Path = path
+	f.save(ByHand)
+	if r, err := f.room.Report(t.Context()); err != nil || len(r.GetProblems()) != 0 {
+		t.Error(r, err)
+	}
+}
+
+func TestBackupProblems(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	ago := func(d time.Duration) *Made { return &Made{Server: "s1", Name: "x", TimeUnix: now.Add(-d).Unix()} }
+	for _, c := range []struct {
+		name     string
+		s        State
+		interval time.Duration
+		want     string
+	}{
+		{"none yet", State{}, time.Hour, ""},
+		{"in time", State{Last: ago(time.Hour)}, time.Hour, ""},
+		{"one is missing", State{Last: ago(2 * time.Hour)}, time.Hour, ""},
+		{"two are missing", State{Last: ago(121 * time.Minute)}, time.Hour, "the last backup is of 2027-01-15T05:59:00Z, and one is due every 1h0m0s"},
+		{"no schedule", State{Last: ago(121 * time.Minute)}, 0, ""},
+		{"it failed", State{Last: ago(121 * time.Minute), Failure: &Failure{Server: "s2", Cause: "backup: no room"}}, time.Hour, "server s2 cannot make its backup: no room; the last is of 2027-01-15T05:59:00Z"},
+		{"it failed, and there is none", State{Failure: &Failure{Server: "s2", Cause: "no room"}}, 0, "server s2 cannot make its backup: no room; there is none at all"},
+	} {
+		var got []string
+		for _, p := range c.s.problems(now, c.interval) {
+			got = append(got, p.GetCause())
+		}
+		if text := strings.Join(got, "; "); text != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, text, c.want)
+		}
+	}
+}

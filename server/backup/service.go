@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
@@ -242,29 +241,6 @@ func wire(f File) *weftv1.Backup {
 		b.Error = f.Err.Error()
 	}
 	return b
-}
-
-// Report is how backups stand, for weft status.
-func (r *Room) Report(ctx context.Context) (*weftv1.BackupStatus, error) {
-	s, err := r.State(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := &weftv1.BackupStatus{IntervalSeconds: int64(s.Interval / time.Second), Keep: uint32(s.Keep)}
-	if s.Last != nil {
-		out.LastUnix, out.Server, out.Name = s.Last.TimeUnix, s.Last.Server, s.Last.Name
-	}
-	if f := s.Failure; f != nil {
-		last := "there is none at all"
-		if s.Last != nil {
-			last = "the last is of " + time.Unix(s.Last.TimeUnix, 0).UTC().Format(time.RFC3339)
-		}
-		out.Problems = append(out.Problems, &weftv1.Problem{
-			Subject: "backup", SinceUnix: f.SinceUnix, Cause: fmt.Sprintf("server %s cannot make its backup: %s; %s", f.Server, strings.TrimPrefix(f.Cause, "backup: "), last),
-			Remedy: "make room or mend the folder on " + f.Server + " (--backup-dir), then: weft backup save",
-		})
-	}
-	return out, nil
 }
 
 // answer turns an error into what a caller is told.

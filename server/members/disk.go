@@ -3,6 +3,7 @@ package members
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,13 +26,38 @@ func FreeBytes(folder string) (uint64, error) {
 	return s.Bavail * uint64(s.Bsize), nil
 }
 
-// watchDisk keeps what is known of this server's disk, until ctx ends.
-func (r *Room) watchDisk(ctx context.Context) error {
-	if r.cfg.Free == nil {
-		return nil
+// FreeApart is FreeBytes of a folder on another disk than data's; on the same one
+// there is nothing to say of it apart.
+func FreeApart(data, folder string) (uint64, error) {
+	var one, other unix.Stat_t
+	if err := unix.Stat(data, &one); err != nil {
+		return 0, fmt.Errorf("members: %s: %w", data, err)
 	}
+	if err := unix.Stat(folder, &other); err != nil {
+		return 0, fmt.Errorf("members: %s: %w", folder, err)
+	}
+	if one.Dev == other.Dev {
+		return math.MaxUint64, nil
+	}
+	return FreeBytes(folder)
+}
+
+// watchDisks keeps what is known of this server's disks, until ctx ends.
+func (r *Room) watchDisks(ctx context.Context) error {
 	for {
-		if free, err := r.cfg.Free(); err == nil && r.setLow(free) {
+		news := false
+		for _, d := range []struct {
+			free func() (uint64, error)
+			low  *bool
+		}{{r.cfg.Free, &r.low.data}, {r.cfg.FreeBackups, &r.low.backups}} {
+			if d.free == nil {
+				continue
+			}
+			if free, err := d.free(); err == nil {
+				news = r.setLow(d.low, free) || news
+			}
+		}
+		if news {
 			r.moved()
 		}
 		if !pause(ctx, diskEvery) {
@@ -40,13 +66,16 @@ func (r *Room) watchDisk(ctx context.Context) error {
 	}
 }
 
+// low says which of our disks are nearly full.
+type low struct{ data, backups bool }
+
 // setLow returns whether it is news.
-func (r *Room) setLow(free uint64) bool {
+func (r *Room) setLow(low *bool, free uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	was := r.low
-	r.low = free < lowDisk || was && free < roomAgain
-	return r.low != was
+	was := *low
+	*low = free < lowDisk || was && free < roomAgain
+	return *low != was
 }
 
 // trace is what stays of this server.
@@ -54,7 +83,7 @@ func (r *Room) trace() trace {
 	t := r.cfg.Server.trace()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t.LowDisk = r.low
+	t.LowDisk, t.LowBackups = r.low.data, r.low.backups
 	return t
 }
 
@@ -63,5 +92,13 @@ func lowDiskProblem(s Status) Problem {
 		Subject: "server " + s.Name + " disk",
 		Cause:   fmt.Sprintf("the disk of server %s%s is nearly full: less than %d MiB are free below its --data-dir", s.Name, at(s.Address), lowDisk>>20),
 		Remedy:  "make room there: without any its etcd ends, loses nothing, and comes back by itself once there is room; the other servers go on",
+	}
+}
+
+func lowBackupsProblem(s Status) Problem {
+	return Problem{
+		Subject: "server " + s.Name + " backups",
+		Cause:   fmt.Sprintf("the disk of server %s%s is nearly full: less than %d MiB are free below its --backup-dir", s.Name, at(s.Address), lowDisk>>20),
+		Remedy:  "make room there before the next backup does not fit, or give another --backup-dir",
 	}
 }

@@ -24,6 +24,9 @@ const (
 	Unreachable State = "Unreachable" // it does not answer this server
 )
 
+// States are all there are.
+var States = []State{Ready, Learner, Newcomer, Stopped, Lost, Waiting, Unreachable}
+
 // joinsFor is how long a server may take from being let in until it is ready: a
 // large history is read from a slow disk.
 const joinsFor = 5 * time.Minute
@@ -31,16 +34,17 @@ const joinsFor = 5 * time.Minute
 // Status is one server at a glance.
 type Status struct {
 	Server
-	State   State
-	Leader  bool
-	Since   time.Time // of the state
-	LowDisk bool      // it said so, last
-	Why     string    // it ended by itself, as it said
+	State      State
+	Leader     bool
+	Since      time.Time // of the state
+	LowDisk    bool      // it said so, last
+	LowBackups bool      // so, of the disk of its backups
+	Why        string    // it ended by itself, as it said
 }
 
 // list reads servers from the records: pure. leader is the name of who leads.
 func list(entries []store.Entry, leader string, members []store.Member, now time.Time) []Status {
-	all, low := map[string]Status{}, map[string]bool{}
+	all, disks := map[string]Status{}, map[string]low{}
 	for _, e := range entries {
 		name, live, ok := parse(e.Key)
 		if !ok {
@@ -56,7 +60,7 @@ func list(entries []store.Entry, leader string, members []store.Member, now time
 		if err != nil {
 			continue
 		}
-		low[name] = t.LowDisk
+		disks[name] = low{t.LowDisk, t.LowBackups}
 		if all[name].State == "" {
 			all[name] = t.status(now)
 		}
@@ -79,7 +83,7 @@ func list(entries []store.Entry, leader string, members []store.Member, now time
 		all[m.Name] = s
 	}
 	for name, s := range all {
-		s.LowDisk = low[name]
+		s.LowDisk, s.LowBackups = disks[name].data, disks[name].backups
 		all[name] = s
 	}
 	return slices.SortedFunc(maps.Values(all), func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })

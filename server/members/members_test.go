@@ -3,6 +3,7 @@ package members
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,9 @@ func entries(lines string) []store.Entry {
 			t.JoiningUnix = 600
 		case "low":
 			t.LowDisk = true
+			put(liveKey(name), s)
+		case "lowbackups":
+			t.LowBackups = true
 			put(liveKey(name), s)
 		case "ended":
 			t.LowDisk, t.Why, t.LostUnix = true, "no space left on device", 300
@@ -184,18 +188,15 @@ func FuzzRecords(f *testing.F) {
 // What a server said of its disk stands in status while it runs and when it is gone.
 func TestDiskProblems(t *testing.T) {
 	for records, want := range map[string]string{
-		"s1 live, s2 live":    "",
-		"s1 live, s2 low":     "the disk of server s2 at s2:7443 is nearly full: less than 128 MiB are free below its --data-dir",
-		"s1 live, s2 ended":   "server s2 at s2:7443 ended by itself: no space left on device",
-		"s1 live, s2 lostlow": "server s2 at s2:7443 is lost: it neither answers nor stopped in good order; its disk was nearly full",
+		"s1 live, s2 live":       "",
+		"s1 live, s2 low":        "the disk of server s2 at s2:7443 is nearly full: less than 128 MiB are free below its --data-dir",
+		"s1 live, s2 lowbackups": "the disk of server s2 at s2:7443 is nearly full: less than 128 MiB are free below its --backup-dir",
+		"s1 live, s2 ended":      "server s2 at s2:7443 ended by itself: no space left on device",
+		"s1 live, s2 lostlow":    "server s2 at s2:7443 is lost: it neither answers nor stopped in good order; its disk was nearly full",
 	} {
 		var got []string
-		for _, s := range list(entries(records), "s1", nil, clock) {
-			if p, ok := absent(s); ok {
-				got = append(got, p.Cause)
-			} else if s.LowDisk {
-				got = append(got, lowDiskProblem(s).Cause)
-			}
+		for _, p := range problemsOf(list(entries(records), "s1", nil, clock)) {
+			got = append(got, p.Cause)
 		}
 		if diff := cmp.Diff(want, strings.Join(got, "\n")); diff != "" {
 			t.Errorf("%s:\n%s", records, diff)
@@ -210,12 +211,22 @@ func TestLowDiskIsSteady(t *testing.T) {
 		free uint64
 		news bool
 	}{{1 << 30, false}, {lowDisk, false}, {lowDisk - 1, true}, {lowDisk, false}, {roomAgain - 1, false}, {roomAgain, true}, {lowDisk, false}} {
-		if got := r.setLow(c.free); got != c.news {
+		if got := r.setLow(&r.low.data, c.free); got != c.news {
 			t.Errorf("%d: %d bytes free: news %v", i, c.free, got)
 		}
 	}
 	if free, err := FreeBytes(t.TempDir()); err != nil || free == 0 {
 		t.Error(free, err)
+	}
+	dir := t.TempDir()
+	if free, err := FreeApart(dir, t.TempDir()); err != nil || free != math.MaxUint64 {
+		t.Error("two folders of one disk:", free, err)
+	}
+	if free, err := FreeApart(dir, "/proc"); err != nil || free == math.MaxUint64 {
+		t.Error("another disk:", free, err)
+	}
+	if _, err := FreeApart(dir, dir+"/none"); err == nil {
+		t.Error("no such folder is apart")
 	}
 	if _, err := FreeBytes(t.TempDir() + "/none"); err == nil {
 		t.Error("no such folder has room")

@@ -17,15 +17,8 @@ type Problem struct {
 
 // Problems lists what is wrong with servers and their store, by subject.
 func (r *Room) Problems() []Problem {
-	var out []Problem
 	all := r.Servers()
-	for _, s := range all {
-		if p, ok := absent(s); ok {
-			out = append(out, p)
-		} else if s.LowDisk {
-			out = append(out, lowDiskProblem(s))
-		}
-	}
+	out := problemsOf(all)
 	if silence, silent := r.Silence(); silent {
 		out = append(out, r.silent(silence, all))
 	} else if p, ok := onEdge(all, r.members()); ok {
@@ -40,6 +33,23 @@ func (r *Room) Problems() []Problem {
 	return out
 }
 
+// problemsOf are those that servers said of themselves, or left behind.
+func problemsOf(all []Status) (out []Problem) {
+	for _, s := range all {
+		p, gone := absent(s)
+		switch {
+		case gone:
+			out = append(out, p)
+		case s.LowDisk:
+			out = append(out, lowDiskProblem(s))
+		}
+		if s.LowBackups && !gone {
+			out = append(out, lowBackupsProblem(s))
+		}
+	}
+	return out
+}
+
 // onEdge warns of the last quorum: members that vote count, not records.
 func onEdge(all []Status, members []store.Member) (Problem, bool) {
 	up, voters := votes(all, members)
@@ -51,6 +61,10 @@ func onEdge(all []Status, members []store.Member) (Problem, bool) {
 		Remedy: "start those that are down; nodes and pods run on in any case",
 	}, true
 }
+
+// Votes counts the members of the embedded etcd that vote, and those of them whose
+// servers answer; none of an etcd elsewhere.
+func (r *Room) Votes() (up, voters int) { return votes(r.Servers(), r.members()) }
 
 // votes counts the members of the embedded etcd that vote, and those of them
 // whose servers answer.

@@ -63,6 +63,7 @@ type trace struct {
 	JoiningUnix int64  `json:"joiningUnix,omitempty"` // it was let in then, and has not been ready yet
 	Why         string `json:"why,omitempty"`         // it ended by itself
 	LowDisk     bool   `json:"lowDisk,omitempty"`     // as it said itself, last
+	LowBackups  bool   `json:"lowBackups,omitempty"`  // so
 }
 
 func (s Server) trace() trace {

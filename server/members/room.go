@@ -38,9 +38,11 @@ type Config struct {
 	Roster  Roster                 // nil unless it is clustered
 	DialTLS *tls.Config            // how other servers are dialed
 	Note    func(Event)            // of the world; nil: nobody listens
-	Free    func() (uint64, error) // bytes on this server's disk; nil: nobody looks
-	Now     func() time.Time
-	Log     *slog.Logger
+	Free    func() (uint64, error) // bytes on the disk of --data-dir; nil: nobody looks
+	// FreeBackups is of --backup-dir, if that is another disk; nil: nobody looks.
+	FreeBackups func() (uint64, error)
+	Now         func() time.Time
+	Log         *slog.Logger
 }
 
 // Event is what happened to a server.
@@ -62,7 +64,7 @@ type Room struct {
 	work     []work
 	watchers []func([]Status)
 	problem  map[string]Problem // of maintenance, by subject
-	low      bool               // our disk is nearly full
+	low      low                // our disks that are nearly full
 	silence  Silence            // of the store; zero while it answers
 }
 
@@ -126,7 +128,7 @@ func (r *Room) Run(ctx context.Context) error {
 	g.Go(func() error { return r.campaign(ctx) })
 	g.Go(func() error { return r.tell(ctx) })
 	g.Go(func() error { return r.outlive(ctx) })
-	g.Go(func() error { return r.watchDisk(ctx) })
+	g.Go(func() error { return r.watchDisks(ctx) })
 	g.Go(func() error { return r.listen(ctx) })
 	g.Go(func() error {
 		defer release()
