@@ -265,15 +265,18 @@ func TestForget(t *testing.T) {
 	f := newFabric(t)
 	f.setMTU(1300)
 	f.setMTU(1301)
-	reserve := func(name, prefix string) {
+	reserve := func(name, prefix string) { // and edit it
 		t.Helper()
-		if _, err := f.Apply(t.Context(), &weftv1.ApplyRequest{Items: []*weftv1.Resource{{
-			ApiVersion: kind.APIVersion, Kind: kind.Lease, Metadata: &weftv1.Metadata{Name: name},
-			Spec: &structpb.Struct{Fields: map[string]*structpb.Value{
-				"prefixes": structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{structpb.NewStringValue(prefix)}}),
-			}},
-		}}}); err != nil {
-			t.Fatal(err)
+		for _, rack := range []string{"a", "b"} {
+			_, err := f.Apply(t.Context(), &weftv1.ApplyRequest{Items: []*weftv1.Resource{{
+				ApiVersion: kind.APIVersion, Kind: kind.Lease, Metadata: &weftv1.Metadata{Name: name, Labels: map[string]string{"rack": rack}},
+				Spec: &structpb.Struct{Fields: map[string]*structpb.Value{
+					"prefixes": structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{structpb.NewStringValue(prefix)}}),
+				}},
+			}}})
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	gone := func(name string) {
@@ -305,7 +308,7 @@ func TestForget(t *testing.T) {
 			t.Errorf("after %v are kept %q, want %q", after, got, want)
 		}
 	}
-	kept(keepDeleted-time.Hour, "clusterconfigs//default leases//again leases//old")
-	kept(keepDeleted+time.Hour, "clusterconfigs//default leases//again")
-	kept(10*keepDeleted, "clusterconfigs//default leases//again")
+	kept(keepDeleted-time.Hour, "ClusterConfig//default Lease//again Lease//old")
+	kept(keepDeleted+time.Hour, "ClusterConfig//default Lease//again")
+	kept(10*keepDeleted, "ClusterConfig//default Lease//again")
 }
