@@ -94,8 +94,13 @@ func (a *Authority) Identify(cert *x509.Certificate) (Peer, error) {
 
 // named verifies that a certificate is ours, and reads whom it names.
 func (a *Authority) named(cert *x509.Certificate, at time.Time) (Peer, error) {
+	r := a.roots()
+	return a.proofs.find(cert, r, func() (Peer, error) { return r.named(cert, at) })
+}
+
+func (r *roots) named(cert *x509.Certificate, at time.Time) (Peer, error) {
 	_, err := cert.Verify(x509.VerifyOptions{
-		Roots: a.roots().pool(), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: r.pool(), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
 		return Peer{}, fmt.Errorf("the client certificate %q is not of this fabric: %w", cert.Subject.CommonName, err)

@@ -81,6 +81,7 @@ type Authority struct {
 	book     *store.Cache // of everything below store.Identity
 	server   serverCert
 	live     live
+	proofs   proofs
 	acks     acks
 	kept     chan struct{} // room for one: the files may be behind the roots
 }

@@ -240,3 +240,24 @@ func TestRoundsLeaveTime(t *testing.T) {
 		}
 	})
 }
+
+func TestPace(t *testing.T) {
+	for _, tt := range []struct {
+		streams int
+		told    uint64
+		want    time.Duration
+	}{
+		{0, 1, 0},
+		{100, 1000, 0},
+		{1000, 0, 90 * time.Millisecond},
+		{1000, 1, 90 * time.Millisecond},
+		{1000, 31, 90 * time.Millisecond},
+		{1000, 32, 180 * time.Millisecond},
+		{5000, 64, 1960 * time.Millisecond},
+		{5000, 10000, 1960 * time.Millisecond},
+	} {
+		if got := (&pace{told: tt.told}).pause(tt.streams); got != tt.want {
+			t.Errorf("%d streams that were told of %d changes: %v, want %v", tt.streams, tt.told, got, tt.want)
+		}
+	}
+}

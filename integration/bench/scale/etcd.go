@@ -82,7 +82,17 @@ func newMeter(ctx context.Context, socket string) (*meter, error) {
 
 func (m *meter) read() load { return load{m.puts.Load(), m.txns.Load(), m.bytes.Load()} }
 
+// close waits a moment and no longer: etcd's client can lose count of its watches
+// when their server was restarted, and its Close then waits for ever.
 func (m *meter) close() {
 	m.stop()
-	_ = m.client.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = m.client.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+	}
 }

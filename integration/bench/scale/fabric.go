@@ -162,7 +162,7 @@ func (f *fabric) startSwarm(ctx context.Context, from, to int) error {
 	cmd := f.host.Command(context.Background(), f.self, "agents", strings.Join(urls, ","), filepath.Join(f.folder("s1"), "agent-token"), folder, "bench")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr
-	cmd.Env = append(os.Environ(), "GOGC=50")
+	cmd.Env = append(os.Environ(), "GOGC=400", "GOMEMLIMIT=2GiB") // what collecting costs is no agent's
 	c := &child{cmd: cmd, from: from, to: to}
 	if c.in, err = cmd.StdinPipe(); err != nil {
 		return err
