@@ -68,7 +68,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
 	r.operators = admin.New(admin.Config{
 		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revocation: auth.Revocation, Expiry: auth.Expiry,
-		Renaming: []func(context.Context, string, string) (store.Txn, error){auth.Renaming, local.Renaming}, Identities: auth.Problems, Ephemeral: auth.Ephemeral, FirstToEnd: auth.FirstToEnd,
+		Renaming: []func(context.Context, string, string) (store.Txn, error){auth.Renaming, local.Renaming}, Identities: auth.Problems, Awaited: auth.Awaited, Ephemeral: auth.Ephemeral, FirstToEnd: auth.FirstToEnd,
 		Servers: r.serverStatus, ServerProblems: r.serverProblems, Etcd: r.etcd, Silence: r.silence, Remembered: r.remembered, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
 		Ask: r.hub.Ask, AskAt: r.askAt, Name: place.own.Name, Settings: note.Settings(c), Tail: c.tail(),
 		Journal: r.journal, Actor: actor, Ordinal: found.ordinal, Backups: r.backups.Report,

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/agent/datadir"
@@ -101,12 +102,17 @@ func formerNames(dir *datadir.Dir, node string) ([]string, error) {
 }
 
 // misnamed is the refusal of a folder that was joined under another name, when the
-// servers do not know that the node was renamed: its lease, its key and its pods'
-// addresses belong to that name.
-func (id identity) misnamed(dir *datadir.Dir, cause string) refusedError {
+// servers do not know that the node was renamed to this one: its lease, its key and
+// its pods' addresses belong to that name, or to the one that they tell.
+func (id identity) misnamed(dir *datadir.Dir, cause, remedy string) refusedError {
+	what := "the name " + id.node
+	cause = fmt.Sprintf("%s belongs to node %q, not %q (%s)", dir.Path(certName), id.former, id.node, cause)
+	if strings.Contains(remedy, "--node-name") { // it was renamed, and renamed again
+		return refusedError{what, cause, remedy}
+	}
 	return refusedError{
-		what:  "the name " + id.node,
-		cause: fmt.Sprintf("%s belongs to node %q, not %q (%s)", dir.Path(certName), id.former, id.node, cause),
+		what:  what,
+		cause: cause,
 		remedy: fmt.Sprintf("to rename the node: weft rename node %s %s; else start with --node-name %s; or, to make this machine a new node: weft-agent cleanup --purge --data-dir %s, then start again with --token",
 			id.former, id.node, id.former, dir.Path("")),
 	}

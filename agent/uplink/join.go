@@ -150,8 +150,8 @@ func (u *Uplink) renew(ctx context.Context, c weftv1.JoinClient, csr []byte) (si
 		return signed{r.GetCertificate(), r.GetRoots(), r.GetServerUnix(), r.Ephemeral}, nil
 	case codes.PermissionDenied, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.Unauthenticated:
 		if id := u.identity(); id.former != "" {
-			said, _, _ := strings.Cut(status.Convert(err).Message(), "; ")
-			return signed{}, id.misnamed(u.dir, said)
+			said, remedy, _ := strings.Cut(status.Convert(err).Message(), "; ")
+			return signed{}, id.misnamed(u.dir, said, remedy)
 		}
 		refused := refusal("renewal of the certificate", err,
 			"remove "+u.dir.Path(certName)+" and start with that token; if the node was deleted on purpose: weft-agent cleanup")

@@ -73,6 +73,7 @@ func newFabric(t *testing.T) *fabricOf {
 		Name:   "s1",
 		AskAt:  f.askAt,
 		Now:    func() time.Time { return now },
+		Since:  now.Add(-time.Hour),
 	})
 	server := grpc.NewServer()
 	s.Register(server)

@@ -51,7 +51,7 @@ func (s *Server) rename(ctx context.Context, from, to string) (int64, error) {
 		}
 		txn.If, txn.Then = append(txn.If, t.If...), append(txn.Then, t.Then...)
 	}
-	for _, k := range []string{kind.Node, kind.Report} {
+	for _, k := range []string{kind.Node, kind.Report, kind.Pause} {
 		if err := s.renameObject(ctx, &txn, k, from, to); err != nil {
 			return 0, err
 		}

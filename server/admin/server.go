@@ -73,6 +73,10 @@ type Config struct {
 	// Identities tells what is wrong with who is who, and FirstToEnd which certificate
 	// ends first of those that a person renews.
 	Identities func() []*weftv1.Problem
+	// Awaited says that a node was renamed, and its agent has not come under this name
+	// yet; nil: none was.
+	Awaited    func(node string) bool
+	Since      time.Time // when this server began to listen; zero: now
 	FirstToEnd func() *weftv1.CertificateEnd
 	// Servers and Etcd answer for Status.
 	Servers func(ctx context.Context) ([]*weftv1.ServerStatus, error)
@@ -103,6 +107,9 @@ type Server struct {
 func New(c Config) *Server {
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Since.IsZero() {
+		c.Since = c.Now()
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

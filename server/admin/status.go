@@ -164,6 +164,14 @@ func (s *Server) lagText(h health) string {
 	}
 }
 
+// mayCome says of a node that was never heard that this is no problem of its own: it
+// joined or this server began a moment ago, or it was renamed, which Identities tell.
+func (s *Server) mayCome(n *node) bool {
+	const moment = 15 * time.Second // an agent tries again within a second; a machine may be slow
+	since := time.Unix(max(n.created(), s.Since.Unix()), 0)
+	return s.Now().Sub(since) < moment || s.Awaited != nil && s.Awaited(n.name)
+}
+
 func (s *Server) nodeProblems(n *node) []*weftv1.Problem {
 	h := s.health(n)
 	var out []*weftv1.Problem
@@ -175,6 +183,7 @@ func (s *Server) nodeProblems(n *node) []*weftv1.Problem {
 			Cause:  s.lagText(h) + fmt.Sprintf("agent last heard %s ago", age(s.Now().Sub(heard))),
 			Remedy: "its data path goes on as it was; on " + n.name + ": systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
 		})
+	case h.state == away && s.mayCome(n):
 	case h.state == away:
 		out = append(out, &weftv1.Problem{
 			Node: n.name, Subject: "agent", SinceUnix: n.created(), Cause: "its agent joined and never connected: it is stopped, or has found no address for the fabric yet",

@@ -37,6 +37,13 @@ func (a *Authority) Node(name string) (Node, bool) {
 	return n, err == nil
 }
 
+// Awaited says that a node was renamed, and its agent has not come under this name
+// yet.
+func (a *Authority) Awaited(node string) bool {
+	n, ok := a.Node(node)
+	return ok && n.Former != "" && n.RevokedUnix == 0
+}
+
 // Revocation is the part of a transaction that revokes a node, for whoever
 // deletes more of it at once: after store.ErrConflict it must be asked for again.
 // It is empty for a node that is not recorded or is revoked already. Every server
