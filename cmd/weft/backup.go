@@ -356,7 +356,7 @@ func (c *cli) printPreview(a *weftv1.BackupsRestoreResponse) error {
 		b.WriteString("nothing differs from it\n")
 	}
 	if len(a.GetYounger()) > 0 {
-		b.WriteString("leases younger than it, which stay with their nodes if these or their peers claim them:\n")
+		b.WriteString("leases that it does not know, which stay as they are:\n")
 		t := table.Table{Titles: []string{"NODE", "LEASE", "HEARD"}}
 		for _, l := range a.GetYounger() {
 			t.Add(l.GetNode(), strings.Join(l.GetPrefixes(), ","), table.Since(l.GetHeardUnix(), c.now()))

@@ -58,8 +58,35 @@ func (f *fabric) object(k, name string, spec any) {
 
 func (f *fabric) lease(words string) {
 	f.Helper()
-	node, prefix, _ := strings.Cut(words, " ")
-	f.object(kind.Lease, node, kind.LeaseSpec{Node: node, Prefixes: []netip.Prefix{netip.MustParsePrefix(prefix)}})
+	node, rest, _ := strings.Cut(words, " ")
+	spec := kind.LeaseSpec{Node: node}
+	for prefix := range strings.FieldsSeq(rest) {
+		spec.Prefixes = append(spec.Prefixes, netip.MustParsePrefix(prefix))
+	}
+	f.object(kind.Lease, node, spec)
+}
+
+// leases are who has what: "n1 10.42.0.0/24, n2? 10.42.1.0/24", with ? behind those
+// that a backup brought.
+func (f *fabric) leases() string {
+	f.Helper()
+	entries, _, err := f.store.List(f.Context(), kind.Key(kind.Lease, "", ""))
+	if err != nil {
+		f.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		var spec kind.LeaseSpec
+		if _, err := kind.Decode(e.Value, &spec); err != nil {
+			f.Fatal(err)
+		}
+		known := ""
+		if f.get(store.Words+spec.Node) != "-" {
+			known = "?"
+		}
+		out = append(out, spec.Node+known+" "+strings.Trim(fmt.Sprint(spec.Prefixes), "[]"))
+	}
+	return strings.Join(out, ", ")
 }
 
 func (f *fabric) save(why string) File {
@@ -71,13 +98,14 @@ func (f *fabric) save(why string) File {
 	return file
 }
 
-// what is everything that a backup is about, as text.
+// what is everything that a backup is about, as text, but for where leases are known
+// from.
 func (f *fabric) what() string {
 	f.Helper()
 	var b strings.Builder
 	err := f.store.Snapshot(f.Context(), store.Root, skipped, func(entries []store.Entry, _ int64) error {
 		for _, e := range entries {
-			if !stays(e.Key) {
+			if !stays(e.Key) && !strings.HasPrefix(e.Key, store.Words) {
 				fmt.Fprintf(&b, "%s %s\n", e.Key, e.Value)
 			}
 		}

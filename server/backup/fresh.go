@@ -51,17 +51,17 @@ func (r *Room) Fresh(ctx context.Context, file string, opens func(record []byte)
 		return Marker{}, fmt.Errorf("backup: %s: %w; nothing was changed", file, err)
 	}
 	m := Marker{
-		Schema: markerSchema, File: file, Sum: c.sum, Server: r.Server, Epoch: NewEpoch(), Ordinal: ordinal + 1,
+		Schema: markerSchema, File: file, Sum: c.sum, Server: r.Server, Epoch: NewEpoch(), Ordinal: ordinal + 1, Lost: true,
 		StartedUnix: r.Now().Unix(),
 	}
-	if err := r.mark(ctx, &m, ca); err != nil {
+	if err := r.mark(ctx, &m, ca, sealed); err != nil {
 		return Marker{}, err
 	}
 	return m, nil
 }
 
 // mark marks a store that was never used, and gives it its CA.
-func (r *Room) mark(ctx context.Context, m *Marker, ca map[string][]byte) error {
+func (r *Room) mark(ctx context.Context, m *Marker, ca map[string][]byte, sealed *Sealed) error {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
@@ -79,6 +79,13 @@ func (r *Room) mark(ctx context.Context, m *Marker, ca map[string][]byte) error 
 			return fmt.Errorf("backup: %w", err)
 		}
 		txn.Then = append(txn.Then, store.Write{Key: store.Restored, Value: restored})
+	}
+	if sealed != nil { // what came after the backup is in it
+		writes, err := sealed.history()
+		if err != nil {
+			return err
+		}
+		txn.Then = append(txn.Then, writes...)
 	}
 	for key, value := range ca {
 		txn.Then = append(txn.Then, store.Write{Key: key, Value: value})
@@ -102,7 +109,9 @@ type Sealed struct {
 	Fabric  string            `json:"fabric"`
 	ID      string            `json:"id"`
 	Ordinal uint64            `json:"ordinal"`
-	Records map[string][]byte `json:"records"` // by key
+	Epochs  map[string]uint64 `json:"epochs,omitempty"` // ordinals of those that were and that is, by id
+	Losses  []uint64          `json:"losses,omitempty"` // as in Lost
+	Records map[string][]byte `json:"records"`          // by key
 }
 
 const sealedSchema = 1
@@ -117,13 +126,40 @@ func Seal(ctx context.Context, s Store) (Sealed, error) {
 	if err != nil {
 		return Sealed{}, fmt.Errorf("backup: %w", err)
 	}
-	out := Sealed{Schema: sealedSchema, Fabric: f.Name, ID: f.ID, Ordinal: f.Ordinal, Records: map[string][]byte{}}
+	out := Sealed{Schema: sealedSchema, Fabric: f.Name, ID: f.ID, Ordinal: f.Ordinal, Epochs: map[string]uint64{}, Records: map[string][]byte{}}
+	var lost Lost
+	for key, into := range map[string]any{store.Epochs: &out.Epochs, store.Lost: &lost} {
+		e, err := s.Get(ctx, key)
+		if err == nil {
+			err = json.Unmarshal(e.Value, into)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return Sealed{}, fmt.Errorf("backup: %s: %w", key, err)
+		}
+	}
+	out.Losses = lost.Losses
+	if f.Epoch != "" {
+		out.Epochs[f.Epoch] = f.Ordinal
+	}
 	for _, e := range entries {
 		if Authority(e.Key) {
 			out.Records[e.Key] = e.Value
 		}
 	}
 	return out, nil
+}
+
+// history is what a store that is made again knows of epochs from it.
+func (s Sealed) history() ([]store.Write, error) {
+	epochs, err := json.Marshal(s.Epochs)
+	if err != nil {
+		return nil, fmt.Errorf("backup: %w", err)
+	}
+	lost, err := json.Marshal(Lost{Schema: markerSchema, Losses: s.Losses})
+	if err != nil {
+		return nil, fmt.Errorf("backup: %w", err)
+	}
+	return []store.Write{{Key: store.Epochs, Value: epochs}, {Key: store.Lost, Value: lost}}, nil
 }
 
 // ParseSealed reads what Seal's answer was written to.
@@ -154,7 +190,7 @@ func (r *Room) BeginAdopt(ctx context.Context, sealed Sealed) (Marker, error) {
 		return m, nil
 	}
 	m = Marker{Schema: markerSchema, Adopt: true, Server: r.Server, Epoch: NewEpoch(), Ordinal: sealed.Ordinal + 1, StartedUnix: r.Now().Unix()}
-	return m, r.mark(ctx, &m, sealed.Records)
+	return m, r.mark(ctx, &m, sealed.Records, &sealed)
 }
 
 // Rebuild writes what agents carried, and begins the epoch.

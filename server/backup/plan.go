@@ -28,7 +28,6 @@ type Change struct {
 	Op    Op
 	Key   string
 	value []byte // that it gets; nil if it is removed
-	now   []byte // that it has; nil if it is not there
 }
 
 // Object names what is changed, in operators' words: Lease/n5, identity node/n5.
@@ -91,18 +90,46 @@ func dash(s string) string {
 	return s
 }
 
-// stays tells whether a restore leaves a key as it is: those that it sets itself,
+// stays tells whether any restore leaves a key as it is: those that it sets itself,
 // and the CA, which agents know by now.
 func stays(key string) bool {
 	switch key {
-	case keyEpoch, keyOrdinal, keyID, store.Restored, store.Settling, store.Direction, store.Epochs:
+	case keyEpoch, keyOrdinal, keyID, store.Restored, store.Lost, store.Settling, store.Direction, store.Epochs:
 		return true
 	}
 	return Authority(key) || slices.ContainsFunc(skipped, func(p string) bool { return strings.HasPrefix(key, p) })
 }
 
-// differences lists what a restore changes, by key.
+// differences lists what a restore into a store changes, by key.
 func differences(ctx context.Context, s Store, c contents) ([]Change, error) {
+	l, err := readLedger(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	values, err := l.add(c)
+	if err != nil {
+		return nil, err
+	}
+	out, err := compare(ctx, s, values, func(key string) bool { return stays(key) || l.keeps(key, c) })
+	if err != nil {
+		return nil, err
+	}
+	word, err := c.word()
+	if err != nil {
+		return nil, err
+	}
+	for _, change := range out {
+		if k, _, node, ok := kind.ParseKey(change.Key); ok && k == kind.Lease && change.value != nil {
+			out = append(out, Change{Op: Add, Key: store.Words + node, value: word})
+		}
+	}
+	slices.SortFunc(out, func(a, b Change) int { return strings.Compare(a.Key, b.Key) })
+	return out, nil
+}
+
+// compare lists what brings a store to values, by key, but for those that stay as
+// they are.
+func compare(ctx context.Context, s Store, values map[string][]byte, stays func(key string) bool) ([]Change, error) {
 	var out []Change
 	seen := map[string]bool{}
 	err := s.Snapshot(ctx, store.Root, skipped, func(entries []store.Entry, _ int64) error {
@@ -111,11 +138,11 @@ func differences(ctx context.Context, s Store, c contents) ([]Change, error) {
 				continue
 			}
 			seen[e.Key] = true
-			switch value, ok := c.values[e.Key]; {
+			switch value, ok := values[e.Key]; {
 			case !ok:
-				out = append(out, Change{Op: Remove, Key: e.Key, now: bytes.Clone(e.Value)})
+				out = append(out, Change{Op: Remove, Key: e.Key})
 			case !bytes.Equal(value, e.Value):
-				out = append(out, Change{Op: Modify, Key: e.Key, value: value, now: bytes.Clone(e.Value)})
+				out = append(out, Change{Op: Modify, Key: e.Key, value: value})
 			}
 		}
 		return nil
@@ -123,7 +150,7 @@ func differences(ctx context.Context, s Store, c contents) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	for key, value := range c.values {
+	for key, value := range values {
 		if !seen[key] && !stays(key) {
 			out = append(out, Change{Op: Add, Key: key, value: value})
 		}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,6 +27,7 @@ type Marker struct {
 	Ordinal     uint64 `json:"ordinal"`
 	By          string `json:"by,omitempty"`    // operator
 	Adopt       bool   `json:"adopt,omitempty"` // there is no file: agents are asked
+	Lost        bool   `json:"lost,omitempty"`  // the store was never used: the one before is gone
 	StartedUnix int64  `json:"startedUnix"`     // seconds since 1970
 
 	revision int64
@@ -42,6 +44,15 @@ type Restored struct {
 	Revision     int64  `json:"revision"`     // of the backup
 	FileOrdinal  uint64 `json:"fileOrdinal"`  // of the backup's epoch
 	FileTimeUnix int64  `json:"fileTimeUnix"` // of the backup
+}
+
+// Lost is what store.Lost holds of the last time that a store was made again.
+type Lost struct {
+	Schema      int      `json:"schema"`
+	Ordinal     uint64   `json:"ordinal"`     // of the epoch that began
+	FileOrdinal uint64   `json:"fileOrdinal"` // of the backup's epoch; 0: there was none
+	Revision    int64    `json:"revision"`    // of the backup
+	Losses      []uint64 `json:"losses"`      // ordinals of all epochs that began so
 }
 
 // Marked reads the marker. It answers false when nothing is being restored.
@@ -146,7 +157,7 @@ func (r *Room) Finish(ctx context.Context, m Marker) error {
 	if err != nil {
 		return fmt.Errorf("backup: %s: %w", file, err)
 	}
-	changes, err := differences(ctx, r.Store, c)
+	changes, err := r.changes(ctx, m, c)
 	if err != nil {
 		return fmt.Errorf("backup: restore %s: %w", file, err)
 	}
@@ -164,6 +175,14 @@ func (r *Room) Finish(ctx context.Context, m Marker) error {
 	}
 	r.Log.Warn("restore ended", note.Path, file, note.Epoch, m.Ordinal, note.Objects, len(changes))
 	return errors.Join(r.Folder.Prune(Aside, asideKeep), r.Folder.Prune(Given, asideKeep))
+}
+
+// changes are what is left to write of a restore.
+func (r *Room) changes(ctx context.Context, m Marker, c contents) ([]Change, error) {
+	if m.Lost {
+		return compare(ctx, r.Store, c.values, stays)
+	}
+	return differences(ctx, r.Store, c)
 }
 
 // asideKeep is how many files stay of what restores replaced, and of what was
@@ -197,12 +216,48 @@ func (r *Room) last(ctx context.Context, m Marker, c contents) (store.Txn, error
 		return store.Txn{}, err
 	}
 	txn.Then = append(txn.Then, epochs)
+	if m.Lost || m.Adopt {
+		lost, err := r.lost(ctx, m, c)
+		if err != nil {
+			return store.Txn{}, err
+		}
+		txn.Then = append(txn.Then, lost)
+	}
 	direction, err := r.Store.Get(ctx, store.Direction)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return store.Txn{}, fmt.Errorf("backup: %w", err)
 	}
 	txn.Then = append(txn.Then, Unsettled(r.Now(), cmp.Or(string(direction.Value), string(c.values[store.Direction])))...)
 	return txn, nil
+}
+
+// lost says what a store that was lost is made again of.
+func (r *Room) lost(ctx context.Context, m Marker, c contents) (store.Write, error) {
+	live, err := r.Store.Get(ctx, store.Lost)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return store.Write{}, fmt.Errorf("backup: %w", err)
+	}
+	losses := []uint64{m.Ordinal}
+	for _, value := range [][]byte{c.values[store.Lost], live.Value} {
+		var before Lost
+		if len(value) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(value, &before); err != nil {
+			return store.Write{}, fmt.Errorf("backup: %s: %w", store.Lost, err)
+		}
+		losses = append(losses, before.Losses...)
+	}
+	slices.Sort(losses)
+	losses = slices.Compact(losses)
+	value, err := json.Marshal(Lost{
+		Schema: markerSchema, Ordinal: m.Ordinal, FileOrdinal: c.Ordinal, Revision: c.Revision,
+		Losses: losses[max(0, len(losses)-maxEpochs):],
+	})
+	if err != nil {
+		return store.Write{}, fmt.Errorf("backup: %w", err)
+	}
+	return store.Write{Key: store.Lost, Value: value}, nil
 }
 
 // Epoch is what names a new epoch.

@@ -3,8 +3,10 @@ package backup
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,12 +26,11 @@ func (f *fabric) restore(file string) error {
 }
 
 func TestRestore(t *testing.T) {
-	f := newFabric(t, "n1 10.42.0.0/24", "n2 10.42.1.0/24", "n3 10.42.2.0/24")
+	f := newFabric(t, "n1 10.42.0.0/24")
 	before := f.what()
 	file := f.save(ByHand)
-	f.commit(store.Write{Key: kind.Key(kind.Lease, "", "n2")})
-	f.lease("n3 10.42.9.0/24")
-	f.lease("n4 10.42.3.0/24")
+	f.object(kind.ClusterConfig, kind.DefaultName, kind.ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/15")}})
+	f.object(kind.Node, "n9", kind.NodeSpec{}) // it joined, and was leased nothing yet
 	f.commit(store.Write{Key: store.Root + "journal/events/1", Value: []byte("kept")})
 	f.commit(store.Write{Key: store.Root + "servers/s2", Value: []byte("kept")})
 	after := f.what()
@@ -58,6 +59,79 @@ func TestRestore(t *testing.T) {
 	}
 	if diff := cmp.Diff(after, f.what()); diff != "" || f.get(keyOrdinal) != "3" {
 		t.Error(f.get(keyOrdinal), diff)
+	}
+}
+
+// Who has which prefix is a fact: a restore takes nothing from anybody, and brings
+// back what nobody has.
+func TestRestoreOfLeases(t *testing.T) {
+	const a, b, c, d = " 10.42.0.0/24", " 10.42.1.0/24", " 10.42.2.0/24", " 10.42.3.0/24"
+	for _, row := range []struct {
+		name   string
+		backup []string
+		now    []string // "-n1": deleted
+		want   string
+	}{
+		{"leased since", []string{"n1" + a}, []string{"n2" + b}, "n1" + a + ", n2" + b},
+		{"deleted since", []string{"n1" + a, "n2" + b}, []string{"-n2"}, "n1" + a + ", n2?" + b},
+		{"deleted since, and another's", []string{"n1" + a, "n2" + b}, []string{"-n2", "n3" + b}, "n1" + a + ", n3" + b},
+		{"one of two is another's", []string{"n1" + a, "n2" + b + c}, []string{"-n2", "n3" + c}, "n1" + a + ", n2?" + b + ", n3" + c},
+		{"a part of it is another's", []string{"n1" + a, "n2 10.42.2.0/23"}, []string{"-n2", "n3" + d}, "n1" + a + ", n3" + d},
+		{"grown since", []string{"n1" + a}, []string{"n1" + a + b}, "n1" + a + b},
+		{"grown less since", []string{"n1" + a + b}, []string{"n1" + a, "n2" + b}, "n1" + a + ", n2" + b},
+		{"they changed places", []string{"n1" + a, "n2" + b}, []string{"n1" + b, "n2" + a}, "n1" + b + ", n2" + a},
+		{"renamed since", []string{"n1" + a}, []string{"-n1", "web1" + a}, "web1" + a},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f := newFabric(t, row.backup...)
+			file := f.save(ByHand)
+			for _, words := range row.now {
+				if gone, ok := strings.CutPrefix(words, "-"); ok {
+					f.commit(store.Write{Key: kind.Key(kind.Lease, "", gone)})
+					continue
+				}
+				f.lease(words)
+			}
+			for range 2 { // as often as one likes
+				if err := f.restore(file.Name); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(row.want, f.leases()); diff != "" {
+					t.Error(diff)
+				}
+			}
+		})
+	}
+}
+
+// A node that joined after the backup stays reachable, and in the fabric; of one that
+// the backup knows, what it says counts.
+func TestRestoreKeepsWhoJoinedSince(t *testing.T) {
+	f := newFabric(t, "n1 10.42.0.0/24")
+	keys := func(node string) []string {
+		return []string{kind.Key(kind.Node, "", node), kind.Key(kind.Report, "", node), store.Identity + "node/" + node}
+	}
+	file := f.save(ByHand)
+	f.lease("n2 10.42.1.0/24")
+	for _, node := range []string{"n1", "n2"} {
+		f.object(kind.Node, node, kind.NodeSpec{})
+		f.object(kind.Report, node, kind.ReportSpec{})
+		f.commit(store.Write{Key: store.Identity + "node/" + node, Value: []byte(`{"schema":1,"name":"new"}`)})
+	}
+	f.commit(store.Write{Key: store.Leases + "rest/10.42.7.0_24", Value: []byte("kept")}, store.Write{Key: store.Disputes + "n3", Value: []byte("kept")})
+	if err := f.restore(file.Name); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, key := range slices.Concat(keys("n1"), keys("n2"), []string{store.Leases + "rest/10.42.7.0_24", store.Disputes + "n3"}) {
+		value := f.get(key)
+		if strings.Contains(value, "kind") {
+			value = "there"
+		}
+		got = append(got, value)
+	}
+	if diff := cmp.Diff([]string{"-", "-", `{"schema":1,"name":"n1"}`, "there", "there", `{"schema":1,"name":"new"}`, "kept", "kept"}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -179,27 +179,28 @@ func (s *service) preview(ctx context.Context, in *input) (*weftv1.BackupsRestor
 			out.Changes = append(out.Changes, &weftv1.BackupChange{Op: string(change.Op), Object: change.Object()})
 		}
 	}
-	out.Younger, err = s.younger(ctx, changes)
+	out.Younger, err = s.younger(ctx, c)
 	return out, err
 }
 
 // internal tells whether operators have no name for a key.
 func internal(key string) bool { return strings.HasPrefix(key, store.Fabric) }
 
-// younger lists the leases that a backup does not know as they are now.
-func (r *Room) younger(ctx context.Context, changes []Change) ([]*weftv1.BackupLease, error) {
+// younger lists the leases that a backup does not know as they are now: they stay.
+func (r *Room) younger(ctx context.Context, c contents) ([]*weftv1.BackupLease, error) {
+	entries, _, err := r.Store.List(ctx, kind.Key(kind.Lease, "", ""))
+	if err != nil {
+		return nil, fmt.Errorf("backup: %w", err)
+	}
 	var out []*weftv1.BackupLease
-	for _, c := range changes {
-		k, _, name, ok := kind.ParseKey(c.Key)
-		if !ok || k != kind.Lease || c.now == nil {
-			continue
-		}
+	for _, e := range entries {
+		_, _, name, _ := kind.ParseKey(e.Key)
 		var now, then kind.LeaseSpec
-		if _, err := kind.Decode(c.now, &now); err != nil {
-			continue // it cannot be read, and no agent was told of it
+		if _, err := kind.Decode(e.Value, &now); err != nil {
+			continue // it cannot be read: it becomes the backup's
 		}
-		if c.value != nil {
-			if _, err := kind.Decode(c.value, &then); err != nil {
+		if value := c.values[e.Key]; value != nil {
+			if _, err := kind.Decode(value, &then); err != nil {
 				return nil, fmt.Errorf("backup: %w", err)
 			}
 		}

@@ -20,6 +20,21 @@ const (
 	// Settling is there from the end of a restore until the leases that are younger
 	// than what was restored are learned. Nothing new is leased meanwhile.
 	Settling = Fabric + "lease-settling"
+	// Lost says of which backup, or of what agents carried, a store that was lost was
+	// made again: {ordinal, fileOrdinal, revision, losses}; ordinal is of the epoch that
+	// began by it, revision the backup's, losses the ordinals of all such epochs. There
+	// is none in a store that was never lost. A backup that is brought back into the
+	// store that it was made of does not touch it: who has which prefix is not taken
+	// back in time.
+	Lost = Fabric + "lost"
+	// Leases are the allocator's own records: of transactions, of prefixes that rest.
+	Leases = Fabric + "leases/"
+	// Words are, by node, from which point of history a lease is known that its node
+	// was not told of since the store was lost: {age, revision, told, words}; age is
+	// twice the ordinal of an epoch.
+	Words = Fabric + "lease-views/"
+	// Disputes are, by node, prefixes that it carries and that another has.
+	Disputes = Fabric + "lease-disputes/"
 	// Epochs are those that were: {id: ordinal}. Who speaks from an earlier one is
 	// weighed by it. There is none in a store that was never restored.
 	Epochs = Fabric + "epochs"
