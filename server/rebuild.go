@@ -184,7 +184,7 @@ func adoptStore(ctx context.Context, c *site, s *etcd.Store, d *door) error {
 	if err != nil {
 		return err
 	}
-	plan, err := adopt.Make(words)
+	plan, err := adopt.Make(words, adopt.Past{Epochs: sealed.Epochs, Losses: sealed.Losses, Began: m.Ordinal})
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,9 @@
 //
 // A Collector speaks to agents only to ask them, and sends them away again: their
 // data paths stay as they are. Plan is pure: it makes of what they said the
-// objects of a store, and says what they did not agree about. A node's word about
-// itself counts before what others say of it, and a younger word before an older;
+// objects of a store, and says what they did not agree about. Of several who are said
+// to have a prefix, the one of the youngest word has it, as server/lease weighs them;
+// what a node carries and another has by a younger word is kept for it beside that, and
 // nothing is ever given to two.
 //
 // What agents do not know is not in the new store: reservations of nodes that

@@ -3,14 +3,18 @@ package adopt
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/server/compile"
 	"github.com/weft-net/weft/server/kind"
+	"github.com/weft-net/weft/server/store"
 )
 
 // Word is what one agent carries.
@@ -21,11 +25,41 @@ type Word struct {
 	Peers   []kind.Claim
 }
 
+// Past is what is known of the epochs of the store that was lost.
+type Past struct {
+	Epochs map[string]uint64 // ordinals, by id
+	Losses []uint64          // ordinals of those that began with a store that had been lost
+	Began  uint64            // ordinal of the one that begins now
+}
+
 // Plan is a store as agents know it.
 type Plan struct {
 	Config      kind.ClusterConfigSpec
-	Nodes       []kind.Claim // by name
-	Differences []string     // what agents did not agree about, in sentences
+	Nodes       []Node   // by name
+	Differences []string // what agents did not agree about, in sentences
+	past        Past
+	claimed     map[netip.Prefix]claimed
+}
+
+// claimed is who has a prefix, and from when that is known.
+type claimed struct {
+	node string
+	at   Point
+}
+
+// Node is what is known of one.
+type Node struct {
+	kind.Claim
+	Words map[netip.Prefix]Point // from when it is known that it has them
+	Lost  []netip.Prefix         // that it may carry, and another has by a younger word
+	Word  Point                  // by which it carries those
+	Own   bool                   // as it said itself
+}
+
+// Point is one of the store's history, as store.Words has it.
+type Point struct {
+	Age      int64 `json:"age"` // of the epoch: twice its ordinal
+	Revision int64 `json:"revision"`
 }
 
 // ErrNothing is what a plan from no words is.
@@ -33,14 +67,14 @@ var ErrNothing = errors.New("adopt: no agent carries an intent: there is nothing
 
 // Make makes a plan of what agents said. It refuses words of one revision that
 // contradict each other: then somebody has to choose.
-func Make(words []Word) (Plan, error) {
-	var p Plan
-	epoch := commonEpoch(words)
-	config, err := p.cluster(words, epoch)
+func Make(words []Word, past Past) (Plan, error) {
+	p := Plan{past: past, claimed: map[netip.Prefix]claimed{}}
+	ages := past.ages(words)
+	config, err := p.cluster(words, ages)
 	if err != nil {
 		return Plan{}, err
 	}
-	p.nodes(words, epoch)
+	p.nodes(words, ages)
 	if len(p.Nodes) == 0 {
 		return Plan{}, ErrNothing
 	}
@@ -48,34 +82,42 @@ func Make(words []Word) (Plan, error) {
 	return p, err
 }
 
-// commonEpoch is the epoch that most agents hold.
-func commonEpoch(words []Word) string {
-	counts := map[string]int{}
-	best := ""
+// ages are those of epochs, as leases are weighed: one that is not known is younger
+// than all that are. Of several such that which most agents hold counts.
+func (p Past) ages(words []Word) map[string]int64 {
+	out, counts := map[string]int64{}, map[string]int{}
+	common := ""
 	for _, w := range words {
-		if w.Epoch == "" {
+		if ordinal, known := p.Epochs[w.Epoch]; known {
+			out[w.Epoch] = 2 * int64(ordinal)
+			continue
+		}
+		if out[w.Epoch] = -1; w.Epoch == "" {
 			continue
 		}
 		counts[w.Epoch]++
-		if counts[w.Epoch] > counts[best] || counts[w.Epoch] == counts[best] && w.Epoch < best {
-			best = w.Epoch
+		if counts[w.Epoch] > counts[common] || counts[w.Epoch] == counts[common] && w.Epoch < common {
+			common = w.Epoch
 		}
 	}
-	return best
+	if common != "" {
+		out[common] = 2*int64(p.Began) - 1
+	}
+	return out
 }
 
-// cluster is what most agents, and of these the youngest word, say holds for all.
-func (p *Plan) cluster(words []Word, epoch string) (intent.Cluster, error) {
+// cluster is what the youngest word says holds for all.
+func (p *Plan) cluster(words []Word, ages map[string]int64) (intent.Cluster, error) {
 	var best Word
 	for _, w := range words {
-		if w.Epoch != epoch || w.Cluster == nil {
+		if w.Cluster == nil {
 			continue
 		}
-		if best.Cluster != nil && w.Self.Revision == best.Self.Revision && !bytes.Equal(w.Cluster, best.Cluster) {
+		if best.Cluster != nil && w.Epoch == best.Epoch && w.Self.Revision == best.Self.Revision && !bytes.Equal(w.Cluster, best.Cluster) {
 			return intent.Cluster{}, fmt.Errorf("adopt: nodes %s and %s hold different settings of the cluster at revision %d; stop the agent that is wrong, and start again with --adopt",
 				best.Self.Node, w.Self.Node, w.Self.Revision)
 		}
-		if best.Cluster == nil || w.Self.Revision > best.Self.Revision {
+		if best.Cluster == nil || cmp.Or(cmp.Compare(ages[w.Epoch], ages[best.Epoch]), cmp.Compare(w.Self.Revision, best.Self.Revision)) > 0 {
 			best = w
 		}
 	}
@@ -94,78 +136,108 @@ func (p *Plan) say(format string, args ...any) {
 	p.Differences = append(p.Differences, fmt.Sprintf(format, args...))
 }
 
-// nodes settles who has what.
-func (p *Plan) nodes(words []Word, epoch string) {
-	type said struct {
-		kind.Claim
-		own bool
-		by  string
-	}
+// said is what one agent says of one node.
+type said struct {
+	kind.Claim
+	own bool
+	by  string
+	at  Point
+}
+
+// nodes settles who has what: of several that are said to have a prefix, the one of
+// the youngest word.
+func (p *Plan) nodes(words []Word, ages map[string]int64) {
 	var all []said
 	for _, w := range words {
-		age := w.Self.Revision
-		if w.Epoch != epoch {
-			age = -1 // of an epoch that is over
-		}
-		own := w.Self
-		own.Revision = age
-		all = append(all, said{own, true, w.Self.Node})
+		at := Point{ages[w.Epoch], w.Self.Revision}
+		all = append(all, said{w.Self, true, w.Self.Node, at})
 		for _, c := range w.Peers {
-			c.Revision = age
-			all = append(all, said{c, false, w.Self.Node})
+			if c.Node != w.Self.Node {
+				all = append(all, said{c, false, w.Self.Node, at})
+			}
 		}
 	}
 	slices.SortStableFunc(all, func(a, b said) int {
-		if a.own != b.own {
-			if a.own {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(b.Revision, a.Revision), cmp.Compare(a.Node, b.Node), cmp.Compare(a.by, b.by))
+		return cmp.Or(cmp.Compare(b.at.Age, a.at.Age), cmp.Compare(b.at.Revision, a.at.Revision), cmp.Compare(mine(b), mine(a)),
+			cmp.Compare(a.Node, b.Node), cmp.Compare(a.by, b.by))
 	})
+	nodes := map[string]*Node{}
 	labels := map[string]map[string]string{}
 	for _, s := range all {
+		if len(s.Prefixes) == 0 || intent.ValidName(s.Node) != nil {
+			continue
+		}
 		if !s.own && labels[s.Node] == nil {
 			labels[s.Node] = s.Labels
 		}
+		if nodes[s.Node] == nil {
+			nodes[s.Node] = &Node{Claim: kind.Claim{Node: s.Node, Report: s.Report}, Words: map[netip.Prefix]Point{}}
+			if !slices.ContainsFunc(words, func(w Word) bool { return w.Self.Node == s.Node }) {
+				p.say("node %s has not come; its lease %v is kept for it, as node %s knows it", s.Node, s.Prefixes, s.by)
+			}
+		}
+		p.add(nodes[s.Node], s)
 	}
-	for _, s := range all {
-		s.Labels = labels[s.Node]
-		p.add(s.Claim, s.own, s.by)
+	for _, name := range slices.Sorted(maps.Keys(nodes)) {
+		nodes[name].Labels = labels[name]
+		p.Nodes = append(p.Nodes, *nodes[name])
 	}
-	slices.SortFunc(p.Nodes, func(a, b kind.Claim) int { return cmp.Compare(a.Node, b.Node) })
 }
 
-// add takes a claim if its node has none yet and nobody has any of it.
-func (p *Plan) add(c kind.Claim, own bool, by string) {
-	if len(c.Prefixes) == 0 || intent.ValidName(c.Node) != nil {
-		return
+func mine(s said) int {
+	if s.own {
+		return 1
 	}
-	for _, n := range p.Nodes {
-		if n.Node == c.Node {
-			if !slices.Equal(n.Prefixes, c.Prefixes) {
-				p.say("node %s says that %s has %v; %v counts", by, c.Node, c.Prefixes, n.Prefixes)
+	return 0
+}
+
+// add gives a node what it is said to have, and nobody has by a younger word.
+func (p *Plan) add(n *Node, s said) {
+	if s.own {
+		n.Report = s.Report // it knows best
+	}
+	for _, prefix := range s.Prefixes {
+		if slices.Contains(n.Prefixes, prefix) {
+			continue
+		}
+		var owner claimed
+		for q, c := range p.claimed {
+			if q.Overlaps(prefix) {
+				owner = c
 			}
-			return
+		}
+		switch {
+		case owner.node == "":
+			p.claimed[prefix] = claimed{n.Node, s.at}
+			n.Prefixes, n.Words[prefix] = append(n.Prefixes, prefix), s.at
+		case s.own:
+			if !n.Own {
+				n.Lost = nil
+			}
+			n.Lost, n.Word, n.Own = append(n.Lost, prefix), s.at, true
+			p.say("node %s carries %v, and by a younger word that is node %s's: of what it carries it is told nothing until one of the two is deleted", s.by, prefix, owner.node)
+		default:
+			p.say("node %s says that %s has %v; by a younger word that is node %s's", s.by, s.Node, prefix, owner.node)
+			if !n.Own && !slices.Contains(n.Lost, prefix) && p.past.across(s.at, owner.at) {
+				if n.Lost = append(n.Lost, prefix); len(n.Lost) == 1 {
+					n.Word = s.at // they come by age: of what follows none is younger
+				}
+			}
 		}
 	}
-	for _, n := range p.Nodes {
-		for _, q := range n.Prefixes {
-			if slices.ContainsFunc(c.Prefixes, q.Overlaps) {
-				p.say("node %s says that %s has %v, and %v is node %s's: %s gets no lease until one of the two is deleted", by, c.Node, c.Prefixes, q, n.Node, c.Node)
-				return
-			}
-		}
-	}
-	if !own {
-		p.say("node %s has not come; its lease %v is kept for it, as node %s knows it", c.Node, c.Prefixes, by)
-	}
-	p.Nodes = append(p.Nodes, c)
+}
+
+// across tells whether a store was lost between two points: then the younger may only
+// repeat what was over before the older.
+func (p Past) across(older, younger Point) bool {
+	return slices.ContainsFunc(p.Losses, func(ordinal uint64) bool {
+		first := 2*int64(ordinal) - 1 // of epochs that nobody knows
+		return older.Age < first && first <= younger.Age
+	})
 }
 
 // spec is the ClusterConfig that compiles to what agents hold.
-func spec(c intent.Cluster, nodes []kind.Claim) (kind.ClusterConfigSpec, error) {
+func spec(c intent.Cluster, nodes []Node) (kind.ClusterConfigSpec, error) {
 	s := kind.ClusterConfigSpec{
 		ClusterCIDRs: c.CIDRs, ServiceCIDRs: c.ServiceCIDRs, Backend: string(c.Backend), DirectRouting: c.DirectRouting,
 		VNI: c.VNI, VXLANPort: c.VXLANPort, MTU: c.MTU, NonMasqueradeCIDRs: c.NonMasquerade,
@@ -182,7 +254,7 @@ func spec(c intent.Cluster, nodes []kind.Claim) (kind.ClusterConfigSpec, error) 
 }
 
 // usualMask is the length of most leases of a family; 0 if there are none.
-func usualMask(nodes []kind.Claim, is4 bool) int {
+func usualMask(nodes []Node, is4 bool) int {
 	counts := map[int]int{}
 	best := 0
 	for _, n := range nodes {
@@ -212,12 +284,33 @@ func (p Plan) Objects(now time.Time) (map[string][]byte, error) {
 		meta := kind.Metadata{Name: n.Node, CreatedUnix: now.Unix()}
 		labelled := meta
 		labelled.Labels = n.Labels
-		errs = append(errs,
-			put(kind.Lease, meta, kind.LeaseSpec{Node: n.Node, Prefixes: n.Prefixes}),
-			put(kind.Node, labelled, kind.NodeSpec{}),
-			put(kind.Report, kind.Metadata{Name: n.Node}, n.Report))
+		errs = append(errs, put(kind.Node, labelled, kind.NodeSpec{}), put(kind.Report, kind.Metadata{Name: n.Node}, n.Report))
+		if len(n.Prefixes) > 0 {
+			errs = append(errs, put(kind.Lease, meta, kind.LeaseSpec{Node: n.Node, Prefixes: intent.InOrder(intent.Families(p.Config.ClusterCIDRs), n.Prefixes)}))
+		}
+		errs = append(errs, n.records(out))
 	}
 	return out, errors.Join(errs...)
+}
+
+// records are what is known of a node beside its objects: from when, and what it
+// carries that another has.
+func (n Node) records(out map[string][]byte) error {
+	var errs [2]error
+	if len(n.Prefixes) > 0 {
+		out[store.Words+n.Node], errs[0] = json.Marshal(struct {
+			Point
+			Words map[netip.Prefix]Point `json:"words"`
+		}{Words: n.Words})
+	}
+	if len(n.Lost) > 0 {
+		out[store.Disputes+n.Node], errs[1] = json.Marshal(struct {
+			Prefixes []netip.Prefix `json:"prefixes"`
+			Word     Point          `json:"word"`
+			Own      bool           `json:"own"`
+		}{n.Lost, n.Word, n.Own})
+	}
+	return errors.Join(errs[0], errs[1])
 }
 
 // Missing are the nodes that somebody carries and that have not come.

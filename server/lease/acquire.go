@@ -74,7 +74,7 @@ func (b *book) give(r *request, now time.Time) ([]netip.Prefix, error) {
 		fresh, prefixes = append(fresh, p), append(prefixes, p)
 	}
 	if !r.returns || len(fresh) > 0 || len(r.carried) == 0 {
-		said = b.past.now()
+		said = granted
 	}
 	if !there || !h.told || !slices.Equal(h.prefixes, intent.InOrder(b.families(), prefixes)) {
 		b.touch(r.node)

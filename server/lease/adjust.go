@@ -83,12 +83,13 @@ func requests(lacking []string, nodes map[string]member) (batch []*request, next
 }
 
 // lacking lists the leases without a prefix of some family of the cluster, by
-// name after one.
+// name after one. A node that has not come since the store was lost is served when it
+// does: it may carry one.
 func (b *book) lacking(after string) []string {
 	families := b.families()
 	var out []string
 	for node, h := range b.held {
-		if node > after && b.broken[node] == nil && slices.ContainsFunc(families, func(is4 bool) bool { return len(of(h.prefixes, is4)) == 0 }) {
+		if node > after && h.told && b.broken[node] == nil && slices.ContainsFunc(families, func(is4 bool) bool { return len(of(h.prefixes, is4)) == 0 }) {
 			out = append(out, node)
 		}
 	}
@@ -176,7 +177,7 @@ func (a *Allocator) alter(ctx context.Context, node string, change func(*book, *
 		if freed, refused = change(b, &h); refused != nil {
 			return store.Txn{}, nil
 		}
-		return b.altered(node, h, freed, a.now())
+		return b.altered(node, h, freed, a.now()), nil
 	})
 	if err == nil && !errors.Is(refused, errIdle) {
 		err = refused
@@ -186,16 +187,10 @@ func (a *Allocator) alter(ctx context.Context, node string, change func(*book, *
 
 // altered enters a changed lease in the book, and gives the transaction that
 // makes it true.
-func (b *book) altered(node string, h holding, freed []netip.Prefix, now time.Time) (store.Txn, error) {
-	key := kind.Key(kind.Lease, "", node)
-	value, err := kind.Encode(kind.Lease, h.meta, kind.LeaseSpec{Node: node, Prefixes: h.prefixes, Draining: h.draining})
-	if err != nil {
-		return store.Txn{}, fmt.Errorf("lease: %w", err)
-	}
-	txn := b.txn()
-	txn.If = append(txn.If, store.Cond{Key: key, Revision: h.revision})
-	txn.Then = append(txn.Then, store.Write{Key: key, Value: value})
-	txn.Then = append(txn.Then, b.freed(node, freed, now)...)
+func (b *book) altered(node string, h holding, freed []netip.Prefix, now time.Time) store.Txn {
+	b.touch(node)
 	b.held[node] = h
-	return b.sweep(txn), nil
+	txn := b.write(b.txn())
+	txn.Then = append(txn.Then, b.freed(node, freed, now)...)
+	return b.sweep(txn)
 }

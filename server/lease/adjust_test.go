@@ -157,7 +157,7 @@ func TestClaimsExtendWhatIsKnown(t *testing.T) {
 	c := newCluster(t, "10.42.0.0/16 fd42:42::/48")
 	c.acquire("n1", "")
 	c.acquire("n2", "")
-	c.restored(2, 1, 50)
+	c.lost(2, 1, 50)
 	claim := func(revision int64, node, text string) {
 		t.Helper()
 		if _, _, err := c.alloc.Adopt(t.Context(), []kind.Claim{{Node: node, Prefixes: prefixes(text), Epoch: "e1", Revision: revision}}); err != nil {

@@ -23,7 +23,7 @@ import (
 
 // Where the room keeps what is not an operator's.
 const (
-	root     = store.Fabric + "leases/"
+	root     = store.Leases
 	guardKey = root + "guard" // the number of transactions so far
 	restRoot = root + "rest/" // what was freed: <prefix>, with _ for /
 )

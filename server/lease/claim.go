@@ -90,9 +90,7 @@ func (a *Allocator) adopt(ctx context.Context, b *book, claims []kind.Claim) (st
 		}
 		if no := b.claim(c, w, now); no != nil {
 			refused = append(refused, *no)
-			if other, ok := b.held[no.Owner]; ok && other.wordOf(no.Prefix).before(w) { // which is told
-				txn = b.dispute(txn, c.Node, no.Owner, c.Prefixes)
-			}
+			txn = b.unheard(txn, c, no, w)
 		}
 		if _, taken := b.held[c.Node]; !taken {
 			continue
@@ -114,6 +112,32 @@ func (a *Allocator) adopt(ctx context.Context, b *book, claims []kind.Claim) (st
 		return store.Txn{}, refused, nil
 	}
 	return b.sweep(txn), refused, nil
+}
+
+// unheard keeps for a node that is away what was refused it, unless that is another's
+// by a word that ends this one, or it came since with a claim of its own.
+func (b *book) unheard(txn store.Txn, c kind.Claim, no *kind.Refusal, w word) store.Txn {
+	if !no.Prefix.IsValid() {
+		return txn
+	}
+	if other, ok := b.held[no.Owner]; ok && b.past.follows(other.wordOf(no.Prefix), w) || w == hearsay {
+		return txn
+	}
+	d := dispute{Claimant: c.Node, Owner: no.Owner, Prefixes: c.Prefixes, Word: w}
+	if old, ok := b.disputes[c.Node]; ok && old.Own {
+		return txn
+	} else if ok { // others may each know something else
+		d.Prefixes = slices.Clone(old.Prefixes)
+		for _, p := range c.Prefixes {
+			if !slices.Contains(d.Prefixes, p) && len(d.Prefixes) < kind.MaxLeasePrefixes {
+				d.Prefixes = append(d.Prefixes, p)
+			}
+		}
+		if !old.Word.before(w) {
+			d.Owner, d.Word = old.Owner, old.Word
+		}
+	}
+	return b.dispute(txn, d)
 }
 
 // claim enters in the book what is said of a node that is away. That only adds: an

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/server/kind"
 )
 
@@ -27,7 +28,7 @@ var errMissed = errors.New("given to another since")
 func (b *book) learn(node string, said []netip.Prefix, w word) (learning, error) {
 	h, there := b.held[node]
 	l := learning{from: map[netip.Prefix]string{}}
-	for _, is4 := range b.families() {
+	for _, is4 := range intent.Families(slices.Concat(b.spec.ClusterCIDRs, h.prefixes, said)) { // also one that the cluster has no range of any more
 		carried, had := of(said, is4), of(h.prefixes, is4)
 		if len(carried) == 0 {
 			l.prefixes = append(l.prefixes, had...)
@@ -98,7 +99,7 @@ func (b *book) way(node string, p netip.Prefix, w word) (from string, err error)
 	if !ok || p != p.Masked() || p.Bits() != b.spec.MaskSize(p.Addr().Is4()) || b.isLoose(p) {
 		return "", b.claimed(node, p)
 	}
-	if keeper, kept := b.keeper(p, node); kept {
+	if keeper, kept := b.keeper(p, node, w); kept {
 		return "", kind.ClaimError{Node: node, Prefix: p, Owner: keeper}
 	}
 	if r, resting := b.rests[p]; resting {
@@ -117,7 +118,7 @@ func (b *book) way(node string, p netip.Prefix, w word) (from string, err error)
 		switch {
 		case !h.told && h.wordOf(p).before(w) && slices.Contains(h.prefixes, p):
 			return other, nil
-		case w.before(h.wordOf(p)) && h.wordOf(p) != b.past.now():
+		case b.past.follows(h.wordOf(p), w):
 			return "", fmt.Errorf("%w: %w", errMissed, kind.ClaimError{Node: node, Prefix: p, Owner: other})
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/weft-net/weft/server/store"
 )
 
-// restored says that the store is of a backup of an epoch at a revision, and that
-// another epoch began. Epochs are called e1, e2, …; the allocator is a new one.
-func (c *cluster) restored(ordinal, of uint64, revision int64) {
+// lost says that the store was lost and made again of a backup of an epoch at a
+// revision, and that another epoch began. Epochs are called e1, e2, …; the allocator is a new one.
+func (c *cluster) lost(ordinal, of uint64, revision int64) {
 	c.t.Helper()
 	var epochs []string
 	for n := range ordinal {
@@ -21,7 +21,7 @@ func (c *cluster) restored(ordinal, of uint64, revision int64) {
 	c.put(store.Epochs, []byte("{"+strings.Join(epochs, ",")+"}"))
 	c.put(store.Fence, fmt.Appendf(nil, "e%d", ordinal))
 	c.put(store.Settling, []byte("1"))
-	c.put(store.Restored, fmt.Appendf(nil, `{"ordinal":%d,"fileOrdinal":%d,"revision":%d}`, ordinal, of, revision))
+	c.put(store.Lost, fmt.Appendf(nil, `{"ordinal":%d,"fileOrdinal":%d,"revision":%d,"losses":[%d]}`, ordinal, of, revision, ordinal))
 	c.alloc = c.another()
 }
 
@@ -98,7 +98,7 @@ func TestWhoseWordIsYounger(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			c := newCluster(t, "10.42.0.0/16")
 			c.do("n1; n2")
-			c.restored(3, 1, 50)
+			c.lost(3, 1, 50)
 			letters := strings.NewReplacer("A", "10.42.0.0/24", "B", "10.42.1.0/24", "C", "10.42.2.0/24", "D", "10.42.3.0/24")
 			expectText(t, c.do(letters.Replace(row.words)), row.refused)
 			expectText(t, c.leases(), letters.Replace(row.want))
@@ -110,7 +110,7 @@ func TestWhoseWordIsYounger(t *testing.T) {
 func TestDeletedLeaseGoesToWhoCarriesIt(t *testing.T) {
 	c := newCluster(t, "10.42.0.0/16")
 	c.do("n1")
-	c.restored(2, 1, 50)
+	c.lost(2, 1, 50)
 	c.do("settled; n1; +n2 e1@90 10.42.0.0/24")
 	txn, err := c.alloc.Guard(t.Context(), nil, []string{"n1"})
 	if err != nil {

@@ -57,13 +57,13 @@ func (b *book) release(node string, now time.Time) (store.Txn, []netip.Prefix) {
 	b.touch(node)
 	delete(b.held, node)
 	txn = b.write(txn)
-	heir, inherited := b.heir(node, h.prefixes)
+	heirs := b.heirs(node, h.prefixes)
 	resting := slices.DeleteFunc(slices.Clone(h.prefixes), func(p netip.Prefix) bool {
-		return inherited && slices.Contains(heir.Prefixes, p)
+		return slices.ContainsFunc(heirs, func(d heir) bool { return slices.Contains(d.prefixes, p) })
 	})
 	txn.Then = append(txn.Then, b.freed(node, resting, now)...)
-	if inherited {
-		txn = b.inherit(txn, heir, h.prefixes, now)
+	for _, d := range heirs {
+		txn = b.inherit(txn, d, now)
 	}
 	txn = b.write(txn)
 	return b.sweep(txn), h.prefixes

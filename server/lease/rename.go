@@ -2,6 +2,8 @@ package lease
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/weft-net/weft/server/kind"
@@ -49,5 +51,22 @@ func (a *Allocator) Renaming(ctx context.Context, from, to string) (store.Txn, e
 	txn := b.txn()
 	txn.If = append(txn.If, store.Cond{Key: oldKey, Revision: e.Revision}, store.Cond{Key: newKey})
 	txn.Then = append(txn.Then, store.Write{Key: oldKey}, store.Write{Key: newKey, Value: value})
-	return txn, nil
+	moved, err := b.moved(from, to)
+	txn.Then = append(txn.Then, moved...)
+	return txn, err
+}
+
+// moved gives what is known of a node's lease, and what it claims, to another name.
+func (b *book) moved(from, to string) (out []store.Write, err error) {
+	move := func(oldKey, newKey string, v any) {
+		value, failed := json.Marshal(v)
+		out, err = append(out, store.Write{Key: oldKey}, store.Write{Key: newKey, Value: value}), errors.Join(err, failed)
+	}
+	if h := b.held[from]; h.said != granted || !h.told || len(h.words) > 0 {
+		move(viewKey(from), viewKey(to), view{word: h.said, Told: h.told, Words: h.words})
+	}
+	if d, ok := b.disputes[from]; ok {
+		move(disputeKey(from), disputeKey(to), d)
+	}
+	return out, err
 }

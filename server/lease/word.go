@@ -26,22 +26,21 @@ func (w word) before(v word) bool {
 	return cmp.Or(cmp.Compare(w.Age, v.Age), cmp.Compare(w.Revision, v.Revision)) < 0
 }
 
-// hearsay is the word of who knows only what this epoch's store said: it proves
-// nothing against it.
-var hearsay = word{Age: math.MinInt64}
+// hearsay is the word of who knows only what this store said: it proves nothing
+// against it. granted is that of what this store gave: nobody knows better.
+var (
+	hearsay = word{Age: math.MinInt64}
+	granted = word{Age: math.MaxInt64, Revision: math.MaxInt64}
+)
 
-// viewRoot holds, by node, whose word a lease rests on in a restored store. A lease
-// that was given since needs none.
-const viewRoot = store.Fabric + "lease-views/"
+func viewKey(node string) string { return store.Words + node }
 
-func viewKey(node string) string { return viewRoot + node }
-
-// view is one such record.
+// view is whose word the lease of a node rests on that was not given by this store,
+// or not told since.
 type view struct {
 	word
-	Told  bool                  `json:"told"` // in this epoch its node was told of it, or told us
+	Told  bool                  `json:"told"` // its node was told of it, or told us, since the store was lost
 	Words map[netip.Prefix]word `json:"words,omitempty"`
-	at    int64
 }
 
 // wordOf is the word that one prefix of a lease rests on.
@@ -54,74 +53,70 @@ func (h holding) wordOf(p netip.Prefix) word {
 
 // past is what a store knows of where it comes from.
 type past struct {
-	at     int64  // revision that the restore ended by; 0: none
-	epoch  string // that is
-	began  uint64 // its ordinal; 0 in a store that was never restored
-	backup word
+	at     int64    // revision at which it was made again; 0: it was never lost
+	began  uint64   // ordinal of the epoch that began then
+	losses []uint64 // and of all that began so, sorted
+	backup word     // that it was made of
 	epochs map[string]uint64
 	views  map[string]view
 }
 
 func readPast(ctx context.Context, s Store) (past, error) {
 	p := past{epochs: map[string]uint64{}, views: map[string]view{}}
-	e, err := s.Get(ctx, store.Restored)
-	if errors.Is(err, store.ErrNotFound) {
-		return p, nil
+	var lost struct {
+		Ordinal     uint64   `json:"ordinal"`
+		Revision    int64    `json:"revision"`
+		FileOrdinal uint64   `json:"fileOrdinal"`
+		Losses      []uint64 `json:"losses"`
 	}
-	if err != nil {
-		return past{}, fmt.Errorf("lease: %w", err)
-	}
-	var r struct {
-		Ordinal     uint64 `json:"ordinal"`
-		Revision    int64  `json:"revision"`
-		FileOrdinal uint64 `json:"fileOrdinal"`
-	}
-	if err := json.Unmarshal(e.Value, &r); err != nil {
-		return past{}, fmt.Errorf("lease: %s: %w", e.Key, err)
-	}
-	p.at, p.began, p.backup = e.Revision, r.Ordinal, word{2 * int64(r.FileOrdinal), r.Revision}
-	for key, into := range map[string]func([]byte) error{
-		store.Fence:  func(v []byte) error { p.epoch = string(v); return nil },
-		store.Epochs: func(v []byte) error { return json.Unmarshal(v, &p.epochs) },
-	} {
+	for key, into := range map[string]any{store.Lost: &lost, store.Epochs: &p.epochs} {
 		e, err := s.Get(ctx, key)
-		if err == nil {
-			err = into(e.Value)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
 		}
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		if err == nil {
+			err = json.Unmarshal(e.Value, into)
+		}
+		if err != nil {
 			return past{}, fmt.Errorf("lease: %s: %w", key, err)
 		}
+		if key == store.Lost {
+			p.at = e.Revision
+		}
 	}
+	p.began, p.losses, p.backup = lost.Ordinal, lost.Losses, word{2 * int64(lost.FileOrdinal), lost.Revision}
+	slices.Sort(p.losses)
 	return p, p.readViews(ctx, s)
 }
 
-// readViews reads the records of this epoch: those that a backup brought are of
-// another.
+// readViews reads the records. Those of a backup that this store was made again of
+// say whose memory it only repeats; who was told then counts as the backup's word.
 func (p *past) readViews(ctx context.Context, s Store) error {
-	entries, _, err := s.List(ctx, viewRoot)
+	entries, _, err := s.List(ctx, store.Words)
 	if err != nil {
 		return fmt.Errorf("lease: %w", err)
 	}
 	for _, e := range entries {
-		if e.Revision <= p.at {
-			continue
-		}
-		v := view{at: e.Revision}
+		var v view
 		if err := json.Unmarshal(e.Value, &v); err != nil {
 			return fmt.Errorf("lease: %s: %w; delete the key", e.Key, err)
 		}
-		p.views[strings.TrimPrefix(e.Key, viewRoot)] = v
+		if v.Told && e.Revision < p.at {
+			continue
+		}
+		p.views[strings.TrimPrefix(e.Key, store.Words)] = v
 	}
 	return nil
 }
 
 // word is what an agent's weighs that holds the intent of an epoch at a revision.
-// An epoch that nobody knows is one that a lost store had begun: it is younger
-// than any that the backup knows.
+// Since the store was made again it has not forgotten anything, whatever was
+// restored: who was let in then knows nothing that it does not. An epoch that nobody
+// knows is one that a lost store had begun: it is younger than any that is known.
 func (p past) word(epoch string, revision int64) word {
 	ordinal, known := p.epochs[epoch]
 	switch {
-	case epoch == "" || epoch == p.epoch:
+	case epoch == "" || p.at == 0 || known && ordinal >= p.began:
 		return hearsay
 	case known:
 		return word{2 * int64(ordinal), revision}
@@ -130,18 +125,31 @@ func (p past) word(epoch string, revision int64) word {
 	}
 }
 
-// now is the word of what this store gives: nobody knows better.
-func (p past) now() word { return word{2 * int64(p.began), math.MaxInt64} }
+// follows tells whether a word is younger than another, and of the same store, which
+// forgot nothing in between: then what the older says is over. After a loss a store
+// may repeat what was over before.
+func (p past) follows(w, older word) bool {
+	if !older.before(w) || w == granted || older == hearsay {
+		return false
+	}
+	if older.Age == w.Age {
+		return true
+	}
+	return !slices.ContainsFunc(p.losses, func(ordinal uint64) bool {
+		first := 2*int64(ordinal) - 1 // of epochs that nobody knows
+		return older.Age < first && first <= w.Age
+	})
+}
 
 // standing is whose word a stored lease rests on, and whether its node was told.
 func (p past) standing(node string, revision int64) view {
 	switch v, ok := p.views[node]; {
-	case ok && (v.Told || v.at >= revision):
+	case ok:
 		return v
 	case revision <= p.at:
 		return view{word: p.backup}
 	default:
-		return view{word: p.now(), Told: true}
+		return view{word: granted, Told: true}
 	}
 }
 
@@ -163,6 +171,7 @@ func (b *book) write(txn store.Txn) store.Txn {
 		txn.If = append(txn.If, store.Cond{Key: key, Revision: was.revision})
 		if !there {
 			txn.Then = append(txn.Then, store.Write{Key: key}, store.Write{Key: viewKey(node)})
+			delete(b.past.views, node)
 			continue
 		}
 		same := was.revision != 0 && slices.Equal(was.prefixes, h.prefixes) && slices.Equal(was.draining, h.draining)
@@ -173,12 +182,18 @@ func (b *book) write(txn store.Txn) store.Txn {
 			}
 			txn.Then = append(txn.Then, store.Write{Key: key, Value: value})
 		}
-		if same || h.said != b.past.now() {
-			value, err := json.Marshal(view{word: h.said, Told: h.told, Words: h.words})
+		_, recorded := b.past.views[node]
+		switch v := (view{word: h.said, Told: h.told, Words: h.words}); {
+		case h.said != granted || !h.told || len(h.words) > 0 || same: // a lease that was not written may be older than the store
+			value, err := json.Marshal(v)
 			if err != nil {
 				panic(err) // our own values: a bug
 			}
+			b.past.views[node] = v
 			txn.Then = append(txn.Then, store.Write{Key: viewKey(node), Value: value})
+		case recorded:
+			delete(b.past.views, node)
+			txn.Then = append(txn.Then, store.Write{Key: viewKey(node)})
 		}
 	}
 	clear(b.was)
