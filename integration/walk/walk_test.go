@@ -1,30 +1,32 @@
 package walk
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/server/backup"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/lease"
 	"github.com/weft-net/weft/server/store"
+	"github.com/weft-net/weft/server/store/etcd"
 	"github.com/weft-net/weft/server/store/storetest"
 )
 
-// operations of the walk; WEFT_WALK says another number (make soak: a million),
-// WEFT_SEED a seed. Not walked: restores that begin while nodes of the last one are
-// still away, and nodes that are deleted while they are away.
-const operations = 30_000
+// operations of all walks together, and beside them of the one over a real etcd. WEFT_WALK says
+// another number (make soak: a million), WEFT_SEED the only seed.
+const (
+	operations     = 30_000
+	operationsEtcd = 2_000
+)
+
+// seeds are walked each time, with one more that is new.
+var seeds = []uint64{7, 8, 1795283006370222781}
 
 func number(t *testing.T, name string, otherwise uint64) uint64 {
 	text := os.Getenv(name)
@@ -39,69 +41,113 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 }
 
 func TestNothingTwice(t *testing.T) {
-	seed := number(t, "WEFT_SEED", uint64(time.Now().UnixNano()))
-	most := int(number(t, "WEFT_WALK", operations))
-	began := time.Now()
-	var w *world
-	synctest.Test(t, func(t *testing.T) {
-		w = found(t, rand.New(rand.NewPCG(seed, 1)))
-		for w.done = 0; w.done < most && !t.Failed(); w.done++ {
-			w.step()
+	all := append([]uint64{uint64(time.Now().UnixNano())}, seeds...)
+	if seed := number(t, "WEFT_SEED", 0); seed != 0 {
+		all = []uint64{seed}
+	}
+	most := int(number(t, "WEFT_WALK", operations)) * 4 / 5 / len(all)
+	for i, seed := range all {
+		name := strconv.FormatUint(seed, 10)
+		if len(all) > 1 && i == 0 {
+			name = "new"
 		}
-	})
-	took := time.Since(began)
-	t.Logf("seed %d: %d operations in %v, %.0f a second: %d leases given, %d released, %d full, %d answers lost, %d races, %d servers crashed, %d leaders changed, %d backups, %d restores (%d crashed), %d returned, %d claimed, %d in each other's way",
-		seed, w.done, took.Round(time.Millisecond), float64(w.done)/took.Seconds(), w.given, w.released, w.full, w.lost, w.races, w.crashes, w.leaders, w.backups, w.restores, w.broken, w.returned, w.claimed, w.ways)
-	for what, n := range map[string]int{"given": w.given, "released": w.released, "lost": w.lost, "races": w.races, "backups": w.backups, "restores": w.restores, "returned": w.returned} {
-		if n == 0 {
-			t.Errorf("the walk met no %s", what)
-		}
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			var w *world
+			synctest.Test(t, func(t *testing.T) {
+				w = found(t, seed, storetest.New())
+				w.walk(most)
+				w.ends()
+			})
+			w.report(t, time.Since(began))
+		})
 	}
 }
 
-// agent is a node: what is on its disk, and whether somebody runs it.
-type agent struct {
-	name  string
-	up    bool
-	lease []netip.Prefix
-	epoch string
-
-	history []string
+// As long as a store is not lost, it does not forget: whatever is restored, nobody is
+// ever refused what it holds.
+func TestNothingForgotten(t *testing.T) {
+	seed := number(t, "WEFT_SEED", uint64(time.Now().UnixNano()))
+	began := time.Now()
+	var w *world
+	synctest.Test(t, func(t *testing.T) {
+		w = found(t, seed, storetest.New())
+		w.calm = true
+		w.walk(int(number(t, "WEFT_WALK", operations)) / 5)
+		w.ends()
+	})
+	w.report(t, time.Since(began))
+	if w.model.beaten > 0 {
+		t.Errorf("%d prefixes are of two", w.model.beaten)
+	}
 }
 
-func (a *agent) note(w *world, what string) {
-	a.history = append(a.history, fmt.Sprintf("%d:%s@%.4s%v", w.done, what, w.epoch, a.lease))
-	a.history = a.history[max(0, len(a.history)-12):]
+// The same over the real store, where time is real, too: few operations.
+func TestNothingTwiceOverEtcd(t *testing.T) {
+	seed := number(t, "WEFT_SEED", uint64(time.Now().UnixNano()))
+	s, err := etcd.Embed(t.Context(), etcd.Config{DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	began := time.Now()
+	w := found(t, seed, s)
+	w.calm, w.seldom = true, true
+	w.walk(operationsEtcd / 2)
+	w.save()
+	w.walk(operationsEtcd * 3 / 4)
+	w.restore()
+	w.walk(operationsEtcd)
+	w.report(t, time.Since(began))
 }
 
 // world is servers, nodes, a store and a model.
 type world struct {
-	t      *testing.T
-	r      *rand.Rand
-	store  *storetest.Memory
-	room   *backup.Room
-	locals []*lease.Allocator // of servers, leaders or not
-	learns *lease.Allocator
-	leader int
-	fence  store.Cond // of the leader
-	epoch  string
-	skew   time.Duration
-	agents []*agent
-	model  *model
-	files  []string
+	t        *testing.T
+	seed     uint64
+	r        *rand.Rand
+	store    *spy
+	room     *backup.Room
+	sealed   backup.Sealed      // what servers keep beside their key
+	locals   []*lease.Allocator // of servers, leaders or not
+	learner  *lease.Allocator
+	leader   int
+	fence    store.Cond // of the leader
+	epoch    string
+	skew     time.Duration
+	agents   []*agent
+	model    *model
+	files    []string
+	memories map[string]memory // of backups
 
-	done, given, released, full, lost, races, crashes, leaders, backups, restores, broken, returned, claimed, ways int
+	calm     bool // the store is never lost
+	seldom   bool // no restores, and no time that passes, but where the test says so
+	settling bool
+	deaf     bool // agents have nothing but their own lease on disk
+	done     int
+
+	counts
+}
+
+type counts struct {
+	given, released, full, answers, races, crashes, leaders, jumps, grown, yielded, extended, configured, renamed, refused int
+	backups, restores, lost, adopted, broken, cutShort, returned, claimed, zombies, ways                                   int
 }
 
 const (
 	servers = 3
-	nodes   = 120
+	nodes   = 100
 )
 
-func found(t *testing.T, r *rand.Rand) *world {
-	w := &world{t: t, r: r, store: storetest.New(), model: newModel()}
+func found(t *testing.T, seed uint64, s backup.Store) *world {
+	w := &world{t: t, seed: seed, r: rand.New(rand.NewPCG(seed, 1)), store: newSpy(s), model: newModel(), memories: map[string]memory{}}
 	w.room = backup.New(backup.Config{Store: w.store, Folder: backup.Folder{Path: t.TempDir()}, Keep: 5, Server: "s1", Version: "walk", Now: w.now})
-	config, err := kind.Encode(kind.ClusterConfig, kind.Metadata{Name: kind.DefaultName}, kind.ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}})
+	config, err := kind.Encode(kind.ClusterConfig, kind.Metadata{Name: kind.DefaultName},
+		kind.ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/17")}, MaxPrefixes: 3})
 	w.must(err)
 	_, err = w.store.Commit(t.Context(), store.Txn{Then: append(backup.Epoch("e1", 1),
 		store.Write{Key: kind.Key(kind.ClusterConfig, "", kind.DefaultName), Value: config}, store.Write{Key: store.Fabric + "id", Value: []byte("walk")})})
@@ -113,31 +159,22 @@ func found(t *testing.T, r *rand.Rand) *world {
 	return w
 }
 
-func (w *world) must(err error) {
-	w.t.Helper()
-	if err != nil {
-		w.t.Fatalf("operation %d: %v", w.done, err)
-	}
-}
-
-func (w *world) now() time.Time { return time.Now().Add(w.skew) }
-
 // assemble makes servers of the epoch that the store holds.
 func (w *world) assemble() {
-	w.store.Inject(storetest.Fault{})
 	e, err := w.store.Get(w.t.Context(), store.Fence)
 	w.must(err)
 	w.epoch = string(e.Value)
 	w.locals = nil
 	for range servers {
-		w.locals = append(w.locals, w.local(e.Revision))
+		w.locals = append(w.locals, w.local(len(w.locals), e.Revision))
 	}
-	w.learns = lease.New(lease.Config{Store: store.Fenced(w.store, e.Revision), Now: w.now})
+	w.learner = lease.New(lease.Config{Store: store.Fenced(w.store, e.Revision), Now: w.now})
+	w.sealed, err = backup.Seal(w.t.Context(), w.store)
+	w.must(err)
 	w.elect()
 }
 
-func (w *world) local(fence int64) *lease.Allocator {
-	i := len(w.locals)
+func (w *world) local(i int, fence int64) *lease.Allocator {
 	return lease.New(lease.Config{Store: store.Fenced(w.store, fence), Now: w.now, Fence: func() (store.Cond, bool) {
 		return w.fence, i == w.leader // one that was deposed finds out by its write
 	}})
@@ -145,7 +182,7 @@ func (w *world) local(fence int64) *lease.Allocator {
 
 // elect makes another server the leader: writes of the one before lose.
 func (w *world) elect() {
-	w.store.Inject(storetest.Fault{})
+	w.heal()
 	key := store.Election + "leader"
 	rev, err := w.store.Commit(w.t.Context(), store.Txn{Then: []store.Write{{Key: key, Value: []byte{byte('0' + w.r.IntN(10))}}}})
 	w.must(err)
@@ -153,227 +190,119 @@ func (w *world) elect() {
 	w.leaders++
 }
 
+// crash makes one server anew.
+func (w *world) crash() {
+	e, err := w.store.Get(w.t.Context(), store.Fence)
+	w.must(err)
+	i := w.r.IntN(servers)
+	w.locals[i] = w.local(i, e.Revision)
+	w.crashes++
+}
+
+func (w *world) walk(until int) {
+	for ; w.done < until; w.done++ {
+		w.step()
+		w.checked()
+	}
+}
+
 func (w *world) step() {
 	n := w.agents[w.r.IntN(nodes)]
 	switch roll := w.r.IntN(10_000); {
-	case roll < 6000:
+	case roll < 5200:
 		w.ask(n)
-	case roll < 7500:
+	case roll < 6200:
 		w.release(n)
+	case roll < 7400:
+		w.adjust(n)
+	case roll < 7500:
+		w.rename(n)
+	case roll < 8000:
+		if n != w.agents[0] { // one is always there
+			w.leave(n)
+		}
 	case roll < 8400:
-		n.up = !n.up || n == w.agents[0] // one is always there, and knows all
+		n.up = true
 	case roll < 8700:
 		w.fault()
 	case roll < 8900:
 		w.crash()
 	case roll < 9100:
 		w.elect()
-	case roll < 9960:
+	case roll < 9150:
+		w.configure()
+	case roll < 9250:
+		w.complete()
+	case roll < 9300: // clocks are set, by hours, either way
+		w.skew += time.Duration(w.r.Int64N(int64(12*time.Hour))) - 6*time.Hour
+		w.jumps++
+	case roll < 9950:
 		w.skew += time.Duration(w.r.Int64N(int64(40*time.Minute))) - 15*time.Minute
-		time.Sleep(time.Duration(w.r.Int64N(int64(time.Minute)))) // the bubble's
-	case roll < 9990:
+		if !w.seldom {
+			time.Sleep(time.Duration(w.r.Int64N(int64(time.Minute)))) // the bubble's
+		}
+	case w.seldom:
+	case roll < 9985:
 		w.save()
-	default:
+	case roll < 9995 || w.calm:
 		w.restore()
+	default:
+		w.lose()
 	}
 }
 
-// fault lets the next transaction lose its race, or its answer.
-func (w *world) fault() {
-	lost := w.r.IntN(2) == 0
-	fail := func(err error, n *int) func(store.Txn) error {
-		spent := false
-		return func(store.Txn) error {
-			if spent {
-				return nil
+// ends has everybody come, and an operator mend what is named, until all have what
+// they use, and the store knows it.
+func (w *world) ends() {
+	w.heal()
+	var restless *agent
+	for range 100 {
+		restless = nil
+		for _, n := range w.agents {
+			n.up = true
+			w.ask(n)
+			if n.epoch != w.epoch && (n.lease != nil || w.full == 0) {
+				restless = n
 			}
-			spent = true
-			*n++
-			return err
 		}
-	}
-	if lost {
-		w.store.Inject(storetest.Fault{After: fail(errors.New("the answer was lost"), &w.lost)})
-	} else {
-		w.store.Inject(storetest.Fault{Before: fail(store.ErrConflict, &w.races)})
-	}
-}
-
-func (w *world) crash() {
-	e, err := w.store.Get(w.t.Context(), store.Fence)
-	w.must(err)
-	i := w.r.IntN(servers)
-	kept := w.locals
-	w.locals = slices.Clone(kept[:i])
-	fresh := w.local(e.Revision)
-	w.locals = kept
-	w.locals[i] = fresh
-	w.crashes++
-}
-
-// ask has an agent come to the servers.
-func (w *world) ask(n *agent) {
-	if !n.up {
-		return
-	}
-	var got []netip.Prefix
-	var err error
-	if n.epoch != "" && n.epoch != w.epoch {
-		got, err = w.learns.Return(w.t.Context(), kind.Claim{Node: n.name, Prefixes: n.lease, Epoch: n.epoch, Revision: w.store.Revision()})
-		w.returned++
-	} else {
-		got, err = w.locals[w.leader].Acquire(w.t.Context(), n.name, n.lease)
-	}
-	var claim kind.ClaimError
-	switch {
-	case err == nil:
-		if err := w.model.gives(n.name, got); err != nil {
-			w.t.Logf("restores %d epoch %s\n%v", w.restores, w.epoch, w.store)
-			for _, a := range w.agents {
-				w.t.Logf("%s up %v lease %v epoch %s history %v", a.name, a.up, a.lease, a.epoch, a.history)
-			}
-			w.t.Fatalf("operation %d: %v\n%v", w.done, err, w.model)
-		}
-		if n.lease == nil {
-			w.given++
-		}
-		n.lease, n.epoch = got, w.epoch
-		n.note(w, "has")
-	case errors.As(err, &claim):
-		w.ways++
-		n.note(w, "way:"+claim.Owner+fmt.Sprint(claim.Disputed))
-		w.resolve(claim)
-	case errors.Is(err, ipam.ErrFull):
-		w.full++
-	}
-}
-
-// resolve is what an operator does about a ghost: a node that the backup brought
-// back and that is gone. One that is there has to come first.
-func (w *world) resolve(claim kind.ClaimError) {
-	if claim.Disputed { // it was deleted after the backup, and came anew
-		_ = w.locals[w.leader].Release(w.t.Context(), claim.Node)
-		return
-	}
-	i := slices.IndexFunc(w.agents, func(a *agent) bool { return a.name == claim.Owner })
-	if i < 0 || w.agents[i].lease != nil {
-		return
-	}
-	_ = w.locals[w.leader].Release(w.t.Context(), claim.Owner)
-}
-
-// release is an operator's: the node is gone once that was answered.
-func (w *world) release(n *agent) {
-	if n.lease == nil || n.epoch != w.epoch {
-		return
-	}
-	w.model.takes(n.name) // its agent was told to clean up first
-	n.note(w, "released")
-	n.lease, n.epoch = nil, ""
-	for range 3 {
-		if w.locals[w.leader].Release(w.t.Context(), n.name) == nil {
-			w.released++
+		w.checked()
+		if restless == nil {
 			return
 		}
 	}
+	w.fail(fmt.Errorf("%s does not come to rest", restless.name))
 }
 
-func (w *world) save() {
-	w.store.Inject(storetest.Fault{})
-	f, err := w.room.Save(w.t.Context(), backup.ByHand)
-	w.must(err)
-	w.must(w.room.Folder.Prune(backup.ByHand, 5))
-	if !slices.Contains(w.files, f.Name) {
-		w.files = append(w.files, f.Name)
+// report says what the walk met, and fails if it missed something.
+func (w *world) report(t *testing.T, took time.Duration) {
+	t.Helper()
+	c := w.counts
+	t.Logf("seed %d: %d operations in %v, %.0f a second", w.seed, w.done, took.Round(time.Millisecond), float64(w.done)/took.Seconds())
+	t.Logf("%d leases given, %d released (%d while their node was away), %d prefixes more, %d fewer, %d families, %d full; %d configurations and names refused, %d and %d changed; %d answers lost, %d races, %d servers crashed, %d leaders changed, %d jumps of clocks",
+		c.given, c.released, c.zombies, c.grown, c.yielded, c.extended, c.full, c.refused, c.configured, c.renamed, c.answers, c.races, c.crashes, c.leaders, c.jumps)
+	t.Logf("%d backups, %d restores, %d stores lost and made of a backup, %d of agents (%d crashes on the way, %d cut short by the next), %d returned, %d claimed, %d refused by name, %d of two that nobody could know",
+		c.backups, c.restores, c.lost, c.adopted, c.broken, c.cutShort, c.returned, c.claimed, c.ways, w.model.beaten)
+	for what, n := range map[string]int{
+		"given": c.given, "released": c.released, "answers": c.answers, "races": c.races, "grown": c.grown, "yielded": c.yielded,
+		"backups": c.backups, "restores": c.restores, "returned": c.returned, "zombies": c.zombies, "renamed": c.renamed,
+	} {
+		if n == 0 {
+			t.Errorf("the walk met no %s", what)
+		}
 	}
-	w.files = w.files[max(0, len(w.files)-5):]
-	w.backups++
 }
 
-// restore brings a backup back, crashes on the way or not, and lets the fabric
-// settle: agents that run return, and speak for those that do not.
-func (w *world) restore() {
-	w.store.Inject(storetest.Fault{})
-	if len(w.files) == 0 {
-		return
+func (w *world) fail(err error) {
+	w.t.Helper()
+	for _, a := range w.agents {
+		w.t.Logf("%s up %v lease %v held %.4s.%d at %d deleted %.4s, stored %v, history %v", a.name, a.up, a.lease, a.epoch, a.revision, a.at, a.deleted, w.store.leases[a.name], a.history)
 	}
-	if !w.quiet() {
-		return
-	}
-	m, err := w.room.Begin(w.t.Context(), w.files[len(w.files)-1], "walk")
-	w.must(err)
-	for _, l := range w.locals { // a server that has not noticed decides nothing any more
-		_, err := l.Acquire(w.t.Context(), "late", nil)
-		if err == nil {
-			w.t.Fatalf("operation %d: a server of the old epoch leased something", w.done)
-		}
-	}
-	left := w.r.IntN(6)
-	w.store.Inject(storetest.Fault{Before: func(store.Txn) error {
-		if left--; left == 0 {
-			w.broken++
-			return errors.New("crash")
-		}
-		return nil
-	}})
-	for err = w.room.Finish(w.t.Context(), m); err != nil; err = w.room.Finish(w.t.Context(), m) {
-		if _, marked, err := backup.Marked(w.t.Context(), w.store); err != nil || !marked {
-			w.must(err)
-			break
-		}
-	}
-	w.restores++
-	w.assemble()
-	w.settle()
+	w.t.Fatalf("seed %d, operation %d, restores %d, lost %d, adopted %d, epoch %.4s: %v\n%v", w.seed, w.done, w.restores, w.lost, w.adopted, w.epoch, err, w.model)
 }
 
-// quiet says whether the last restore is over for everybody: all have come, and
-// who was in whose way is settled. One that begins before is not walked yet. Some
-// agents are away when it begins.
-func (w *world) quiet() bool {
-	for _, n := range w.agents {
-		n.up = true
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.fail(fmt.Errorf("unexpected: %w", err))
 	}
-	for range 3 {
-		for _, n := range w.agents {
-			w.ask(n)
-		}
-	}
-	for i, n := range w.agents {
-		if n.lease != nil && n.epoch != w.epoch {
-			return false
-		}
-		n.up = i == 0 || w.r.IntN(4) > 0
-	}
-	return true
-}
-
-func (w *world) settle() {
-	var claims []kind.Claim
-	for _, n := range w.agents {
-		if n.lease != nil && !n.up {
-			claims = append(claims, kind.Claim{Node: n.name, Prefixes: n.lease, Epoch: n.epoch, Revision: w.store.Revision()})
-		}
-	}
-	w.r.Shuffle(len(claims), func(i, j int) { claims[i], claims[j] = claims[j], claims[i] })
-	_, refused, err := w.learns.Adopt(w.t.Context(), claims)
-	w.must(err)
-	for _, n := range w.agents {
-		if n.lease != nil && !n.up {
-			n.note(w, "claimed")
-			for _, r := range refused {
-				if r.Node == n.name {
-					n.note(w, fmt.Sprint("refused ", r))
-				}
-			}
-		}
-	}
-	w.claimed += len(claims)
-	for range 2 { // who was in the way of whom has come by then
-		for _, i := range w.r.Perm(nodes) {
-			w.ask(w.agents[i])
-		}
-	}
-	back := func(context.Context) (map[string]bool, error) { return map[string]bool{}, nil }
-	w.must(w.learns.Settle(w.t.Context(), back))
 }
