@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -166,7 +167,7 @@ func TestListEverywhere(t *testing.T) {
 func TestRestoreOfAnothers(t *testing.T) {
 	f, s2, client := three(t)
 	theirs := f.saveOn(s2, ByHand)
-	f.lease("n2 10.42.1.0/24")
+	f.object(kind.Node, "n2", kind.NodeSpec{})
 	ask := func(name string, dry bool) (*weftv1.BackupsRestoreResponse, error) {
 		stream, err := client.Restore(t.Context())
 		if err == nil {
@@ -188,7 +189,7 @@ func TestRestoreOfAnothers(t *testing.T) {
 		return names
 	}
 	dry, err := ask(Latest, true)
-	if err != nil || dry.GetBackup().GetName() != theirs.Name || dry.GetBackup().GetHolder() != "s2" || fmt.Sprint(dry.GetChanges()[0].GetObject()) != "Lease/n2" {
+	if err != nil || dry.GetBackup().GetName() != theirs.Name || dry.GetBackup().GetHolder() != "s2" || fmt.Sprint(dry.GetChanges()[0].GetObject()) != "Node/n2" {
 		t.Errorf("%v, %v", dry, err)
 	}
 	if names := own(); len(names) != 0 {
