@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,8 +74,8 @@ type Config struct {
 // less useful here than the first thing with its remedy.
 func (c Config) normalize() (Config, error) {
 	c.DataDir, c.RunDir = cmp.Or(c.DataDir, DefaultDataDir), cmp.Or(c.RunDir, DefaultRunDir)
-	c.BootIDFile = cmp.Or(c.BootIDFile, DefaultBootID)
-	c.CNIConfDir, c.ChecksumOff = cmp.Or(c.CNIConfDir, Auto), cmp.Or(c.ChecksumOff, Auto)
+	c.BootIDFile, c.MarkMask = cmp.Or(c.BootIDFile, DefaultBootID), cmp.Or(c.MarkMask, hostroom.DefaultMarkMask)
+	c.CNIConfDir, c.ChecksumOff, c.ForwardingGuard = cmp.Or(c.CNIConfDir, Auto), cmp.Or(c.ChecksumOff, Auto), cmp.Or(c.ForwardingGuard, Auto)
 	var err error
 	if c.RunDir, err = filepath.Abs(c.RunDir); err != nil { // the conflist names the socket by it
 		return c, fmt.Errorf("agent: --run-dir: %w", err)
@@ -85,51 +87,67 @@ func (c Config) normalize() (Config, error) {
 		}
 		c.NodeName = strings.ToLower(host)
 	}
-	if err := intent.ValidName(c.NodeName); err != nil {
-		return c, fmt.Errorf("agent: node name %w; give one with --node-name", err)
-	}
-	if len(c.Servers) == 0 {
-		return c, fmt.Errorf("agent: no server is given; use --server https://HOST:7443")
-	}
+	c.Servers = slices.Clone(c.Servers)
 	for i, s := range c.Servers {
 		if c.Servers[i], err = uplink.ParseServer(s); err != nil {
 			return c, err
 		}
 	}
-	if err := onePerFamily(c.NodeIPs); err != nil {
-		return c, err
-	}
-	if _, err := regexp.Compile(c.IfaceRegex); err != nil {
-		return c, fmt.Errorf("agent: --iface-regex: %w", err)
-	}
-	c.MarkMask = cmp.Or(c.MarkMask, hostroom.DefaultMarkMask)
-	if _, err := hostroom.ParseMarkMask(c.MarkMask); err != nil {
-		return c, fmt.Errorf("agent: --mark-mask: %w", err)
-	}
-	c.ForwardingGuard = cmp.Or(c.ForwardingGuard, Auto)
-	if c.ForwardingGuard != Auto && c.ForwardingGuard != off {
-		return c, fmt.Errorf("agent: --forwarding-guard %q: auto or off", c.ForwardingGuard)
-	}
-	switch c.ChecksumOff {
-	case Auto, on, off:
-	default:
-		return c, fmt.Errorf("agent: --vxlan-checksum-offload %q: auto, on or off", c.ChecksumOff)
-	}
-	if c.MetricsListen != "" {
-		_, port, err := net.SplitHostPort(c.MetricsListen)
-		if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
-			return c, fmt.Errorf("agent: --metrics-listen %q is no address with a port, such as %s", c.MetricsListen, DefaultMetrics)
-		}
-	}
-	if c.Token != "" && c.TokenFile != "" {
-		return c, fmt.Errorf("agent: --token and --token-file are both given; keep the file")
-	}
-	if c.Token != "" {
-		if _, err := join.ParseToken(c.Token.Reveal()); err != nil {
+	for _, refuse := range []func(Config) error{Config.refuseIdentity, Config.refuseUnderlay, Config.refuseHost} {
+		if err := refuse(c); err != nil {
 			return c, err
 		}
 	}
 	return c, nil
+}
+
+// refuseIdentity refuses what says who the node is, and to whom.
+func (c Config) refuseIdentity() error {
+	if err := intent.ValidName(c.NodeName); err != nil {
+		return fmt.Errorf("agent: node name %w; give one with --node-name", err)
+	}
+	switch {
+	case len(c.Servers) == 0:
+		return errors.New("agent: no server is given; use --server https://HOST:7443")
+	case c.Token != "" && c.TokenFile != "":
+		return errors.New("agent: --token and --token-file are both given; keep the file")
+	case c.Token != "":
+		_, err := join.ParseToken(c.Token.Reveal())
+		return err
+	}
+	return nil
+}
+
+// refuseUnderlay refuses what says which addresses are the node's.
+func (c Config) refuseUnderlay() error {
+	if err := onePerFamily(c.NodeIPs); err != nil {
+		return err
+	}
+	if _, err := regexp.Compile(c.IfaceRegex); err != nil {
+		return fmt.Errorf("agent: --iface-regex: %w", err)
+	}
+	return nil
+}
+
+// refuseHost refuses what says how to deal with the host.
+func (c Config) refuseHost() error {
+	if _, err := hostroom.ParseMarkMask(c.MarkMask); err != nil {
+		return fmt.Errorf("agent: --mark-mask: %w", err)
+	}
+	if c.ForwardingGuard != Auto && c.ForwardingGuard != off {
+		return fmt.Errorf("agent: --forwarding-guard %q: auto or off", c.ForwardingGuard)
+	}
+	if !slices.Contains([]string{Auto, on, off}, c.ChecksumOff) {
+		return fmt.Errorf("agent: --vxlan-checksum-offload %q: auto, on or off", c.ChecksumOff)
+	}
+	if c.MetricsListen == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(c.MetricsListen)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+		return fmt.Errorf("agent: --metrics-listen %q is no address with a port, such as %s", c.MetricsListen, DefaultMetrics)
+	}
+	return nil
 }
 
 // markMask is --mark-mask, which normalize has read before.
