@@ -211,3 +211,47 @@ func TestEveryFlagOfTheClusterIsCompared(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryFlagOfTheClusterIsGuarded: a flag that cannot be stops the first start,
+// with its field and what is accepted, before anything is stored.
+func TestEveryFlagOfTheClusterIsGuarded(t *testing.T) {
+	good := kind.ClusterConfigSpec{ClusterCIDRs: cidrs("10.42.0.0/16")}
+	with := func(change func(*kind.ClusterConfigSpec)) kind.ClusterConfigSpec {
+		s := good
+		change(&s)
+		return s
+	}
+	bad := map[string][]kind.ClusterConfigSpec{
+		"cluster-cidr":             {{ClusterCIDRs: cidrs("224.0.0.0/8")}, {ClusterCIDRs: cidrs("10.42.0.0/16", "10.42.1.0/24")}, {ClusterCIDRs: cidrs("10.99.0.0/16")}},
+		"service-cidr":             {with(func(s *kind.ClusterConfigSpec) { s.ServiceCIDRs = cidrs("10.42.1.0/24") }), with(func(s *kind.ClusterConfigSpec) { s.ServiceCIDRs = cidrs("10.99.0.0/24") })},
+		"node-cidr-mask-size-ipv4": {with(func(s *kind.ClusterConfigSpec) { s.NodeCIDRMaskSize4 = 8 }), with(func(s *kind.ClusterConfigSpec) { s.NodeCIDRMaskSize4 = 31 })},
+		"node-cidr-mask-size-ipv6": {with(func(s *kind.ClusterConfigSpec) { s.NodeCIDRMaskSize6 = 127 }), with(func(s *kind.ClusterConfigSpec) { s.NodeCIDRMaskSize6 = -1 })},
+		"backend":                  {with(func(s *kind.ClusterConfigSpec) { s.Backend = "ipsec" })},
+		"direct-routing":           nil, // a switch
+		"vni":                      {with(func(s *kind.ClusterConfigSpec) { s.VNI = 1 << 24 }), with(func(s *kind.ClusterConfigSpec) { s.VNI = 1 })},
+		"vxlan-port":               {with(func(s *kind.ClusterConfigSpec) { s.VXLANPort = 7443 })},
+		"mtu":                      {with(func(s *kind.ClusterConfigSpec) { s.MTU = 20 }), with(func(s *kind.ClusterConfigSpec) { s.MTU = 70000 }), with(func(s *kind.ClusterConfigSpec) { s.MTU = -1 })},
+		"masquerade":               {with(func(s *kind.ClusterConfigSpec) { s.Masquerade = "sometimes" })},
+		"non-masquerade-cidrs": {with(func(s *kind.ClusterConfigSpec) {
+			s.NonMasqueradeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}
+		})},
+	}
+	own := []netip.Addr{netip.MustParseAddr("10.99.0.2")}
+	for _, f := range settings {
+		list, ok := bad[f.flag]
+		if !ok {
+			t.Errorf("no wrong value of --%s is tried", f.flag)
+		}
+		for _, spec := range list {
+			s := storetest.New()
+			before := s.String()
+			_, err := sow(t.Context(), s, Seed{Spec: spec, Given: map[string]string{f.flag: "--" + f.flag}}, own)
+			if err == nil || !strings.Contains(err.Error(), "spec."+f.field) && !strings.Contains(err.Error(), "--"+f.flag) {
+				t.Errorf("--%s %s: %v", f.flag, f.text(spec), err)
+			}
+			if s.String() != before {
+				t.Errorf("--%s %s: something was stored", f.flag, f.text(spec))
+			}
+		}
+	}
+}

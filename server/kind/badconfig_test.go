@@ -6,51 +6,146 @@ import (
 	"testing"
 )
 
+// mistake is what somebody gives a field, and what the answer must hold. It names
+// the field itself, unless field names the one that is at fault.
+type mistake struct{ value, want, field string }
+
+// mistakes are an operator's, for each field of ClusterConfig.
+var mistakes = map[string][]mistake{
+	"clusterCIDRs": {
+		{"[]", "is empty; give a range", ""},
+		{"null", "is empty; give a range", ""},
+		{"[10.42.0.1/16]", "did you mean 10.42.0.0/16", "[0]"},
+		{"[banana]", "is not a range", "[0]"},
+		{"[10.42.0.0]", "write it as 10.42.0.0/32, or with a shorter length", "[0]"},
+		{"['::ffff:10.42.0.0/112']", "write it as IPv4", "[0]"},
+		{"10.42.0.0/16", "accepted: a list", ""},
+		{"{a: b}", "accepted: a list", ""},
+		{"[224.0.0.0/8]", "give a private or global unicast range", "[0]"},
+		{"[169.254.0.0/16]", "give a private or global unicast range", "[0]"},
+		{"[127.0.0.0/16]", "give a private or global unicast range", "[0]"},
+		{"['fe80::/10']", "give a private or global unicast range", "[0]"},
+		{"[10.42.0.0/16, 10.42.9.0/24]", "give ranges that do not overlap", "[1]"},
+		{"[10.42.0.0/16, 10.42.0.0/16]", "give ranges that do not overlap", "[1]"},
+		{"[10.42.0.0/31]", "is too small for the lease of a node; give", ""},
+		{"[" + strings.TrimSuffix(strings.Repeat("10.42.0.0/16, ", maxCIDRs+1), ", ") + "]", "at most 32 are accepted", ""},
+	},
+	"serviceCIDRs": {
+		{"[10.42.8.0/24]", "give ranges that do not overlap", "[0]"},
+		{"[10.43.0.1/16]", "did you mean 10.43.0.0/16", "[0]"},
+		{"[127.0.0.0/8]", "give a private or global unicast range", "[0]"},
+		{"10.43.0.0/16", "accepted: a list", ""},
+		{"[ten]", "is not a range", "[0]"},
+	},
+	"nodeCIDRMaskSizeIPv4": {
+		{"8", "no /8 fits in 10.42.0.0/16; accepted: 16 to 30", ""},
+		{"31", "accepted: 16 to 30", ""},
+		{"-1", "accepted: 16 to 30", ""},
+		{"24.5", "accepted: a whole number", ""},
+		{"wide", "accepted: a whole number", ""},
+		{"/24", "accepted: a whole number", ""},
+		{"[24]", "accepted: a whole number", ""},
+	},
+	"nodeCIDRMaskSizeIPv6": {
+		{"130", "accepted: 1 to 126", ""},
+		{"127", "accepted: 1 to 126", ""},
+		{"-64", "accepted: 1 to 126", ""},
+		{"wide", "accepted: a whole number", ""},
+	},
+	"backend": {
+		{"ipsec", "accepted: vxlan, host-gw, none", ""},
+		{"VXLAN", "accepted: vxlan", ""},
+		{"7", "accepted: ", ""},
+		{"[vxlan]", "accepted: ", ""},
+		{"wireguard", "accepted: vxlan", ""},
+	},
+	"directRouting": {
+		{"maybe", "accepted: true or false", ""},
+		{"'true'", "accepted: true or false", ""},
+		{"1", "accepted: true or false", ""},
+	},
+	"vni": {
+		{"0", "accepted: 1 to 16777215", ""},
+		{"16777216", "accepted: 1 to 16777215", ""},
+		{"-1", "accepted: ", ""},
+		{"1", "take another VNI or vxlanPort", ""},
+		{"0x1000000000", "accepted: ", ""},
+		{"many", "accepted: a whole number", ""},
+	},
+	"vxlanPort": {
+		{"0", "accepted: 1 to 65535", ""},
+		{"65536", "accepted: 1 to 65535", ""},
+		{"-8472", "accepted: 1 to 65535", ""},
+		{"51820", "take another, such as 8472", ""},
+		{"7443", "take another, such as 8472", ""},
+		{"53", "take another", ""},
+		{"udp/8472", "accepted: a whole number", ""},
+	},
+	"mtu": {
+		{"20", "accepted: 576, which IPv4", ""},
+		{"-1", "accepted: 576", ""},
+		{"65536", "or 0 to derive it from the uplink", ""},
+		{"big", "accepted: a whole number", ""},
+		{"1400.5", "accepted: a whole number", ""},
+	},
+	"masquerade": {
+		{"sometimes", "accepted: auto, always, never", ""},
+		{"Auto", "accepted: auto, always, never", ""},
+		{"true", "accepted: ", ""},
+	},
+	"nonMasqueradeCIDRs": {
+		{"[10.0.0.1/8]", "did you mean 10.0.0.0/8", "[0]"},
+		{"[x]", "is not a range", "[0]"},
+		{"10.0.0.0/8", "accepted: a list", ""},
+	},
+	"maxPrefixesPerNode": {
+		{"-1", "out of bounds; accepted: 1", ""},
+		{"1000", "out of bounds; accepted: 1", ""},
+		{"some", "accepted: a whole number", ""},
+	},
+}
+
 // TestEveryFieldOfTheClusterIsGuarded: for each field of ClusterConfig an operator's
 // mistakes are refused, the field is named, and it is said what is accepted. A field
 // that is added needs a line here.
 func TestEveryFieldOfTheClusterIsGuarded(t *testing.T) {
-	seen := map[string]bool{}
-	for field, mistakes := range map[string][]struct{ value, want string }{
-		"clusterCIDRs": {
-			{"[]", "is empty; give a range"},
-			{"[10.42.0.1/16]", "did you mean 10.42.0.0/16"},
-			{"[banana]", "is not a range"},
-			{"10.42.0.0/16", "accepted: a list"},
-			{"[224.0.0.0/8]", "give a private or global unicast range"},
-			{"[10.42.0.0/16, 10.42.9.0/24]", "give ranges that do not overlap"},
-			{"[10.42.0.0/31]", "is too small for the lease of a node; give"},
-		},
-		"serviceCIDRs": {
-			{"[10.42.8.0/24]", "give ranges that do not overlap"}, {"[10.43.0.1/16]", "did you mean 10.43.0.0/16"}, {"[127.0.0.0/8]", "give a private or global unicast range"},
-		},
-		"nodeCIDRMaskSizeIPv4": {{"8", "no /8 fits in 10.42.0.0/16; accepted: 16 to 30"}, {"31", "accepted: 16 to 30"}, {"-1", "accepted: 16 to 30"}, {"wide", "accepted: a whole number"}},
-		"nodeCIDRMaskSizeIPv6": {{"130", "accepted: 1 to 126"}, {"wide", "accepted: a whole number"}},
-		"backend":              {{"ipsec", "accepted: vxlan, host-gw, none"}, {"VXLAN", "accepted: vxlan"}, {"7", "accepted: "}},
-		"directRouting":        {{"maybe", "accepted: true or false"}},
-		"vni":                  {{"0", "accepted: 1 to 16777215"}, {"16777216", "accepted: 1 to 16777215"}, {"1", "take another VNI or vxlanPort"}},
-		"vxlanPort":            {{"65536", "accepted: 1 to 65535"}, {"51820", "take another, such as 8472"}, {"53", "take another"}},
-		"mtu":                  {{"20", "accepted: 576, which IPv4"}, {"65536", "or 0 to derive it from the uplink"}, {"big", "accepted: a whole number"}},
-		"masquerade":           {{"sometimes", "accepted: auto, always, never"}},
-		"nonMasqueradeCIDRs":   {{"[10.0.0.1/8]", "did you mean 10.0.0.0/8"}, {"[x]", "is not a range"}},
-		"maxPrefixesPerNode":   {{"-1", "out of bounds; accepted: 1"}, {"1000", "out of bounds; accepted: 1"}},
-	} {
-		for _, m := range mistakes {
+	of := reflect.TypeFor[ClusterConfigSpec]()
+	for i := range of.NumField() {
+		name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+		if len(mistakes[name]) < 3 {
+			t.Errorf("only %d mistakes in %s are tried", len(mistakes[name]), name)
+		}
+	}
+	for field, list := range mistakes {
+		for _, m := range list {
 			spec := field + ": " + m.value
 			if field != "clusterCIDRs" {
 				spec = "clusterCIDRs: [10.42.0.0/16], " + spec
 			}
 			_, err := given(t, "{kind: cc, metadata: {name: default}, spec: {"+spec+"}}").Build()
-			if err == nil || !strings.Contains(err.Error(), "ClusterConfig/default spec."+field) && !strings.Contains(err.Error(), "spec.clusterCIDRs") || !strings.Contains(err.Error(), m.want) {
+			if err == nil || !strings.Contains(err.Error(), "ClusterConfig/default spec."+field+m.field+":") || !strings.Contains(err.Error(), m.want) {
 				t.Errorf("%s: %s\ngot  %v\nwant %s", field, m.value, err, m.want)
 			}
 		}
-		seen[field] = true
 	}
-	of := reflect.TypeFor[ClusterConfigSpec]()
-	for i := range of.NumField() {
-		if name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ","); !seen[name] {
-			t.Errorf("no mistake in %s is tried", name)
+}
+
+// TestAMistakeIsNotHalfTaken: one wrong field among right ones refuses all of it,
+// and does not hide another mistake.
+func TestAMistakeIsNotHalfTaken(t *testing.T) {
+	for field, list := range mistakes {
+		if field == "clusterCIDRs" || field == "mtu" {
+			continue
+		}
+		for _, m := range list {
+			o, err := given(t, "{kind: cc, metadata: {name: default}, spec: {clusterCIDRs: [10.42.0.0/16], mtu: 20, "+field+": "+m.value+"}}").Build()
+			if err == nil || o.Spec != nil {
+				t.Errorf("%s: %s: %v beside %v", field, m.value, o.Spec, err)
+				continue
+			}
+			if !strings.Contains(err.Error(), "spec."+field) {
+				t.Errorf("%s: %s is not named beside another mistake: %v", field, m.value, err)
+			}
 		}
 	}
 }
