@@ -63,7 +63,7 @@ func (c *cli) root() *cobra.Command {
 		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		err = fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())
+		err = fmt.Errorf("%w; see: %s --help", flagError(err), cmd.CommandPath())
 		if cmd.Name() == statusName { // its 1 means problems
 			return &exit{exitCannotAsk, err}
 		}

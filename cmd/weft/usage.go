@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // unknownCommand is for what stands where a command should.
@@ -45,4 +47,21 @@ func sayUsage(cmd *cobra.Command) {
 func counted(err error) bool {
 	text := err.Error()
 	return strings.HasPrefix(text, "accepts ") || strings.HasPrefix(text, "requires ") || strings.HasPrefix(text, "unknown command ")
+}
+
+// flagError says of a flag's value what could be written, where pflag names the
+// function that read it.
+func flagError(err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	accepted, ok := map[string]string{
+		"uint32": "a whole number, 0 or more", "uint": "a whole number, 0 or more", "int": "a whole number", "int64": "a whole number",
+		"bool": "true or false", "duration": "a time as 90s, 5m or 12h",
+	}[bad.GetFlag().Value.Type()]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("--%s %q: write %s", bad.GetFlag().Name, bad.GetValue(), accepted)
 }

@@ -105,6 +105,11 @@ func (c *cli) userCreateCommand() *cobra.Command {
 			if _, err := os.Stat(out); out != "" && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("%s is there already; choose another file with -o", out)
 			}
+			if out != "" {
+				if err := writable(out); err != nil {
+					return err
+				}
+			}
 			return c.createUser(cmd.Context(), args[0], role, seconds, out)
 		},
 	}
@@ -147,7 +152,7 @@ func (c *cli) createUser(ctx context.Context, name, role string, ttl int64, out 
 		return c.print(b)
 	}
 	if err := made.Save(out); err != nil {
-		return fmt.Errorf("user %s was made, but its credentials could not be written: %w; revoke it: weft user revoke %s", name, err, name)
+		return fmt.Errorf("user %s was made, but its credentials could not be written: %w; get others: weft user renew %s -o FILE", name, err, name)
 	}
 	return c.printf("user/%s created, role %s, until %s, in %s\n", name, role, day(answer.GetStatus().GetEndsUnix()), out)
 }
@@ -270,12 +275,15 @@ func (c *cli) renewOwn(ctx context.Context, own join.Credentials, ttl int64, out
 	if err != nil {
 		return err
 	}
+	out = cmp.Or(out, path)
+	if err := writable(out); err != nil {
+		return err
+	}
 	answer, err := c.askRenewal(ctx, own.User, key, ttl)
 	if err != nil {
 		return err
 	}
 	saved.CA, saved.Cert = pems(answer.GetRoots()...), pems(answer.GetCertificate())
-	out = cmp.Or(out, path)
 	if err := saved.Save(out); err != nil {
 		return fmt.Errorf("renewed, but the file could not be written, and the old one is still good: %w", err)
 	}
@@ -284,6 +292,11 @@ func (c *cli) renewOwn(ctx context.Context, own join.Credentials, ttl int64, out
 
 // renewOther makes new credentials for another user.
 func (c *cli) renewOther(ctx context.Context, own join.Credentials, name string, ttl int64, out string) error {
+	if out != "" {
+		if err := writable(out); err != nil {
+			return err
+		}
+	}
 	key, secret, err := newKey()
 	if err != nil {
 		return err

@@ -140,7 +140,7 @@ echo "0 2147483647" >ipv4/ping_group_range`)
 // its PATH.
 func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns}, args...)...)
-	cmd.Env = append(os.Environ(), "PATH="+h.lab.Bin+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+h.lab.Bin+":"+os.Getenv("PATH"), "XDG_CACHE_HOME="+filepath.Join(h.lab.Dir, "cache"))
 	return cmd
 }
 
