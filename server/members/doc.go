@@ -2,7 +2,8 @@
 //
 // Each server registers under store.Servers with a lease, so that one that
 // vanishes is missed within seconds; what is known of it stays until it is
-// removed. One of them leads: it alone gives prefixes to nodes, and does the work
+// removed. A leader that its machine does not answer for is deposed by the others
+// (outlive). One of them leads: it alone gives prefixes to nodes, and does the work
 // of one (Lead). The others hand a question on to it, once; so does a server that
 // is asked about a node whose stream another one holds (AskAt).
 //

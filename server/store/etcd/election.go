@@ -69,12 +69,47 @@ func (s *Store) stand(ctx context.Context, name, id string, lead func(context.Co
 		return false, s.explain(ctx, "election "+name, err)
 	}
 	s.config.Log.Info("elected", note.Path, name, note.Rev, fence.Revision)
+	taken := make(chan bool, 1)
+	go func() {
+		defer cancel()
+		taken <- s.untilTaken(term, fence) == nil
+	}()
 	err = lead(term, fence)
-	if session.Ctx().Err() != nil && ctx.Err() == nil {
+	cancel()
+	if deposed := <-taken; (deposed || session.Ctx().Err() != nil) && ctx.Err() == nil {
 		s.config.Log.Warn("office lost", note.Path, name, note.Rev, fence.Revision)
 		return false, nil
 	}
 	return true, err
+}
+
+// untilTaken returns nil when a key is no more as it was written: others may take
+// away what hangs on a lease that lives. Else ctx has ended, or the store.
+func (s *Store) untilTaken(ctx context.Context, written store.Cond) error {
+	for after := written.Revision; ; {
+		err := s.Watch(ctx, written.Key, after, func(b store.Batch) error {
+			if slices.ContainsFunc(b.Events, func(e store.Event) bool { return e.Key == written.Key }) {
+				return errLeft
+			}
+			return nil
+		})
+		switch {
+		case errors.Is(err, errLeft):
+			return nil
+		case !errors.Is(err, store.ErrCompacted):
+			return err
+		}
+		now, err := s.Get(ctx, written.Key)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, store.ErrNotFound), err == nil && now.Revision != written.Revision:
+			return nil
+		}
+		if after, err = s.Revision(ctx); err != nil { // the key stood before it
+			after = written.Revision
+		}
+	}
 }
 
 // endTimeout is for giving a lease back. One that is not runs out by itself.

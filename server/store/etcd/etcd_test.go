@@ -166,6 +166,48 @@ func TestCampaignOfficeLost(t *testing.T) {
 	c.stop()
 }
 
+// A leader whose candidacy is taken away while its lease lives is told, and stands
+// again; so is one who holds a key, and puts it again.
+func TestTakenAway(t *testing.T) {
+	s := embedded(t, Config{})
+	c := candidate(t, s, "a")
+	old := <-c.elected
+	if _, err := s.Commit(t.Context(), store.Txn{If: []store.Cond{old}, Then: []store.Write{{Key: old.Key}}}); err != nil {
+		t.Fatal(err)
+	}
+	if again := <-c.elected; again.Revision <= old.Revision {
+		t.Errorf("elected at %d, then at %d", old.Revision, again.Revision)
+	}
+	c.stop()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	put, done := make(chan int64, 8), make(chan error, 1)
+	go func() {
+		done <- s.Hold(ctx, "/held", func(old store.Entry) ([]byte, error) { return []byte("v"), nil })
+	}()
+	go func() {
+		_ = s.Watch(ctx, "/held", 1, func(b store.Batch) error {
+			for _, e := range b.Events {
+				if e.Value != nil {
+					put <- e.Revision
+				}
+			}
+			return nil
+		})
+	}()
+	first := <-put
+	if _, err := s.Commit(t.Context(), store.Txn{Then: []store.Write{{Key: "/held"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if again := <-put; again <= first {
+		t.Errorf("put at %d, then at %d", first, again)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 type standing struct {
 	elected chan store.Cond
 	stop    func()

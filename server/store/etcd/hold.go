@@ -9,6 +9,7 @@ import (
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/store"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
 )
 
 // Hold keeps a key while ctx lives, under a lease that ends with this process.
@@ -59,13 +60,26 @@ func (s *Store) hold(ctx context.Context, key string, write func(store.Entry) ([
 			return s.explain(ctx, "hold "+key, err)
 		}
 		if r.Succeeded {
-			break
+			return s.keep(ctx, session, store.Cond{Key: key, Revision: r.Header.Revision})
 		}
 	}
+}
+
+// keep returns when a key that was put is there no more.
+func (s *Store) keep(ctx context.Context, session *concurrency.Session, put store.Cond) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	taken := make(chan error, 1)
+	go func() { taken <- s.untilTaken(ctx, put) }()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-session.Done():
 		return errors.New("its lease ran out")
+	case err := <-taken:
+		if err == nil {
+			err = errors.New("it was taken away")
+		}
+		return err
 	}
 }
