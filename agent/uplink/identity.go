@@ -285,13 +285,18 @@ func (id identity) renewAt() time.Time {
 }
 
 // loadVTEP reads the MAC address of the node's VXLAN devices, and makes it at
-// first: peers keep permanent entries for it, so it must outlive the device.
-func loadVTEP(dir *datadir.Dir) (intent.MAC, error) {
+// first: peers keep permanent entries for it, so it must outlive the device. When the
+// file is damaged, what the devices carry stands: peers send to it.
+func loadVTEP(dir *datadir.Dir, carried func() intent.MAC) (intent.MAC, error) {
 	b, err := dir.Read(vtepName)
 	if err == nil {
 		mac, err := intent.ParseMAC(string(b))
 		if err == nil && mac != (intent.MAC{}) {
 			return mac, nil
+		}
+		if carried != nil && carried() != (intent.MAC{}) {
+			mac = carried()
+			return mac, dir.Write(vtepName, []byte(mac.String()))
 		}
 		// Peers learn another address as fast as this one: better than no data path.
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -37,6 +37,10 @@ type Config struct {
 	// request and its response, encoded. nil: nothing is answered.
 	Answer func(ctx context.Context, method string, request []byte) ([]byte, error)
 
+	// Carried is the MAC address of the VXLAN devices that are there, zero for none; it
+	// is asked when the file of it is damaged. nil: none.
+	Carried func() intent.MAC
+
 	// For a process that holds many agents, to find out what servers bear: what is
 	// read is shared, and the intent is not written to disk.
 	Read    func(intent.Object) *intent.Item // nil: intent.Read
@@ -139,7 +143,7 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 	}
 	u.distrust.Store(f.Node != "" && f.Node != cfg.Node) // what differs by name is not to be guessed
 	u.out.setRoots(hashes(u.id.roots))
-	if u.vtep, err = loadVTEP(dir); err != nil {
+	if u.vtep, err = loadVTEP(dir, cfg.Carried); err != nil {
 		return nil, err
 	}
 	if damage != nil {

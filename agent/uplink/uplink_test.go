@@ -521,12 +521,29 @@ func TestVTEPIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	first, err := loadVTEP(d)
+	first, err := loadVTEP(d, nil)
 	if err != nil || first[0]&3 != 2 {
 		t.Fatalf("%v, %v: not locally administered", first, err)
 	}
-	if again, err := loadVTEP(d); err != nil || again != first {
+	if again, err := loadVTEP(d, nil); err != nil || again != first {
 		t.Fatalf("%v, then %v, %v", first, again, err)
+	}
+	for _, damaged := range []string{"", "2", "02:00:00:00:00", strings.Repeat("\x00", 17), "00:00:00:00:00:00"} {
+		if err := d.Write(vtepName, []byte(damaged)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := loadVTEP(d, func() intent.MAC { return first }); err != nil || got != first {
+			t.Errorf("%q beside devices: %v, %v", damaged, got, err)
+		}
+		if again, err := loadVTEP(d, nil); err != nil || again != first {
+			t.Errorf("%q: %v is kept, %v", damaged, again, err)
+		}
+	}
+	if err := d.Write(vtepName, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := loadVTEP(d, func() intent.MAC { return intent.MAC{} }); err != nil || got == first || got[0]&3 != 2 {
+		t.Errorf("damaged, and no devices: %v, %v", got, err)
 	}
 }
 
