@@ -46,6 +46,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r = &rooms{Config: c, site: place, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent), seen: store.NewCache(s, kind.ObservedNodes), rerooted: make(chan struct{}, 1)}
 	r.mirror.HaltAt(found.fence)
 	r.backups = place.backups(etcd)
+	r.backups.Note = book.Note
 	r.room = r.meet()
 	r.backups.Peers = r.room
 	local := lease.New(lease.Config{Store: s, Fence: r.room.Fence, Log: c.Log, Note: book.Note, Servers: r.hosts})

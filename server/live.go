@@ -70,7 +70,9 @@ func settle(ctx context.Context, c *site, s *etcd.Store, d *door, shown *tls.Con
 	room, said := c.backups(s), ""
 	for ; marked || err != nil; m, marked, err = backup.Marked(ctx, s) {
 		if err == nil {
-			err = room.Finish(ctx, m)
+			if err = room.Finish(ctx, m); err == nil {
+				c.tell(ctx, s, m.Event())
+			}
 		}
 		if ctx.Err() != nil {
 			return nil

@@ -112,6 +112,7 @@ func (s *site) restoreFresh(ctx context.Context) (err error) {
 		err = room.Finish(ctx, m)
 	}
 	if err == nil {
+		s.tell(ctx, opened, m.Event())
 		_, err = opened.Commit(ctx, store.Txn{Then: []store.Write{{Key: identity.ServerRecords, Prefix: true}}})
 	}
 	if err != nil {
@@ -195,7 +196,11 @@ func adoptStore(ctx context.Context, c *site, s *etcd.Store, d *door) error {
 	if err != nil {
 		return err
 	}
-	return room.Rebuild(ctx, m, *sealed, objects)
+	if err := room.Rebuild(ctx, m, *sealed, objects); err != nil {
+		return err
+	}
+	c.tell(ctx, s, m.Event())
+	return nil
 }
 
 // listenTo hears all agents that come.

@@ -31,6 +31,17 @@ func actor(ctx context.Context) string {
 	return string(p.Role) + " " + p.Name
 }
 
+// tell writes down what happened between two epochs, when no rooms are there.
+func (s *site) tell(ctx context.Context, opened journal.Store, e journal.Event) {
+	j := journal.New(journal.Config{Store: opened, Server: s.own.Name, Log: s.Log})
+	j.Note(e)
+	ctx, cancel := context.WithTimeout(ctx, lastPages)
+	defer cancel()
+	if err := j.Flush(ctx); err != nil {
+		s.Log.Warn("journal not written", note.Err, err)
+	}
+}
+
 // remember writes the journal until ctx ends, and then what is left of it.
 func (r *rooms) remember(ctx context.Context) error {
 	r.journal.Note(journal.Event{Object: "Server/" + r.site.own.Name, Reason: "ServerStarted", Message: "release " + note.Version})

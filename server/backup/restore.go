@@ -8,11 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -44,15 +44,6 @@ type Restored struct {
 	Revision     int64  `json:"revision"`     // of the backup
 	FileOrdinal  uint64 `json:"fileOrdinal"`  // of the backup's epoch
 	FileTimeUnix int64  `json:"fileTimeUnix"` // of the backup
-}
-
-// Lost is what store.Lost holds of the last time that a store was made again.
-type Lost struct {
-	Schema      int      `json:"schema"`
-	Ordinal     uint64   `json:"ordinal"`     // of the epoch that began
-	FileOrdinal uint64   `json:"fileOrdinal"` // of the backup's epoch; 0: there was none
-	Revision    int64    `json:"revision"`    // of the backup
-	Losses      []uint64 `json:"losses"`      // ordinals of all epochs that began so
 }
 
 // Marked reads the marker. It answers false when nothing is being restored.
@@ -109,6 +100,7 @@ func (r *Room) Begin(ctx context.Context, file, by string) (Marker, error) {
 		return Marker{}, fmt.Errorf("backup: begin the restore: %w; look whether it began: weft status", err)
 	}
 	r.Log.Warn("restore began", note.Path, file, note.Epoch, m.Ordinal, note.Why, by)
+	r.note(journal.Event{Kind: journal.Warning, Object: "Fabric", Reason: "RestoreBegan", Message: fmt.Sprintf("of %s on server %s; what was there is saved as %s", file, r.Server, m.Aside), Actor: by})
 	return m, nil
 }
 
@@ -177,6 +169,18 @@ func (r *Room) Finish(ctx context.Context, m Marker) error {
 	return errors.Join(r.Folder.Prune(Aside, asideKeep), r.Folder.Prune(Given, asideKeep))
 }
 
+// Event is what is told of a restore that has ended.
+func (m Marker) Event() journal.Event {
+	e := journal.Event{Kind: journal.Warning, Object: "Fabric", Reason: "Restored", Message: fmt.Sprintf("epoch %d began, of backup %s", m.Ordinal, m.File), Actor: m.By}
+	switch {
+	case m.Adopt:
+		e.Reason, e.Message = "Adopted", fmt.Sprintf("epoch %d began, of what agents carry", m.Ordinal)
+	case m.Lost:
+		e.Message += ", in a new store"
+	}
+	return e
+}
+
 // changes are what is left to write of a restore.
 func (r *Room) changes(ctx context.Context, m Marker, c contents) ([]Change, error) {
 	if m.Lost {
@@ -229,35 +233,6 @@ func (r *Room) last(ctx context.Context, m Marker, c contents) (store.Txn, error
 	}
 	txn.Then = append(txn.Then, Unsettled(r.Now(), cmp.Or(string(direction.Value), string(c.values[store.Direction])))...)
 	return txn, nil
-}
-
-// lost says what a store that was lost is made again of.
-func (r *Room) lost(ctx context.Context, m Marker, c contents) (store.Write, error) {
-	live, err := r.Store.Get(ctx, store.Lost)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return store.Write{}, fmt.Errorf("backup: %w", err)
-	}
-	losses := []uint64{m.Ordinal}
-	for _, value := range [][]byte{c.values[store.Lost], live.Value} {
-		var before Lost
-		if len(value) == 0 {
-			continue
-		}
-		if err := json.Unmarshal(value, &before); err != nil {
-			return store.Write{}, fmt.Errorf("backup: %s: %w", store.Lost, err)
-		}
-		losses = append(losses, before.Losses...)
-	}
-	slices.Sort(losses)
-	losses = slices.Compact(losses)
-	value, err := json.Marshal(Lost{
-		Schema: markerSchema, Ordinal: m.Ordinal, FileOrdinal: c.Ordinal, Revision: c.Revision,
-		Losses: losses[max(0, len(losses)-maxEpochs):],
-	})
-	if err != nil {
-		return store.Write{}, fmt.Errorf("backup: %w", err)
-	}
-	return store.Write{Key: store.Lost, Value: value}, nil
 }
 
 // Epoch is what names a new epoch.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -34,6 +36,9 @@ type Config struct {
 	Peers    Peers         // nil: there are no other servers
 	Now      func() time.Time
 	Log      *slog.Logger
+	// Note is told of backups that were made, or not, and of restores that begin; it
+	// must not block. Nil: nobody is.
+	Note func(journal.Event)
 }
 
 // Room makes backups and restores them. It is safe for concurrent use.
@@ -125,7 +130,16 @@ func (r *Room) Save(ctx context.Context, why string) (File, error) {
 	if err != nil && ctx.Err() == nil {
 		r.failed(ctx, err)
 	}
+	if err == nil {
+		r.note(journal.Event{Object: "Server/" + r.Server, Reason: "BackupSaved", Message: fmt.Sprintf("%s, of revision %d", f.Name, f.Header.Revision)})
+	}
 	return f, err
+}
+
+func (r *Room) note(e journal.Event) {
+	if r.Note != nil {
+		r.Note(e)
+	}
 }
 
 func (r *Room) save(ctx context.Context, why string) (File, string, error) {
@@ -148,6 +162,7 @@ func (r *Room) save(ctx context.Context, why string) (File, string, error) {
 
 // failed records why there is no newer backup.
 func (r *Room) failed(ctx context.Context, err error) {
+	r.note(journal.Event{Kind: journal.Warning, Object: "Server/" + r.Server, Reason: "BackupFailed", Message: strings.TrimPrefix(err.Error(), "backup: ")})
 	r.change(ctx, func(s *State) {
 		since := r.Now().Unix()
 		if s.Failure != nil && s.Failure.Server == r.Server {

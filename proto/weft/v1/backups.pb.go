@@ -863,8 +863,7 @@ type BackupsRestoreResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Backup  *Backup                `protobuf:"bytes,1,opt,name=backup,proto3" json:"backup,omitempty"`
 	Changes []*BackupChange        `protobuf:"bytes,2,rep,name=changes,proto3" json:"changes,omitempty"`
-	// Younger are leases that the backup does not know: they are learned again from
-	// the agents that carry them.
+	// Younger are leases that the backup does not know: they stay as they are.
 	Younger []*BackupLease `protobuf:"bytes,3,rep,name=younger,proto3" json:"younger,omitempty"`
 	// Epoch is the ordinal of the epoch that begins.
 	Epoch uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
