@@ -16,7 +16,6 @@ import (
 	"github.com/weft-net/weft/server/push"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
-	"google.golang.org/grpc"
 )
 
 // assemble makes all rooms and lets them meet. None runs yet.
@@ -79,9 +78,8 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	r.room.Lead("prune former versions", r.operators.Forget)
 	r.room.Lead("roll back what is not confirmed", r.operators.Expire)
 	r.room.Lead("end pauses", r.operators.EndPauses)
-	seen := trail(auth, r.journal, r.hub)
-	r.services = newServices(auth, seen, r.hub, r.operators, quick{r.room})
-	r.lane = &lane{hub: r.hub, through: []grpc.StreamServerInterceptor{seen.Stream, auth.Stream}}
+	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators, quick{r.room})
+	r.lane = &lane{hub: r.hub, hold: auth.Hold}
 	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere}})
 	r.port = newPort(tcp, auth.TLS(), c.Log)

@@ -9,18 +9,16 @@ import (
 	"github.com/weft-net/weft/proto/line"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/push"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
-// lane serves the agents that come by a line: each is let through by the same
-// interceptors as a call of NodeSync.Sync.
+// lane serves the agents that come by a line, as calls of NodeSync.Sync are served.
+// No interceptor of gRPC's sees them: the audit's writes down what people do.
 type lane struct {
-	hub     *push.Hub
-	through []grpc.StreamServerInterceptor // the first sees the call first
+	hub  *push.Hub
+	hold func(ctx context.Context, method string) (held context.Context, release func(), err error) // identity.Authority.Hold
 }
 
 // run serves until ctx ends, and waits for the streams.
@@ -35,24 +33,28 @@ func (l *lane) run(ctx context.Context, q *queue) error {
 		if err != nil {
 			return nil // closed
 		}
-		serving.Go(func() { l.serve(serve, conn.(*tls.Conn)) })
+		serving.Go(func() { l.meet(serve, conn.(*tls.Conn), &serving) })
 	}
 }
 
-// serve brings one agent to the hub.
-func (l *lane) serve(ctx context.Context, conn *tls.Conn) {
+// meet lets a node in whose certificate counts. What stays with the node is another
+// goroutine: this one's stack is as large as all that was looked at needed.
+func (l *lane) meet(ctx context.Context, conn *tls.Conn, serving *sync.WaitGroup) {
 	a := &arrived{Conn: line.New(conn), turn: conn.NetConn().(guest).turn}
-	defer a.turn.end()
 	ctx = peer.NewContext(ctx, &peer.Peer{Addr: conn.RemoteAddr(), AuthInfo: proven(conn)})
-	handler := func(_ any, s grpc.ServerStream) error { return l.hub.Speak(s.Context(), a) }
-	for i := len(l.through) - 1; i >= 0; i-- {
-		inner := handler
-		handler = func(server any, s grpc.ServerStream) error { return l.through[i](server, s, &syncInfo, inner) }
+	held, release, err := l.hold(ctx, weftv1.NodeSync_Sync_FullMethodName)
+	if err != nil {
+		a.turn.end()
+		a.End(err)
+		return
 	}
-	a.End(handler(l.hub, call{ctx}))
+	serving.Go(func() {
+		err := l.hub.Speak(held, a)
+		release()
+		a.turn.end()
+		a.End(err)
+	})
 }
-
-var syncInfo = grpc.StreamServerInfo{FullMethod: weftv1.NodeSync_Sync_FullMethodName, IsClientStream: true, IsServerStream: true}
 
 // arrived is an agent's line.
 type arrived struct {
@@ -78,27 +80,3 @@ func (a *arrived) Recv() (*weftv1.SyncRequest, error) {
 
 // Entered implements push.Line.
 func (a *arrived) Entered() { a.turn.end() }
-
-// call is what interceptors see of a stream that is no call of gRPC's: who makes
-// it. Nobody reads or writes by it.
-type call struct{ ctx context.Context }
-
-var errNoCall = status.Error(codes.Internal, "server: a line has no headers, and messages go by it directly")
-
-// Context implements grpc.ServerStream.
-func (c call) Context() context.Context { return c.ctx }
-
-// SetHeader implements grpc.ServerStream.
-func (call) SetHeader(metadata.MD) error { return errNoCall }
-
-// SendHeader implements grpc.ServerStream.
-func (call) SendHeader(metadata.MD) error { return errNoCall }
-
-// SetTrailer implements grpc.ServerStream.
-func (call) SetTrailer(metadata.MD) {}
-
-// SendMsg implements grpc.ServerStream.
-func (call) SendMsg(any) error { return errNoCall }
-
-// RecvMsg implements grpc.ServerStream.
-func (call) RecvMsg(any) error { return errNoCall }

@@ -14,13 +14,12 @@ import (
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/push"
 	"github.com/weft-net/weft/server/store/storetest"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-// TestLines: who knows lines gets one, if the port has them; on it the interceptors
-// judge as on a call, and what they say arrives.
+// TestLines: who knows lines gets one, if the port has them; on it a node is
+// judged as on a call, and why it was refused arrives.
 func TestLines(t *testing.T) {
 	auth, err := identity.Open(t.Context(), storetest.New(), identity.Config{DataDir: t.TempDir(), Server: "https://127.0.0.1:1"})
 	if err != nil {
@@ -49,7 +48,7 @@ func TestLines(t *testing.T) {
 			var running sync.WaitGroup
 			if tt.offered {
 				p.offerLines()
-				l := &lane{hub: push.New(push.Config{}), through: []grpc.StreamServerInterceptor{auth.Stream}}
+				l := &lane{hub: push.New(push.Config{}), hold: auth.Hold}
 				running.Go(func() { _ = l.run(ctx, p.lines) })
 			}
 			running.Go(func() { _ = p.run(ctx) })

@@ -115,6 +115,7 @@ func (r *rooms) serve(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return r.hub.Run(ctx) })
 	g.Go(func() error { return r.services.run(ctx, r.port.h2) })
 	g.Go(func() error { return r.lane.run(ctx, r.port.lines) })
+	g.Go(func() error { calm(ctx, r.hub.Came, giveBack); return nil })
 	g.Go(func() error { return (&endpoint{r.port.http, web(r.Log)}).run(ctx) })
 	g.Go(func() error { return watchdog(ctx, r.Log, func() { r.hub.Revision() }) })
 	stop := context.AfterFunc(ctx, func() { notify(r.Log, daemon.SdNotifyStopping) })

@@ -26,15 +26,10 @@ type live struct {
 
 // liveStream is a stream that is cut when its certificate stops counting.
 type liveStream struct {
-	grpc.ServerStream
-	ctx  context.Context
 	peer Peer
 	cert *x509.Certificate
 	cut  context.CancelCauseFunc
 }
-
-// Context implements grpc.ServerStream.
-func (s *liveStream) Context() context.Context { return s.ctx }
 
 // record is the key of a peer's record.
 func (p Peer) record() string {
@@ -47,48 +42,73 @@ func (p Peer) record() string {
 	return ""
 }
 
-// Stream is the interceptor that authorises streams. It ends a stream's context,
-// with a gRPC status as its cause, when the certificate ends or is revoked; the
-// handler must return then.
-func (a *Authority) Stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if cert := presented(stream.Context()); cert != nil {
-		if err := a.readmit(stream.Context(), cert); err != nil {
-			return status.Error(codes.Unavailable, err.Error())
+// Hold authorises a stream. The context that it answers with ends, with a gRPC
+// status as its cause, when the certificate ends or is revoked; the stream must end
+// then. release is called when it has.
+func (a *Authority) Hold(ctx context.Context, method string) (held context.Context, release func(), err error) {
+	if cert := presented(ctx); cert != nil {
+		if err := a.readmit(ctx, cert); err != nil {
+			return nil, nil, status.Error(codes.Unavailable, err.Error())
 		}
 	}
-	p, cert, err := a.authorise(stream.Context(), info.FullMethod)
+	p, cert, err := a.authorise(ctx, method)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if cert == nil {
-		return handler(server, stream)
+		return ctx, func() {}, nil
 	}
-	ctx, cut := context.WithCancelCause(WithPeer(stream.Context(), p))
-	defer cut(nil)
+	held, cut := context.WithCancelCause(WithPeer(ctx, p))
 	end := time.AfterFunc(time.Until(cert.NotAfter), func() {
 		cut(status.Errorf(codes.Unauthenticated, "the certificate of %s ended at %s; come back with the next", p, utc(cert.NotAfter.Unix())))
 	})
-	defer end.Stop()
-	s := &liveStream{ServerStream: stream, ctx: ctx, peer: p, cert: cert, cut: cut}
+	s := &liveStream{peer: p, cert: cert, cut: cut}
 	a.live.add(s)
 	a.proves(p, cert)
-	defer a.live.remove(s)
+	release = func() {
+		a.live.remove(s)
+		end.Stop()
+		cut(nil)
+	}
 	if _, err := a.Identify(cert); err != nil { // revoked between the first look and add
+		release()
+		return nil, nil, err
+	}
+	return held, release, nil
+}
+
+// Stream is the interceptor that holds streams.
+func (a *Authority) Stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	ctx, release, err := a.Hold(stream.Context(), info.FullMethod)
+	if err != nil {
 		return err
 	}
-	err = s.handle(server, handler)
+	defer release()
+	if ctx == stream.Context() { // anybody's
+		return handler(server, stream)
+	}
+	err = (&heldStream{stream, ctx}).handle(server, handler)
 	if cause := context.Cause(ctx); cause != nil && stream.Context().Err() == nil {
 		return cause
 	}
 	return err
 }
 
+// heldStream is a stream with the context of Hold.
+type heldStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (s *heldStream) Context() context.Context { return s.ctx }
+
 // handle runs the handler. One of people may wait for the client and not for the
 // context, as reflection does: it is left behind when the stream is cut, and what it
 // waits for ends with the stream. Agents' handlers see to it themselves, for each
 // goroutine counts where there are thousands.
-func (s *liveStream) handle(server any, handler grpc.StreamHandler) error {
-	if s.peer.Role == RoleNode {
+func (s *heldStream) handle(server any, handler grpc.StreamHandler) error {
+	if p, err := FromContext(s.ctx); err == nil && p.Role == RoleNode {
 		return handler(server, s)
 	}
 	done := make(chan error, 1)

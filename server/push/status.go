@@ -123,3 +123,6 @@ func (s *signal) send() {
 		s.ch = nil
 	}
 }
+
+// Came is how many streams came since the start.
+func (h *Hub) Came() uint64 { return h.count.Load() }

@@ -120,7 +120,7 @@ func (f *fabric) port(i int) int { return 7443 + 10*i }
 func (f *fabric) startServer(ctx context.Context, i int) (err error) {
 	name := fmt.Sprintf("s%d", i+1)
 	args := []string{
-		"weft-server", "--data-dir", f.folder(name), "--listen", fmt.Sprintf("192.0.2.1:%d", f.port(i)), "--node-ip", "192.0.2.1",
+		"weft-server", "--name", name, "--data-dir", f.folder(name), "--listen", fmt.Sprintf("192.0.2.1:%d", f.port(i)), "--node-ip", "192.0.2.1",
 		"--metrics-listen", fmt.Sprintf("127.0.0.1:%d", 17446+i), "--cluster-cidr", "10.0.0.0/8", "--log-level", "warn",
 	}
 	if f.options.etcd == "external" {

@@ -278,7 +278,7 @@ func idle(ctx context.Context, f *fabric) error {
 	}
 	c, s := after.spent(before), after.at.Sub(before.at).Seconds()
 	return f.say("idle", "server CPU %", 100*c.cpu/s, "etcd CPU %", 100*c.etcd/s, "etcd puts/s", float64(c.load.puts)/s, "etcd transactions/s", float64(c.load.txns)/s,
-		"KB/s to agents", float64(c.down)/1e3/s, "KB/s from agents", float64(c.up)/1e3/s)
+		"KB/s to agents", float64(c.down)/1e3/s, "KB/s from agents", float64(c.up)/1e3/s, "server RSS MiB", after.rss/1024)
 }
 
 // restart: the first server ends, cleanly or not, and starts again: until every
