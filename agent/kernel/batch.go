@@ -16,12 +16,14 @@ var many = datapath.Of(datapath.KindNeigh, datapath.KindFDB, datapath.KindRoute)
 
 // batch takes steps on objects of these kinds, from i on, and says where the
 // steps end. What the kernel refuses is taken again by itself, by step, which
-// knows what a refusal can mean.
+// knows what a refusal can mean; before that nothing is removed, on which what was
+// refused to be replaced still rests.
 func (k *hands) batch(ctx context.Context, ops []datapath.Op, i int, errs []error) (next int) {
 	var msgs []rtMessage
 	var at []int
 	next = i
-	for ; next < len(ops) && many.Has(ops[next].Key().Kind); next++ {
+	removes := ops[i].New == nil
+	for ; next < len(ops) && many.Has(ops[next].Key().Kind) && (ops[next].New == nil) == removes; next++ {
 		if m, ok := k.message(ops[next]); ok {
 			msgs, at = append(msgs, m), append(at, next)
 		} else {

@@ -198,8 +198,7 @@ func (w *watch) neighKinds(b []byte, gone bool) datapath.Kinds {
 	}
 	index, state := int32(binary.NativeEndian.Uint32(b[4:])), binary.NativeEndian.Uint16(b[8:])
 	name := w.devs[index]
-	ours := datapath.IsPodLink(name) || name == datapath.VXLANLink4 || name == datapath.VXLANLink6
-	if !ours || name == "" {
+	if !datapath.IsPodLink(name) && !datapath.IsOurs(name, datapath.LinkVXLAN) {
 		return 0
 	}
 	if b[0] == unix.AF_BRIDGE {

@@ -118,6 +118,11 @@ var accepted = []struct {
 		{Old: with(fabric4, func(a *datapath.Addr) { a.Dev = datapath.VXLANLink4 })},
 		{New: with(fabric4, func(a *datapath.Addr) { a.Dev, a.Peer = datapath.VXLANLink4, pfx("192.0.0.8/24") })},
 	}},
+	{"OK an address with a peer takes the place of another, and nothing goes with that", []datapath.Op{
+		{New: datapath.Addr{Dev: datapath.VXLANLink4, Prefix: pfx("10.42.1.0/32"), Peer: pfx("10.42.1.1/32")}},
+		{New: datapath.Addr{Dev: datapath.VXLANLink4, Prefix: pfx("10.42.3.0/32"), Peer: pfx("10.42.3.1/32")}},
+		{Old: datapath.Addr{Dev: datapath.VXLANLink4, Prefix: pfx("10.42.1.0/32"), Peer: pfx("10.42.1.1/32")}},
+	}},
 	{"OK a peer moves from VXLAN to a direct path", []datapath.Op{
 		{Old: route4, New: datapath.Route{Dst: route4.Dst, Via: ip("192.0.2.2"), Dev: "eth0", OnLink: true, Src: route4.Src}},
 		{Old: route6, New: datapath.Route{Dst: route6.Dst, Via: ip("fd00::2"), Dev: "eth0", OnLink: true, Src: route6.Src}},
