@@ -72,6 +72,9 @@ type Cluster struct {
 	DirectRouting bool           // with VXLAN: pairs on one L2 are routed
 	VNI           uint32         // 24 bits
 	VXLANPort     uint16         // UDP
+	Spare         bool           // VXLAN's devices are the spare ones
+	Receive       []Carrier      // whose packets are taken as well, while the fabric changes from one to another
+	Behind        []string       // sorted; nodes that do not know how the others send yet: see Toward
 	MTU           int            // of pods' devices, bytes; 0 derives it
 	Masquerade    []netip.Prefix // cluster CIDRs masqueraded when traffic leaves the cluster
 	NonMasquerade []netip.Prefix // further destinations reached with the pod's own address
@@ -158,6 +161,7 @@ func ParseMAC(s string) (MAC, error) {
 func (c Cluster) Equal(o Cluster) bool {
 	return slices.Equal(c.CIDRs, o.CIDRs) && slices.Equal(c.ServiceCIDRs, o.ServiceCIDRs) &&
 		c.Backend == o.Backend && c.DirectRouting == o.DirectRouting && c.VNI == o.VNI && c.VXLANPort == o.VXLANPort && c.MTU == o.MTU &&
+		c.Spare == o.Spare && slices.Equal(c.Receive, o.Receive) && slices.Equal(c.Behind, o.Behind) &&
 		slices.Equal(c.Masquerade, o.Masquerade) && slices.Equal(c.NonMasquerade, o.NonMasquerade)
 }
 

@@ -40,6 +40,7 @@ type Path struct {
 // Path says how a reaches b. The pair uses one underlay family: the first in
 // the list of the lower-named node that both have.
 func (c Cluster) Path(a, b Peer) Path {
+	c = c.Toward(a.Name, b.Name)
 	if c.Backend == None {
 		return Path{Transport: NoPath, Why: "backend none: routes are somebody else's"}
 	}
@@ -68,9 +69,9 @@ func (c Cluster) Path(a, b Peer) Path {
 }
 
 // Overhead is the largest cost in bytes of any transport that the backend
-// allows over an underlay of a family.
+// allows, or that packets may come by, over an underlay of a family.
 func (c Cluster) Overhead(is4 bool) int {
-	if c.Backend == VXLAN {
+	if len(c.VXLANs()) > 0 {
 		return VXLANOverhead(is4)
 	}
 	return 0

@@ -16,6 +16,13 @@ func (n Node) Text() []string {
 	if c.Backend == VXLAN {
 		out = append(out, fmt.Sprintf("vxlan id %d dstport %d directRouting %t", c.VNI, c.VXLANPort, c.DirectRouting))
 	}
+	for _, k := range c.Receive {
+		line := "receives " + k.String()
+		if len(c.Behind) > 0 {
+			line += ", which pairs with " + listed(c.Behind) + " use"
+		}
+		out = append(out, line)
+	}
 	if len(c.Masquerade) > 0 {
 		line := "masquerade " + listed(c.Masquerade)
 		if len(c.NonMasquerade) > 0 {

@@ -62,6 +62,9 @@ func EncodeCluster(c Cluster) []byte {
 		Mtu:                uint32(c.MTU),
 		MasqueradeCidrs:    texts(c.Masquerade),
 		NonMasqueradeCidrs: texts(c.NonMasquerade),
+		Spare:              c.Spare,
+		Receive:            encodeCarriers(c.Receive),
+		Behind:             c.Behind,
 	})
 }
 
@@ -71,24 +74,20 @@ func DecodeCluster(b []byte) (Cluster, error) {
 	if err := proto.Unmarshal(b, &m); err != nil {
 		return Cluster{}, fmt.Errorf("not a ClusterIntent: %w", err)
 	}
-	c := Cluster{
-		Backend:       Backend(m.Backend),
-		DirectRouting: m.DirectRouting,
-		VNI:           m.Vni,
-		VXLANPort:     uint16(m.VxlanPort),
-		MTU:           int(m.Mtu),
+	sends, err := carrier(m.Backend, m.Vni, m.VxlanPort, m.Spare)
+	if err != nil {
+		return Cluster{}, err
 	}
-	switch {
-	case c.Backend != VXLAN && c.Backend != HostGW && c.Backend != None:
-		return Cluster{}, fmt.Errorf("backend %q: this release knows vxlan, host-gw and none", m.Backend)
-	case m.Vni > maxVNI:
-		return Cluster{}, fmt.Errorf("vni %d: at most %d", m.Vni, maxVNI)
-	case m.VxlanPort > 65535:
-		return Cluster{}, fmt.Errorf("vxlan_port %d: at most 65535", m.VxlanPort)
-	case m.Mtu > maxMTU:
+	c := Cluster{DirectRouting: m.DirectRouting, MTU: int(m.Mtu), Behind: m.Behind}.By(sends)
+	if m.Mtu > maxMTU {
 		return Cluster{}, fmt.Errorf("mtu %d: at most %d", m.Mtu, maxMTU)
 	}
-	var err error
+	if len(m.Behind) > MaxBehind {
+		return Cluster{}, fmt.Errorf("behind has %d names: at most %d", len(m.Behind), MaxBehind)
+	}
+	if c.Receive, err = decodeCarriers(m.Receive); err != nil {
+		return Cluster{}, err
+	}
 	for _, f := range []struct {
 		name string
 		in   []string

@@ -40,8 +40,16 @@ type ClusterIntent struct {
 	MasqueradeCidrs []string `protobuf:"bytes,8,rep,name=masquerade_cidrs,json=masqueradeCidrs,proto3" json:"masquerade_cidrs,omitempty"`
 	// NonMasqueradeCidrs are further destinations reached with the pod's own address.
 	NonMasqueradeCidrs []string `protobuf:"bytes,9,rep,name=non_masquerade_cidrs,json=nonMasqueradeCidrs,proto3" json:"non_masquerade_cidrs,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Spare says that VXLAN's devices are those of the second name.
+	Spare bool `protobuf:"varint,20,opt,name=spare,proto3" json:"spare,omitempty"`
+	// Receive are further carriers whose packets a node takes, while the fabric changes
+	// from one to another: backend, vni and vxlan_port above say how it sends.
+	Receive []*CarrierIntent `protobuf:"bytes,21,rep,name=receive,proto3" json:"receive,omitempty"`
+	// Behind names the nodes that do not know of the carrier above yet: pairs with them
+	// use the first of receive, both ways.
+	Behind        []string `protobuf:"bytes,22,rep,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterIntent) Reset() {
@@ -137,6 +145,96 @@ func (x *ClusterIntent) GetNonMasqueradeCidrs() []string {
 	return nil
 }
 
+func (x *ClusterIntent) GetSpare() bool {
+	if x != nil {
+		return x.Spare
+	}
+	return false
+}
+
+func (x *ClusterIntent) GetReceive() []*CarrierIntent {
+	if x != nil {
+		return x.Receive
+	}
+	return nil
+}
+
+func (x *ClusterIntent) GetBehind() []string {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
+// CarrierIntent is one way in which packets travel between nodes.
+type CarrierIntent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Backend       string                 `protobuf:"bytes,1,opt,name=backend,proto3" json:"backend,omitempty"`
+	Vni           uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`
+	VxlanPort     uint32                 `protobuf:"varint,3,opt,name=vxlan_port,json=vxlanPort,proto3" json:"vxlan_port,omitempty"`
+	Spare         bool                   `protobuf:"varint,4,opt,name=spare,proto3" json:"spare,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CarrierIntent) Reset() {
+	*x = CarrierIntent{}
+	mi := &file_weft_v1_intent_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CarrierIntent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CarrierIntent) ProtoMessage() {}
+
+func (x *CarrierIntent) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_intent_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CarrierIntent.ProtoReflect.Descriptor instead.
+func (*CarrierIntent) Descriptor() ([]byte, []int) {
+	return file_weft_v1_intent_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *CarrierIntent) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *CarrierIntent) GetVni() uint32 {
+	if x != nil {
+		return x.Vni
+	}
+	return 0
+}
+
+func (x *CarrierIntent) GetVxlanPort() uint32 {
+	if x != nil {
+		return x.VxlanPort
+	}
+	return 0
+}
+
+func (x *CarrierIntent) GetSpare() bool {
+	if x != nil {
+		return x.Spare
+	}
+	return false
+}
+
 // PeerIntent is collection "peers", one object a node, key "Node//<name>", to all nodes.
 type PeerIntent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -155,7 +253,7 @@ type PeerIntent struct {
 
 func (x *PeerIntent) Reset() {
 	*x = PeerIntent{}
-	mi := &file_weft_v1_intent_proto_msgTypes[1]
+	mi := &file_weft_v1_intent_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -167,7 +265,7 @@ func (x *PeerIntent) String() string {
 func (*PeerIntent) ProtoMessage() {}
 
 func (x *PeerIntent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_intent_proto_msgTypes[1]
+	mi := &file_weft_v1_intent_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -180,7 +278,7 @@ func (x *PeerIntent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerIntent.ProtoReflect.Descriptor instead.
 func (*PeerIntent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_intent_proto_rawDescGZIP(), []int{1}
+	return file_weft_v1_intent_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *PeerIntent) GetName() string {
@@ -243,7 +341,7 @@ type PauseIntent struct {
 
 func (x *PauseIntent) Reset() {
 	*x = PauseIntent{}
-	mi := &file_weft_v1_intent_proto_msgTypes[2]
+	mi := &file_weft_v1_intent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -255,7 +353,7 @@ func (x *PauseIntent) String() string {
 func (*PauseIntent) ProtoMessage() {}
 
 func (x *PauseIntent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_intent_proto_msgTypes[2]
+	mi := &file_weft_v1_intent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -268,7 +366,7 @@ func (x *PauseIntent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseIntent.ProtoReflect.Descriptor instead.
 func (*PauseIntent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_intent_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_intent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PauseIntent) GetId() string {
@@ -303,7 +401,7 @@ var File_weft_v1_intent_proto protoreflect.FileDescriptor
 
 const file_weft_v1_intent_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/intent.proto\x12\aweft.v1\x1a\x12weft/v1/sync.proto\"\xba\x02\n" +
+	"\x14weft/v1/intent.proto\x12\aweft.v1\x1a\x12weft/v1/sync.proto\"\x9a\x03\n" +
 	"\rClusterIntent\x12#\n" +
 	"\rcluster_cidrs\x18\x01 \x03(\tR\fclusterCidrs\x12#\n" +
 	"\rservice_cidrs\x18\x02 \x03(\tR\fserviceCidrs\x12\x18\n" +
@@ -314,7 +412,16 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"vxlan_port\x18\x06 \x01(\rR\tvxlanPort\x12\x10\n" +
 	"\x03mtu\x18\a \x01(\rR\x03mtu\x12)\n" +
 	"\x10masquerade_cidrs\x18\b \x03(\tR\x0fmasqueradeCidrs\x120\n" +
-	"\x14non_masquerade_cidrs\x18\t \x03(\tR\x12nonMasqueradeCidrs\"\x95\x02\n" +
+	"\x14non_masquerade_cidrs\x18\t \x03(\tR\x12nonMasqueradeCidrs\x12\x14\n" +
+	"\x05spare\x18\x14 \x01(\bR\x05spare\x120\n" +
+	"\areceive\x18\x15 \x03(\v2\x16.weft.v1.CarrierIntentR\areceive\x12\x16\n" +
+	"\x06behind\x18\x16 \x03(\tR\x06behind\"p\n" +
+	"\rCarrierIntent\x12\x18\n" +
+	"\abackend\x18\x01 \x01(\tR\abackend\x12\x10\n" +
+	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x1d\n" +
+	"\n" +
+	"vxlan_port\x18\x03 \x01(\rR\tvxlanPort\x12\x14\n" +
+	"\x05spare\x18\x04 \x01(\bR\x05spare\"\x95\x02\n" +
 	"\n" +
 	"PeerIntent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -344,22 +451,24 @@ func file_weft_v1_intent_proto_rawDescGZIP() []byte {
 	return file_weft_v1_intent_proto_rawDescData
 }
 
-var file_weft_v1_intent_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_weft_v1_intent_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_weft_v1_intent_proto_goTypes = []any{
 	(*ClusterIntent)(nil), // 0: weft.v1.ClusterIntent
-	(*PeerIntent)(nil),    // 1: weft.v1.PeerIntent
-	(*PauseIntent)(nil),   // 2: weft.v1.PauseIntent
-	nil,                   // 3: weft.v1.PeerIntent.LabelsEntry
-	(*NodeAddress)(nil),   // 4: weft.v1.NodeAddress
+	(*CarrierIntent)(nil), // 1: weft.v1.CarrierIntent
+	(*PeerIntent)(nil),    // 2: weft.v1.PeerIntent
+	(*PauseIntent)(nil),   // 3: weft.v1.PauseIntent
+	nil,                   // 4: weft.v1.PeerIntent.LabelsEntry
+	(*NodeAddress)(nil),   // 5: weft.v1.NodeAddress
 }
 var file_weft_v1_intent_proto_depIdxs = []int32{
-	4, // 0: weft.v1.PeerIntent.addresses:type_name -> weft.v1.NodeAddress
-	3, // 1: weft.v1.PeerIntent.labels:type_name -> weft.v1.PeerIntent.LabelsEntry
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	1, // 0: weft.v1.ClusterIntent.receive:type_name -> weft.v1.CarrierIntent
+	5, // 1: weft.v1.PeerIntent.addresses:type_name -> weft.v1.NodeAddress
+	4, // 2: weft.v1.PeerIntent.labels:type_name -> weft.v1.PeerIntent.LabelsEntry
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_intent_proto_init() }
@@ -374,7 +483,7 @@ func file_weft_v1_intent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_intent_proto_rawDesc), len(file_weft_v1_intent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
