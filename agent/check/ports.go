@@ -40,7 +40,7 @@ func (n Node) vxlan(port uint16) Check {
 	}
 	var others []string
 	for _, l := range n.Facts.Links {
-		if l.Name == datapath.VXLANLink4 || l.Name == datapath.VXLANLink6 {
+		if datapath.IsOurs(l.Name, datapath.LinkVXLAN) {
 			return ok(subject, "in use by weft's own %s", l.Name)
 		}
 		if l.Type == "vxlan" {

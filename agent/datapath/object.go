@@ -48,9 +48,11 @@ const (
 	FabricLink  = "weft0"    // a bridge without ports, holds the fabric addresses
 	VXLANLink4  = "weft-vx"  // VXLAN over an IPv4 underlay
 	VXLANLink6  = "weft-vx6" // VXLAN over an IPv6 underlay
-	PodPrefix   = "wf"       // pod veths: wf + 11 hex
-	RouteProto  = 87         // rtnetlink protocol of every route of ours
-	Table       = "weft"     // nftables table, family inet
+	SpareLink4  = "weft-vy"  // the same two beside them, of another VNI or port
+	SpareLink6  = "weft-vy6"
+	PodPrefix   = "wf"   // pod veths: wf + 11 hex
+	RouteProto  = 87     // rtnetlink protocol of every route of ours
+	Table       = "weft" // nftables table, family inet
 	LinkVXLAN   = "vxlan"
 	LinkBridge  = "bridge"
 	LinkVeth    = "veth"
@@ -158,7 +160,7 @@ func IsOurs(name, typ string) bool {
 	switch name {
 	case FabricLink:
 		return typ == LinkBridge
-	case VXLANLink4, VXLANLink6:
+	case VXLANLink4, VXLANLink6, SpareLink4, SpareLink6:
 		return typ == LinkVXLAN
 	}
 	return typ == LinkVeth && IsPodLink(name)

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/weft-net/weft/agent/datapath"
-	"github.com/weft-net/weft/proto/intent"
 )
 
 // tunnel keeps pods out of the fabric's own VXLAN, which has no authentication:
@@ -15,18 +14,17 @@ import (
 // what antispoof lets pass; the second sees what others have translated since,
 // as a Service does. A hostPort never takes what comes from peers.
 func (p *plan) tunnel() {
-	if p.Cluster.Backend != intent.VXLAN {
-		return
+	for i, k := range p.Cluster.VXLANs() {
+		ours := []datapath.Match{
+			is(datapath.UDPDPort, strconv.Itoa(int(k.Port))),
+			is(datapath.VNI, strconv.FormatUint(uint64(k.VNI), 10)),
+		}
+		fromPod := append([]datapath.Match{is(datapath.IIfName, podLinks)}, ours...)
+		for _, chain := range []string{datapath.ChainSpoof, datapath.ChainForward} {
+			p.rules(chain, tunnelIndex+i, rule("the fabric's VXLAN is no pod's", do(datapath.Counter, datapath.Drop), fromPod...))
+		}
+		p.rules(datapath.ChainHostPort, tunnelIndex+i, rule("", do(datapath.Return), ours...))
 	}
-	ours := []datapath.Match{
-		is(datapath.UDPDPort, strconv.Itoa(int(p.Cluster.VXLANPort))),
-		is(datapath.VNI, strconv.FormatUint(uint64(p.Cluster.VNI), 10)),
-	}
-	fromPod := append([]datapath.Match{is(datapath.IIfName, podLinks)}, ours...)
-	for _, chain := range []string{datapath.ChainSpoof, datapath.ChainForward} {
-		p.rules(chain, tunnelIndex, rule("the fabric's VXLAN is no pod's", do(datapath.Counter, datapath.Drop), fromPod...))
-	}
-	p.rules(datapath.ChainHostPort, tunnelIndex, rule("", do(datapath.Return), ours...))
 }
 
 // antispoof drops what a pod sends with a source that is not routed back to its

@@ -51,11 +51,11 @@ func (c *Cache) Parts(n Node) ([][]datapath.Object, []intent.Problem) {
 		return nil, nil
 	}
 	self.Underlay, self.VTEP = n.Underlay, n.VTEP
-	p := &plan{Node: n, cluster: n.Intent.Cluster, self: self}
+	p := &plan{Node: n, cluster: n.Intent.Cluster, self: self, carriers: carriers(n.Intent.Cluster)}
 	p.forwarding()
 	p.fabric()
 	var peers []*planned
-	if p.cluster.Backend != intent.None {
+	if p.cluster.Backend != intent.None || len(p.carriers) > 0 {
 		peers = c.plan(p)
 		p.devices()
 		p.guard()

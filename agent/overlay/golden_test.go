@@ -127,6 +127,8 @@ func set(ar *txtar.Archive, f txtar.File) {
 //
 //	cluster 10.42.0.0/16 fd42:42::/48
 //	backend vxlan [direct-routing] [mtu 1400]
+//	receive vxlan [vni 5000] [port 4789] [spare]
+//	behind n3
 //	self n1 [tx-checksum-off] [accept-ra eth0]
 //	node n1 lease 10.42.1.0/24 on eth0 mtu 1500 addr 10.0.0.1/24 vtep 02:57:00:00:00:01
 //	live eth0 mtu 1500 addr 10.0.0.9/24
@@ -149,6 +151,10 @@ func parse(t *testing.T, in string) Node {
 			}
 		case "backend":
 			backend(t, &n.Intent.Cluster, words[1:])
+		case "receive":
+			n.Intent.Cluster.Receive = append(n.Intent.Cluster.Receive, carrier(t, words[1:]))
+		case "behind":
+			n.Intent.Cluster.Behind = append(n.Intent.Cluster.Behind, words[1:]...)
 		case "self":
 			self(t, &n, words[1:])
 		case "node":
@@ -181,6 +187,25 @@ func backend(t *testing.T, c *intent.Cluster, words []string) {
 			t.Fatalf("bad word %q", words[i])
 		}
 	}
+}
+
+func carrier(t *testing.T, words []string) intent.Carrier {
+	k := intent.Carrier{Backend: intent.Backend(words[0]), VNI: 4096, Port: 8472}
+	for i := 1; i < len(words); i++ {
+		switch words[i] {
+		case "spare":
+			k.Spare = true
+		case "vni":
+			i++
+			k.VNI = uint32(number(t, words[i]))
+		case "port":
+			i++
+			k.Port = uint16(number(t, words[i]))
+		default:
+			t.Fatalf("bad word %q", words[i])
+		}
+	}
+	return k
 }
 
 func self(t *testing.T, n *Node, words []string) {

@@ -31,7 +31,8 @@ type plan struct {
 	Node
 	cluster  intent.Cluster
 	self     intent.Peer
-	tunnels  [2]bool // families of the underlay that may carry VXLAN: IPv6, IPv4
+	carriers []intent.Carrier // of VXLAN, by which packets may come; each has devices of its own
+	tunnels  [2]bool          // families of the underlay that may carry VXLAN: IPv6, IPv4
 	objects  []datapath.Object
 	problems []intent.Problem
 }

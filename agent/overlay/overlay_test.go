@@ -28,6 +28,14 @@ func TestObjectsAgree(t *testing.T) {
 	})
 }
 
+func anyCarrier(t *rapid.T) intent.Carrier {
+	return intent.Carrier{
+		Backend: rapid.SampledFrom([]intent.Backend{intent.VXLAN, intent.HostGW, intent.None}).Draw(t, "carrier"),
+		VNI:     rapid.Uint32Range(4096, 4097).Draw(t, "vni"), Port: rapid.Uint16Range(8472, 8473).Draw(t, "port"),
+		Spare: rapid.Bool().Draw(t, "spare device"),
+	}
+}
+
 // anyNode draws from few values, so that collisions are common.
 func anyNode(t *rapid.T) Node {
 	leases := prefixes("10.42.0.0/16", "10.42.1.0/24", "10.42.2.0/24", "10.42.2.128/25", "fd42:0:0:1::/64", "fd42:0:0:2::/64", "fd42::/48")
@@ -53,6 +61,9 @@ func anyNode(t *rapid.T) Node {
 		VNI:     4096, VXLANPort: 8472,
 		DirectRouting: rapid.Bool().Draw(t, "direct"),
 		MTU:           rapid.SampledFrom([]int{0, 1200, 1400, 9000}).Draw(t, "mtu"),
+		Spare:         rapid.Bool().Draw(t, "spare"),
+		Receive:       rapid.SliceOfN(rapid.Custom(anyCarrier), 0, 3).Draw(t, "receive"),
+		Behind:        rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"n1", "n2", "n3"}), 0, 2, rapid.ID).Draw(t, "behind"),
 	}
 	for i := range rapid.IntRange(0, 6).Draw(t, "peers") {
 		n.Intent.Peers = append(n.Intent.Peers, intent.Peer{

@@ -23,13 +23,19 @@ func (p *plan) reachable() bool {
 // one plans the way to the i-th peer.
 func (p *plan) one(i int, lost map[claim]bool, vteps map[datapath.MAC]int) *planned {
 	peer := p.Intent.Peers[i]
+	cluster := p.cluster.Toward(p.Intent.Name, peer.Name)
 	w := way{
-		plan: &plan{Node: p.Node, cluster: p.cluster, self: p.self}, // for problems of its own
-		peer: peer, path: p.cluster.Path(p.self, peer), vtep: vteps[peer.VTEP] == i,
+		plan: &plan{Node: p.Node, cluster: cluster, self: p.self}, // for problems of its own
+		peer: peer, path: cluster.Path(p.self, peer), vtep: vteps[peer.VTEP] == i,
 	}
 	out := &planned{peer: peer}
+	if is4, ok := p.takes(peer); ok {
+		out.tunnel[family(is4)] = true
+	}
+	if cluster.Backend == intent.None {
+		return out // who routes is somebody else
+	}
 	if w.usable() {
-		out.tunnel[family(w.path.Local.Addr.Addr().Is4())] = p.cluster.Backend == intent.VXLAN
 		for _, prefix := range peer.Lease {
 			if !lost[claim{prefix, i}] {
 				out.way = w.route(out.way, prefix)
@@ -38,6 +44,17 @@ func (p *plan) one(i int, lost map[claim]bool, vteps map[datapath.MAC]int) *plan
 	}
 	out.problems = w.problems
 	return out
+}
+
+// takes tells over which family of the underlay the peer's VXLAN may come.
+func (p *plan) takes(peer intent.Peer) (is4, ok bool) {
+	if len(p.carriers) == 0 || len(peer.Lease) == 0 {
+		return false, false
+	}
+	cluster := p.cluster.By(p.carriers[0])
+	cluster.Receive, cluster.Behind = nil, nil
+	path := cluster.Path(p.self, peer)
+	return path.Local.Addr.Addr().Is4(), path.Transport != intent.NoPath && path.MTU >= minMTU4
 }
 
 // family is the index of a family in plan.tunnels.

@@ -13,18 +13,36 @@ import (
 // guardIndex is the place of this room in chain inpolicy.
 const guardIndex = 100
 
-// device is the VXLAN device over an underlay of a family.
-func device(is4 bool) string {
-	if is4 {
+// device is the VXLAN device of a carrier over an underlay of a family.
+func device(spare, is4 bool) string {
+	switch {
+	case spare && is4:
+		return datapath.SpareLink4
+	case spare:
+		return datapath.SpareLink6
+	case is4:
 		return datapath.VXLANLink4
 	}
 	return datapath.VXLANLink6
 }
 
+// carriers are those of VXLAN that packets may come by: the one that the cluster
+// sends by, and while it changes the one before, or the one to come. The kernel has
+// no two devices of one VNI and port, and we have two names.
+func carriers(c intent.Cluster) []intent.Carrier {
+	var out []intent.Carrier
+	for _, k := range c.VXLANs() {
+		if !slices.ContainsFunc(out, func(o intent.Carrier) bool { return o.Spare == k.Spare || o.Is(k) }) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
 // vteps finds whose each VTEP MAC is: this node's own stands, then the first
 // by name. A second holder is reported and not reached through the tunnel.
 func (p *plan) vteps() map[datapath.MAC]int {
-	if p.cluster.Backend != intent.VXLAN {
+	if len(p.carriers) == 0 {
 		return nil
 	}
 	out := make(map[datapath.MAC]int, len(p.Intent.Peers))
@@ -59,7 +77,7 @@ func (w *way) tunnel(out []datapath.Object, prefix netip.Prefix) []datapath.Obje
 	case !w.vtep || w.tooNarrow(prefix, mtu):
 		return w.refuse(out, prefix)
 	}
-	dev := device(outer)
+	dev := device(w.cluster.Spare, outer)
 	is4 := prefix.Addr().Is4()
 	via, _ := w.peer.FabricOf(is4)
 	src, _ := w.self.FabricOf(is4)
@@ -87,26 +105,30 @@ func (w *way) tunnelMTU() int {
 	return min(w.path.MTU, min(w.path.Local.MTU, w.path.Remote.MTU)-intent.VXLANOverhead(outer))
 }
 
-// devices plans a VXLAN device for each family of the underlay on which there is
-// a peer, routed directly or not: when a pair changes its transport one end does
-// so first, and the other must still understand it. The device has no lower
-// device, because it would die with it.
+// devices plans a VXLAN device for each carrier and each family of the underlay on
+// which there is a peer, routed directly or not: when a pair changes its transport
+// one end does so first, and the other must still understand it. The device has no
+// lower device, because it would die with it.
 func (p *plan) devices() {
-	for _, is4 := range []bool{true, false} {
-		own, ok := p.self.UnderlayOf(is4)
-		if !p.tunnels[family(is4)] || !ok {
-			continue
+	for _, k := range p.carriers {
+		for _, is4 := range []bool{true, false} {
+			p.device(k, is4)
 		}
-		mtu := own.MTU - intent.VXLANOverhead(is4)
-		p.add(datapath.Link{
-			Name: device(is4), Type: datapath.LinkVXLAN, MAC: p.VTEP, MTU: mtu,
-			VXLAN: datapath.VXLAN{
-				VNI: p.cluster.VNI, Port: p.cluster.VXLANPort, Local: own.Addr.Addr(), CheckOff: p.ChecksumOff,
-			},
-		})
-		p.settings(device(is4), mtu)
-		p.masqueradeAs(device(is4))
 	}
+}
+
+func (p *plan) device(k intent.Carrier, is4 bool) {
+	own, ok := p.self.UnderlayOf(is4)
+	if !p.tunnels[family(is4)] || !ok {
+		return
+	}
+	name, mtu := device(k.Spare, is4), own.MTU-intent.VXLANOverhead(is4)
+	p.add(datapath.Link{
+		Name: name, Type: datapath.LinkVXLAN, MAC: p.VTEP, MTU: mtu,
+		VXLAN: datapath.VXLAN{VNI: k.VNI, Port: k.Port, Local: own.Addr.Addr(), CheckOff: p.ChecksumOff},
+	})
+	p.settings(name, mtu)
+	p.masqueradeAs(name)
 }
 
 // masqueradeAs gives a device the fabric address: whoever else masquerades what
@@ -120,14 +142,15 @@ func (p *plan) devices() {
 // want, and with its last one a device loses all IPv4 routes and neighbours (Linux,
 // net/ipv4/fib_frontend.c, fib_inetaddr_event). It does not name the peer, so that
 // the kernel finds no such address, and the agent takes that for done.
+//
+// Which peer means nothing, as long as no two of a device have the same: the second
+// would be a secondary address, and go with the first (net/ipv4/devinet.c,
+// __inet_insert_ifa).
 func (p *plan) masqueradeAs(dev string) {
 	if a, ok := p.self.FabricOf(true); ok {
-		p.add(datapath.Addr{Dev: dev, Prefix: netip.PrefixFrom(a, a.BitLen()), Peer: nobody})
+		p.add(datapath.Addr{Dev: dev, Prefix: netip.PrefixFrom(a, a.BitLen()), Peer: netip.PrefixFrom(a.Next(), a.BitLen())})
 	}
 }
-
-// nobody is an address that no host has (RFC 7600, section 4.8).
-var nobody = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 0, 8}), 32)
 
 // guard drops datagrams for our VNI whose underlay source is no peer: VXLAN
 // has no authentication of its own.
@@ -144,16 +167,18 @@ func (p *plan) guard() {
 			typ, saddr = "ipv6_addr", datapath.SAddr6
 		}
 		p.add(datapath.Set{Name: sourceSet(is4), Type: typ})
-		p.add(datapath.Rule{
-			Chain: datapath.ChainInput, Index: guardIndex + i,
-			Match: [6]datapath.Match{
-				{Field: datapath.UDPDPort, Value: strconv.Itoa(int(p.cluster.VXLANPort))},
-				{Field: datapath.VNI, Value: fmt.Sprint(p.cluster.VNI)},
-				{Field: saddr, Not: true, Value: "@" + sourceSet(is4)},
-			},
-			Do:      [3]datapath.Action{{Verb: datapath.Counter}, {Verb: datapath.Drop}},
-			Comment: "VXLAN from no peer",
-		})
+		for n, k := range p.carriers {
+			p.add(datapath.Rule{
+				Chain: datapath.ChainInput, Index: guardIndex + 2*n + i,
+				Match: [6]datapath.Match{
+					{Field: datapath.UDPDPort, Value: strconv.Itoa(int(k.Port))},
+					{Field: datapath.VNI, Value: fmt.Sprint(k.VNI)},
+					{Field: saddr, Not: true, Value: "@" + sourceSet(is4)},
+				},
+				Do:      [3]datapath.Action{{Verb: datapath.Counter}, {Verb: datapath.Drop}},
+				Comment: "VXLAN from no peer",
+			})
+		}
 	}
 }
 
@@ -172,7 +197,7 @@ func sourceSet(is4 bool) string {
 // second holder is reported.
 func (p *plan) holders() map[netip.Addr]string {
 	out := make(map[netip.Addr]string, 2*len(p.Intent.Peers))
-	if p.cluster.Backend != intent.VXLAN {
+	if len(p.carriers) == 0 {
 		return out
 	}
 	for _, peer := range p.Intent.Peers {

@@ -31,8 +31,8 @@ type Node struct {
 func NodeOf(n intent.Node) (Node, bool) {
 	self, ok := n.Self()
 	out := Node{Name: n.Name, Lease: self.Lease, Shut: n.Cluster.Shut(self), Revision: n.Revision, Epoch: n.Epoch, MTU: n.Cluster.PodMTU(self)}
-	if n.Cluster.Backend == intent.VXLAN {
-		out.VXLANPort = n.Cluster.VXLANPort
+	if by := n.Cluster.VXLANs(); len(by) > 0 {
+		out.VXLANPort = by[0].Port
 	}
 	return out, ok && len(self.Lease) > 0
 }
