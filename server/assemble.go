@@ -58,6 +58,7 @@ func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listen
 	}
 	r.leases, r.epoch = local, found.epoch
 	r.room.Lead("look after leases", func(ctx context.Context) error { return r.steward().Run(ctx) })
+	r.room.Lead("change the carrier", func(ctx context.Context) error { return r.carry(ctx, s) })
 	r.room.Lead("back up on schedule", r.backups.Run)
 	r.hub = push.New(push.Config{
 		Server: place.own.Name, Learner: r.learner, Settling: settling,

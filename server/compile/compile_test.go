@@ -63,7 +63,11 @@ func text(t *testing.T, changes []Change) []string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out = append(out, fmt.Sprintf("%d %s %v %s vni %d port %d masquerade %v", c.Revision, c.Key, v.CIDRs, v.Backend, v.VNI, v.VXLANPort, v.Masquerade))
+			line := fmt.Sprintf("%d %s %v %s vni %d port %d masquerade %v", c.Revision, c.Key, v.CIDRs, v.Backend, v.VNI, v.VXLANPort, v.Masquerade)
+			for _, k := range v.Receive {
+				line += " receives " + k.String()
+			}
+			out = append(out, line)
 		default:
 			v, err := intent.DecodePeer(c.Value)
 			if err != nil {
@@ -92,6 +96,14 @@ func TestAJoin(t *testing.T) {
 		{"the same again", []store.Event{event(4, kind.Report, "n1", reportOf("n1", "192.0.2.1/24"))}, nil},
 		{"labels of operators win", []store.Event{event(5, kind.Node, "n1", encode(kind.Node, "n1", map[string]string{"site": "ams"}, kind.NodeSpec{}))}, []string{
 			"5 Node//n1 [10.42.1.0/24 fd42:42:0:1::/64] at 192.0.2.1/24 map[from:node site:ams]",
+		}},
+		{"how packets travel, until the cluster's way is reached", []store.Event{event(5, kind.Carriage, "default", encode(kind.Carriage, "default", nil, kind.CarriageSpec{
+			Send: intent.Carrier{Backend: intent.HostGW}, Receive: []intent.Carrier{{Backend: intent.VXLAN, VNI: 4096, Port: 8472}},
+		}))}, []string{
+			"5 ClusterConfig//default [10.42.0.0/16 fd42:42::/48] host-gw vni 0 port 0 masquerade [10.42.0.0/16 fd42:42::/48] receives vxlan 4096 on UDP 8472",
+		}},
+		{"and then", []store.Event{event(5, kind.Carriage, "default", encode(kind.Carriage, "default", nil, kind.CarriageSpec{Send: intent.Carrier{Backend: intent.VXLAN, VNI: 4096, Port: 8472}}))}, []string{
+			"5 ClusterConfig//default [10.42.0.0/16 fd42:42::/48] vxlan vni 4096 port 8472 masquerade [10.42.0.0/16 fd42:42::/48]",
 		}},
 		{"the families' order turns", []store.Event{event(6, kind.ClusterConfig, "default", clusterConfig("2001:db8::/48 10.42.0.0/16"))}, []string{
 			"6 ClusterConfig//default [2001:db8::/48 10.42.0.0/16] vxlan vni 4096 port 8472 masquerade [10.42.0.0/16]",
@@ -145,6 +157,7 @@ func TestTheLastGoodValueStands(t *testing.T) {
 		{"MTU below 0", event(9, kind.Report, "n1", encode(kind.Report, "n1", nil, kind.ReportSpec{Addresses: []kind.ReportAddress{{Address: prefixes("192.0.2.1/24")[0], MTU: -1}}})), "MTU -1"},
 		{"too many labels", event(9, kind.Node, "n1", encode(kind.Node, "n1", many, kind.NodeSpec{})), "513 labels: at most 512"},
 		{"MTU of the cluster below 0", event(9, kind.ClusterConfig, "default", encode(kind.ClusterConfig, "default", nil, kind.ClusterConfigSpec{ClusterCIDRs: prefixes("10.0.0.0/8"), MTU: -1})), "mtu -1"},
+		{"a carrier", event(9, kind.Carriage, "default", encode(kind.Carriage, "default", nil, kind.CarriageSpec{Send: intent.Carrier{Backend: "ipsec"}})), `backend "ipsec"`},
 		{"backend", event(9, kind.ClusterConfig, "default", encode(kind.ClusterConfig, "default", nil, kind.ClusterConfigSpec{Backend: "ipsec"})), `backend "ipsec"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -242,9 +255,9 @@ func entries(m map[string]store.Entry) []store.Entry {
 }
 
 func drawEvent(t *rapid.T, rev int64) (store.Event, bool) {
-	k := rapid.SampledFrom([]string{kind.ClusterConfig, kind.Node, kind.Lease, kind.Report}).Draw(t, "kind")
+	k := rapid.SampledFrom([]string{kind.ClusterConfig, kind.Carriage, kind.Node, kind.Lease, kind.Report}).Draw(t, "kind")
 	name := rapid.SampledFrom([]string{"n1", "n2", "n3"}).Draw(t, "name")
-	if k == kind.ClusterConfig {
+	if k == kind.ClusterConfig || k == kind.Carriage {
 		name = kind.DefaultName
 	}
 	i := rapid.IntRange(1, 3).Draw(t, "value")
@@ -258,6 +271,8 @@ func drawEvent(t *rapid.T, rev int64) (store.Event, bool) {
 	switch k {
 	case kind.ClusterConfig:
 		v = clusterConfig([]string{"10.42.0.0/16", "10.42.0.0/16 fd42::/48", "fd42::/48 10.42.0.0/16"}[i-1])
+	case kind.Carriage:
+		v = encode(k, name, nil, kind.CarriageSpec{Send: intent.Carrier{Backend: intent.HostGW}, Receive: []intent.Carrier{{Backend: intent.VXLAN, VNI: uint32(i), Port: 8472}}})
 	case kind.Node:
 		v = encode(k, name, map[string]string{"l": fmt.Sprint(i)}, kind.NodeSpec{})
 	case kind.Lease:
@@ -278,6 +293,7 @@ func FuzzApply(f *testing.F) {
 	f.Add(kind.Lease, "n1", leaseOf("n1", "10.42.1.0/24"))
 	f.Add(kind.Report, "n1", reportOf("n1", "192.0.2.1/24"))
 	f.Add(kind.ClusterConfig, "default", clusterConfig("10.42.0.0/16"))
+	f.Add(kind.Carriage, "default", encode(kind.Carriage, "default", nil, kind.CarriageSpec{Send: intent.Carrier{Backend: intent.VXLAN, VNI: 7, Spare: true}, Behind: []string{"n1"}}))
 	f.Add(kind.Node, "n1", encode(kind.Node, "n1", nil, kind.NodeSpec{}))
 	f.Fuzz(func(t *testing.T, k, name string, b []byte) {
 		c := New()

@@ -16,6 +16,7 @@ import (
 // not safe for concurrent use.
 type Compiler struct {
 	cluster  piece[intent.Cluster]
+	carriage piece[intent.Cluster] // of which only the carriers are known
 	peers    map[string]*pieces
 	pauses   map[string]*piece[intent.Pause] // by node
 	objects  map[ref]Object
@@ -67,11 +68,15 @@ func (c *Compiler) take(e store.Event) (ref, bool) {
 	if !ok || namespace != "" || name == "" {
 		return ref{}, false
 	}
-	if k == kind.ClusterConfig {
+	if k == kind.ClusterConfig || k == kind.Carriage {
 		if name != kind.DefaultName {
 			return ref{}, false
 		}
-		keep(c, &c.cluster, e, cluster)
+		if k == kind.Carriage {
+			keep(c, &c.carriage, e, carriage)
+		} else {
+			keep(c, &c.cluster, e, cluster)
+		}
 		return ref{intent.CollectionCluster, intent.KeyCluster}, true
 	}
 	read := func(parse func(store.Entry, string) (intent.Peer, error)) func(store.Entry) (intent.Peer, error) {
@@ -160,7 +165,12 @@ func (c *Compiler) rebuild(dirty map[ref]int64) []Change {
 func (c *Compiler) object(r ref) (Object, bool) {
 	o := Object{Object: intent.Object{Collection: r.collection, Key: r.key}}
 	if r.collection == intent.CollectionCluster {
-		o.Value = intent.EncodeCluster(c.cluster.value)
+		value := c.cluster.value
+		if by := c.carriage; by.rev > 0 {
+			value = value.By(by.value.Carrier())
+			value.Receive, value.Behind = by.value.Receive, by.value.Behind
+		}
+		o.Value = intent.EncodeCluster(value)
 		return o, c.cluster.rev > 0
 	}
 	if r.collection == intent.CollectionPause {

@@ -1,5 +1,5 @@
 // Package compile makes what agents are told of what is stored: from the
-// ClusterConfig, Nodes, Leases and reports below store.Intent to the objects of
+// ClusterConfig, the carriage, Nodes, Leases and reports below store.Intent to the objects of
 // collections cluster (one object) and peers (one a node that holds a lease and
 // has reported).
 //

@@ -103,6 +103,16 @@ func cluster(e store.Entry) (intent.Cluster, error) {
 	return Cluster(spec)
 }
 
+// carriage reads how packets travel until the ClusterConfig's way is reached.
+func carriage(e store.Entry) (intent.Cluster, error) {
+	var spec kind.CarriageSpec
+	if _, err := decode(e, kind.DefaultName, &spec); err != nil {
+		return intent.Cluster{}, err
+	}
+	c := intent.Cluster{Receive: spec.Receive, Behind: spec.Behind}.By(spec.Send)
+	return intent.DecodeCluster(intent.EncodeCluster(c))
+}
+
 func decode(e store.Entry, name string, spec any) (kind.Object, error) {
 	o, err := kind.Decode(e.Value, spec)
 	if err != nil {

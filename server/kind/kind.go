@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/store"
 )
@@ -25,6 +26,9 @@ const (
 	Report = "report"
 	// Pause is stored there too: healing shall be paused on a node, named as it.
 	Pause = "pause"
+	// Carriage is stored there too, named DefaultName: how packets travel while the
+	// fabric changes from one carrier to another.
+	Carriage = "carriage"
 )
 
 // DefaultName is the name of the only ClusterConfig.
@@ -90,6 +94,17 @@ type PauseSpec struct {
 	UntilUnix int64  `json:"untilUnix"` // by the server's clock: when it is taken away
 	Reason    string `json:"reason,omitempty"`
 	By        string `json:"by,omitempty"`
+}
+
+// CarriageSpec is how packets travel between nodes now, which the ClusterConfig says
+// only in the end.
+type CarriageSpec struct {
+	Send     intent.Carrier   `json:"send"`
+	Receive  []intent.Carrier `json:"receive,omitempty"`  // taken as well
+	Switched bool             `json:"switched,omitempty"` // Receive is what was sent by before; else what will be
+	Behind   []string         `json:"behind,omitempty"`   // nodes that may not receive by Send yet, sorted
+	Unaware  []string         `json:"unaware,omitempty"`  // likewise by Receive, when a change was taken back
+	AtUnix   int64            `json:"atUnix,omitempty"`   // when this was written, seconds since 1970
 }
 
 // ReportAddress is one underlay address of a node.

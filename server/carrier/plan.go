@@ -1,0 +1,140 @@
+package carrier
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/server/kind"
+)
+
+// Node is what is known of one node that carries packets.
+type Node struct {
+	Name    string
+	Applied int64 // newest revision of this epoch that its kernel is at
+	Live    bool  // a server hears its agent
+}
+
+// Place is where the fabric is.
+type Place struct {
+	kind.CarriageSpec
+	Revision int64 // of the carriage
+}
+
+// Times are how patient a change is.
+type Times struct {
+	Patience time.Duration // with a node that is heard and does not apply what it was sent
+	Linger   time.Duration // between the last word of the nodes and the end of a carrier
+}
+
+// Step is what to do now. Without a Reason there is nothing but to wait for the
+// nodes named, if any.
+type Step struct {
+	Next    kind.CarriageSpec
+	Reason  string // of an event
+	Message string
+	Waits   []string
+}
+
+// Plan says what comes next on the way to a carrier.
+func Plan(want intent.Carrier, p Place, nodes []Node, now time.Time, t Times) Step {
+	there := p.Send.Is(want)
+	switch {
+	case there && len(p.Receive) == 0:
+		return Step{}
+	case len(p.Receive) == 0:
+		return p.prepare(want)
+	case there && !p.Switched:
+		return Step{Next: kind.CarriageSpec{Send: p.Send}, Reason: "CarrierKept", Message: fmt.Sprintf("back to %v before anything was sent otherwise", p.Send)}
+	case p.Switched && p.Receive[0].Is(want):
+		return Step{
+			Next:   kind.CarriageSpec{Send: p.Receive[0], Receive: []intent.Carrier{p.Send}, Switched: true, Behind: p.Unaware, Unaware: p.Behind},
+			Reason: "CarrierChanged", Message: fmt.Sprintf("back to %v, which is still received", want),
+		}
+	case p.Switched:
+		return p.leave(nodes, now, t)
+	case p.Receive[0].Is(want):
+		return p.turn(nodes, now, t)
+	}
+	return p.prepare(want) // nobody sends by what was prepared
+}
+
+// prepare has all nodes receive by a carrier to come. A further VXLAN has the devices
+// that the one in use has not.
+func (p Place) prepare(want intent.Carrier) Step {
+	want.Spare = want.Backend == intent.VXLAN && p.Send.Backend == intent.VXLAN && !p.Send.Spare
+	return Step{
+		Next:   kind.CarriageSpec{Send: p.Send, Receive: []intent.Carrier{want}},
+		Reason: "CarrierPrepared", Message: fmt.Sprintf("nodes prepare to receive by %v, and send by %v until they do", want, p.Send),
+	}
+}
+
+// turn has all send by what they are prepared for. Those that are not heard, or do
+// not come to it, are reached as before.
+func (p Place) turn(nodes []Node, now time.Time, t Times) Step {
+	var behind, live []string
+	for _, n := range nodes {
+		if n.Applied >= p.Revision {
+			continue
+		}
+		behind = append(behind, n.Name)
+		if n.Live {
+			live = append(live, n.Name)
+		}
+	}
+	if len(live) > 0 && !p.stood(t.Patience, now) {
+		return Step{Waits: live}
+	}
+	if len(behind) > intent.MaxBehind {
+		return Step{Waits: behind}
+	}
+	slices.Sort(behind)
+	next := kind.CarriageSpec{Send: p.Receive[0], Receive: []intent.Carrier{p.Send}, Switched: true, Behind: behind}
+	step := Step{Next: next, Reason: "CarrierChanged", Message: fmt.Sprintf("sent by %v, and by %v no more", next.Send, p.Send)}
+	if len(behind) > 0 {
+		step.Message = fmt.Sprintf("sent by %v; by %v to and from %s, which has not said that it is prepared", next.Send, p.Send, named(behind))
+	}
+	return step
+}
+
+// leave drops what is not sent by any more, when all have said so.
+func (p Place) leave(nodes []Node, now time.Time, t Times) Step {
+	var late []string
+	for _, n := range nodes {
+		if n.Applied < p.Revision {
+			late = append(late, n.Name)
+		}
+	}
+	slices.Sort(late)
+	next := p.CarriageSpec
+	next.Behind = slices.DeleteFunc(slices.Clone(p.Behind), func(name string) bool { return !slices.Contains(late, name) })
+	switch {
+	case len(next.Behind) < len(p.Behind):
+		return Step{Next: next, Reason: "CarrierChanged", Message: fmt.Sprintf("sent by %v to all nodes but %s", p.Send, named(next.Behind))}
+	case len(late) > 0:
+		return Step{Waits: late}
+	case !p.stood(t.Linger, now):
+		return Step{}
+	}
+	return Step{Next: kind.CarriageSpec{Send: p.Send}, Reason: "CarrierLeft", Message: fmt.Sprintf("%v is not received any more: all nodes send by %v", p.Receive[0], p.Send)}
+}
+
+// stood tells whether the carriage has been as it is for some time. A clock that was
+// set back starts that time anew, by the whole way that it was set.
+func (p Place) stood(d time.Duration, now time.Time) bool {
+	return now.Sub(time.Unix(p.AtUnix, 0)) >= d
+}
+
+// named is some of the names.
+func named(names []string) string {
+	const most = 6
+	switch {
+	case len(names) == 0:
+		return "none"
+	case len(names) > most:
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
