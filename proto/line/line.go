@@ -21,6 +21,7 @@ const (
 	headBytes = 4
 	last      = 1 << 31  // in a head: the frame is a Status
 	chunk     = 32 << 10 // that is written, or taken memory for, at a time
+	large     = 8 << 10  // of which no copy is made to write it
 	maxStatus = 64 << 10 // bytes
 	farewell  = time.Second
 )
@@ -54,10 +55,15 @@ func giveBack(b *[]byte) {
 }
 
 // Send queues a message. It is on its way once Flush was called; before that, if
-// there is much.
+// there is much. A large one that is encoded already, as unknown fields, is written
+// as it is: to thousands of agents the same bytes go, and not a copy for each that
+// waits for its agent to read.
 func (c *Conn) Send(m proto.Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if raw := m.ProtoReflect().GetUnknown(); len(raw) >= large && len(raw) < last && proto.Size(m) == len(raw) {
+		return c.pass(raw)
+	}
 	if err := c.put(m, 0); err != nil {
 		return err
 	}
@@ -72,6 +78,19 @@ func (c *Conn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.write()
+}
+
+// pass writes a message that is encoded, behind what is queued. c.mu is held.
+func (c *Conn) pass(raw []byte) error {
+	if c.out == nil {
+		c.out = buffers.Get().(*[]byte)
+	}
+	*c.out = binary.BigEndian.AppendUint32(*c.out, uint32(len(raw)))
+	if err := c.write(); err != nil {
+		return err
+	}
+	_, err := c.conn.Write(raw)
+	return err
 }
 
 // put queues a frame. c.mu is held.

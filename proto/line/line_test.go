@@ -20,7 +20,18 @@ func beat(n int64) *weftv1.SyncRequest {
 	return &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Heartbeat{Heartbeat: &weftv1.Heartbeat{Sequence: n}}}
 }
 
-func large(n int) *weftv1.SyncRequest {
+// encoded is a message as unknown fields.
+func encoded(m proto.Message) *weftv1.SyncRequest {
+	b, err := proto.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	out := &weftv1.SyncRequest{}
+	out.ProtoReflect().SetUnknown(b)
+	return out
+}
+
+func long(n int) *weftv1.SyncRequest {
 	return &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Hello{Hello: &weftv1.Hello{Node: strings.Repeat("x", n)}}}
 }
 
@@ -28,7 +39,9 @@ func TestMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()
 		from, to := New(a), New(b)
-		sent := []*weftv1.SyncRequest{beat(1), {}, large(100), large(3 * chunk), beat(2), large(10)}
+		both := encoded(long(large)) // and something beside
+		both.Message = beat(3).Message
+		sent := []*weftv1.SyncRequest{beat(1), {}, long(100), long(3 * chunk), beat(2), long(10), encoded(beat(4)), encoded(long(2 * large)), both, beat(5)}
 		atRest := make(chan bool, 1)
 		go func() {
 			for _, m := range sent {
@@ -44,6 +57,14 @@ func TestMessages(t *testing.T) {
 		}()
 		for i, want := range sent {
 			got := &weftv1.SyncRequest{}
+			b, err := proto.Marshal(want) // as it is on the wire
+			if err == nil {
+				want = &weftv1.SyncRequest{}
+				err = proto.Unmarshal(b, want)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := to.Receive(got, 1<<20); err != nil || !proto.Equal(got, want) {
 				t.Fatalf("message %d: %v", i, err)
 			}
@@ -89,7 +110,7 @@ func TestInterrupt(t *testing.T) {
 		began := time.Now()
 		ended := make(chan time.Duration, 2)
 		go func() { _ = c.Receive(&weftv1.SyncRequest{}, 100); ended <- time.Since(began) }()
-		go func() { _ = c.Send(large(2 * chunk)); ended <- time.Since(began) }()
+		go func() { _ = c.Send(long(2 * chunk)); ended <- time.Since(began) }()
 		synctest.Wait()
 		c.Interrupt()
 		if first, second := <-ended, <-ended; first != 0 || second != farewell {
