@@ -166,8 +166,8 @@ func (l *Loop) nextTurn() time.Time {
 		at = l.lookErr.next
 	}
 	for _, p := range l.past {
-		if !p.next.IsZero() && p.next.Before(at) {
-			at = p.next
+		if due := p.due(); !due.IsZero() && due.Before(at) {
+			at = due
 		}
 	}
 	if l.planErr.err != nil && l.planErr.next.Before(at) {

@@ -11,6 +11,7 @@ import (
 const (
 	burst     = 32 // healings or tries at once
 	perSecond = 1  // and then
+	calm      = 16 // seconds in which nobody undoes it, after which a fight is over
 	addFirst  = 100 * time.Millisecond
 	addLast   = 30 * time.Second
 	delFirst  = time.Second
@@ -21,12 +22,13 @@ const (
 type past struct {
 	op     datapath.Op // the last step
 	err    error       // of it
-	since  time.Time   // first failure in a row, or first denial
+	since  time.Time   // first failure in a row
 	delay  time.Duration
 	next   time.Time // earliest try without an event; zero: none is due
 	tokens float64
 	filled time.Time
-	denied bool // undone again and again: it waits its turn
+	fought time.Time // since when somebody undoes it again and again, so that it waits its turn; zero: nobody
+	tries  int       // healings and tries since it was last left alone
 }
 
 func newPast(now time.Time) *past { return &past{tokens: burst, filled: now} }
@@ -34,6 +36,21 @@ func newPast(now time.Time) *past { return &past{tokens: burst, filled: now} }
 func (p *past) fill(now time.Time) {
 	p.tokens = min(burst, p.tokens+now.Sub(p.filled).Seconds()*perSecond)
 	p.filled = now
+	if !p.fought.IsZero() && p.tokens >= calm*perSecond {
+		p.fought, p.tries = time.Time{}, 0
+	}
+}
+
+// due is when there is something to do, or to tell, without an event; zero: never.
+func (p *past) due() time.Time {
+	if p.fought.IsZero() {
+		return p.next
+	}
+	over := p.filled.Add(time.Duration((calm-p.tokens)/perSecond*float64(time.Second)) + time.Millisecond)
+	if p.next.IsZero() || over.Before(p.next) {
+		return over
+	}
+	return p.next
 }
 
 // take uses up one try. Without any left it says when there is one again.
@@ -41,11 +58,11 @@ func (p *past) take(now time.Time) bool {
 	p.fill(now)
 	if p.tokens >= 1 {
 		p.tokens--
-		p.denied = false
+		p.tries++
 		return true
 	}
-	if !p.denied {
-		p.denied, p.since = true, now
+	if p.fought.IsZero() {
+		p.fought = now
 	}
 	wait := time.Duration((1 - p.tokens) / perSecond * float64(time.Second))
 	p.next = now.Add(wait + time.Millisecond) // never a whisker too early
@@ -75,7 +92,7 @@ func (p *past) fail(op datapath.Op, err error, now time.Time) {
 		p.since, p.delay = now, 0
 	}
 	p.delay = min(max(2*p.delay, first), last)
-	p.op, p.err, p.denied = op, err, false
+	p.op, p.err = op, err
 	p.next = now.Add(p.delay*4/5 + rand.N(p.delay*2/5))
 }
 

@@ -65,7 +65,7 @@ func (l *Loop) refusals() []intent.Problem {
 	for k, p := range l.past {
 		if dev := p.device(); p.err != nil && dev != "" && l.refused(dev) {
 			rest[dev]++
-		} else if p.err != nil || p.denied {
+		} else if p.err != nil || !p.fought.IsZero() {
 			out = append(out, p.problem(k))
 		}
 	}
@@ -105,9 +105,20 @@ func (p *past) problem(k datapath.Key) intent.Problem {
 		out.Cause, out.Remedy = p.said()
 		return out
 	}
-	out.Cause = fmt.Sprintf("somebody undid it more than %d times; it is put back once a second", burst)
+	out.SinceUnix = p.fought.Unix()
+	out.Cause = fmt.Sprintf("somebody undoes it again and again, more than %d times so far; it is put back once a second", p.times())
 	out.Remedy = whoFights
 	return out
+}
+
+// times is how often it was put back, told when that has doubled: each other number
+// would be news.
+func (p *past) times() int {
+	n := burst
+	for 2*n < p.tries {
+		n *= 2
+	}
+	return n
 }
 
 // said parts an error into what is the matter and what to do. It names the step,

@@ -197,7 +197,6 @@ func (l *Loop) forget(ops []datapath.Op, now time.Time) {
 	for k, p := range l.past {
 		if !left[k] {
 			p.succeed()
-			p.denied = false
 		}
 		if p.idle(now) {
 			delete(l.past, k)
