@@ -17,8 +17,8 @@ func (s *Space) CarveLast(bits int, now time.Time) (netip.Prefix, error) {
 	}
 	p, ok := s.highest(bits)
 	if !ok {
-		return netip.Prefix{}, fmt.Errorf("ipam: no /%d in %v: %d prefixes are taken, %d of them resting; %w",
-			bits, s.cidr, s.n, len(s.rest), ErrFull)
+		return netip.Prefix{}, fmt.Errorf("ipam: no /%d in %v: %s, %d of them resting; %w",
+			bits, s.cidr, s.taken(), len(s.rest), ErrFull)
 	}
 	return p, s.Take(p)
 }

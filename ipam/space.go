@@ -100,8 +100,8 @@ func (s *Space) Carve(bits int, now time.Time) (netip.Prefix, error) {
 	}
 	p, ok := s.lowest(bits)
 	if !ok {
-		return netip.Prefix{}, fmt.Errorf("ipam: no /%d in %v: %d prefixes are taken, %d of them resting; %w",
-			bits, s.cidr, s.n, len(s.rest), ErrFull)
+		return netip.Prefix{}, fmt.Errorf("ipam: no /%d in %v: %s, %d of them resting; %w",
+			bits, s.cidr, s.taken(), len(s.rest), ErrFull)
 	}
 	return p, s.Take(p)
 }
@@ -125,9 +125,17 @@ func (s *Space) Squeeze(bits int) (netip.Prefix, error) {
 	}
 	s.resume(kept, p)
 	if !ok {
-		return netip.Prefix{}, fmt.Errorf("ipam: no /%d in %v: %d prefixes are taken; %w", bits, s.cidr, s.n, ErrFull)
+		return netip.Prefix{}, fmt.Errorf("ipam: no /%d in %v: %s; %w", bits, s.cidr, s.taken(), ErrFull)
 	}
 	return p, nil
+}
+
+// taken says how many prefixes are, those that rest among them.
+func (s *Space) taken() string {
+	if s.n == 1 {
+		return "1 prefix is taken"
+	}
+	return fmt.Sprintf("%d prefixes are taken", s.n)
 }
 
 // LongestRest is when the longest-rested prefix was freed, the zero Time if none

@@ -30,6 +30,7 @@ func TestCarve(t *testing.T) {
 		{"OK IPv6", "fd42:42::/48", "fd42:42::/64", 64, "fd42:42:0:1::/64"},
 		{"OK IPv6 far below", "fd00::/8", "fd00::/128", 128, "fd00::1/128"},
 		{"OK top of the family", "::/0", "", 128, "::/128"},
+		{"bad full with one", "10.42.0.0/32", "10.42.0.0/32", 32, "1 prefix is taken, 0 of them resting"},
 		{"bad full", "10.42.0.0/31", "10.42.0.0/32 10.42.0.1/32", 32, "2 prefixes are taken, 0 of them resting"},
 		{"bad the whole is taken", "10.42.0.0/24", "10.42.0.0/24", 24, "no prefix is free"},
 		{"bad too short", "10.42.0.0/16", "", 15, "use a length from 16 to 32"},

@@ -2,8 +2,10 @@ package server
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weft-net/weft/server/journal"
+	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/steward"
 )
 
@@ -23,12 +25,22 @@ func (r *rooms) steward() *steward.Steward {
 
 // hosts are the addresses of servers, which no range of the cluster may hold.
 func (r *rooms) hosts() map[string][]netip.Addr {
+	return hostsOf(r.room.Servers(), r.site.own.Name, r.NodeIPs)
+}
+
+// hostsOf are the addresses of servers, each once: where they are reached, and all
+// of this one's.
+func hostsOf(all []members.Status, own string, addrs []netip.Addr) map[string][]netip.Addr {
 	out := map[string][]netip.Addr{}
-	for _, m := range r.room.Servers() {
+	for _, m := range all {
 		if at, err := netip.ParseAddrPort(m.Address); err == nil {
 			out[m.Name] = append(out[m.Name], at.Addr())
 		}
 	}
-	out[r.site.own.Name] = append(out[r.site.own.Name], r.NodeIPs...)
+	for _, a := range addrs {
+		if !slices.Contains(out[own], a) {
+			out[own] = append(out[own], a)
+		}
+	}
 	return out
 }

@@ -87,10 +87,21 @@ func revisionText(r *weftv1.AuditRecord) string {
 func outcomeText(r *weftv1.AuditRecord) string {
 	out := r.GetOutcome()
 	if r.GetMessage() != "" {
-		out += ": " + r.GetMessage()
+		out += ": " + oneLine(r.GetMessage())
 	}
 	if r.GetCount() > 1 {
 		out += fmt.Sprintf(" (%d times)", r.GetCount())
 	}
 	return out
+}
+
+// oneLine is a sentence of several lines in one.
+func oneLine(text string) string {
+	var lines []string
+	for l := range strings.SplitSeq(text, "\n") {
+		if l = strings.TrimSpace(l); l != "" {
+			lines = append(lines, l)
+		}
+	}
+	return strings.Join(lines, "; ")
 }

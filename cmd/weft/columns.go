@@ -41,7 +41,7 @@ func sortBy(items []*weftv1.Resource, path string) error {
 	if err != nil {
 		return fmt.Errorf("--sort-by: %w", err)
 	}
-	keys := make(map[*weftv1.Resource]string, len(items))
+	keys, found := make(map[*weftv1.Resource]string, len(items)), false
 	for _, r := range items {
 		tree, err := document.Tree(document.Of(r))
 		if err != nil {
@@ -52,6 +52,10 @@ func sortBy(items []*weftv1.Resource, path string) error {
 			words = append(words, jsonpath.Text(v))
 		}
 		keys[r] = strings.Join(words, ",")
+		found = found || len(words) > 0
+	}
+	if !found && len(items) > 0 {
+		return fmt.Errorf("--sort-by: no %s has %s; see: weft explain %s", items[0].GetKind(), path, strings.ToLower(items[0].GetKind()))
 	}
 	slices.SortStableFunc(items, func(a, b *weftv1.Resource) int {
 		x, errX := strconv.ParseFloat(keys[a], 64)

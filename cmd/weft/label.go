@@ -61,6 +61,11 @@ func splitLabels(args []string) (objects []string, set map[string]string, gone [
 			objects = append(objects, a)
 		}
 	}
+	for _, key := range gone {
+		if _, both := set[key]; both {
+			return nil, nil, nil, fmt.Errorf("label %s: %s=%s sets it and %s- takes it away; write one of them", key, key, set[key], key)
+		}
+	}
 	if len(objects) == 0 || len(set)+len(gone) == 0 {
 		return nil, nil, nil, errors.New("write: weft label KIND NAME KEY=VALUE, or KEY- to take one away")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -129,7 +130,7 @@ func (c *cli) wait(ctx context.Context, s selection, t target, until condition, 
 	left := waiting(open)
 	switch {
 	case errors.Is(err, errEnough):
-		return c.printf("%s %s\n", t.kind.GetPlural(), until.text)
+		return c.sayMet(t, open)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded:
 		return fmt.Errorf("after %v not %s: %s", limit, until.text, strings.Join(left, ", "))
 	case ctx.Err() != nil:
@@ -138,6 +139,16 @@ func (c *cli) wait(ctx context.Context, s selection, t target, until condition, 
 		return err
 	}
 	return fmt.Errorf("the server ended the watch; not %s: %s", until.text, strings.Join(left, ", "))
+}
+
+// sayMet names the objects as kubectl does.
+func (c *cli) sayMet(t target, open map[string]bool) error {
+	for _, name := range slices.Sorted(maps.Keys(open)) {
+		if err := c.printf("%s/%s condition met\n", strings.ToLower(t.kind.GetName()), name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func waiting(open map[string]bool) []string {

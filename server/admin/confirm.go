@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -61,13 +62,11 @@ func (p pending) wire() *weftv1.Confirmation {
 	return &weftv1.Confirmation{Id: p.ID, DeadlineUnix: p.DeadlineUnix, By: p.By, Objects: p.objects(), Stuck: p.Stuck}
 }
 
+func (p pending) by() string { return cmp.Or(p.By, "somebody") }
+
 // waits describes it in a sentence.
 func (p pending) waits() string {
-	by := p.By
-	if by == "" {
-		by = "somebody"
-	}
-	return fmt.Sprintf("apply %s by %s waits for its confirmation until %s", p.ID, by, time.Unix(p.DeadlineUnix, 0).UTC().Format(time.RFC3339))
+	return fmt.Sprintf("apply %s by %s waits for its confirmation until %s", p.ID, p.by(), time.Unix(p.DeadlineUnix, 0).UTC().Format(time.RFC3339))
 }
 
 // waiting reads what waits for a confirmation; an empty ID: nothing does.
@@ -266,57 +265,55 @@ func (s *Server) undoing(ctx context.Context, p pending) (store.Txn, []edit, err
 	if err != nil {
 		return store.Txn{}, nil, err
 	}
-	var edits []edit
-	var gone []string
-	var writes []store.Write
-	for _, u := range p.Items {
-		now := v.stored(u.Kind, u.Name)
-		if now.revision != p.revision {
-			continue // somebody wrote it since
-		}
-		key := kind.Key(u.Kind, "", u.Name)
-		if u.Before == nil {
-			if u.Kind == kind.Lease {
-				gone = append(gone, u.Name)
-			}
-			edits = append(edits, edit{key: key, before: now})
-			writes = append(writes, store.Write{Key: key})
-			continue
-		}
-		before := decode(store.Entry{Value: u.Before, Revision: 1})
-		before.Metadata.Generation = now.Metadata.Generation + 1
-		e := edit{key: key, before: now, after: before.Object}
-		value, err := kind.Encode(e.after.Kind, e.after.Metadata, e.after.Spec)
-		if err != nil {
-			return store.Txn{}, nil, err
-		}
-		edits = append(edits, e)
-		writes = append(writes, store.Write{Key: key, Value: value})
-	}
+	edits := p.undone(v)
 	var set []kind.Object
+	var gone []string
 	for _, e := range edits {
-		if e.after.Kind != "" {
+		switch {
+		case e.after.Kind != "":
 			set = append(set, e.after)
+		case e.before.Kind == kind.Lease:
+			gone = append(gone, e.before.Metadata.Name)
 		}
 	}
 	txn, err := s.Leases.Guard(ctx, set, gone)
 	if err != nil {
 		return store.Txn{}, nil, err
 	}
-	for i, e := range edits {
-		txn.If = append(txn.If, store.Cond{Key: e.key, Revision: e.before.revision})
-		txn.Then = append(txn.Then, writes[i])
-		kept, ok, err := s.keep(ctx, e.before)
+	for _, e := range edits {
+		var value []byte // none: it goes
+		if e.after.Kind != "" {
+			if value, err = kind.Encode(e.after.Kind, e.after.Metadata, e.after.Spec); err != nil {
+				return store.Txn{}, nil, err
+			}
+		}
+		kept, _, err := s.keep(e.before, "rollback of "+p.by())
 		if err != nil {
 			return store.Txn{}, nil, err
 		}
-		if ok {
-			txn.Then = append(txn.Then, kept)
-		}
+		txn.If = append(txn.If, store.Cond{Key: e.key, Revision: e.before.revision})
+		txn.Then = append(txn.Then, store.Write{Key: e.key, Value: value}, kept)
 	}
 	txn.If = append(txn.If, store.Cond{Key: confirmKey, Revision: p.revision})
 	txn.Then = append(txn.Then, store.Write{Key: confirmKey})
 	return txn, edits, nil
+}
+
+// undone are the edits that bring objects back to what they were: pure. One without
+// a kind afterwards goes. What somebody wrote since is left out.
+func (p pending) undone(v *view) (edits []edit) {
+	for _, u := range p.Items {
+		e := edit{key: kind.Key(u.Kind, "", u.Name), before: v.stored(u.Kind, u.Name)}
+		if e.before.revision != p.revision {
+			continue
+		}
+		if u.Before != nil {
+			e.after = decode(store.Entry{Value: u.Before, Revision: 1}).Object
+			e.after.Metadata.Generation = e.before.Metadata.Generation + 1
+		}
+		edits = append(edits, e)
+	}
+	return edits
 }
 
 // confirmProblems is what waits, as a person should know it.

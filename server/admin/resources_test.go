@@ -177,6 +177,36 @@ func TestReplaceAndMerge(t *testing.T) {
 	}
 }
 
+// TestDefaultsThatCameSince: an object of an earlier release lacks a field that has
+// a default by now; that is nobody's change.
+func TestDefaultsThatCameSince(t *testing.T) {
+	f := newFabric(t)
+	key := kind.Key(kind.ClusterConfig, "", kind.DefaultName)
+	e, err := f.store.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const field = `"maxPrefixesPerNode":4`
+	old := strings.NewReplacer(","+field, "", field+",", "").Replace(string(e.Value))
+	if old == string(e.Value) {
+		t.Fatalf("no %s in %s", field, e.Value)
+	}
+	f.put(key, []byte(old))
+	for _, c := range []struct{ spec, verb string }{
+		{"{}", "unchanged"},
+		{"{mtu: 1400}", "configured"},
+	} {
+		r, err := f.Apply(t.Context(), &weftv1.ApplyRequest{DryRun: true, Items: items(t, "apiVersion: weft/v1\nkind: ClusterConfig\nmetadata: {name: default}\nspec: "+c.spec)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, after := r.GetResults()[0].GetBefore().GetSpec().GetFields(), r.GetResults()[0].GetAfter().GetSpec().GetFields()
+		if r.GetResults()[0].GetVerb() != c.verb || before["maxPrefixesPerNode"].GetNumberValue() != 4 || len(after)-len(before) > 1 {
+			t.Errorf("%s: %s\nbefore %v\nafter  %v", c.spec, line(r.GetResults()), before, after)
+		}
+	}
+}
+
 func TestMany(t *testing.T) {
 	f := newFabric(t)
 	var all []*weftv1.Resource

@@ -37,9 +37,9 @@ type former struct {
 
 func versionsOf(r ref) string { return versions + r.kind + "/" + r.namespace + "/" + r.name + "/" }
 
-// keep is the write that keeps what an edit replaces. It answers false for an
+// keep is the write that keeps what somebody replaces. It answers false for an
 // object that was not there.
-func (s *Server) keep(ctx context.Context, before stored) (store.Write, bool, error) {
+func (s *Server) keep(before stored, by string) (store.Write, bool, error) {
 	if before.revision == 0 {
 		return store.Write{}, false, nil
 	}
@@ -47,7 +47,7 @@ func (s *Server) keep(ctx context.Context, before stored) (store.Write, bool, er
 	if err == nil {
 		value, err = json.Marshal(former{
 			Schema: schema.Journal.Version(), Epoch: s.Hub.Epoch(), Revision: before.revision,
-			ReplacedUnix: s.Now().Unix(), ReplacedBy: s.Actor(ctx), Object: value,
+			ReplacedUnix: s.Now().Unix(), ReplacedBy: by, Object: value,
 		})
 	}
 	if err != nil {

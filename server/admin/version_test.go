@@ -172,6 +172,10 @@ func TestAnApplyThatIsNotConfirmedIsRolledBack(t *testing.T) {
 	if f.mtuNow() != 1300 {
 		t.Errorf("MTU %d", f.mtuNow())
 	}
+	h, err := f.History(t.Context(), &weftv1.HistoryRequest{Kind: "cc", Name: kind.DefaultName})
+	if err != nil || h.GetVersions()[0].GetBy() != "rollback of somebody" {
+		t.Errorf("who took it back: %v, %v", h.GetVersions()[0].GetBy(), err)
+	}
 	if _, err := f.Confirm(t.Context(), &weftv1.ConfirmRequest{}); status.Code(err) != codes.NotFound {
 		t.Errorf("confirmed afterwards: %v", err)
 	}

@@ -178,7 +178,7 @@ func (v *view) edit(item *weftv1.Resource, merge bool) (edit, error) {
 		_, err := g.Build() // says what is wrong in its own words
 		return edit{}, err
 	}
-	e := edit{key: kind.Key(info.Name, "", g.Name), before: v.stored(info.Name, g.Name)}
+	e := edit{key: kind.Key(info.Name, "", g.Name), before: v.stored(info.Name, g.Name).asNow()}
 	object := ref{info.Name, "", g.Name}.String()
 	if m.GetRevision() != 0 && m.GetRevision() != e.before.revision {
 		return edit{}, status.Errorf(codes.Aborted, "%s metadata.revision: is at %d now, not %d: somebody changed it; get it again", object, e.before.revision, m.GetRevision())
@@ -199,6 +199,19 @@ func (v *view) edit(item *weftv1.Resource, merge bool) (edit, error) {
 	}
 	e.after.Metadata.CreatedUnix = e.before.Metadata.CreatedUnix
 	return e, nil
+}
+
+// asNow is an object of an earlier release with the defaults that came since, so
+// that they are nobody's change. One that this release would not take stays as it is.
+func (o stored) asNow() stored {
+	if o.revision == 0 {
+		return o
+	}
+	now, err := kind.Given{APIVersion: kind.APIVersion, Kind: o.Kind, Name: o.Metadata.Name, Labels: o.Metadata.Labels, Spec: o.Spec}.Build()
+	if err == nil {
+		o.Spec = now.Spec
+	}
+	return o
 }
 
 func mergeLabels(old, given map[string]string) map[string]string {
@@ -302,7 +315,7 @@ func (s *Server) transaction(ctx context.Context, edits []edit) (store.Txn, erro
 		if err != nil {
 			return store.Txn{}, err
 		}
-		kept, ok, err := s.keep(ctx, e.before)
+		kept, ok, err := s.keep(e.before, s.Actor(ctx))
 		if err != nil {
 			return store.Txn{}, err
 		}

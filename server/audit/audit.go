@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,11 @@ func (t *Trail) Unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 	act.Objects = objects(info.FullMethod, m)
 	if a, ok := answer.(proto.Message); ok && err == nil {
 		act.After = revision(a)
-		act.Objects = append(act.Objects, made(info.FullMethod, a)...)
+		for _, o := range made(info.FullMethod, a) {
+			if !slices.Contains(act.Objects, o) {
+				act.Objects = append(act.Objects, o)
+			}
+		}
 	}
 	if late := t.end(ctx, act, err); late {
 		_ = grpc.SetHeader(ctx, lateText(err))

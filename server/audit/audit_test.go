@@ -132,6 +132,18 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestWhatIsMadeIsNamedOnce: also when request and answer both name it.
+func TestWhatIsMadeIsNamedOnce(t *testing.T) {
+	b := &book{}
+	err := call(b, "/weft.v1.Users/Create", &weftv1.UsersCreateRequest{Name: "eve"}, &weftv1.UsersCreateResponse{Status: &weftv1.UserStatus{Name: "eve"}}, nil)
+	if err != nil || len(b.stored) != 1 {
+		t.Fatal(b.stored, err)
+	}
+	if got := strings.Join(b.stored[0].Objects, ","); got != "User/eve" {
+		t.Error(got)
+	}
+}
+
 // streamed is a stream that keeps its trailer.
 type streamed struct {
 	grpc.ServerStream
