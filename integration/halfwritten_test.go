@@ -34,44 +34,9 @@ var damages = []struct {
 // every way. Who starts over it either comes up whole, or ends and names the file
 // and what to do, and leaves the file as it is; no packet between pods is lost.
 func TestHalfWrittenFiles(t *testing.T) {
-	bin, err := filepath.Abs("../bin")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 15*patience)
 	defer cancel()
-	f, err := lab.NewFabric(ctx, bin, lab.Layout{Nodes: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := f.StartServer(ctx); err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range f.Nodes {
-		if err := f.StartAgent(ctx, h); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := f.InStep(ctx, 2); err != nil {
-		t.Fatal(err)
-	}
-	var pods []*lab.Pod
-	for _, h := range f.Nodes {
-		p, err := f.NewPod(ctx, h, "web", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pods = append(pods, p)
-	}
-	flow, err := lab.StartFlow(pods[1].Host, pods[0].Addrs[0], 20*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f, flow := flowing(ctx, t)
 	node := f.Nodes[0]
 	if err := f.Agents["n1"].Stop(patience); err != nil {
 		t.Fatal(err)
@@ -93,6 +58,47 @@ func TestHalfWrittenFiles(t *testing.T) {
 	if c, err := flow.Stop(ctx); err != nil || c.Missing() > 0 || c.Sent < 100 {
 		t.Errorf("%v, %v", c, err)
 	}
+}
+
+// flowing is a fabric of two nodes, with packets from a pod of the second to one of
+// the first.
+func flowing(ctx context.Context, t *testing.T) (*lab.Fabric, *lab.Flow) {
+	t.Helper()
+	bin, err := filepath.Abs("../bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := lab.NewFabric(ctx, bin, lab.Layout{Nodes: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := f.StartServer(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var pods []*lab.Pod
+	for _, h := range f.Nodes {
+		if err := f.StartAgent(ctx, h); err != nil {
+			t.Fatal(err)
+		}
+		p, err := f.NewPod(ctx, h, "web", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pods = append(pods, p)
+	}
+	if err := f.InStep(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	flow, err := lab.StartFlow(pods[1].Host, pods[0].Addrs[0], 20*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, flow
 }
 
 // halfWritten is one folder and who starts over it.
