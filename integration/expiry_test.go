@@ -49,6 +49,7 @@ func newOffline(t *testing.T, data, node string) *offline {
 type streams struct {
 	weftv1.UnimplementedNodeSyncServer
 	came chan string
+	now  func() time.Time // the server's clock
 }
 
 func (s streams) Sync(stream grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1.SyncResponse]) error {
@@ -66,20 +67,21 @@ func (s streams) Sync(stream grpc.BidiStreamingServer[weftv1.SyncRequest, weftv1
 		select {
 		case <-stream.Context().Done():
 			return stream.Context().Err()
-		case now := <-beat.C:
-			if err := stream.Send(&weftv1.SyncResponse{Message: &weftv1.SyncResponse_Heartbeat{Heartbeat: &weftv1.Heartbeat{UnixMilli: now.UnixMilli()}}}); err != nil {
+		case <-beat.C:
+			if err := stream.Send(&weftv1.SyncResponse{Message: &weftv1.SyncResponse_Heartbeat{Heartbeat: &weftv1.Heartbeat{UnixMilli: s.now().UnixMilli()}}}); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// serve runs a server until ctx ends.
-func (o *offline) serve(ctx context.Context, running *sync.WaitGroup) (*identity.Authority, *bufconn.Listener, streams) {
+// serve runs a server until ctx ends, whose clock may be wrong.
+func (o *offline) serve(ctx context.Context, running *sync.WaitGroup, skew time.Duration) (*identity.Authority, *bufconn.Listener, streams) {
 	o.t.Helper()
+	clock := func() time.Time { return time.Now().Add(skew) }
 	var auth *identity.Authority
 	auth, err := identity.Open(ctx, o.store, identity.Config{
-		DataDir: o.data, Server: "https://localhost:7443", NodeLife: o.life,
+		DataDir: o.data, Server: "https://localhost:7443", NodeLife: o.life, Now: clock,
 		Leave: func(ctx context.Context, node string) error { return o.end(ctx, auth.Revocation, node) },
 	})
 	if err != nil {
@@ -89,7 +91,7 @@ func (o *offline) serve(ctx context.Context, running *sync.WaitGroup) (*identity
 	if err := auth.WaitReady(ctx); err != nil {
 		o.t.Fatal(err)
 	}
-	l, hub := bufconn.Listen(1<<20), streams{came: make(chan string, 1)}
+	l, hub := bufconn.Listen(1<<20), streams{came: make(chan string, 1), now: clock}
 	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(auth.TLS("h2"))), grpc.UnaryInterceptor(auth.Unary), grpc.StreamInterceptor(auth.Stream))
 	weftv1.RegisterJoinServer(s, auth)
 	weftv1.RegisterNodeSyncServer(s, hub)
@@ -105,7 +107,7 @@ func (o *offline) operate(do func(context.Context, *identity.Authority) error) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	auth, _, _ := o.serve(ctx, &running)
+	auth, _, _ := o.serve(ctx, &running, 0)
 	if err := do(ctx, auth); err != nil {
 		o.t.Error(err)
 	}
@@ -120,13 +122,13 @@ func (o *offline) end(ctx context.Context, how func(context.Context, string) (st
 	return err
 }
 
-// agent is the node's, over a network that goes to one server.
-func (o *offline) agent(dir *datadir.Dir, l *bufconn.Listener) *uplink.Uplink {
+// agent is the node's, over a network that leads to some server.
+func (o *offline) agent(dir *datadir.Dir, dial func(context.Context) (net.Conn, error)) *uplink.Uplink {
 	o.t.Helper()
 	u, err := uplink.New(dir, uplink.Config{
 		Node: "n1", Servers: []string{"192.0.2.1:7443"}, Log: slog.New(slog.DiscardHandler), OnChange: func() {},
 		Now:  func() time.Time { return time.Now().Add(o.skew) },
-		Dial: func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) },
+		Dial: func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) },
 		Token: func() (join.Token, error) {
 			if o.token != (join.Token{}) {
 				return o.token, nil
@@ -151,13 +153,13 @@ func (o *offline) meet(while func(context.Context, *identity.Authority, *uplink.
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	auth, l, hub := o.serve(ctx, &running)
+	auth, l, hub := o.serve(ctx, &running, 0)
 	dir, err := datadir.Open(o.node)
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	defer dir.Close()
-	agent := o.agent(dir, l)
+	agent := o.agent(dir, l.DialContext)
 	ended := make(chan error, 1)
 	stopped, stop := context.WithCancel(ctx)
 	go func() { ended <- agent.Run(stopped) }()
@@ -265,6 +267,81 @@ func TestClocksApart(t *testing.T) {
 				// starts, a node may do so once more.
 				if c.want == "" && (counted.n < 5 || counted.n > 6) {
 					t.Errorf("%d certificates in ten hours", counted.n)
+				}
+			})
+		})
+	}
+}
+
+// Two servers whose clocks are hours apart: a node that comes from the one to the
+// other has its stream there at once, by a certificate of that one's time.
+func TestServersClocksApart(t *testing.T) {
+	for _, skew := range []time.Duration{3 * time.Hour, -3 * time.Hour, 30 * time.Hour, -30 * time.Hour} { // of the second
+		t.Run(skew.String(), func(t *testing.T) {
+			data, node := t.TempDir(), filepath.Join(t.TempDir(), "agent")
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				var running sync.WaitGroup
+				defer running.Wait()
+				defer cancel()
+				o := newOffline(t, data, node)
+				o.life = 4 * time.Hour
+				// A server whose clock is before the birth of the CA does not start.
+				o.operate(func(context.Context, *identity.Authority) error { return nil })
+				time.Sleep(31 * time.Hour)
+				_, l1, hub1 := o.serve(ctx, &running, 0)
+				_, l2, hub2 := o.serve(ctx, &running, skew)
+				dir, err := datadir.Open(node)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer dir.Close()
+				var mu sync.Mutex
+				var conns []net.Conn // of the stream, and of renewals
+				at := l1
+				u := o.agent(dir, func(ctx context.Context) (net.Conn, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					conn, err := at.DialContext(ctx)
+					if err == nil {
+						conns = append(conns, conn)
+					}
+					return conn, err
+				})
+				running.Go(func() { _ = u.Run(ctx) })
+				var counted renewals
+				for i, hub := range []streams{hub1, hub2, hub1, hub2, hub1} {
+					select {
+					case <-hub.came:
+					case <-time.After(10 * time.Second):
+						t.Fatalf("move %d: no stream after 10 s: %v", i, u.Status().Err)
+					}
+					for range 6 {
+						time.Sleep(time.Hour)
+						counted.count(u)
+					}
+					want := []time.Duration{0, skew}[i%2]
+					if s := u.Status(); s.Server == "" || (s.Apart-want).Abs() > time.Second {
+						t.Errorf("move %d: server %q, apart %v: %v", i, s.Server, s.Apart, s.Err)
+					}
+					for len(hub1.came)+len(hub2.came) > 0 {
+						select {
+						case <-hub1.came:
+						case <-hub2.came:
+						}
+					}
+					mu.Lock()
+					if at = l2; i%2 == 1 {
+						at = l1
+					}
+					for _, c := range conns {
+						c.Close()
+					}
+					conns = nil
+					mu.Unlock()
+				}
+				if most := 5 * 4; counted.n > most { // 30 hours by certificates of 4, and one a move
+					t.Errorf("%d certificates, at most %d are of use", counted.n, most)
 				}
 			})
 		})

@@ -203,7 +203,7 @@ func rootCause(err error) error {
 func (u *Uplink) keepCertificate(ctx context.Context) error {
 	for ctx.Err() == nil {
 		id := u.identity()
-		if id.cert == nil { // connect joins
+		if id.cert == nil || u.now().After(id.cert.NotAfter) { // connect joins, or renews before all else
 			select {
 			case <-ctx.Done():
 			case <-u.renewed:

@@ -73,7 +73,7 @@ func presented(ctx context.Context) *x509.Certificate {
 // Identify answers whom a certificate speaks for, now. It verifies all of it, so
 // that it need not matter how the connection was made. Errors are gRPC statuses.
 func (a *Authority) Identify(cert *x509.Certificate) (Peer, error) {
-	now := time.Now()
+	now := a.config.Now()
 	p, err := a.named(cert, cert.NotBefore)
 	if err != nil {
 		return Peer{}, a.unnamed(cert, err)

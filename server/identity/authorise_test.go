@@ -110,7 +110,7 @@ func TestForeignCertificates(t *testing.T) {
 		m := newMachine(t, "n1")
 		template := nodeTemplate("n1")
 		edit(&template)
-		cert, err := f.roots().issuing.sign(template, m.key.Public(), time.Hour)
+		cert, err := f.roots().issuing.sign(time.Now(), template, m.key.Public(), time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +207,7 @@ func TestServerIsStarting(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newMachine(t, "n1")
-	if m.cert, err = a.roots().issuing.sign(nodeTemplate("n1"), m.key.Public(), time.Hour); err != nil {
+	if m.cert, err = a.roots().issuing.sign(time.Now(), nodeTemplate("n1"), m.key.Public(), time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	_, err = a.Identify(m.cert)
@@ -219,7 +219,7 @@ func TestClockJumped(t *testing.T) {
 		f := newFabric(t, storetest.New(), Config{})
 		m := newMachine(t, "n1")
 		template := nodeTemplate("n1")
-		early, err := f.roots().issuing.sign(template, m.key.Public(), time.Hour)
+		early, err := f.roots().issuing.sign(time.Now(), template, m.key.Public(), time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,6 +49,9 @@ type Config struct {
 	NodeLife time.Duration // of a node's certificate; default 24 h
 	Grace    time.Duration // in which an ended certificate is renewed; default 30 d
 	Log      *slog.Logger
+	// Now is this server's clock, by which nodes' certificates are made and judged;
+	// nil: time.Now.
+	Now func() time.Time
 	// Leave deletes an ephemeral node that says goodbye.
 	Leave func(ctx context.Context, node string) error
 	// Note is told who joins and who is refused; it must not block. Nil: nobody is.
@@ -64,6 +67,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Grace == 0 {
 		c.Grace = 30 * 24 * time.Hour
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

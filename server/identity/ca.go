@@ -141,8 +141,7 @@ func (c ca) encode(seal serverKey) ([]byte, error) { return (&roots{issuing: c})
 
 // sign fills in what every certificate has: a serial, a life from a little before
 // now on, and our signature. No certificate outlives the CA.
-func (c ca) sign(template x509.Certificate, public any, life time.Duration) (*x509.Certificate, error) {
-	now := time.Now()
+func (c ca) sign(now time.Time, template x509.Certificate, public any, life time.Duration) (*x509.Certificate, error) {
 	template.SerialNumber = serial()
 	template.NotBefore = now.Add(-backdate(life))
 	template.NotAfter = now.Add(life)

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
@@ -33,7 +32,7 @@ func (a *Authority) Check(ctx context.Context, r *weftv1.JoinCheckRequest) (*wef
 	if err != nil {
 		return nil, silent(err)
 	}
-	c := claim{node: r.GetNode(), secret: shown.Secret, now: time.Now(), grace: a.config.Grace}
+	c := claim{node: r.GetNode(), secret: shown.Secret, now: a.config.Now(), grace: a.config.Grace}
 	if _, err := admit(c, present(t, tokenRevision), present(n, nodeRevision)); err != nil {
 		return nil, err
 	}

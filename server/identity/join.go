@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"maps"
-	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
@@ -55,7 +54,7 @@ func (a *Authority) Join(ctx context.Context, r *weftv1.JoinRequest) (*weftv1.Jo
 		a.config.Note(journal.Event{Object: "Node/" + c.node, Reason: "NodeJoined", Message: "with token " + t.ID, Actor: "node " + c.node})
 	}
 	return &weftv1.JoinResponse{
-		Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: time.Now().Unix(), Ephemeral: &admitted.node.Ephemeral,
+		Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: a.config.Now().Unix(), Ephemeral: &admitted.node.Ephemeral,
 	}, nil
 }
 
@@ -155,7 +154,7 @@ func (a *Authority) Renew(ctx context.Context, r *weftv1.RenewRequest) (*weftv1.
 	if err != nil {
 		return nil, a.refuse("renewal refused", c.node, err)
 	}
-	return &weftv1.RenewResponse{Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: time.Now().Unix(), Ephemeral: &ephemeral}, nil
+	return &weftv1.RenewResponse{Certificate: cert.Raw, Roots: a.roots().told(), ServerUnix: a.config.Now().Unix(), Ephemeral: &ephemeral}, nil
 }
 
 // Leave implements weftv1.JoinServer.
@@ -187,7 +186,7 @@ func (a *Authority) Leave(ctx context.Context, r *weftv1.LeaveRequest) (*weftv1.
 // given: of which root it is, and the newest root that goes along.
 func (a *Authority) certify(n *Node, public any) (*x509.Certificate, error) {
 	r := a.roots()
-	cert, err := r.issuing.sign(nodeTemplate(n.Name), public, a.config.NodeLife)
+	cert, err := r.issuing.sign(a.config.Now(), nodeTemplate(n.Name), public, a.config.NodeLife)
 	if err == nil {
 		n.Key.EndsUnix, n.Key.Root, n.Key.Told = cert.NotAfter.Unix(), r.issuing.hash, r.hashes()[0]
 	}
@@ -210,7 +209,7 @@ func (a *Authority) claim(node, machine string, request []byte) (claim, any, err
 	if err != nil {
 		return claim{}, nil, err
 	}
-	c := claim{node: node, machine: machine, keyHash: keyHash(csr.RawSubjectPublicKeyInfo), now: time.Now(), grace: a.config.Grace}
+	c := claim{node: node, machine: machine, keyHash: keyHash(csr.RawSubjectPublicKeyInfo), now: a.config.Now(), grace: a.config.Grace}
 	return c, csr.PublicKey, nil
 }
 

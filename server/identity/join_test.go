@@ -244,7 +244,7 @@ func TestLostRaces(t *testing.T) {
 
 func FuzzClaim(f *testing.F) {
 	f.Add("n1", "machine", newMachine(f, "n1").request(f))
-	a := &Authority{}
+	a := &Authority{config: Config{}.withDefaults()}
 	f.Fuzz(func(t *testing.T, node, machine string, request []byte) {
 		c, key, err := a.claim(node, machine, request)
 		if err == nil && (key == nil || c.keyHash == "" || intent.ValidName(c.node) != nil) {

@@ -59,7 +59,7 @@ func (a *Authority) Hold(ctx context.Context, method string) (held context.Conte
 		return ctx, func() {}, nil
 	}
 	held, cut := context.WithCancelCause(WithPeer(ctx, p))
-	end := time.AfterFunc(time.Until(cert.NotAfter), func() {
+	end := time.AfterFunc(cert.NotAfter.Sub(a.config.Now()), func() {
 		cut(status.Errorf(codes.Unauthenticated, "the certificate of %s ended at %s; come back with the next", p, utc(cert.NotAfter.Unix())))
 	})
 	s := &liveStream{peer: p, cert: cert, cut: cut}

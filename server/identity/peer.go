@@ -174,7 +174,7 @@ func (c ca) server(name string, names []string, key *ecdsa.PrivateKey) (*tls.Cer
 	if err := s.setNames(names); err != nil {
 		return nil, err
 	}
-	leaf, err := c.sign(x509.Certificate{
+	leaf, err := c.sign(time.Now(), x509.Certificate{
 		Subject:     pkix.Name{CommonName: name, Organization: []string{organizationServer}},
 		DNSNames:    append([]string{ServerName}, s.names...),
 		IPAddresses: s.addresses,

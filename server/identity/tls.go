@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 )
@@ -62,14 +61,14 @@ func (a *Authority) serverCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := a.roots()
-	if s.cert != nil && s.root == r.issuing.hash && time.Until(s.cert.Leaf.NotAfter) > renewBefore {
+	if s.cert != nil && s.root == r.issuing.hash && s.cert.Leaf.NotAfter.Sub(a.config.Now()) > renewBefore {
 		return s.cert, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("identity: the server's key: %w", err)
 	}
-	leaf, err := r.issuing.sign(x509.Certificate{
+	leaf, err := r.issuing.sign(a.config.Now(), x509.Certificate{
 		Subject:     pkix.Name{CommonName: "weft-server", Organization: []string{organizationServer}},
 		DNSNames:    s.names,
 		IPAddresses: s.addresses,

@@ -138,7 +138,7 @@ func (a *Authority) Admin(ctx context.Context, name, server string, key *ecdsa.P
 		}
 	}
 	r := a.roots()
-	cert, err := r.issuing.sign(userTemplate(name, RoleAdmin), key.Public(), userLife)
+	cert, err := r.issuing.sign(time.Now(), userTemplate(name, RoleAdmin), key.Public(), userLife)
 	if err != nil {
 		return join.Credentials{}, err
 	}

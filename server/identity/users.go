@@ -161,7 +161,7 @@ func (a *Authority) RenewUser(ctx context.Context, caller Peer, name string, ttl
 // grant signs a user's certificate, and notes its key.
 func (a *Authority) grant(u *user, csr *x509.CertificateRequest, ttl time.Duration) (Granted, error) {
 	roots := a.roots()
-	cert, err := roots.issuing.sign(userTemplate(u.Name, u.role()), csr.PublicKey, cmp.Or(ttl, userLife))
+	cert, err := roots.issuing.sign(time.Now(), userTemplate(u.Name, u.role()), csr.PublicKey, cmp.Or(ttl, userLife))
 	if err != nil {
 		return Granted{}, err
 	}
