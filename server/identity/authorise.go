@@ -70,6 +70,8 @@ func presented(ctx context.Context) *x509.Certificate {
 	return info.State.PeerCertificates[0]
 }
 
+var errStarting = status.Error(codes.Unavailable, "this server is starting; try again, or another")
+
 // Identify answers whom a certificate speaks for, now. It verifies all of it, so
 // that it need not matter how the connection was made. Errors are gRPC statuses.
 func (a *Authority) Identify(cert *x509.Certificate) (Peer, error) {
@@ -82,7 +84,7 @@ func (a *Authority) Identify(cert *x509.Certificate) (Peer, error) {
 		return Peer{}, status.Errorf(codes.Unauthenticated, "the certificate of %s, by this server's clock: %v", p, err)
 	}
 	if a.book.Revision() == 0 {
-		return Peer{}, status.Error(codes.Unavailable, "this server is starting; try again, or another")
+		return Peer{}, errStarting
 	}
 	role, err := a.recorded(p, keyHash(cert.RawSubjectPublicKeyInfo))
 	if err != nil {
@@ -134,6 +136,9 @@ func (a *Authority) unnamed(cert *x509.Certificate, why error) error {
 	p, err := named(cert)
 	if err != nil {
 		return status.Error(codes.Unauthenticated, err.Error())
+	}
+	if a.book.Revision() == 0 {
+		return errStarting
 	}
 	role, err := a.recorded(p, keyHash(cert.RawSubjectPublicKeyInfo))
 	if err != nil {
