@@ -43,7 +43,7 @@ func (a aside) problem(families []bool) intent.Problem {
 	return intent.Problem{
 		Subject: a.path,
 		Cause:   fmt.Sprintf("the record of device %s is not understood: %s; %s", a.hostDev, a.cause, what),
-		Remedy:  do + "rm " + a.path + " and restart weft-agent",
+		Remedy:  do + "rm -f " + a.path + " and restart weft-agent",
 	}
 }
 

@@ -11,7 +11,9 @@
 // runs, wf….json from its success on, wf….resting once its addresses rest. A
 // file that cannot be read is renamed to wf….unreadable. What its pod has is then
 // asked of the kernel, stays as it is, and is not given again while the pod's
-// device is there; if the kernel cannot tell, no pod is added.
+// device is there; if the kernel cannot tell, no pod is added. The same holds for pods
+// that the kernel has and no record tells of, or that it has otherwise: the folder was
+// lost, or restored from an old copy.
 //
 // Pods are routed. The pod end of a veth holds /32 and /128 addresses, with the
 // node's fabric address as on-link IPv4 gateway and fe80::1 as IPv6 gateway. What

@@ -148,14 +148,14 @@ func Open(c Config) (*Keeper, error) {
 	for _, f := range records {
 		k.adopt(f)
 	}
-	if len(asides) == 0 {
-		return k, nil
-	}
 	seen, err := k.Kernel.Observe(context.Background(), datapath.Of(datapath.KindLink, datapath.KindRoute))
 	if err != nil {
-		return nil, fmt.Errorf("pod: which addresses have the devices of records that are not understood: %w", err)
+		return nil, fmt.Errorf("pod: which addresses pods have by the kernel: %w", err)
 	}
 	for _, a := range asides {
+		k.quarantine(a, seen)
+	}
+	for _, a := range k.unknown(seen) {
 		k.quarantine(a, seen)
 	}
 	return k, nil

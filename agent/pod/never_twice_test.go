@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,8 +19,9 @@ import (
 )
 
 // TestNeverTwice walks through adds, deletes, deaths of namespaces, failures,
-// crashes at every step, damaged records and reboots, many at once, and asks an independent model
-// after each whether an address is with two pods.
+// crashes at every step, lost answers, damaged records, reboots, leases that change, and
+// a folder that is replaced by an old copy of it, many at once, and asks an independent
+// model after each whether an address is with two pods.
 func TestNeverTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "weft-pod-")
@@ -35,6 +37,10 @@ func TestNeverTwice(t *testing.T) {
 			"crash":   m.crash,
 			"damage":  m.damage,
 			"reboot":  m.reboot,
+			"lost":    m.lost,
+			"lease":   m.lease,
+			"copy":    m.copy,
+			"old":     m.old,
 			"fail":    m.fail,
 			"pass": func(t *rapid.T) {
 				m.w.pass(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds")) * time.Second)
@@ -48,12 +54,13 @@ func TestNeverTwice(t *testing.T) {
 
 // model is what pods were told: an independent account of who has which address.
 type model struct {
-	t    *rapid.T
-	w    *world
-	k    *Keeper
-	dir  string
-	mu   sync.Mutex
-	told map[string][]netip.Addr // container -> addresses, from ADD's success to DEL's or the namespace's end
+	t     *rapid.T
+	w     *world
+	k     *Keeper
+	dir   string
+	saved map[string][]byte // a copy of the folder
+	mu    sync.Mutex
+	told  map[string][]netip.Addr // container -> addresses, from ADD's success to DEL's or the namespace's end
 }
 
 func (m *model) container(t *rapid.T) string {
@@ -152,6 +159,72 @@ func (m *model) reboot(t *rapid.T) {
 	m.k = m.w.open(t, m.dir)
 }
 
+// lost lets the runtime not learn of an ADD that succeeded, because either died then.
+func (m *model) lost(t *rapid.T) {
+	container := m.container(t)
+	if _, told := m.told[container]; told {
+		return
+	}
+	m.verb(container, false)
+	delete(m.told, container)
+	m.k = m.w.open(t, m.dir)
+}
+
+// leases are what the node may have: its first prefixes, one more, others, and none of
+// a family.
+var leases = [][]string{
+	{"10.42.1.0/29", "fd42:42:0:1::/64"},
+	{"10.42.1.0/29", "10.42.2.0/29", "fd42:42:0:1::/64"},
+	{"10.42.3.0/29", "fd42:42:0:3::/64"},
+	{"10.42.1.0/29"},
+	{"10.42.2.0/29", "10.42.1.0/29"},
+}
+
+// lease gives the node another lease, of which some drains.
+func (m *model) lease(t *rapid.T) {
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	m.w.lease, m.w.shut = nil, nil
+	for _, text := range rapid.SampledFrom(leases).Draw(t, "lease") {
+		p := netip.MustParsePrefix(text)
+		if m.w.lease = append(m.w.lease, p); rapid.IntRange(0, 3).Draw(t, "drains") == 0 {
+			m.w.shut = append(m.w.shut, p)
+		}
+	}
+}
+
+// copy saves the folder.
+func (m *model) copy(t *rapid.T) {
+	files, err := os.ReadDir(m.k.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.saved = map[string][]byte{}
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(m.k.Dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.saved[f.Name()] = b
+	}
+}
+
+// old lets the agent die, and find the copy in the place of its folder, or nothing.
+func (m *model) old(t *rapid.T) {
+	if err := os.RemoveAll(m.k.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(m.k.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range m.saved {
+		if err := os.WriteFile(filepath.Join(m.k.Dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.k = m.w.open(t, m.dir)
+}
+
 // fail lets one verb meet a kernel or a loop that refuses.
 func (m *model) fail(t *rapid.T) {
 	broken := errors.New("broken")
@@ -182,7 +255,7 @@ func (m *model) invariants(t *rapid.T) {
 				t.Fatalf("%v was told to %s and %s", a, other, container)
 			}
 			owner[a] = container
-			if a == netip.MustParseAddr("10.42.1.0") || a == netip.MustParseAddr("fd42:42:0:1::") {
+			if a.Is4() && a.As4()[3]&7 == 0 || a.Is6() && strings.HasSuffix(a.String(), "::") {
 				t.Fatalf("the fabric address %v was given to %s", a, container)
 			}
 		}

@@ -15,6 +15,9 @@ import (
 func (k *Keeper) pick(n Node, want []netip.Addr) ([]netip.Addr, error) {
 	pool := ipam.Pool{Prefixes: n.open()}
 	families := intent.Families(n.open())
+	if len(families) == 0 {
+		return nil, cniwire.Errorf(cniwire.CodeTryAgain, "pod: no address: all that this node is leased, %v, is on its way back; look: weft describe lease %s", n.Lease, n.Name)
+	}
 	if err := k.sure(families); err != nil {
 		return nil, err
 	}

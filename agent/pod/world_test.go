@@ -29,7 +29,9 @@ type world struct {
 	ino    uint64
 	ns     map[string]NSID
 	veths  map[string]kernel.Attachment
-	mute   bool // tells no routes
+	mute   bool           // tells no routes
+	lease  []netip.Prefix // of the node, unless another is opened with
+	shut   []netip.Prefix // of it
 	synced [][]datapath.Key
 	shaped []string
 	flows  []string // that were to be forgotten
@@ -42,7 +44,7 @@ type world struct {
 type crashed struct{}
 
 func newWorld() *world {
-	return &world{now: time.Unix(1_700_000_000, 0), ino: 100, ns: map[string]NSID{}, veths: map[string]kernel.Attachment{}}
+	return &world{lease: twoFamilies, now: time.Unix(1_700_000_000, 0), ino: 100, ns: map[string]NSID{}, veths: map[string]kernel.Attachment{}}
 }
 
 func (w *world) at(step string) {
@@ -165,7 +167,7 @@ func (w *world) Observe(_ context.Context, kinds datapath.Kinds) (datapath.State
 	defer w.mu.Unlock()
 	s := datapath.State{}
 	for dev, a := range w.veths {
-		l := datapath.Link{Name: dev, Type: datapath.LinkVeth}
+		l := datapath.Link{Name: dev, Type: datapath.LinkVeth, MAC: a.HostMAC}
 		s[l.Key()] = l
 		for _, p := range a.Addrs {
 			if kinds.Has(datapath.KindRoute) && !w.mute {
@@ -214,12 +216,18 @@ type fataler interface {
 }
 
 func (w *world) tryOpen(dir string, lease ...netip.Prefix) (*Keeper, error) {
-	if lease == nil {
-		lease = twoFamilies
+	node := func() (Node, bool) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		n := Node{Name: "n1", Lease: lease, MTU: 1450, VXLANPort: 8472}
+		if n.Lease == nil {
+			n.Lease, n.Shut = w.lease, w.shut
+		}
+		return n, true
 	}
 	return Open(Config{
 		Dir: filepath.Join(dir, "pods"), Boot: fmt.Sprint("boot", w.boot),
-		Node:   func() (Node, bool) { return Node{Name: "n1", Lease: lease, MTU: 1450, VXLANPort: 8472}, true },
+		Node:   node,
 		Kernel: w, Loop: w, Namespaces: w, Log: slog.New(slog.DiscardHandler), Now: w.clock,
 	})
 }
