@@ -157,6 +157,13 @@ func (s *resources) Rollback(ctx context.Context, r *weftv1.RollbackRequest) (*w
 	if err != nil {
 		return nil, answer(err)
 	}
+	_, now, err := s.Store.List(ctx, kind.Key(target.kind, target.namespace, target.name))
+	if err != nil {
+		return nil, answer(err)
+	}
+	if r.GetToRevision() > now {
+		return nil, badField("to_revision", "%d is yet to come: the fabric is at revision %d; weft history %s lists what is kept", r.GetToRevision(), now, target)
+	}
 	i := slices.IndexFunc(list, func(v version) bool { return v.epoch == s.Hub.Epoch() && v.revision <= r.GetToRevision() })
 	if i < 0 {
 		return nil, status.Errorf(codes.FailedPrecondition, "%s: what it was at revision %d is not kept; %s", target, r.GetToRevision(), s.keptText(list))

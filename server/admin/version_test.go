@@ -96,6 +96,7 @@ func TestBadRollbacks(t *testing.T) {
 	}{
 		{"cc", "default", 0, codes.InvalidArgument},
 		{"cc", "default", -1, codes.InvalidArgument},
+		{"cc", "default", 1 << 40, codes.InvalidArgument},
 		{"cc", "", 1, codes.InvalidArgument},
 		{"cc", "a/b", 1, codes.InvalidArgument},
 		{"pod", "x", 1, codes.InvalidArgument},

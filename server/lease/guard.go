@@ -170,6 +170,7 @@ func (b *book) check(c change, nodes map[string]member) error {
 		}
 		errs = append(errs, checkAddresses(b.spec, spec, c.hosts(nodes))...)
 		errs = append(errs, checkRoom(b.spec, spec, nodes)...)
+		errs = append(errs, checkMasks(b.spec, spec, after)...)
 	}
 	if len(errs) > 0 {
 		return errs

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/server/kind"
@@ -45,4 +46,42 @@ func checkRoom(before, spec kind.ClusterConfigSpec, nodes map[string]member) kin
 		})
 	}
 	return errs
+}
+
+// checkMasks refuses a new length of prefix for which none is free: no further node
+// would get one.
+func checkMasks(before, spec kind.ClusterConfigSpec, held map[string]holding) kind.FieldErrors {
+	var errs kind.FieldErrors
+	for _, m := range []struct {
+		is4   bool
+		field string
+	}{{true, "spec.nodeCIDRMaskSizeIPv4"}, {false, "spec.nodeCIDRMaskSizeIPv6"}} {
+		of := func(p netip.Prefix) bool { return p.Addr().Is4() == m.is4 }
+		bits := spec.MaskSize(m.is4)
+		if bits == before.MaskSize(m.is4) || !slices.ContainsFunc(before.ClusterCIDRs, of) {
+			continue
+		}
+		ranges := slices.DeleteFunc(slices.Clone(spec.ClusterCIDRs), func(p netip.Prefix) bool { return !of(p) })
+		if !slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return hasRoom(r, bits, held) }) {
+			errs = append(errs, kind.FieldError{
+				Object: kind.ClusterConfig + "/" + kind.DefaultName, Field: m.field,
+				Problem: fmt.Sprintf("no /%d is free in %v beside the leases there are: no further node would get one; give a longer one, or a further range first", bits, ranges),
+			})
+		}
+	}
+	return errs
+}
+
+// hasRoom tells whether a prefix of a length is free in a range.
+func hasRoom(r netip.Prefix, bits int, held map[string]holding) bool {
+	s := ipam.NewSpace(r)
+	for _, h := range held {
+		for _, p := range h.prefixes {
+			if ipam.Contains(r, p) && s.Take(p) != nil {
+				return true // leases that overlap: not for this check to judge
+			}
+		}
+	}
+	_, err := s.Carve(bits, time.Time{})
+	return err == nil
 }
