@@ -23,6 +23,10 @@ func (k *hands) batch(ctx context.Context, ops []datapath.Op, i int, errs []erro
 	var at []int
 	next = i
 	removes := ops[i].New == nil
+	if removes && k.replaced {
+		k.replaced = false
+		grace()
+	}
 	for ; next < len(ops) && many.Has(ops[next].Key().Kind) && (ops[next].New == nil) == removes; next++ {
 		if m, ok := k.message(ops[next]); ok {
 			msgs, at = append(msgs, m), append(at, next)
@@ -37,6 +41,15 @@ func (k *hands) batch(ctx context.Context, ops []datapath.Op, i int, errs []erro
 	}
 	return next
 }
+
+// membarrierGlobal is MEMBARRIER_CMD_GLOBAL (include/uapi/linux/membarrier.h).
+const membarrierGlobal = 1
+
+// grace returns when no packet goes by a route that was replaced any more: one that
+// had found it before may still look for its neighbour, on a processor that was kept
+// from running meanwhile. The call waits for such readers (kernel/sched/membarrier.c:
+// synchronize_rcu); where it may not be called, that moment is not waited for.
+func grace() { _, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0) }
 
 // message is a step as one message; false where it needs more than that.
 func (k *hands) message(op datapath.Op) (rtMessage, bool) {
@@ -56,6 +69,7 @@ func (k *hands) message(op datapath.Op) (rtMessage, bool) {
 		return m.deleting(op.New == nil, unix.RTM_DELNEIGH), err == nil
 	case datapath.Route:
 		k.dests.told(o.Dst, op.New != nil)
+		k.replaced = k.replaced || op.New != nil && op.Old != nil
 		if op.New == nil {
 			return rtMessage{}, false
 		}

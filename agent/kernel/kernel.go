@@ -201,6 +201,8 @@ func (k *Kernel) transact(ctx context.Context, ops []datapath.Op, at []int, errs
 type hands struct {
 	*Kernel
 	indexes map[string]int // devices by name; a step on a device forgets it
+
+	replaced bool // routes, and what they rested on may go next
 }
 
 func (k *hands) step(ctx context.Context, op datapath.Op) error {

@@ -50,7 +50,7 @@ func (s *mesh) ExplainPath(_ context.Context, r *weftv1.ExplainPathRequest) (*we
 		ends = append(ends, p)
 	}
 	path := all.Cluster.Path(ends[0], ends[1])
-	return &weftv1.ExplainPathResponse{Path: pairPath(ends[0], ends[1], path), Rungs: rungs(all.Cluster, path)}, nil
+	return &weftv1.ExplainPathResponse{Path: pairPath(ends[0], ends[1], path), Rungs: rungs(all.Cluster.Toward(ends[0].Name, ends[1].Name), path)}, nil
 }
 
 // rungs are the ways that there are between two nodes, the quickest first.
