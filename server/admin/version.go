@@ -166,7 +166,7 @@ func (s *resources) Rollback(ctx context.Context, r *weftv1.RollbackRequest) (*w
 	}
 	i := slices.IndexFunc(list, func(v version) bool { return v.epoch == s.Hub.Epoch() && v.revision <= r.GetToRevision() })
 	if i < 0 {
-		return nil, status.Errorf(codes.FailedPrecondition, "%s: what it was at revision %d is not kept; %s", target, r.GetToRevision(), s.keptText(list))
+		return nil, status.Errorf(codes.FailedPrecondition, "%s: what it was at revision %d is not kept; %s", target, r.GetToRevision(), s.keptText(target, list))
 	}
 	item, err := resource(list[i].Object, 0, nil)
 	if err != nil {
@@ -182,16 +182,24 @@ func (s *resources) Rollback(ctx context.Context, r *weftv1.RollbackRequest) (*w
 	return &weftv1.RollbackResponse{Result: results[0], Revision: rev}, nil
 }
 
-// keptText says which revisions there are.
-func (s *Server) keptText(list []version) string {
+// keptText says which revisions there are, and what can be done about values whose
+// revisions counted before a backup was restored.
+func (s *Server) keptText(target ref, list []version) string {
 	var revisions []string
 	for _, v := range list {
 		if v.epoch == s.Hub.Epoch() {
 			revisions = append(revisions, strconv.FormatInt(v.revision, 10))
 		}
 	}
-	if len(revisions) == 0 {
-		return "none is"
+	text := "none is"
+	if len(revisions) > 0 {
+		text = "kept are " + strings.Join(revisions, ", ")
 	}
-	return "kept are " + strings.Join(revisions, ", ")
+	switch over := len(list) - len(revisions); {
+	case over > 0:
+		text += fmt.Sprintf("; %d more are of before a backup was restored, and their revisions count no more: weft history %s -o yaml has them, apply the one that you want with weft apply -f FILE", over, target)
+	case len(revisions) == 0:
+		text += "; apply what it shall be: weft apply -f FILE"
+	}
+	return text
 }

@@ -86,6 +86,29 @@ func TestTheLastTenVersionsAreKept(t *testing.T) {
 	}
 }
 
+// What an object was before a backup was restored is kept, and no revision names it.
+func TestRollbackAcrossARestore(t *testing.T) {
+	f := newFabric(t)
+	first := f.setMTU(1300)
+	f.setMTU(1301)
+	f.setMTU(1302)
+	entries, _, err := f.store.List(t.Context(), versions)
+	if err != nil || len(entries) < 2 {
+		t.Fatal(len(entries), err)
+	}
+	for _, e := range entries {
+		value := strings.Replace(string(e.Value), `"epoch":"`+f.hub.Epoch()+`"`, `"epoch":"over"`, 1)
+		if _, err := f.store.Commit(t.Context(), store.Txn{Then: []store.Write{{Key: e.Key, Value: []byte(value)}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = f.Rollback(t.Context(), &weftv1.RollbackRequest{Kind: "cc", Name: "default", ToRevision: first})
+	want := fmt.Sprintf("; %d more are of before a backup was restored, and their revisions count no more: weft history ClusterConfig/default -o yaml has them, apply the one that you want with weft apply -f FILE", len(entries))
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "is not kept; kept are ") || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v\nwant %s", err, want)
+	}
+}
+
 func TestBadRollbacks(t *testing.T) {
 	f := newFabric(t)
 	f.join("n1")
