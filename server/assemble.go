@@ -20,78 +20,129 @@ import (
 
 // assemble makes all rooms and lets them meet. None runs yet.
 func assemble(ctx context.Context, place *site, etcd *etcd.Store, tcp net.Listener) (*rooms, error) {
-	c, address := place.Config, place.address
-	if err := noOlder(ctx, etcd, place.own.Name, schema.Store.Version()); err != nil {
+	r := &rooms{Config: place.Config, site: place, store: etcd, rerooted: make(chan struct{}, 1)}
+	if err := r.openFabric(ctx); err != nil {
 		return nil, err
 	}
-	found, err := found(ctx, etcd, c)
-	if err != nil {
+	if err := r.openIdentity(ctx); err != nil {
 		return nil, err
 	}
-	s := store.Fenced(etcd, found.fence) // what is decided here is written in this epoch, or never
-	if err := c.sow(ctx, s); err != nil {
+	if err := place.own.Save(r.DataDir); err != nil {
 		return nil, err
 	}
-	c.warnAbsent(interfaceAddrs())
-	book := journal.New(journal.Config{Store: etcd, Server: place.own.Name, Log: c.Log})
-	var r *rooms // known when somebody calls
-	auth, err := identity.Open(ctx, s, identity.Config{DataDir: c.DataDir, Server: "https://" + address, Names: place.names, Believes: place.believes, Log: c.Log, Note: book.Note, Leave: func(ctx context.Context, node string) error { return r.operators.Leave(ctx, node) }})
-	if err != nil {
-		return nil, err
-	}
-	if err := place.own.Save(c.DataDir); err != nil {
-		return nil, err
-	}
-	r = &rooms{Config: c, site: place, store: etcd, journal: book, auth: auth, mirror: store.NewCache(s, store.Intent), seen: store.NewCache(s, kind.ObservedNodes), rerooted: make(chan struct{}, 1)}
-	r.mirror.HaltAt(found.fence)
+	r.mirror, r.seen = store.NewCache(r.fenced, store.Intent), store.NewCache(r.fenced, kind.ObservedNodes)
+	r.mirror.HaltAt(r.fabric.fence)
 	r.backups = place.backups(etcd)
-	r.backups.Note = book.Note
+	r.backups.Note = r.journal.Note
 	r.room = r.meet()
 	r.backups.Peers = r.room
-	local := lease.New(lease.Config{Store: s, Fence: r.room.Fence, Log: c.Log, Note: book.Note, Servers: r.hosts})
-	leases := members.Allocator{Local: local, Room: r.room, Held: r.heldLease}
+	if err := r.tellAgents(ctx); err != nil {
+		return nil, err
+	}
+	r.answerOperators()
+	r.lead()
+	if err := r.openPorts(ctx, tcp); err != nil {
+		return nil, err
+	}
+	r.Log.Info("fabric opened", note.Fabric, r.fabric.name, note.Epoch, r.fabric.ordinal, note.Addr, place.address)
+	return r, nil
+}
+
+// openFabric reads what the store is, or founds it, and what it was seeded with.
+func (r *rooms) openFabric(ctx context.Context) (err error) {
+	if err := noOlder(ctx, r.store, r.site.own.Name, schema.Store.Version()); err != nil {
+		return err
+	}
+	if r.fabric, err = found(ctx, r.store, r.Config); err != nil {
+		return err
+	}
+	r.fenced = store.Fenced(r.store, r.fabric.fence)
+	if err := r.sow(ctx, r.fenced); err != nil {
+		return err
+	}
+	r.warnAbsent(interfaceAddrs())
+	return nil
+}
+
+func (r *rooms) openIdentity(ctx context.Context) (err error) {
+	r.journal = journal.New(journal.Config{Store: r.store, Server: r.site.own.Name, Log: r.Log})
+	r.auth, err = identity.Open(ctx, r.fenced, identity.Config{
+		DataDir: r.DataDir, Server: "https://" + r.site.address, Names: r.site.names, Believes: r.site.believes,
+		Log: r.Log, Note: r.journal.Note,
+		Leave: func(ctx context.Context, node string) error { return r.operators.Leave(ctx, node) },
+	})
+	return err
+}
+
+// tellAgents makes what gives prefixes, and what holds agents' streams.
+func (r *rooms) tellAgents(ctx context.Context) error {
+	r.leases = lease.New(lease.Config{Store: r.fenced, Fence: r.room.Fence, Log: r.Log, Note: r.journal.Note, Servers: r.hosts})
+	r.allocator = members.Allocator{Local: r.leases, Room: r.room, Held: r.heldLease}
 	// What is learned after a restore is compared and swapped: no leader is needed.
-	r.learner = lease.New(lease.Config{Store: s, Log: c.Log, Note: book.Note, Servers: r.hosts})
+	r.learner = lease.New(lease.Config{Store: r.fenced, Log: r.Log, Note: r.journal.Note, Servers: r.hosts})
 	settling, err := r.learner.Settling(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r.leases, r.epoch = local, found.epoch
-	r.room.Lead("look after leases", func(ctx context.Context) error { return r.steward().Run(ctx) })
-	r.room.Lead("change the carrier", func(ctx context.Context) error { return r.carry(ctx, s) })
-	r.room.Lead("back up on schedule", r.backups.Run)
 	r.hub = push.New(push.Config{
-		Server: place.own.Name, Learner: r.learner, Settling: settling,
-		Epoch: found.epoch, Mirror: r.mirror, Seen: r.seen, Store: s, Leases: leases, Identify: identity.NodeFromContext, Trust: auth, Log: c.Log, Note: book.Note,
+		Server: r.site.own.Name, Epoch: r.fabric.epoch, Mirror: r.mirror, Seen: r.seen, Store: r.fenced,
+		Leases: r.allocator, Learner: r.learner, Settling: settling,
+		Identify: identity.NodeFromContext, Trust: r.auth, Log: r.Log, Note: r.journal.Note,
 	})
-	auth.OnRoots(r.hub.Retrust)
-	auth.OnRoots(r.reroot)
-	auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
+	r.auth.OnRoots(r.hub.Retrust)
+	r.auth.OnRoots(r.reroot)
+	r.auth.OnRevoke(func(node string) { r.hub.Cut(node, "the node's identity was revoked or replaced") })
+	return nil
+}
+
+// answerOperators makes what people ask.
+func (r *rooms) answerOperators() {
 	r.operators = admin.New(admin.Config{
-		Store: s, Hub: r.hub, Leases: leases, Tokens: tokens{auth}, Revocation: auth.Revocation, Expiry: auth.Expiry,
-		Renaming: []func(context.Context, string, string) (store.Txn, error){auth.Renaming, local.Renaming}, Identities: auth.Problems, Awaited: auth.Awaited, Ephemeral: auth.Ephemeral, FirstToEnd: auth.FirstToEnd,
-		Servers: r.serverStatus, ServerProblems: r.serverProblems, Etcd: r.etcd, Silence: r.silence, Remembered: r.remembered, CAEnds: auth.Ends, Fabric: found.name, Log: c.Log,
-		Ask: r.hub.Ask, AskAt: r.askAt, Name: place.own.Name, Settings: note.Settings(c), Tail: c.tail(),
-		Journal: r.journal, Actor: actor, Ordinal: found.ordinal, Backups: r.backups.Report,
+		Name: r.site.own.Name, Fabric: r.fabric.name, Ordinal: r.fabric.ordinal, Settings: note.Settings(r.Config), Tail: r.tail(), Log: r.Log,
+		Store: r.fenced, Hub: r.hub, Leases: r.allocator, Journal: r.journal, Actor: actor,
+		Ask: r.hub.Ask, AskAt: r.askAt, Silence: r.silence, Remembered: r.remembered,
+		Tokens: tokens{r.auth}, Revocation: r.auth.Revocation, Expiry: r.auth.Expiry,
+		Renaming:   []func(context.Context, string, string) (store.Txn, error){r.auth.Renaming, r.leases.Renaming},
+		Identities: r.auth.Problems, Awaited: r.auth.Awaited, Ephemeral: r.auth.Ephemeral, FirstToEnd: r.auth.FirstToEnd, CAEnds: r.auth.Ends,
+		Servers: r.serverStatus, ServerProblems: r.serverProblems, Etcd: r.etcd, Backups: r.backups.Report,
 	})
-	r.room.Lead("expire ephemeral nodes", r.operators.ExpireEphemeral)
-	r.room.Lead("prune the journal", r.journal.Keep)
-	r.room.Lead("prune former versions", r.operators.Forget)
-	r.room.Lead("roll back what is not confirmed", r.operators.Expire)
-	r.room.Lead("end pauses", r.operators.EndPauses)
-	r.services = newServices(auth, trail(auth, r.journal, r.hub), r.hub, r.operators, quick{r.room})
-	r.lane = &lane{hub: r.hub, hold: auth.Hold}
-	r.backups.Register(r.services.grpc, auth.OpensCA, actor)
-	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{Room: r.room, Local: local, Secrets: auth, Fabric: found.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere}})
-	r.port = newPort(tcp, auth.TLS(), c.Log)
+}
+
+// lead says what one server does for all.
+func (r *rooms) lead() {
+	for _, w := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"look after leases", func(ctx context.Context) error { return r.steward().Run(ctx) }},
+		{"change the carrier", func(ctx context.Context) error { return r.carry(ctx, r.fenced) }},
+		{"back up on schedule", r.backups.Run},
+		{"expire ephemeral nodes", r.operators.ExpireEphemeral},
+		{"prune the journal", r.journal.Keep},
+		{"prune former versions", r.operators.Forget},
+		{"roll back what is not confirmed", r.operators.Expire},
+		{"end pauses", r.operators.EndPauses},
+	} {
+		r.room.Lead(w.name, w.run)
+	}
+}
+
+// openPorts makes what is served, and listens for what only this machine asks.
+func (r *rooms) openPorts(ctx context.Context, tcp net.Listener) (err error) {
+	r.services = newServices(r.auth, trail(r.auth, r.journal, r.hub), r.hub, r.operators, quick{r.room})
+	r.lane = &lane{hub: r.hub, hold: r.auth.Hold}
+	r.backups.Register(r.services.grpc, r.auth.OpensCA, actor)
+	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{
+		Room: r.room, Local: r.leases, Secrets: r.auth, Fabric: r.fabric.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere},
+	})
+	r.port = newPort(tcp, r.auth.TLS(), r.Log)
 	r.port.offerLines()
-	if r.metrics, err = open(ctx, "--metrics-listen", c.Metrics, metrics(r.sources())); err != nil {
-		return nil, err
+	if r.metrics, err = open(ctx, "--metrics-listen", r.Metrics, metrics(r.sources())); err != nil {
+		return err
 	}
-	if r.debug, err = open(ctx, "--debug-listen", c.Debug, profiles()); err != nil {
+	if r.debug, err = open(ctx, "--debug-listen", r.Debug, profiles()); err != nil {
 		r.close()
-		return nil, err
+		return err
 	}
-	c.Log.Info("fabric opened", note.Fabric, found.name, note.Epoch, found.ordinal, note.Addr, address)
-	return r, nil
+	return nil
 }

@@ -13,7 +13,7 @@ import (
 // server leads.
 func (r *rooms) carry(ctx context.Context, s store.Store) error {
 	return carrier.New(carrier.Config{
-		Epoch: r.epoch, Mirror: r.mirror, Store: s, Log: r.Log,
+		Epoch: r.fabric.epoch, Mirror: r.mirror, Store: s, Log: r.Log,
 		Note: func(reason, message string, bad bool) {
 			e := journal.Event{Object: kind.ClusterConfig + "/" + kind.DefaultName, Reason: reason, Message: message}
 			if bad {

@@ -109,7 +109,7 @@ func (r *rooms) back(ctx context.Context) (map[string]bool, error) {
 	}
 	out := map[string]bool{}
 	for _, e := range entries {
-		if o, err := kind.DecodeObservation[kind.NodeObservation](e); err == nil && o.Epoch == r.epoch && !o.Gone {
+		if o, err := kind.DecodeObservation[kind.NodeObservation](e); err == nil && o.Epoch == r.fabric.epoch && !o.Gone {
 			out[strings.TrimPrefix(e.Key, kind.ObservedNodes)] = true
 		}
 	}

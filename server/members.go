@@ -27,12 +27,12 @@ import (
 func (r *rooms) meet() *members.Room {
 	s := r.site
 	config := members.Config{
-		Server:  members.Server{Name: s.own.Name, Address: s.address, Version: note.Version, Reads: schema.Store.Version()},
-		Store:   r.store,
-		Files:   r.store,
-		Mode:    s.own.Mode,
-		DialTLS: r.auth.DialTLS(s.own.Name),
-		Free:    func() (uint64, error) { return members.FreeBytes(r.DataDir) },
+		Server:      members.Server{Name: s.own.Name, Address: s.address, Version: note.Version, Reads: schema.Store.Version()},
+		Store:       r.store,
+		Files:       r.store,
+		Mode:        s.own.Mode,
+		DialTLS:     r.auth.DialTLS(s.own.Name),
+		Free:        func() (uint64, error) { return members.FreeBytes(r.DataDir) },
 		FreeBackups: func() (uint64, error) { return members.FreeApart(r.DataDir, s.Backup.Dir) },
 		Log:         r.Log,
 		Note: func(e members.Event) {

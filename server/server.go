@@ -65,6 +65,8 @@ func Run(ctx context.Context, c Config) (err error) {
 type rooms struct {
 	Config
 	store     *etcd.Store
+	fenced    store.Store // what is decided here is written in this epoch, or never
+	fabric    fabric
 	site      *site
 	room      *members.Room
 	journal   *journal.Journal
@@ -72,8 +74,8 @@ type rooms struct {
 	seen      *store.Cache // observations of nodes
 	auth      *identity.Authority
 	leases    *lease.Allocator
+	allocator members.Allocator // leases, where the leader is
 	learner   *lease.Allocator
-	epoch     string
 	hub       *push.Hub
 	backups   *backup.Room
 	operators *admin.Server

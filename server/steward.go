@@ -12,7 +12,7 @@ import (
 // steward looks after leases that stand.
 func (r *rooms) steward() *steward.Steward {
 	return steward.New(steward.Config{
-		Epoch: r.epoch, Leases: r.leases, Mirror: r.mirror, Store: r.store, Log: r.Log,
+		Epoch: r.fabric.epoch, Leases: r.leases, Mirror: r.mirror, Store: r.store, Log: r.Log,
 		Note: func(node, reason, message string, bad bool) {
 			e := journal.Event{Object: "Lease/" + node, Reason: reason, Message: message}
 			if bad {
