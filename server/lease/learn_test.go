@@ -93,6 +93,13 @@ func TestWhoseWordIsYounger(t *testing.T) {
 		{"grown since the backup", "+n1 e1@90 A C", "n1: A C, n2: B", ""},
 		{"one that was leased something else does not lose it", "+n1 e1@20 C", "n1: A, n2: B", "n1<"},
 		{"the heir", "+n1 e1@60 A; +n3 e1@90 A; -n1", "n2: B, n3: A", "n3<n1"},
+		{"of two that were refused the younger is the heir", "+n1 e1@60 A; +n3 e1@70 A; +n4 e1@80 A; -n1", "n2: B, n4: A", "n3<n1 n4<n1"},
+		{"in the other order", "+n1 e1@60 A; +n4 e1@80 A; +n3 e1@70 A; -n1", "n2: B, n4: A", "n4<n1 n3<n4"},
+		{"an heir keeps what it has", "?n3 e1@70 C; +n1 e1@60 A; ?n3 e1@80 A; -n1", "n2: B, n3: C A", ""},
+		{"each of two heirs gets what it carries", "+n1 e1@60 A C; +n3 e1@90 A; +n4 e1@70 C; -n1", "n2: B, n3: A, n4: C", "n3<n1 n4<n1"},
+		{"claims of one node add up", "+n1 e1@60 A; +n2 e1@60 B; ?n3 e1@70 A; ?n3 e1@80 B; -n1; -n2", "n3: A B", ""},
+		{"a claim that was refused is kept", "+n1 e1@60 A; ?n3 e1@90 A; -n1; settled; n4", "n2: B, n3: A, n4: C", ""},
+		{"an heir gives way to a younger word", "+n1 e1@60 A; +n3 e1@70 A; -n1; +n4 e1@90 A", "n2: B, n4: A", "n3<n1"},
 		{"nobody gets what a node that was refused carries", "+n1 e1@60 A; +n3 e1@90 A; +n4 e1@90 B; -n1; settled; n4", "n3: A, n4: B", "n3<n1"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -104,6 +111,76 @@ func TestWhoseWordIsYounger(t *testing.T) {
 			expectText(t, c.leases(), letters.Replace(row.want))
 		})
 	}
+}
+
+// The store was lost before epoch 3, and again before epoch 5: the backup of epoch 3
+// repeats that n1 has A, and what peers say from epoch 4 may do so, too.
+func TestWordsAcrossALoss(t *testing.T) {
+	for _, row := range []struct{ name, words, want, refused string }{
+		{"a node's own word refutes what was repeated of it", "?n1 e4@90 A; +n3 e2@90 A; +n1 e1@20 A; +n3 e2@90 A", "n2: B, n3: A", "n3<n1 n1<n3"},
+		{"in the other order", "?n1 e4@90 A; +n1 e1@20 A; +n3 e2@90 A", "n1: A, n2: B", "n3<n1"},
+		{"its own word confirms it", "?n1 e4@90 A; +n3 e2@90 A; +n1 e4@80 A", "n1: A, n2: B", "n3<n1"},
+		{"nobody is told meanwhile", "?n1 e4@90 A; +n3 e2@90 A; settled; n1", "n1: A, n2: B", "n3<n1 n1<n3"},
+		{"what was over in one store is over", "?n3 e4@90 A; +n1 e4@60 A C", "n1: C, n2: B, n3: A", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := newCluster(t, "10.42.0.0/16")
+			c.do("n1; n2")
+			c.lost(5, 3, 50)
+			c.put(store.Lost, []byte(`{"ordinal":5,"fileOrdinal":3,"revision":50,"losses":[3,5]}`))
+			c.alloc = c.another()
+			letters := strings.NewReplacer("A", "10.42.0.0/24", "B", "10.42.1.0/24", "C", "10.42.2.0/24")
+			expectText(t, c.do(letters.Replace(row.words)), row.refused)
+			expectText(t, c.leases(), letters.Replace(row.want))
+		})
+	}
+}
+
+// What a node carries that no range holds is nobody's once one does.
+func TestRefusedOutsideTheRanges(t *testing.T) {
+	c := newCluster(t, "10.42.0.0/23")
+	c.do("n1; n2")
+	c.lost(2, 1, 50)
+	expectText(t, c.do("+n3 e1@90 10.42.2.0/24; settled"), "n3<")
+	c.configure("10.42.0.0/22")
+	expectText(t, c.do("n4; +n3 e1@90 10.42.2.0/24"), "")
+	expectText(t, c.leases(), "n1: 10.42.0.0/24, n2: 10.42.1.0/24, n3: 10.42.2.0/24, n4: 10.42.3.0/24")
+}
+
+// A family that is new is for nodes that have come since the loss: others may carry one.
+func TestCompleteAfterALoss(t *testing.T) {
+	c := newCluster(t, "10.42.0.0/16")
+	c.do("n1; n2")
+	c.report("n1", "192.0.2.1/24")
+	c.report("n2", "192.0.2.2/24")
+	c.lost(2, 1, 50)
+	c.do("+n1 e1@90 10.42.0.0/24; settled")
+	c.configure("10.42.0.0/16 fd42:42::/48")
+	if _, _, err := c.alloc.Complete(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	expectText(t, c.leases(), "n1: 10.42.0.0/24 fd42:42::/64, n2: 10.42.1.0/24")
+	expectText(t, c.do("+n2 e1@90 10.42.1.0/24 fd42:42:0:7::/64"), "")
+	expectText(t, c.leases(), "n1: 10.42.0.0/24 fd42:42::/64, n2: 10.42.1.0/24 fd42:42:0:7::/64")
+}
+
+// A node that is renamed takes along what it claims, and from when its lease is known.
+func TestRenamedAfterALoss(t *testing.T) {
+	c := newCluster(t, "10.42.0.0/16")
+	c.do("n1; n2")
+	c.lost(2, 1, 50)
+	expectText(t, c.do("settled; n1; +n3 e1@90 10.42.0.0/24"), "n3<n1")
+	for from, to := range map[string]string{"n2": "web2", "n3": "web3"} {
+		txn, err := c.alloc.Renaming(t.Context(), from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.store.Commit(t.Context(), txn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expectText(t, c.do("+n4 e1@90 10.42.1.0/24; -n1"), "")
+	expectText(t, c.leases(), "n4: 10.42.1.0/24, web3: 10.42.0.0/24")
 }
 
 // A lease that an operator deletes goes to who carries it, as that of a node.

@@ -32,7 +32,14 @@ func (a *Allocator) Renaming(ctx context.Context, from, to string) (store.Txn, e
 	}
 	oldKey, newKey := kind.Key(kind.Lease, "", from), kind.Key(kind.Lease, "", to)
 	if _, ok := b.held[from]; !ok {
-		return store.Txn{If: []store.Cond{{Key: oldKey}, {Key: newKey}}}, nil
+		txn := store.Txn{If: []store.Cond{{Key: oldKey}, {Key: newKey}}}
+		if _, claims := b.disputes[from]; claims {
+			txn = b.txn()
+			txn.If = append(txn.If, store.Cond{Key: oldKey}, store.Cond{Key: newKey})
+		}
+		moved, err := b.moved(from, to)
+		txn.Then = append(txn.Then, moved...)
+		return txn, err
 	}
 	e, err := a.store.Get(ctx, oldKey)
 	if err != nil {
@@ -62,7 +69,7 @@ func (b *book) moved(from, to string) (out []store.Write, err error) {
 		value, failed := json.Marshal(v)
 		out, err = append(out, store.Write{Key: oldKey}, store.Write{Key: newKey, Value: value}), errors.Join(err, failed)
 	}
-	if h := b.held[from]; h.said != granted || !h.told || len(h.words) > 0 {
+	if h, ok := b.held[from]; ok && (h.said != granted || !h.told || len(h.words) > 0) {
 		move(viewKey(from), viewKey(to), view{word: h.said, Told: h.told, Words: h.words})
 	}
 	if d, ok := b.disputes[from]; ok {
