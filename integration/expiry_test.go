@@ -224,6 +224,46 @@ func TestNodeThatWasOff(t *testing.T) {
 	}
 }
 
+// A node that slept through whole rotations of the CA, until nothing that it has
+// counts any more, follows from its old root to the newest and renews with its key.
+func TestNodeThatSleptThroughRotations(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		often bool // that it is awake between them
+	}{{"each", true}, {"three", false}} {
+		t.Run(c.name, func(t *testing.T) {
+			data, node := t.TempDir(), filepath.Join(t.TempDir(), "agent")
+			synctest.Test(t, func(t *testing.T) {
+				o := newOffline(t, data, node)
+				if wrong := o.meet(nil); wrong != "" {
+					t.Fatal(wrong)
+				}
+				for i := range 3 {
+					time.Sleep(5 * day)
+					o.operate(rotate)
+					if !c.often && i < 2 {
+						continue
+					}
+					if wrong := o.meet(nil); wrong != "" {
+						t.Errorf("it is not back: %s", wrong)
+					}
+				}
+			})
+		})
+	}
+}
+
+// rotate is a whole rotation, without those who sleep.
+func rotate(ctx context.Context, auth *identity.Authority) error {
+	for _, force := range []bool{false, true} {
+		if _, err := auth.RotateCA(ctx, force); err != nil {
+			return err
+		}
+	}
+	_, err := auth.FinishRotation(ctx, true)
+	return err
+}
+
 // A node whose clock is wrong has its stream, knows how wrong it is, and renews when
 // the server's clock says so: no earlier, no more often, never too late.
 func TestClocksApart(t *testing.T) {
