@@ -225,14 +225,18 @@ func (r *Room) tell(ctx context.Context) error {
 // Servers lists all servers, by name: as the records say, or while the store
 // answers nobody, as far as this one reaches them.
 func (r *Room) Servers() []Status {
+	if silence, silent := r.Silence(); silent {
+		return silence.reached(r.recorded(), r.cfg.Server.Name)
+	}
+	return r.recorded()
+}
+
+// recorded lists servers as the records say.
+func (r *Room) recorded() []Status {
 	entries, _ := r.servers.Snapshot()
 	candidates, _ := r.candidates.Snapshot()
 	leader, _ := first(candidates)
-	all := list(entries, leader, r.members(), r.cfg.Now())
-	if silence, silent := r.Silence(); silent {
-		return silence.reached(all, r.cfg.Server.Name)
-	}
-	return all
+	return list(entries, leader, r.members(), r.cfg.Now())
 }
 
 // members are those of the embedded etcd, from memory; none of an etcd elsewhere.

@@ -20,6 +20,9 @@ const (
 	readEvery   = 2 * time.Second
 	readWithin  = 2 * time.Second
 	reachWithin = time.Second // each of the other servers
+	// sureAfter is how long a store may take whose servers are there: to elect another
+	// leader, or over a slow disk. Who asks meanwhile waits.
+	sureAfter = 5 * time.Second
 )
 
 // Silence is a store that answers nobody, as this server sees it.
@@ -30,12 +33,23 @@ type Silence struct {
 	// all that were asked.
 	away  map[string]time.Time
 	asked map[string]bool
+	sure  bool // it will not pass in a moment
 }
 
 var errNoQuorum = errors.New("the embedded etcd has no leader")
 
-// Silence tells whether the store answers nobody.
+// Silence tells whether the store answers nobody: there is no quorum, or it has
+// lasted for some seconds.
 func (r *Room) Silence() (Silence, bool) {
+	s, _ := r.suspected()
+	if !s.sure {
+		return Silence{}, false
+	}
+	return s, true
+}
+
+// suspected is a silence that may be over in a moment.
+func (r *Room) suspected() (Silence, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.silence, !r.silence.Since.IsZero()
@@ -49,7 +63,7 @@ func (r *Room) Changed() <-chan struct{} { return r.next() }
 func (r *Room) listen(ctx context.Context) error {
 	var read time.Time
 	for pause(ctx, beatEvery) {
-		_, silent := r.Silence()
+		_, silent := r.suspected()
 		err := r.led()
 		if now := r.cfg.Now(); err == nil && (silent || now.Sub(read) >= readEvery) {
 			read, err = now, r.readable(ctx)
@@ -86,7 +100,7 @@ func (r *Room) readable(ctx context.Context) error {
 
 // hear takes in what the store answered, and while it does not, who else is there.
 func (r *Room) hear(ctx context.Context, err error) {
-	was, silent := r.Silence()
+	was, silent := r.suspected()
 	if err == nil {
 		if silent {
 			r.cfg.Log.Info("store answered again", note.Took, r.cfg.Now().Sub(was.Since))
@@ -100,6 +114,8 @@ func (r *Room) hear(ctx context.Context, err error) {
 		r.cfg.Log.Warn("store did not answer", note.Err, err)
 	}
 	now.away, now.asked = r.reach(ctx, was)
+	up, voters := votes(now.reached(r.recorded(), r.cfg.Server.Name), r.members())
+	now.sure = up < voters/2+1 && voters > 0 || r.cfg.Now().Sub(now.Since) >= sureAfter
 	if ctx.Err() == nil {
 		r.setSilence(now)
 	}
@@ -110,7 +126,7 @@ func (r *Room) setSilence(s Silence) {
 	was := r.silence
 	r.silence = s
 	r.mu.Unlock()
-	if was.Since != s.Since {
+	if was.sure != s.sure {
 		r.moved()
 	}
 }
