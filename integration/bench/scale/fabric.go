@@ -129,7 +129,7 @@ func (f *fabric) startServer(ctx context.Context, i int) (err error) {
 	if i == 0 {
 		args = append(args, f.args...)
 	}
-	if i > 0 {
+	if i > 0 && f.servers[i] == nil {
 		if err := f.introduce(name); err != nil {
 			return err
 		}

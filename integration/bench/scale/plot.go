@@ -103,14 +103,15 @@ var kinds = []struct {
 
 func (p panel) draw(b *strings.Builder, figures []figure) {
 	x, y, ok := p.axes(figures)
-	fmt.Fprintf(b, `<text x="%d" y="20" font-size="13" font-weight="bold">%s</text>`+"\n", marginLeft, p.title)
+	fmt.Fprintf(b, `<text x="%d" y="20" font-size="13" font-weight="bold">%s, by agents</text>`+"\n", marginLeft, p.title)
 	if !ok {
 		return
 	}
-	x.grid(b, func(at float64, label string) string {
-		return fmt.Sprintf(`<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#ddd"/><text x="%.1f" y="%d" text-anchor="middle">%s</text>`,
-			at, marginTop, at, panelHeight-marginBottom, at, panelHeight-marginBottom+14, label)
-	})
+	for _, n := range p.sizes(figures) {
+		at := x.place(float64(n))
+		fmt.Fprintf(b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#ddd"/><text x="%.1f" y="%d" text-anchor="middle">%d</text>`+"\n",
+			at, marginTop, at, panelHeight-marginBottom, at, panelHeight-marginBottom+14, n)
+	}
 	y.grid(b, func(at float64, label string) string {
 		return fmt.Sprintf(`<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`,
 			marginLeft, at, panelWidth-marginRight, at, marginLeft-4, at+4, label)
@@ -131,7 +132,7 @@ func (p panel) draw(b *strings.Builder, figures []figure) {
 	if p.target != nil {
 		legend = append(legend, "target ▬")
 	}
-	fmt.Fprintf(b, `<text x="%d" y="%d" fill="#555">agents · %s</text>`+"\n", marginLeft, panelHeight-marginBottom+64, strings.Join(legend, " · "))
+	fmt.Fprintf(b, `<text x="%d" y="%d" fill="#555">%s</text>`+"\n", marginLeft, panelHeight-marginBottom+64, strings.Join(legend, " · "))
 }
 
 func line(b *strings.Builder, at map[int]float64, x, y axis, colour, dashes string) {
@@ -146,7 +147,7 @@ func line(b *strings.Builder, at map[int]float64, x, y axis, colour, dashes stri
 	}
 }
 
-// axis is logarithmic, from a power of ten to another.
+// axis is logarithmic.
 type axis struct {
 	low, high float64 // exponents
 	from, to  float64 // pixels
@@ -163,13 +164,26 @@ func (a axis) grid(b *strings.Builder, mark func(at float64, label string) strin
 	}
 }
 
+// sizes of the fabrics that a panel has figures of.
+func (p panel) sizes(figures []figure) []int {
+	all := map[int]bool{}
+	for _, c := range p.curves {
+		for _, k := range kinds {
+			for n := range points(figures, c, k.servers, k.etcd) {
+				all[n] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
 // axes that hold all points and targets of a panel. ok is false if there are none.
 func (p panel) axes(figures []figure) (x, y axis, ok bool) {
 	xs, ys := []float64{}, []float64{}
 	for _, c := range p.curves {
 		for _, k := range kinds {
 			for n, v := range points(figures, c, k.servers, k.etcd) {
-				xs, ys = append(xs, float64(n)), append(ys, v)
+				xs, ys = append(xs, math.Log10(float64(n))), append(ys, math.Log10(v))
 			}
 		}
 	}
@@ -177,14 +191,13 @@ func (p panel) axes(figures []figure) (x, y axis, ok bool) {
 		return x, y, false
 	}
 	for n, v := range p.target {
-		xs, ys = append(xs, float64(n)), append(ys, v)
+		xs, ys = append(xs, math.Log10(float64(n))), append(ys, math.Log10(v))
 	}
-	span := func(vs []float64, from, to float64) axis {
-		low, high := math.Floor(math.Log10(slices.Min(vs))), math.Ceil(math.Log10(slices.Max(vs)))
-		if low == high {
-			high++
-		}
-		return axis{low, high, from, to}
+	const air = 0.1
+	x = axis{slices.Min(xs) - air, slices.Max(xs) + air, marginLeft, panelWidth - marginRight}
+	y = axis{math.Floor(slices.Min(ys)), math.Ceil(slices.Max(ys)), panelHeight - marginBottom, marginTop}
+	if y.low == y.high {
+		y.high++
 	}
-	return span(xs, marginLeft, panelWidth-marginRight), span(ys, panelHeight-marginBottom, marginTop), true
+	return x, y, true
 }

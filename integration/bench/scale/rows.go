@@ -20,8 +20,10 @@ var rows = []row{
 	{"object", object},
 	{"slow", slow},
 	{"idle", idle},
-	{"clean", func(ctx context.Context, f *fabric) error { return restart(ctx, f, "clean", syscall.SIGTERM) }},
-	{"kill", func(ctx context.Context, f *fabric) error { return restart(ctx, f, "kill", syscall.SIGKILL) }},
+	{"clean", func(ctx context.Context, f *fabric) error { return restart(ctx, f, "clean", 0, syscall.SIGTERM) }},
+	{"kill", func(ctx context.Context, f *fabric) error { // of several another one: the first has no agents now
+		return restart(ctx, f, "kill", min(1, len(f.servers)-1), syscall.SIGKILL)
+	}},
 }
 
 func names() []string {
@@ -281,30 +283,27 @@ func idle(ctx context.Context, f *fabric) error {
 		"KB/s to agents", float64(c.down)/1e3/s, "KB/s from agents", float64(c.up)/1e3/s, "server RSS MiB", after.rss/1024)
 }
 
-// restart: the first server ends, cleanly or not, and starts again: until every
-// agent is in step with a server.
-func restart(ctx context.Context, f *fabric, name string, sig syscall.Signal) error {
+// restart: a server ends, cleanly or not, and starts again: until every agent is in
+// step with a server.
+func restart(ctx context.Context, f *fabric, name string, which int, sig syscall.Signal) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	before, err := f.cost()
 	if err != nil {
 		return err
 	}
-	before.cpu = 0 // the new process has used nothing yet
-	for _, s := range f.servers[1:] {
-		cpu, _, err := usage(s.Pid())
-		if err != nil {
-			return err
-		}
-		before.cpu += cpu
-	}
-	began := time.Now()
-	if err := f.servers[0].Signal(sig); err != nil {
+	old, _, err := usage(f.servers[which].Pid())
+	if err != nil {
 		return err
 	}
-	<-f.servers[0].Done()
+	before.cpu -= old // the new process has used nothing yet
+	began := time.Now()
+	if err := f.servers[which].Signal(sig); err != nil {
+		return err
+	}
+	<-f.servers[which].Done()
 	down := time.Since(began)
-	if err := f.startServer(ctx, 0); err != nil {
+	if err := f.startServer(ctx, which); err != nil {
 		return err
 	}
 	up := time.Since(began)
