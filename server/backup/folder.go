@@ -64,6 +64,10 @@ func (d Folder) Save(ctx context.Context, s Store, why string, h Header) (f File
 	return f, sum, err
 }
 
+// errMoved is why a store cannot be saved that is neither what it was nor what it
+// will be.
+var errMoved = errors.New("a backup is being restored, or was meanwhile")
+
 // write dumps a store. The header's facts are of the same revision as the rest, or
 // it is done again.
 func write(ctx context.Context, out io.Writer, s Store, h Header) (Header, string, error) {
@@ -95,7 +99,14 @@ func write(ctx context.Context, out io.Writer, s Store, h Header) (Header, strin
 		return h, "", err
 	}
 	if epoch == "" || epoch != h.Epoch {
-		return h, "", fmt.Errorf("the store was restored meanwhile (epoch %q, then %q); try again", h.Epoch, epoch)
+		return h, "", fmt.Errorf("%w (epoch %q, then %q); try again", errMoved, h.Epoch, epoch)
+	}
+	// As long as the fence names the epoch nothing of a restore was written.
+	switch e, err := s.Get(ctx, store.Fence); {
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return h, "", err
+	case err == nil && string(e.Value) != epoch:
+		return h, "", fmt.Errorf("%w; try again", errMoved)
 	}
 	sum, err := w.close()
 	return h, sum, err

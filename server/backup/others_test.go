@@ -209,6 +209,13 @@ func TestRestoreOfAnothers(t *testing.T) {
 	if err != nil || !marked || m.File != done.GetCopiedAs() || m.Server != "s1" {
 		t.Error(m, marked, err)
 	}
+	// until it is done nothing else is copied here
+	if _, err := ask(theirs.Name, false); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "is under way, since") {
+		t.Error(err)
+	}
+	if err := f.room.Finish(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
 	// what another has that is damaged is refused by its name, and not kept
 	hurt := strings.Replace(theirs.Name, ByHand, Scheduled, 1)
 	b, err := os.ReadFile(filepath.Join(s2.Folder.Path, theirs.Name))

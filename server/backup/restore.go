@@ -22,8 +22,9 @@ type Marker struct {
 	File        string `json:"file"`   // in the folder of Server
 	Sum         string `json:"sha256"` // that names its contents
 	Server      string `json:"server"`
-	Aside       string `json:"aside"` // backup of what was there, in the same folder
-	Epoch       string `json:"epoch"` // new
+	Aside       string `json:"aside"`          // backup of what was there, in the same folder
+	Epoch       string `json:"epoch"`          // new
+	From        uint64 `json:"from,omitempty"` // ordinal of the epoch that ends; 0: it is not known
 	Ordinal     uint64 `json:"ordinal"`
 	By          string `json:"by,omitempty"`    // operator
 	Adopt       bool   `json:"adopt,omitempty"` // there is no file: agents are asked
@@ -44,6 +45,8 @@ type Restored struct {
 	Revision     int64  `json:"revision"`     // of the backup
 	FileOrdinal  uint64 `json:"fileOrdinal"`  // of the backup's epoch
 	FileTimeUnix int64  `json:"fileTimeUnix"` // of the backup
+	By           string `json:"by,omitempty"` // operator
+	Server       string `json:"server,omitempty"`
 }
 
 // Marked reads the marker. It answers false when nothing is being restored.
@@ -64,40 +67,30 @@ func Marked(ctx context.Context, s store.Store) (Marker, bool, error) {
 
 // Begin saves what is in the store aside and marks the store: from now on nothing
 // is served, and whoever decided in the old epoch can write no more. Finish does
-// the rest.
+// the rest. Of several that are asked for at once, on whichever servers, one begins;
+// the others are refused (ErrUnderWay).
 func (r *Room) Begin(ctx context.Context, file, by string) (Marker, error) {
+	g, err := r.survey(ctx)
+	if err != nil {
+		return Marker{}, err
+	}
 	c, now, err := r.open(ctx, file)
 	if err != nil {
 		return Marker{}, err
 	}
 	aside, _, err := r.save(ctx, Aside)
+	if errors.Is(err, errMoved) {
+		return Marker{}, r.overtaken(ctx)
+	}
 	if err != nil {
 		return Marker{}, fmt.Errorf("%w; nothing was restored", err)
 	}
-	fence, err := r.Store.Get(ctx, store.Fence)
-	if err != nil {
-		return Marker{}, fmt.Errorf("backup: %w", err)
-	}
 	m := Marker{
 		Schema: markerSchema, File: file, Sum: c.sum, Server: r.Server, Aside: aside.Name,
-		Epoch: NewEpoch(), Ordinal: max(now.Ordinal, c.Ordinal) + 1, By: by, StartedUnix: r.Now().Unix(),
+		Epoch: NewEpoch(), From: now.Ordinal, Ordinal: max(now.Ordinal, c.Ordinal) + 1, By: by, StartedUnix: r.Now().Unix(),
 	}
-	b, err := json.Marshal(m)
-	if err != nil {
-		return Marker{}, fmt.Errorf("backup: %w", err)
-	}
-	m.revision, err = r.Store.Commit(ctx, store.Txn{
-		If: []store.Cond{{Key: store.Restore}, {Key: store.Fence, Revision: fence.Revision}},
-		Then: []store.Write{
-			{Key: store.Restore, Value: b},
-			{Key: store.Fence, Value: []byte("restoring " + m.Epoch)},
-		},
-	})
-	if errors.Is(err, store.ErrConflict) {
-		return Marker{}, fmt.Errorf("backup: another restore is on its way; see: weft status: %w", err)
-	}
-	if err != nil {
-		return Marker{}, fmt.Errorf("backup: begin the restore: %w; look whether it began: weft status", err)
+	if err := r.claim(ctx, g, &m); err != nil {
+		return Marker{}, err
 	}
 	r.Log.Warn("restore began", note.Path, file, note.Epoch, m.Ordinal, note.Why, by)
 	r.note(journal.Event{Kind: journal.Warning, Object: "Fabric", Reason: "RestoreBegan", Message: fmt.Sprintf("of %s on server %s; what was there is saved as %s", file, r.Server, m.Aside), Actor: by})
@@ -198,6 +191,7 @@ func (r *Room) last(ctx context.Context, m Marker, c contents) (store.Txn, error
 	restored, err := json.Marshal(Restored{
 		Schema: markerSchema, TimeUnix: r.Now().Unix(), Ordinal: m.Ordinal, File: m.File,
 		Revision: c.Revision, FileOrdinal: c.Ordinal, FileTimeUnix: c.Time.Unix(),
+		By: m.By, Server: m.Server,
 	})
 	if err != nil {
 		return store.Txn{}, fmt.Errorf("backup: %w", err)

@@ -240,21 +240,3 @@ func TestRestoreRefused(t *testing.T) {
 		t.Error(cmp.Diff(before, after))
 	}
 }
-
-func TestTwoRestoresAtOnce(t *testing.T) {
-	f := newFabric(t, "n1 10.42.0.0/24")
-	file := f.save(ByHand)
-	m, err := f.room.Begin(t.Context(), file.Name, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.room.Begin(t.Context(), file.Name, ""); err == nil || !strings.Contains(err.Error(), "another restore is on its way") {
-		t.Error(err)
-	}
-	if err := f.room.Finish(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.room.Finish(t.Context(), m); !errors.Is(err, store.ErrConflict) {
-		t.Error(err)
-	}
-}

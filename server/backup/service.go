@@ -122,6 +122,9 @@ func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestor
 		}
 		return stream.SendAndClose(out)
 	}
+	if err := s.idle(stream.Context()); err != nil { // before anything is copied
+		return answer(err)
+	}
 	name, copied := in.name, in.server != s.Server
 	if copied {
 		f, _, err := s.Folder.Take(in, maxSent)
@@ -253,7 +256,7 @@ func answer(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return status.Error(codes.NotFound, text)
-	case errors.Is(err, ErrOther), errors.Is(err, ErrNewer), errors.Is(err, ErrOnOther), errors.Is(err, store.ErrConflict):
+	case errors.Is(err, ErrOther), errors.Is(err, ErrNewer), errors.Is(err, ErrOnOther), errors.Is(err, ErrUnderWay), errors.Is(err, store.ErrConflict):
 		return status.Error(codes.FailedPrecondition, text)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return status.Error(codes.DeadlineExceeded, text)
