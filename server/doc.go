@@ -2,7 +2,9 @@
 //
 // What is its own is what lies between them: the data folder's lock, the epoch
 // and schema of the store, the first ClusterConfig, and the one TLS port, whose
-// connections it hands by ALPN to gRPC (h2) and to net/http (http/1.1).
+// connections it hands by ALPN to agents' lines (weft-sync), to gRPC (h2) and to
+// net/http (http/1.1). Of those that come at once few are worked on at a time, the
+// newest first.
 //
 // Invariants: one server a data folder. Nothing is served before the store is
 // mirrored, and the store closes after everything else has ended. Run returns at

@@ -2,7 +2,8 @@
 // that brings its intent, and the last complete intent on disk.
 //
 // It joins with a token once, renews its certificate by itself, keeps one
-// NodeSync stream to whichever server answers, and reports up what the rest of
+// NodeSync stream to whichever server answers, by a line of its own (proto/line) or
+// by gRPC where the server knows no lines, and reports up what the rest of
 // the agent tells it. What it holds outlives every server: an intent is replaced
 // by a newer complete one, never by silence.
 //
