@@ -133,7 +133,7 @@ func (r *rooms) openPorts(ctx context.Context, tcp net.Listener) (err error) {
 	r.lane = &lane{hub: r.hub, hold: r.auth.Hold}
 	r.backups.Register(r.services.grpc, r.auth.OpensCA, actor)
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{
-		Room: r.room, Local: r.leases, Secrets: r.auth, Fabric: r.fabric.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere},
+		Room: r.room, Local: r.leases, Secrets: r.auth, Fabric: r.fabric.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere}, Asker: asker(r.auth),
 	})
 	r.port = newPort(tcp, r.auth.TLS(), r.Log)
 	r.port.offerLines()

@@ -21,6 +21,7 @@ import (
 	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
+	"google.golang.org/grpc/peer"
 )
 
 // meet makes the room where this server meets the others.
@@ -101,6 +102,18 @@ func (r *rooms) heldLease(node string) ([]netip.Prefix, bool) {
 		}
 	}
 	return lease.Prefixes, true
+}
+
+// asker names who calls, for the audit of another server.
+func asker(auth *identity.Authority) func(context.Context) members.Asker {
+	return func(ctx context.Context) members.Asker {
+		p, serial := auth.Caller(ctx)
+		a := members.Asker{User: p.Name, Role: string(p.Role), Serial: serial}
+		if from, ok := peer.FromContext(ctx); ok && from.Addr != nil {
+			a.From = from.Addr.String()
+		}
+		return a
+	}
 }
 
 // askAt has another server ask a node for who calls this one.

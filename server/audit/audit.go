@@ -53,19 +53,25 @@ func (t *Trail) Unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 	if !writes(info.FullMethod) || dry(m) {
 		return handler(ctx, request)
 	}
-	act := t.begin(ctx, info.FullMethod)
+	act, m, forAnother := handed(t.begin(ctx, info.FullMethod), m)
 	if err := t.Book.Blocked(); err != nil {
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	answer, err := handler(ctx, request)
 	act.Objects = objects(info.FullMethod, m)
 	if a, ok := answer.(proto.Message); ok && err == nil {
+		if recordedBy(a) != "" {
+			return answer, nil
+		}
 		act.After = revision(a)
 		for _, o := range made(info.FullMethod, a) {
 			if !slices.Contains(act.Objects, o) {
 				act.Objects = append(act.Objects, o)
 			}
 		}
+	}
+	if forAnother && undone(status.Code(err)) {
+		return answer, err // the server that was asked writes that down
 	}
 	if late := t.end(ctx, act, err); late {
 		_ = grpc.SetHeader(ctx, lateText(err))
@@ -116,9 +122,7 @@ func (t *Trail) end(ctx context.Context, act journal.Act, err error) (late bool)
 	if err != nil {
 		act.Message = status.Convert(err).Message()
 	}
-	switch code {
-	case codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented, codes.InvalidArgument,
-		codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition: // nothing was done
+	if undone(code) {
 		act.From = host(act.From) // its port would make each knock another
 		t.Book.Deny(act)
 		return false
@@ -126,4 +130,14 @@ func (t *Trail) end(ctx context.Context, act journal.Act, err error) (late bool)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	return t.Book.Record(ctx, act) != nil
+}
+
+// undone tells whether an outcome says that nothing was done.
+func undone(code codes.Code) bool {
+	switch code {
+	case codes.Unauthenticated, codes.PermissionDenied, codes.Unimplemented, codes.InvalidArgument,
+		codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition:
+		return true
+	}
+	return false
 }

@@ -144,6 +144,38 @@ func TestWhatIsMadeIsNamedOnce(t *testing.T) {
 	}
 }
 
+// TestARemovalThatIsHandedOn is written down once, by the server that did it, in the
+// name of who asked; a refusal by the one that was asked.
+func TestARemovalThatIsHandedOn(t *testing.T) {
+	r := &weftv1.MembersTakeOutRequest{Name: "s1", User: "ann", Role: "admin", Serial: "2a", From: "192.0.2.7:5555"}
+	for _, c := range []struct {
+		name, method   string
+		request        proto.Message
+		answer         proto.Message
+		err            error
+		stored, denied string
+	}{
+		{"asked", weftv1.Members_Remove_FullMethodName, &weftv1.MembersRemoveRequest{Name: "s1"}, &weftv1.MembersRemoveResponse{RecordedBy: "s2"}, nil, "", ""},
+		{"asked, and refused", weftv1.Members_Remove_FullMethodName, &weftv1.MembersRemoveRequest{Name: "s1"}, nil, status.Error(codes.FailedPrecondition, "no"), "", "ops weft.v1.Members/Remove remove Server/s1 FailedPrecondition"},
+		{"did it", weftv1.Members_TakeOut_FullMethodName, r, &weftv1.MembersTakeOutResponse{}, nil, "ann weft.v1.Members/Remove remove Server/s1 OK 192.0.2.7:5555", ""},
+		{"refused it", weftv1.Members_TakeOut_FullMethodName, r, nil, status.Error(codes.FailedPrecondition, "no"), "", ""},
+		{"did half of it", weftv1.Members_TakeOut_FullMethodName, r, nil, status.Error(codes.Unavailable, "half"), "ann weft.v1.Members/Remove remove Server/s1 Unavailable 192.0.2.7:5555", ""},
+	} {
+		b := &book{}
+		_ = call(b, c.method, c.request, c.answer, c.err)
+		short := func(acts []journal.Act) string {
+			var lines []string
+			for _, a := range acts {
+				lines = append(lines, strings.TrimSpace(strings.Join([]string{a.User, a.Method, a.Verb, strings.Join(a.Objects, ","), a.Outcome, a.From}, " ")))
+			}
+			return strings.Join(lines, "; ")
+		}
+		if short(b.stored) != c.stored || short(b.denied) != c.denied {
+			t.Errorf("%s: stored %q, denied %q", c.name, short(b.stored), short(b.denied))
+		}
+	}
+}
+
 // streamed is a stream that keeps its trailer.
 type streamed struct {
 	grpc.ServerStream

@@ -12,5 +12,8 @@
 // many wait, writes are refused before they are done. Refused calls wait for
 // nothing and are counted together, so that nobody can fill the audit by knocking.
 //
+// What another server hands on, because it cannot write it down any more when it is
+// done, is written down as it was asked for, once.
+//
 // It judges nobody: who may call is identity's to say.
 package audit

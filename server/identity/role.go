@@ -107,7 +107,7 @@ var rules = []rule{
 	{"weft.v1.Members", "", RoleAdmin},
 	{"weft.v1.Members", "List", RoleViewer},
 	{"weft.v1.Members", "Join", ""}, // shows the server token
-	{"weft.v1.Members", "Add Acquire Release Inspect Defragment Ask", RoleServer},
+	{"weft.v1.Members", "Add Acquire Release Inspect Defragment Ask TakeOut", RoleServer},
 }
 
 // leastRole answers who may call a method, "/weft.v1.Join/Renew", and whether a

@@ -43,6 +43,7 @@ func TestRules(t *testing.T) {
 		/weft.v1.Tokens/List              viewer    viewer operator admin
 		/weft.v1.Users/Renew              viewer    viewer operator admin
 		/weft.v1.Members/Acquire          server    server
+		/weft.v1.Members/TakeOut          server    server
 		/weft.v1.NodeSync/Sync            node      node
 		/weft.v1.Join/Join                -         viewer operator admin node server
 		/weft.v1.Unheard/Of               admin     admin

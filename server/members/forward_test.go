@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ type serving struct {
 	Allocator
 	address string
 	grpc    *grpc.Server
+	service *Service
+	stop    func()
 	local   *local
 	agents  *agents
 }
@@ -122,6 +125,12 @@ func certificate(t *testing.T) *tls.Config {
 // among starts servers one after the other: the first leads.
 func among(t *testing.T, names ...string) []*serving {
 	t.Helper()
+	return amongMembers(t, func(string) Roster { return nil }, names...)
+}
+
+// amongMembers has them be members of an etcd, too.
+func amongMembers(t *testing.T, roster func(server string) Roster, names ...string) []*serving {
+	t.Helper()
 	m, config := storetest.New(), certificate(t)
 	var out []*serving
 	for _, name := range names {
@@ -130,15 +139,17 @@ func among(t *testing.T, names ...string) []*serving {
 			t.Fatal(err)
 		}
 		s := &serving{address: l.Addr().String(), grpc: grpc.NewServer(grpc.Creds(credentials.NewTLS(config))), local: &local{}, agents: &agents{}}
-		s.Room = New(Config{Server: Server{Name: name, Address: s.address, Version: "test"}, Store: m, DialTLS: config})
+		s.Room = New(Config{Server: Server{Name: name, Address: s.address, Version: "test"}, Store: m, DialTLS: config, Roster: roster(name)})
 		s.Allocator = Allocator{Local: s.local, Room: s.Room}
-		weftv1.RegisterMembersServer(s.grpc, &Service{Room: s.Room, Local: s.local, Agents: Agents{Ask: s.agents.ask, NotHere: errNotHere}})
+		s.service = &Service{Room: s.Room, Local: s.local, Agents: Agents{Ask: s.agents.ask, NotHere: errNotHere}}
+		weftv1.RegisterMembersServer(s.grpc, s.service)
 		go func() { _ = s.grpc.Serve(l) }()
 		t.Cleanup(s.grpc.Stop)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
-		t.Cleanup(func() { cancel(); <-done })
+		s.stop = sync.OnceFunc(func() { cancel(); <-done })
+		t.Cleanup(s.stop)
 		out = append(out, s)
 		s.await(t, "a leader", func() bool { leader, _ := s.Leader(); return leader.Name != "" })
 	}

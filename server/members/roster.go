@@ -2,7 +2,6 @@ package members
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -129,57 +128,4 @@ func (r *Room) promote(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// Remove implements weftv1.MembersServer.
-func (s *Service) Remove(ctx context.Context, r *weftv1.MembersRemoveRequest) (*weftv1.MembersRemoveResponse, error) {
-	own := s.Room.cfg
-	name := r.GetName()
-	if !s.Room.roster.TryLock() {
-		return nil, errBusy
-	}
-	defer s.Room.roster.Unlock()
-	var members []store.Member
-	var err error
-	if own.Roster != nil {
-		if members, err = own.Roster.Members(ctx); err != nil {
-			return nil, status.Error(codes.Unavailable, err.Error())
-		}
-	}
-	all := s.Room.Servers()
-	if err := removable(name, all, members); err != nil {
-		return nil, status.Error(codes.FailedPrecondition, err.Error())
-	}
-	// First the member, so that what is left behind by a crash is still listed.
-	for _, m := range members {
-		if m.Name != name {
-			continue
-		}
-		if err := own.Roster.RemoveMember(ctx, m.ID); errors.Is(err, store.ErrQuorum) {
-			return nil, status.Errorf(codes.FailedPrecondition, "without %s etcd would have no quorum, %v: start the servers that are down, and wait until they answer (weft server list)", name, store.ErrQuorum)
-		} else if err != nil {
-			return nil, status.Errorf(codes.Unavailable, "%v; do most servers answer (weft server list)? If not: %s", err, resetInstead(name))
-		}
-	}
-	if err := s.forget(ctx, name); err != nil {
-		return nil, status.Errorf(codes.Unavailable, "%s is no member any more, but still listed: %v; repeat", name, err)
-	}
-	own.Log.Info("server removed", note.Server, name)
-	own.Note(Event{Server: name, Reason: "ServerRemoved", Message: "server " + name + " was removed"})
-	return &weftv1.MembersRemoveResponse{}, nil
-}
-
-// forget takes a server from the list, and ends its certificates with that.
-func (s *Service) forget(ctx context.Context, name string) error {
-	const tries = 5
-	for try := 1; ; try++ {
-		txn, err := s.Secrets.ServerRemoval(ctx, name)
-		if err != nil {
-			return err
-		}
-		txn.Then = append(txn.Then, store.Write{Key: liveKey(name)}, store.Write{Key: knownKey(name)})
-		if _, err = s.Room.cfg.Store.Commit(ctx, txn); !errors.Is(err, store.ErrConflict) || try == tries {
-			return err
-		}
-	}
 }

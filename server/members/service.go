@@ -30,6 +30,8 @@ type Service struct {
 	Secrets Secrets
 	Agents  Agents
 	Fabric  string // its name
+	// Asker is who makes a call; nil: nobody is known.
+	Asker func(ctx context.Context) Asker
 }
 
 // Agents asks the agents whose streams this server holds: push.Hub.Ask.

@@ -167,9 +167,12 @@ func (x *MembersRemoveRequest) GetName() string {
 	return ""
 }
 
-// MembersRemoveResponse is empty.
+// MembersRemoveResponse tells who did it.
 type MembersRemoveResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// RecordedBy is the server that removed the one that was asked, and wrote that
+	// into the audit; empty: the one that was asked did both.
+	RecordedBy    string `protobuf:"bytes,20,opt,name=recorded_by,json=recordedBy,proto3" json:"recorded_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +207,128 @@ func (*MembersRemoveResponse) Descriptor() ([]byte, []int) {
 	return file_weft_v1_members_proto_rawDescGZIP(), []int{3}
 }
 
+func (x *MembersRemoveResponse) GetRecordedBy() string {
+	if x != nil {
+		return x.RecordedBy
+	}
+	return ""
+}
+
+// MembersTakeOutRequest names the caller, and who asked it.
+type MembersTakeOutRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// User, role, serial of the certificate, and address of who asked.
+	User          string `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	Role          string `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	Serial        string `protobuf:"bytes,4,opt,name=serial,proto3" json:"serial,omitempty"`
+	From          string `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersTakeOutRequest) Reset() {
+	*x = MembersTakeOutRequest{}
+	mi := &file_weft_v1_members_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersTakeOutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersTakeOutRequest) ProtoMessage() {}
+
+func (x *MembersTakeOutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_members_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersTakeOutRequest.ProtoReflect.Descriptor instead.
+func (*MembersTakeOutRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *MembersTakeOutRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MembersTakeOutRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *MembersTakeOutRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *MembersTakeOutRequest) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *MembersTakeOutRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+// MembersTakeOutResponse is empty.
+type MembersTakeOutResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersTakeOutResponse) Reset() {
+	*x = MembersTakeOutResponse{}
+	mi := &file_weft_v1_members_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersTakeOutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersTakeOutResponse) ProtoMessage() {}
+
+func (x *MembersTakeOutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_members_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersTakeOutResponse.ProtoReflect.Descriptor instead.
+func (*MembersTakeOutResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{5}
+}
+
 // MembersJoinRequest is what a further server says of itself.
 type MembersJoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -226,7 +351,7 @@ type MembersJoinRequest struct {
 
 func (x *MembersJoinRequest) Reset() {
 	*x = MembersJoinRequest{}
-	mi := &file_weft_v1_members_proto_msgTypes[4]
+	mi := &file_weft_v1_members_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -238,7 +363,7 @@ func (x *MembersJoinRequest) String() string {
 func (*MembersJoinRequest) ProtoMessage() {}
 
 func (x *MembersJoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[4]
+	mi := &file_weft_v1_members_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -251,7 +376,7 @@ func (x *MembersJoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersJoinRequest.ProtoReflect.Descriptor instead.
 func (*MembersJoinRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MembersJoinRequest) GetToken() string {
@@ -326,7 +451,7 @@ type MembersJoinResponse struct {
 
 func (x *MembersJoinResponse) Reset() {
 	*x = MembersJoinResponse{}
-	mi := &file_weft_v1_members_proto_msgTypes[5]
+	mi := &file_weft_v1_members_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +463,7 @@ func (x *MembersJoinResponse) String() string {
 func (*MembersJoinResponse) ProtoMessage() {}
 
 func (x *MembersJoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[5]
+	mi := &file_weft_v1_members_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +476,7 @@ func (x *MembersJoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersJoinResponse.ProtoReflect.Descriptor instead.
 func (*MembersJoinResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MembersJoinResponse) GetFabric() string {
@@ -422,7 +547,7 @@ type MembersAddRequest struct {
 
 func (x *MembersAddRequest) Reset() {
 	*x = MembersAddRequest{}
-	mi := &file_weft_v1_members_proto_msgTypes[6]
+	mi := &file_weft_v1_members_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +559,7 @@ func (x *MembersAddRequest) String() string {
 func (*MembersAddRequest) ProtoMessage() {}
 
 func (x *MembersAddRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[6]
+	mi := &file_weft_v1_members_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +572,7 @@ func (x *MembersAddRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersAddRequest.ProtoReflect.Descriptor instead.
 func (*MembersAddRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MembersAddRequest) GetName() string {
@@ -474,7 +599,7 @@ type MembersAddResponse struct {
 
 func (x *MembersAddResponse) Reset() {
 	*x = MembersAddResponse{}
-	mi := &file_weft_v1_members_proto_msgTypes[7]
+	mi := &file_weft_v1_members_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +611,7 @@ func (x *MembersAddResponse) String() string {
 func (*MembersAddResponse) ProtoMessage() {}
 
 func (x *MembersAddResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[7]
+	mi := &file_weft_v1_members_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +624,7 @@ func (x *MembersAddResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersAddResponse.ProtoReflect.Descriptor instead.
 func (*MembersAddResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MembersAddResponse) GetMembers() []*EtcdMember {
@@ -520,7 +645,7 @@ type EtcdMember struct {
 
 func (x *EtcdMember) Reset() {
 	*x = EtcdMember{}
-	mi := &file_weft_v1_members_proto_msgTypes[8]
+	mi := &file_weft_v1_members_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +657,7 @@ func (x *EtcdMember) String() string {
 func (*EtcdMember) ProtoMessage() {}
 
 func (x *EtcdMember) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[8]
+	mi := &file_weft_v1_members_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +670,7 @@ func (x *EtcdMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EtcdMember.ProtoReflect.Descriptor instead.
 func (*EtcdMember) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EtcdMember) GetName() string {
@@ -574,7 +699,7 @@ type MembersAcquireRequest struct {
 
 func (x *MembersAcquireRequest) Reset() {
 	*x = MembersAcquireRequest{}
-	mi := &file_weft_v1_members_proto_msgTypes[9]
+	mi := &file_weft_v1_members_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +711,7 @@ func (x *MembersAcquireRequest) String() string {
 func (*MembersAcquireRequest) ProtoMessage() {}
 
 func (x *MembersAcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[9]
+	mi := &file_weft_v1_members_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +724,7 @@ func (x *MembersAcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersAcquireRequest.ProtoReflect.Descriptor instead.
 func (*MembersAcquireRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MembersAcquireRequest) GetNode() string {
@@ -626,7 +751,7 @@ type MembersAcquireResponse struct {
 
 func (x *MembersAcquireResponse) Reset() {
 	*x = MembersAcquireResponse{}
-	mi := &file_weft_v1_members_proto_msgTypes[10]
+	mi := &file_weft_v1_members_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +763,7 @@ func (x *MembersAcquireResponse) String() string {
 func (*MembersAcquireResponse) ProtoMessage() {}
 
 func (x *MembersAcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[10]
+	mi := &file_weft_v1_members_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +776,7 @@ func (x *MembersAcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersAcquireResponse.ProtoReflect.Descriptor instead.
 func (*MembersAcquireResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MembersAcquireResponse) GetPrefixes() []string {
@@ -671,7 +796,7 @@ type MembersReleaseRequest struct {
 
 func (x *MembersReleaseRequest) Reset() {
 	*x = MembersReleaseRequest{}
-	mi := &file_weft_v1_members_proto_msgTypes[11]
+	mi := &file_weft_v1_members_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +808,7 @@ func (x *MembersReleaseRequest) String() string {
 func (*MembersReleaseRequest) ProtoMessage() {}
 
 func (x *MembersReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[11]
+	mi := &file_weft_v1_members_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +821,7 @@ func (x *MembersReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersReleaseRequest.ProtoReflect.Descriptor instead.
 func (*MembersReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MembersReleaseRequest) GetNode() string {
@@ -715,7 +840,7 @@ type MembersReleaseResponse struct {
 
 func (x *MembersReleaseResponse) Reset() {
 	*x = MembersReleaseResponse{}
-	mi := &file_weft_v1_members_proto_msgTypes[12]
+	mi := &file_weft_v1_members_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +852,7 @@ func (x *MembersReleaseResponse) String() string {
 func (*MembersReleaseResponse) ProtoMessage() {}
 
 func (x *MembersReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[12]
+	mi := &file_weft_v1_members_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +865,7 @@ func (x *MembersReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersReleaseResponse.ProtoReflect.Descriptor instead.
 func (*MembersReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{14}
 }
 
 // MembersInspectRequest is empty.
@@ -752,7 +877,7 @@ type MembersInspectRequest struct {
 
 func (x *MembersInspectRequest) Reset() {
 	*x = MembersInspectRequest{}
-	mi := &file_weft_v1_members_proto_msgTypes[13]
+	mi := &file_weft_v1_members_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +889,7 @@ func (x *MembersInspectRequest) String() string {
 func (*MembersInspectRequest) ProtoMessage() {}
 
 func (x *MembersInspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[13]
+	mi := &file_weft_v1_members_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +902,7 @@ func (x *MembersInspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersInspectRequest.ProtoReflect.Descriptor instead.
 func (*MembersInspectRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{15}
 }
 
 // MembersInspectResponse is one etcd member.
@@ -793,7 +918,7 @@ type MembersInspectResponse struct {
 
 func (x *MembersInspectResponse) Reset() {
 	*x = MembersInspectResponse{}
-	mi := &file_weft_v1_members_proto_msgTypes[14]
+	mi := &file_weft_v1_members_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +930,7 @@ func (x *MembersInspectResponse) String() string {
 func (*MembersInspectResponse) ProtoMessage() {}
 
 func (x *MembersInspectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[14]
+	mi := &file_weft_v1_members_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +943,7 @@ func (x *MembersInspectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersInspectResponse.ProtoReflect.Descriptor instead.
 func (*MembersInspectResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MembersInspectResponse) GetSizeBytes() int64 {
@@ -851,7 +976,7 @@ type MembersDefragmentRequest struct {
 
 func (x *MembersDefragmentRequest) Reset() {
 	*x = MembersDefragmentRequest{}
-	mi := &file_weft_v1_members_proto_msgTypes[15]
+	mi := &file_weft_v1_members_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +988,7 @@ func (x *MembersDefragmentRequest) String() string {
 func (*MembersDefragmentRequest) ProtoMessage() {}
 
 func (x *MembersDefragmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[15]
+	mi := &file_weft_v1_members_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1001,7 @@ func (x *MembersDefragmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersDefragmentRequest.ProtoReflect.Descriptor instead.
 func (*MembersDefragmentRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{17}
 }
 
 // MembersDefragmentResponse is empty.
@@ -888,7 +1013,7 @@ type MembersDefragmentResponse struct {
 
 func (x *MembersDefragmentResponse) Reset() {
 	*x = MembersDefragmentResponse{}
-	mi := &file_weft_v1_members_proto_msgTypes[16]
+	mi := &file_weft_v1_members_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1025,7 @@ func (x *MembersDefragmentResponse) String() string {
 func (*MembersDefragmentResponse) ProtoMessage() {}
 
 func (x *MembersDefragmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[16]
+	mi := &file_weft_v1_members_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1038,7 @@ func (x *MembersDefragmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersDefragmentResponse.ProtoReflect.Descriptor instead.
 func (*MembersDefragmentResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{18}
 }
 
 // MembersAskRequest is a question to the agent of a node.
@@ -931,7 +1056,7 @@ type MembersAskRequest struct {
 
 func (x *MembersAskRequest) Reset() {
 	*x = MembersAskRequest{}
-	mi := &file_weft_v1_members_proto_msgTypes[17]
+	mi := &file_weft_v1_members_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +1068,7 @@ func (x *MembersAskRequest) String() string {
 func (*MembersAskRequest) ProtoMessage() {}
 
 func (x *MembersAskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[17]
+	mi := &file_weft_v1_members_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1081,7 @@ func (x *MembersAskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersAskRequest.ProtoReflect.Descriptor instead.
 func (*MembersAskRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MembersAskRequest) GetNode() string {
@@ -1002,7 +1127,7 @@ type MembersAskResponse struct {
 
 func (x *MembersAskResponse) Reset() {
 	*x = MembersAskResponse{}
-	mi := &file_weft_v1_members_proto_msgTypes[18]
+	mi := &file_weft_v1_members_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1139,7 @@ func (x *MembersAskResponse) String() string {
 func (*MembersAskResponse) ProtoMessage() {}
 
 func (x *MembersAskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_members_proto_msgTypes[18]
+	mi := &file_weft_v1_members_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1152,7 @@ func (x *MembersAskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersAskResponse.ProtoReflect.Descriptor instead.
 func (*MembersAskResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_members_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_members_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *MembersAskResponse) GetResponse() []byte {
@@ -1062,8 +1187,17 @@ const file_weft_v1_members_proto_rawDesc = "" +
 	"\x11silent_since_unix\x18\x02 \x01(\x03R\x0fsilentSinceUnix\x12\x16\n" +
 	"\x06server\x18\x03 \x01(\tR\x06server\"*\n" +
 	"\x14MembersRemoveRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x17\n" +
-	"\x15MembersRemoveResponse\"\xbb\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"8\n" +
+	"\x15MembersRemoveResponse\x12\x1f\n" +
+	"\vrecorded_by\x18\x14 \x01(\tR\n" +
+	"recordedBy\"\x7f\n" +
+	"\x15MembersTakeOutRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x16\n" +
+	"\x06serial\x18\x04 \x01(\tR\x06serial\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\tR\x04from\"\x18\n" +
+	"\x16MembersTakeOutResponse\"\xbb\x01\n" +
 	"\x12MembersJoinRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1119,7 +1253,7 @@ const file_weft_v1_members_proto_rawDesc = "" +
 	"\x12MembersAskResponse\x12\x1a\n" +
 	"\bresponse\x18\x01 \x01(\fR\bresponse\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage2\x91\x05\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage2\xdd\x05\n" +
 	"\aMembers\x12A\n" +
 	"\x04List\x12\x1b.weft.v1.MembersListRequest\x1a\x1c.weft.v1.MembersListResponse\x12G\n" +
 	"\x06Remove\x12\x1d.weft.v1.MembersRemoveRequest\x1a\x1e.weft.v1.MembersRemoveResponse\x12A\n" +
@@ -1130,7 +1264,8 @@ const file_weft_v1_members_proto_rawDesc = "" +
 	"\aInspect\x12\x1e.weft.v1.MembersInspectRequest\x1a\x1f.weft.v1.MembersInspectResponse\x12S\n" +
 	"\n" +
 	"Defragment\x12!.weft.v1.MembersDefragmentRequest\x1a\".weft.v1.MembersDefragmentResponse\x12>\n" +
-	"\x03Ask\x12\x1a.weft.v1.MembersAskRequest\x1a\x1b.weft.v1.MembersAskResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x03Ask\x12\x1a.weft.v1.MembersAskRequest\x1a\x1b.weft.v1.MembersAskResponse\x12J\n" +
+	"\aTakeOut\x12\x1e.weft.v1.MembersTakeOutRequest\x1a\x1f.weft.v1.MembersTakeOutResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_members_proto_rawDescOnce sync.Once
@@ -1144,52 +1279,56 @@ func file_weft_v1_members_proto_rawDescGZIP() []byte {
 	return file_weft_v1_members_proto_rawDescData
 }
 
-var file_weft_v1_members_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_weft_v1_members_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_weft_v1_members_proto_goTypes = []any{
 	(*MembersListRequest)(nil),        // 0: weft.v1.MembersListRequest
 	(*MembersListResponse)(nil),       // 1: weft.v1.MembersListResponse
 	(*MembersRemoveRequest)(nil),      // 2: weft.v1.MembersRemoveRequest
 	(*MembersRemoveResponse)(nil),     // 3: weft.v1.MembersRemoveResponse
-	(*MembersJoinRequest)(nil),        // 4: weft.v1.MembersJoinRequest
-	(*MembersJoinResponse)(nil),       // 5: weft.v1.MembersJoinResponse
-	(*MembersAddRequest)(nil),         // 6: weft.v1.MembersAddRequest
-	(*MembersAddResponse)(nil),        // 7: weft.v1.MembersAddResponse
-	(*EtcdMember)(nil),                // 8: weft.v1.EtcdMember
-	(*MembersAcquireRequest)(nil),     // 9: weft.v1.MembersAcquireRequest
-	(*MembersAcquireResponse)(nil),    // 10: weft.v1.MembersAcquireResponse
-	(*MembersReleaseRequest)(nil),     // 11: weft.v1.MembersReleaseRequest
-	(*MembersReleaseResponse)(nil),    // 12: weft.v1.MembersReleaseResponse
-	(*MembersInspectRequest)(nil),     // 13: weft.v1.MembersInspectRequest
-	(*MembersInspectResponse)(nil),    // 14: weft.v1.MembersInspectResponse
-	(*MembersDefragmentRequest)(nil),  // 15: weft.v1.MembersDefragmentRequest
-	(*MembersDefragmentResponse)(nil), // 16: weft.v1.MembersDefragmentResponse
-	(*MembersAskRequest)(nil),         // 17: weft.v1.MembersAskRequest
-	(*MembersAskResponse)(nil),        // 18: weft.v1.MembersAskResponse
-	(*ServerStatus)(nil),              // 19: weft.v1.ServerStatus
+	(*MembersTakeOutRequest)(nil),     // 4: weft.v1.MembersTakeOutRequest
+	(*MembersTakeOutResponse)(nil),    // 5: weft.v1.MembersTakeOutResponse
+	(*MembersJoinRequest)(nil),        // 6: weft.v1.MembersJoinRequest
+	(*MembersJoinResponse)(nil),       // 7: weft.v1.MembersJoinResponse
+	(*MembersAddRequest)(nil),         // 8: weft.v1.MembersAddRequest
+	(*MembersAddResponse)(nil),        // 9: weft.v1.MembersAddResponse
+	(*EtcdMember)(nil),                // 10: weft.v1.EtcdMember
+	(*MembersAcquireRequest)(nil),     // 11: weft.v1.MembersAcquireRequest
+	(*MembersAcquireResponse)(nil),    // 12: weft.v1.MembersAcquireResponse
+	(*MembersReleaseRequest)(nil),     // 13: weft.v1.MembersReleaseRequest
+	(*MembersReleaseResponse)(nil),    // 14: weft.v1.MembersReleaseResponse
+	(*MembersInspectRequest)(nil),     // 15: weft.v1.MembersInspectRequest
+	(*MembersInspectResponse)(nil),    // 16: weft.v1.MembersInspectResponse
+	(*MembersDefragmentRequest)(nil),  // 17: weft.v1.MembersDefragmentRequest
+	(*MembersDefragmentResponse)(nil), // 18: weft.v1.MembersDefragmentResponse
+	(*MembersAskRequest)(nil),         // 19: weft.v1.MembersAskRequest
+	(*MembersAskResponse)(nil),        // 20: weft.v1.MembersAskResponse
+	(*ServerStatus)(nil),              // 21: weft.v1.ServerStatus
 }
 var file_weft_v1_members_proto_depIdxs = []int32{
-	19, // 0: weft.v1.MembersListResponse.servers:type_name -> weft.v1.ServerStatus
-	8,  // 1: weft.v1.MembersAddResponse.members:type_name -> weft.v1.EtcdMember
+	21, // 0: weft.v1.MembersListResponse.servers:type_name -> weft.v1.ServerStatus
+	10, // 1: weft.v1.MembersAddResponse.members:type_name -> weft.v1.EtcdMember
 	0,  // 2: weft.v1.Members.List:input_type -> weft.v1.MembersListRequest
 	2,  // 3: weft.v1.Members.Remove:input_type -> weft.v1.MembersRemoveRequest
-	4,  // 4: weft.v1.Members.Join:input_type -> weft.v1.MembersJoinRequest
-	6,  // 5: weft.v1.Members.Add:input_type -> weft.v1.MembersAddRequest
-	9,  // 6: weft.v1.Members.Acquire:input_type -> weft.v1.MembersAcquireRequest
-	11, // 7: weft.v1.Members.Release:input_type -> weft.v1.MembersReleaseRequest
-	13, // 8: weft.v1.Members.Inspect:input_type -> weft.v1.MembersInspectRequest
-	15, // 9: weft.v1.Members.Defragment:input_type -> weft.v1.MembersDefragmentRequest
-	17, // 10: weft.v1.Members.Ask:input_type -> weft.v1.MembersAskRequest
-	1,  // 11: weft.v1.Members.List:output_type -> weft.v1.MembersListResponse
-	3,  // 12: weft.v1.Members.Remove:output_type -> weft.v1.MembersRemoveResponse
-	5,  // 13: weft.v1.Members.Join:output_type -> weft.v1.MembersJoinResponse
-	7,  // 14: weft.v1.Members.Add:output_type -> weft.v1.MembersAddResponse
-	10, // 15: weft.v1.Members.Acquire:output_type -> weft.v1.MembersAcquireResponse
-	12, // 16: weft.v1.Members.Release:output_type -> weft.v1.MembersReleaseResponse
-	14, // 17: weft.v1.Members.Inspect:output_type -> weft.v1.MembersInspectResponse
-	16, // 18: weft.v1.Members.Defragment:output_type -> weft.v1.MembersDefragmentResponse
-	18, // 19: weft.v1.Members.Ask:output_type -> weft.v1.MembersAskResponse
-	11, // [11:20] is the sub-list for method output_type
-	2,  // [2:11] is the sub-list for method input_type
+	6,  // 4: weft.v1.Members.Join:input_type -> weft.v1.MembersJoinRequest
+	8,  // 5: weft.v1.Members.Add:input_type -> weft.v1.MembersAddRequest
+	11, // 6: weft.v1.Members.Acquire:input_type -> weft.v1.MembersAcquireRequest
+	13, // 7: weft.v1.Members.Release:input_type -> weft.v1.MembersReleaseRequest
+	15, // 8: weft.v1.Members.Inspect:input_type -> weft.v1.MembersInspectRequest
+	17, // 9: weft.v1.Members.Defragment:input_type -> weft.v1.MembersDefragmentRequest
+	19, // 10: weft.v1.Members.Ask:input_type -> weft.v1.MembersAskRequest
+	4,  // 11: weft.v1.Members.TakeOut:input_type -> weft.v1.MembersTakeOutRequest
+	1,  // 12: weft.v1.Members.List:output_type -> weft.v1.MembersListResponse
+	3,  // 13: weft.v1.Members.Remove:output_type -> weft.v1.MembersRemoveResponse
+	7,  // 14: weft.v1.Members.Join:output_type -> weft.v1.MembersJoinResponse
+	9,  // 15: weft.v1.Members.Add:output_type -> weft.v1.MembersAddResponse
+	12, // 16: weft.v1.Members.Acquire:output_type -> weft.v1.MembersAcquireResponse
+	14, // 17: weft.v1.Members.Release:output_type -> weft.v1.MembersReleaseResponse
+	16, // 18: weft.v1.Members.Inspect:output_type -> weft.v1.MembersInspectResponse
+	18, // 19: weft.v1.Members.Defragment:output_type -> weft.v1.MembersDefragmentResponse
+	20, // 20: weft.v1.Members.Ask:output_type -> weft.v1.MembersAskResponse
+	5,  // 21: weft.v1.Members.TakeOut:output_type -> weft.v1.MembersTakeOutResponse
+	12, // [12:22] is the sub-list for method output_type
+	2,  // [2:12] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -1207,7 +1346,7 @@ func file_weft_v1_members_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_members_proto_rawDesc), len(file_weft_v1_members_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

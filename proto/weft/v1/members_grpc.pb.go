@@ -28,6 +28,7 @@ const (
 	Members_Inspect_FullMethodName    = "/weft.v1.Members/Inspect"
 	Members_Defragment_FullMethodName = "/weft.v1.Members/Defragment"
 	Members_Ask_FullMethodName        = "/weft.v1.Members/Ask"
+	Members_TakeOut_FullMethodName    = "/weft.v1.Members/TakeOut"
 )
 
 // MembersClient is the client API for Members service.
@@ -59,6 +60,9 @@ type MembersClient interface {
 	// who asked another server. Nobody hands it on. FAILED_PRECONDITION: the node
 	// speaks with another server by now.
 	Ask(ctx context.Context, in *MembersAskRequest, opts ...grpc.CallOption) (*MembersAskResponse, error)
+	// TakeOut removes the server that calls, which an operator asked it for: it could
+	// not say any more what became of that. Nobody hands it on.
+	TakeOut(ctx context.Context, in *MembersTakeOutRequest, opts ...grpc.CallOption) (*MembersTakeOutResponse, error)
 }
 
 type membersClient struct {
@@ -159,6 +163,16 @@ func (c *membersClient) Ask(ctx context.Context, in *MembersAskRequest, opts ...
 	return out, nil
 }
 
+func (c *membersClient) TakeOut(ctx context.Context, in *MembersTakeOutRequest, opts ...grpc.CallOption) (*MembersTakeOutResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MembersTakeOutResponse)
+	err := c.cc.Invoke(ctx, Members_TakeOut_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MembersServer is the server API for Members service.
 // All implementations must embed UnimplementedMembersServer
 // for forward compatibility.
@@ -188,6 +202,9 @@ type MembersServer interface {
 	// who asked another server. Nobody hands it on. FAILED_PRECONDITION: the node
 	// speaks with another server by now.
 	Ask(context.Context, *MembersAskRequest) (*MembersAskResponse, error)
+	// TakeOut removes the server that calls, which an operator asked it for: it could
+	// not say any more what became of that. Nobody hands it on.
+	TakeOut(context.Context, *MembersTakeOutRequest) (*MembersTakeOutResponse, error)
 	mustEmbedUnimplementedMembersServer()
 }
 
@@ -224,6 +241,9 @@ func (UnimplementedMembersServer) Defragment(context.Context, *MembersDefragment
 }
 func (UnimplementedMembersServer) Ask(context.Context, *MembersAskRequest) (*MembersAskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Ask not implemented")
+}
+func (UnimplementedMembersServer) TakeOut(context.Context, *MembersTakeOutRequest) (*MembersTakeOutResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TakeOut not implemented")
 }
 func (UnimplementedMembersServer) mustEmbedUnimplementedMembersServer() {}
 func (UnimplementedMembersServer) testEmbeddedByValue()                 {}
@@ -408,6 +428,24 @@ func _Members_Ask_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Members_TakeOut_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MembersTakeOutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembersServer).TakeOut(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Members_TakeOut_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembersServer).TakeOut(ctx, req.(*MembersTakeOutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Members_ServiceDesc is the grpc.ServiceDesc for Members service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -450,6 +488,10 @@ var Members_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Ask",
 			Handler:    _Members_Ask_Handler,
+		},
+		{
+			MethodName: "TakeOut",
+			Handler:    _Members_TakeOut_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
