@@ -156,7 +156,7 @@ func (s *server) start(ctx context.Context, config *embed.Config) error {
 			return ctx.Err()
 		case <-late.C:
 			if s.peers && s.etcd != nil { // files are read; what is missing is others
-				s.log.Warn("waiting for a quorum of servers", note.Of, len(s.etcd.Server.Cluster().Members()), note.Do, "start the other servers; if they are gone for good: weft-server --cluster-reset")
+				s.log.Warn("waiting for a quorum of servers", note.Of, len(s.etcd.Server.Cluster().Members()), note.Do, s.failed.whileWaiting())
 				late.Reset(readyTimeout)
 				continue
 			}

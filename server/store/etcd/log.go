@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/weft-net/weft/proto/note"
@@ -36,12 +37,13 @@ var harmless = []string{
 type bridge struct {
 	log     *slog.Logger
 	closing *atomic.Bool
+	gave    *surrender
 }
 
 // newLogger is the logger that etcd gets. Where etcd would end the process, by a
 // panic or at once, surrendered gets the reason and only that goroutine ends.
 func newLogger(log *slog.Logger, closing *atomic.Bool, surrendered *surrender) *zap.Logger {
-	return zap.New(bridge{log: log.With(note.Room, "etcd"), closing: closing}, zap.WithFatalHook(surrendered), zap.WithPanicHook(surrendered))
+	return zap.New(bridge{log: log.With(note.Room, "etcd"), closing: closing, gave: surrendered}, zap.WithFatalHook(surrendered), zap.WithPanicHook(surrendered))
 }
 
 // surrender is why etcd gave up, if it did. A client, which never does, has none.
@@ -49,6 +51,8 @@ type surrender struct {
 	dir  string     // of etcd
 	said chan error // room for one
 	gave atomic.Bool
+
+	foreign atomic.Bool // a member told that its cluster is another: it was reset since
 }
 
 func newSurrender(dir string) *surrender { return &surrender{dir: dir, said: make(chan error, 1)} }
@@ -67,6 +71,15 @@ func (s *surrender) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 	}
 	s.tell(gaveUp(dir, err))
 	runtime.Goexit()
+}
+
+// whileWaiting is what to do about members that are not there.
+func (s *surrender) whileWaiting() string {
+	if s.foreign.Load() {
+		return "another server runs another store: it was reset or restored, and this one is from before; move " + s.dir +
+			" away and start with --server and --token-file"
+	}
+	return "start the other servers; if they are gone for good: weft-server --cluster-reset"
 }
 
 func (s *surrender) tell(err error) {
@@ -111,6 +124,9 @@ func (b bridge) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.C
 
 // Write implements zapcore.Core.
 func (b bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	if b.gave != nil && strings.Contains(e.Message, "cluster ID mismatch") {
+		b.gave.foreign.Store(true)
+	}
 	b.log.Log(context.Background(), b.level(e.Level), e.Message, attributes(fields)...)
 	return nil
 }

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -61,5 +62,19 @@ func TestSurrender(t *testing.T) {
 		if err := <-given.said; err.Error() != tt.want {
 			t.Errorf("got  %v\nwant %s", err, tt.want)
 		}
+	}
+}
+
+// A member of a store that was reset since must not be told to be reset as well.
+func TestWhileWaiting(t *testing.T) {
+	s := newSurrender("/d/etcd")
+	log := newLogger(slog.New(slog.NewTextHandler(io.Discard, nil)), &atomic.Bool{}, s)
+	log.Warn("slow disk")
+	if got, want := s.whileWaiting(), "start the other servers; if they are gone for good: weft-server --cluster-reset"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	log.Error("request sent was ignored by remote peer due to cluster ID mismatch")
+	if got, want := s.whileWaiting(), "another server runs another store: it was reset or restored, and this one is from before; move /d/etcd away and start with --server and --token-file"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
 	}
 }
