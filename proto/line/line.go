@@ -36,6 +36,7 @@ type Conn struct {
 
 	mu  sync.Mutex
 	out *[]byte // what was not written yet; nil at rest
+	bad error   // of the first write that failed; there is no other after it
 
 	ending sync.Mutex // of the deadlines
 	ended  bool       // End sets them now
@@ -61,6 +62,9 @@ func giveBack(b *[]byte) {
 func (c *Conn) Send(m proto.Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.bad != nil {
+		return c.bad
+	}
 	if raw := m.ProtoReflect().GetUnknown(); len(raw) >= large && len(raw) < last && proto.Size(m) == len(raw) {
 		return c.pass(raw)
 	}
@@ -89,8 +93,8 @@ func (c *Conn) pass(raw []byte) error {
 	if err := c.write(); err != nil {
 		return err
 	}
-	_, err := c.conn.Write(raw)
-	return err
+	_, c.bad = c.conn.Write(raw)
+	return c.bad
 }
 
 // put queues a frame. c.mu is held.
@@ -111,15 +115,18 @@ func (c *Conn) put(m proto.Message, flag uint32) error {
 	return nil
 }
 
-// write writes what is queued. c.mu is held.
+// write writes what is queued. A write that fails may have left a part of a frame:
+// nothing follows it, as the other end would take it for the rest. c.mu is held.
 func (c *Conn) write() error {
 	if c.out == nil {
-		return nil
+		return c.bad
 	}
-	_, err := c.conn.Write(*c.out)
+	if c.bad == nil {
+		_, c.bad = c.conn.Write(*c.out)
+	}
 	giveBack(c.out)
 	c.out = nil
-	return err
+	return c.bad
 }
 
 // Receive takes the next message, of at most so many bytes. When the other end has

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -170,4 +171,53 @@ func FuzzReceive(f *testing.F) {
 			}
 		}
 	})
+}
+
+// torn takes so many bytes, then fails one write in its middle, and then takes all.
+type torn struct {
+	net.Conn
+	room int
+	got  []byte
+}
+
+func (c *torn) Write(b []byte) (int, error) {
+	if n := c.room; n >= 0 && len(b) > n {
+		c.room = -1
+		c.got = append(c.got, b[:n]...)
+		return n, os.ErrDeadlineExceeded
+	}
+	if c.room >= 0 {
+		c.room -= len(b)
+	}
+	c.got = append(c.got, b...)
+	return len(b), nil
+}
+
+func (*torn) SetDeadline(time.Time) error { return nil }
+func (*torn) Close() error                { return nil }
+
+// TestNothingFollowsAPartOfAFrame: whatever was written in part, and whatever is said
+// next, the other end never reads a frame in the middle of another.
+func TestNothingFollowsAPartOfAFrame(t *testing.T) {
+	for _, first := range []proto.Message{beat(1), long(2 * chunk), encoded(long(2 * large))} {
+		for _, room := range []int{0, 2, headBytes, headBytes + 1} {
+			c := &torn{room: room}
+			to := New(c)
+			err := to.Send(first)
+			if err == nil {
+				err = to.Flush()
+			}
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("room for %d: the write said %v", room, err)
+			}
+			for what, err := range map[string]error{"send": to.Send(beat(2)), "large": to.Send(encoded(long(2 * large))), "flush": to.Flush()} {
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("room for %d: %s after it said %v", room, what, err)
+				}
+			}
+			if to.End(status.Error(codes.Aborted, "enough")); len(c.got) > headBytes+1 {
+				t.Errorf("room for %d: %d bytes were written", room, len(c.got))
+			}
+		}
+	}
 }
