@@ -9,7 +9,6 @@ import (
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/identity"
-	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/lease"
 	"github.com/weft-net/weft/server/members"
@@ -65,7 +64,7 @@ func (r *rooms) openFabric(ctx context.Context) (err error) {
 }
 
 func (r *rooms) openIdentity(ctx context.Context) (err error) {
-	r.journal = journal.New(journal.Config{Store: r.store, Server: r.site.own.Name, Log: r.Log})
+	r.journal = r.site.journal
 	r.auth, err = identity.Open(ctx, r.fenced, identity.Config{
 		DataDir: r.DataDir, Server: "https://" + r.site.address, Names: r.site.names, Believes: r.site.believes,
 		Log: r.Log, Note: r.journal.Note,

@@ -16,8 +16,6 @@ import (
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // live serves one epoch after the other, until ctx ends or something cannot be
@@ -25,6 +23,7 @@ import (
 // know, and made anew once the next epoch has begun; the port stays.
 func live(ctx context.Context, c *site, s *etcd.Store, tcp net.Listener) error {
 	d := &door{tcp: tcp}
+	defer c.remember(s)()
 	if c.Adopt {
 		if err := adoptStore(ctx, c, s, d); err != nil {
 			return err
@@ -37,12 +36,16 @@ func live(ctx context.Context, c *site, s *etcd.Store, tcp net.Listener) error {
 		}
 		r, err := assemble(ctx, c, s, d.lend())
 		if err == nil {
+			if shown == nil {
+				c.note("ServerStarted", "release "+note.Version)
+			}
 			err = r.run(ctx)
 			shown = r.auth.TLS()
 			r.close()
 		}
 		switch {
 		case ctx.Err() != nil:
+			c.note("ServerStopped", "it was told to")
 			return nil
 		case !errors.Is(err, store.ErrFenced):
 			return err
@@ -65,7 +68,11 @@ func settle(ctx context.Context, c *site, s *etcd.Store, d *door, shown *tls.Con
 	var away sync.WaitGroup
 	defer away.Wait()
 	defer cancel()
-	away.Go(func() { sendAway(ctx, d.lend(), shown, c.Log) })
+	var e excuse
+	if err == nil {
+		e.of(m)
+	}
+	away.Go(func() { sendAway(ctx, d.lend(), shown, &e, c.Log) })
 	away.Go(func() { _ = watchdog(ctx, c.Log, func() {}) })
 	room, said := c.backups(s), ""
 	for ; marked || err != nil; m, marked, err = backup.Marked(ctx, s) {
@@ -79,6 +86,9 @@ func settle(ctx context.Context, c *site, s *etcd.Store, d *door, shown *tls.Con
 		}
 		if err == nil || errors.Is(err, store.ErrConflict) { // or another server did it
 			continue
+		}
+		if errors.Is(err, backup.ErrElsewhere) {
+			e.waits(m, c.own.Name)
 		}
 		if said != err.Error() {
 			said = err.Error()
@@ -123,12 +133,9 @@ func (s *site) backups(opened *etcd.Store) *backup.Room {
 	})
 }
 
-// errRestoring is what everybody is answered meanwhile.
-var errRestoring = status.Error(codes.Unavailable, "a backup is being restored, and no server serves until that is done; data paths run on. Try again in a moment; if it lasts, the servers' logs say what is missing")
-
 // sendAway answers whoever comes that a backup is being restored, until ctx ends.
 // Before it has a certificate it can only hang up.
-func sendAway(ctx context.Context, l net.Listener, shown *tls.Config, log *slog.Logger) {
+func sendAway(ctx context.Context, l net.Listener, shown *tls.Config, e *excuse, log *slog.Logger) {
 	if shown == nil {
 		stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 		defer stop()
@@ -146,7 +153,7 @@ func sendAway(ctx context.Context, l net.Listener, shown *tls.Config, log *slog.
 	}
 	p := newPort(l, shown, log)
 	g := grpc.NewServer(grpc.Creds(shaken{}), grpc.ConnectionTimeout(handshakeWithin), grpc.MaxConcurrentStreams(128),
-		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return errRestoring }))
+		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return e.err() }))
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	serving.Go(func() { _ = g.Serve(p.h2) })

@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/identity"
+	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/store"
@@ -32,6 +33,7 @@ type site struct {
 	address string   // host:port of the TLS port, as advertised
 
 	believes []string // roots that the embedded etcd of several read, by hash
+	journal  *journal.Journal
 }
 
 func newSite(c Config, tcp net.Listener) (*site, error) {

@@ -223,7 +223,7 @@ func listenTo(ctx context.Context, c *site, s *etcd.Store, d *door) ([]adopt.Wor
 	}
 	collector := adopt.NewCollector(identity.NodeFromContext, c.Log)
 	g := grpc.NewServer(grpc.Creds(shaken{}), grpc.ConnectionTimeout(handshakeWithin), grpc.MaxRecvMsgSize(maxMessage),
-		grpc.ChainStreamInterceptor(auth.Stream), grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return errRestoring }))
+		grpc.ChainStreamInterceptor(auth.Stream), grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return (&excuse{}).err() }))
 	weftv1.RegisterNodeSyncServer(g, collector)
 	p := newPort(d.lend(), auth.TLS(), c.Log)
 	running.Go(func() { _ = g.Serve(p.h2) })

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/weft-net/weft/proto/note"
@@ -31,9 +32,13 @@ func actor(ctx context.Context) string {
 	return string(p.Role) + " " + p.Name
 }
 
-// tell writes down what happened between two epochs, when no rooms are there.
+// tell writes down what happened where no rooms are to tell it: between two epochs,
+// or before the first.
 func (s *site) tell(ctx context.Context, opened journal.Store, e journal.Event) {
-	j := journal.New(journal.Config{Store: opened, Server: s.own.Name, Log: s.Log})
+	j := s.journal
+	if j == nil { // a store that is only made
+		j = s.diary(opened)
+	}
 	j.Note(e)
 	ctx, cancel := context.WithTimeout(ctx, lastPages)
 	defer cancel()
@@ -42,15 +47,29 @@ func (s *site) tell(ctx context.Context, opened journal.Store, e journal.Event) 
 	}
 }
 
-// remember writes the journal until ctx ends, and then what is left of it.
-func (r *rooms) remember(ctx context.Context) error {
-	r.journal.Note(journal.Event{Object: "Server/" + r.site.own.Name, Reason: "ServerStarted", Message: "release " + note.Version})
-	err := r.journal.Run(ctx)
-	r.journal.Note(journal.Event{Object: "Server/" + r.site.own.Name, Reason: "ServerStopped", Message: "it was told to"})
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastPages)
-	defer cancel()
-	if err := r.journal.Flush(last); err != nil {
-		r.Log.Warn("journal not written", note.Err, err)
+func (s *site) diary(opened journal.Store) *journal.Journal {
+	return journal.New(journal.Config{Store: opened, Server: s.own.Name, Log: s.Log})
+}
+
+// remember writes the journal, through all epochs: what was done at the end of one is
+// written down in the next. stop ends that, and writes what is left.
+func (s *site) remember(opened journal.Store) (stop func()) {
+	s.journal = s.diary(opened)
+	ctx, cancel := context.WithCancel(context.Background()) // stop ends it: those who serve have something to tell until then
+	var writing sync.WaitGroup
+	writing.Go(func() { _ = s.journal.Run(ctx) })
+	return func() {
+		cancel()
+		writing.Wait()
+		last, done := context.WithTimeout(context.Background(), lastPages)
+		defer done()
+		if err := s.journal.Flush(last); err != nil {
+			s.Log.Warn("journal not written", note.Err, err)
+		}
 	}
-	return err
+}
+
+// note tells of this server itself.
+func (s *site) note(reason, message string) {
+	s.journal.Note(journal.Event{Object: "Server/" + s.own.Name, Reason: reason, Message: message})
 }

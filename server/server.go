@@ -98,7 +98,6 @@ func (r *rooms) run(ctx context.Context) error {
 	g.Go(func() error { return keepTrying(ctx, r.Log, "intent", r.mirror.Run) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "observations", r.seen.Run) })
 	g.Go(func() error { return keepTrying(ctx, r.Log, "identities", r.auth.Run) })
-	g.Go(func() error { return r.remember(ctx) })
 	g.Go(func() error { return r.settle(ctx) })
 	g.Go(func() error { return r.keepSealed(ctx) })
 	g.Go(func() error { return r.room.Run(ctx) })

@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/weft-net/weft/cmd/weft/internal/table"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -245,9 +244,7 @@ func (c *cli) backupRestoreCommand() *cobra.Command {
 		Example: "  weft backup restore auto-20260301T020000Z-r18412.weft.gz --dry-run",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), backupWithin+restoreWithin)
-			defer cancel()
-			return c.restore(ctx, &o, args[0], dry, wait)
+			return c.restore(cmd.Context(), &o, args[0], dry, wait)
 		},
 	}
 	o.flags(cmd)
@@ -257,30 +254,16 @@ func (c *cli) backupRestoreCommand() *cobra.Command {
 }
 
 func (c *cli) restore(ctx context.Context, o *output, file string, dry, wait bool) error {
-	client, err := c.backups()
+	answer, err := c.beginRestore(ctx, file, dry)
 	if err != nil {
 		return err
-	}
-	stream, err := client.Restore(ctx)
-	if err != nil {
-		return err
-	}
-	err = sendFile(file, func(f *weftv1.BackupFile) error {
-		return stream.Send(&weftv1.BackupsRestoreRequest{DryRun: dry, File: f})
-	})
-	if err != nil {
-		return err
-	}
-	answer, err := stream.CloseAndRecv()
-	if err != nil {
-		return sent(file, err)
 	}
 	from := restoredFrom(answer)
 	if !dry {
 		restores := cmp.Or(answer.GetServer(), answer.GetBackup().GetServer())
 		c.say("restoring %s; what was there is saved as %s on %s; epoch %d begins", from, answer.GetAside(), restores, answer.GetEpoch())
 		if wait {
-			if err := c.awaitEpoch(ctx, answer.GetEpochId()); err != nil {
+			if err := c.awaitEpoch(ctx, answer); err != nil {
 				return err
 			}
 		}
@@ -294,6 +277,31 @@ func (c *cli) restore(ctx context.Context, o *output, file string, dry, wait boo
 	return c.printf("restored: epoch %d, of %s\n", answer.GetEpoch(), from)
 }
 
+// beginRestore sends the file, or its name.
+func (c *cli) beginRestore(ctx context.Context, file string, dry bool) (*weftv1.BackupsRestoreResponse, error) {
+	client, err := c.backups()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, backupWithin)
+	defer cancel()
+	stream, err := client.Restore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = sendFile(file, func(f *weftv1.BackupFile) error {
+		return stream.Send(&weftv1.BackupsRestoreRequest{DryRun: dry, File: f})
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := stream.CloseAndRecv()
+	if err != nil {
+		return nil, sent(file, err)
+	}
+	return answer, nil
+}
+
 // restoredFrom names the file that was restored, and whose it is.
 func restoredFrom(a *weftv1.BackupsRestoreResponse) string {
 	b := a.GetBackup()
@@ -305,28 +313,6 @@ func restoredFrom(a *weftv1.BackupsRestoreResponse) string {
 		text += fmt.Sprintf(" of server %s, copied to %s as %s", holder, a.GetServer(), a.GetCopiedAs())
 	}
 	return text
-}
-
-// awaitEpoch asks until an epoch is served.
-func (c *cli) awaitEpoch(ctx context.Context, id string) error {
-	conn, err := c.dial()
-	if err != nil {
-		return err
-	}
-	client := weftv1.NewStatusClient(conn)
-	for {
-		s, err := client.Get(ctx, &weftv1.StatusGetRequest{})
-		if err == nil && s.GetEpoch() == id {
-			return nil
-		}
-		if code := status.Code(err); err != nil && code != codes.Unavailable && code != codes.DeadlineExceeded && code != codes.Canceled || ctx.Err() != nil {
-			return fmt.Errorf("the restore began, and what became of it is not known; look: weft status: %w", errors.Join(err, ctx.Err()))
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
 }
 
 // ops are what a restore does, in the order and the words of a dry run.

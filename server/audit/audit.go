@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -64,11 +63,7 @@ func (t *Trail) Unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 			return answer, nil
 		}
 		act.After = revision(a)
-		for _, o := range made(info.FullMethod, a) {
-			if !slices.Contains(act.Objects, o) {
-				act.Objects = append(act.Objects, o)
-			}
-		}
+		act.Objects = joined(act.Objects, made(info.FullMethod, a))
 	}
 	if forAnother && undone(status.Code(err)) {
 		return answer, err // the server that was asked writes that down
@@ -88,7 +83,13 @@ func (t *Trail) Stream(server any, stream grpc.ServerStream, info *grpc.StreamSe
 	if err := t.Book.Blocked(); err != nil {
 		return status.Error(codes.Unavailable, err.Error())
 	}
-	err := handler(server, stream)
+	seen := &overheard{ServerStream: stream, method: info.FullMethod}
+	err := handler(server, seen)
+	objects, dry := seen.told()
+	if dry {
+		return err
+	}
+	act.Objects = objects
 	if late := t.end(stream.Context(), act, err); late {
 		stream.SetTrailer(lateText(err))
 	}
@@ -117,10 +118,14 @@ func (t *Trail) begin(ctx context.Context, method string) journal.Act {
 // end stores what became of a call. It answers true when an act that may have
 // changed something is not stored.
 func (t *Trail) end(ctx context.Context, act journal.Act, err error) (late bool) {
-	code := status.Code(err)
-	act.Outcome = code.String()
-	if err != nil {
-		act.Message = status.Convert(err).Message()
+	s, ok := status.FromError(err)
+	if !ok {
+		s = status.FromContextError(err)
+	}
+	code := s.Code()
+	act.Outcome, act.Message = code.String(), s.Message()
+	if code == codes.Canceled && ctx.Err() != nil {
+		act.Message = "the caller went away before it was answered"
 	}
 	if undone(code) {
 		act.From = host(act.From) // its port would make each knock another

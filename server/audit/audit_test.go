@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -196,6 +197,67 @@ func TestALateRecordOfAStream(t *testing.T) {
 		}
 		if got := len(s.trailer.Get(Header)); got != want {
 			t.Errorf("%s: %d, want %d", method, got, want)
+		}
+	}
+}
+
+// conversation is a stream of one request, and of the answer that a handler gives.
+type conversation struct {
+	streamed
+	request proto.Message
+	ctx     context.Context
+}
+
+func (c *conversation) Context() context.Context { return c.ctx }
+func (c *conversation) SendMsg(any) error        { return nil }
+func (c *conversation) RecvMsg(m any) error {
+	proto.Merge(m.(proto.Message), c.request)
+	return nil
+}
+
+func TestStreamsNameWhatTheyAreAbout(t *testing.T) {
+	named := func(name string, dry bool) *weftv1.BackupsRestoreRequest {
+		return &weftv1.BackupsRestoreRequest{DryRun: dry, File: &weftv1.BackupFile{File: &weftv1.BackupFile_Name{Name: name}}}
+	}
+	part := &weftv1.BackupsRestoreRequest{File: &weftv1.BackupFile{File: &weftv1.BackupFile_Part{Part: []byte("secret")}}}
+	done := func(name string) *weftv1.BackupsRestoreResponse {
+		return &weftv1.BackupsRestoreResponse{Backup: &weftv1.Backup{Name: name, Server: "s2"}, Epoch: 5, Server: "s1"}
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []struct {
+		ctx     context.Context
+		request proto.Message
+		answer  *weftv1.BackupsRestoreResponse
+		err     error
+		want    string
+	}{
+		{t.Context(), named("auto-1", false), done("auto-1"), nil, "[Backup/auto-1 Epoch/5] OK "},
+		{t.Context(), named("latest", false), done("auto-1"), nil, "[Backup/latest Backup/auto-1 Epoch/5] OK "},
+		{t.Context(), part, done("given-1"), nil, "[Backup/given-1 Epoch/5] OK "},
+		{t.Context(), named("auto-1", true), done("auto-1"), nil, ""},
+		{t.Context(), named("auto-1", true), nil, context.Canceled, ""},
+		{t.Context(), named("auto-1", false), nil, status.Error(codes.FailedPrecondition, "another is under way"), "[Backup/auto-1] FailedPrecondition another is under way"},
+		{gone, named("auto-1", false), nil, context.Canceled, "[Backup/auto-1] Canceled the caller went away before it was answered"},
+		{t.Context(), named("auto-1", false), nil, context.DeadlineExceeded, "[Backup/auto-1] DeadlineExceeded context deadline exceeded"},
+	} {
+		b := &book{}
+		trail := New(Config{Book: b, Caller: func(context.Context) Caller { return Caller{} }, Revision: func() int64 { return 7 }})
+		_ = trail.Stream(nil, &conversation{request: c.request, ctx: c.ctx}, &grpc.StreamServerInfo{FullMethod: "/weft.v1.Backups/Restore"}, func(_ any, s grpc.ServerStream) error {
+			if err := s.RecvMsg(&weftv1.BackupsRestoreRequest{}); err != nil {
+				return err
+			}
+			if c.answer != nil {
+				return s.SendMsg(c.answer)
+			}
+			return c.err
+		})
+		var got []string
+		for _, a := range append(b.stored, b.denied...) {
+			got = append(got, fmt.Sprint(a.Objects, " ", a.Outcome, " ", a.Message))
+		}
+		if strings.Join(got, "; ") != c.want {
+			t.Errorf("got  %q\nwant %q", got, c.want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weft-net/weft/server/kind"
@@ -80,6 +81,9 @@ func objects(method string, m proto.Message) []string {
 	if o := named(r); o != "" {
 		return []string{o}
 	}
+	if file := r.Descriptor().Fields().ByName("file"); file != nil && file.Message() != nil && !file.IsList() {
+		return texts(noun(method), r.Get(file).Message())
+	}
 	return texts(noun(method), r)
 }
 
@@ -148,10 +152,14 @@ func texts(noun string, r protoreflect.Message) []string {
 
 // made are the names of what a call made, where only its answer knows them.
 func made(method string, answer proto.Message) []string {
-	if verb(method) != "create" && verb(method) != "save" {
+	r := answer.ProtoReflect()
+	switch verb(method) {
+	case "create", "save":
+	case "restore":
+		return restored(r)
+	default:
 		return nil
 	}
-	r := answer.ProtoReflect()
 	out := texts(noun(method), r)
 	list := r.Descriptor().Fields()
 	for i := range list.Len() {
@@ -160,6 +168,20 @@ func made(method string, answer proto.Message) []string {
 		}
 	}
 	return out
+}
+
+// restored are the file that a restore is of, and the epoch that begins by it.
+func restored(answer protoreflect.Message) []string {
+	fields := answer.Descriptor().Fields()
+	file, epoch := fields.ByName("backup"), fields.ByName("epoch")
+	if file == nil || file.Message() == nil || epoch == nil || epoch.Kind() != protoreflect.Uint64Kind {
+		return nil
+	}
+	var out []string
+	if name := file.Message().Fields().ByName("name"); name != nil {
+		out = append(out, "Backup/"+answer.Get(file).Message().Get(name).String())
+	}
+	return append(out, "Epoch/"+strconv.FormatUint(answer.Get(epoch).Uint(), 10))
 }
 
 func noun(method string) string {

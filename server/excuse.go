@@ -1,0 +1,45 @@
+package server
+
+import (
+	"cmp"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/server/backup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// excuse is what everybody is answered while a backup is being restored. Who asks is
+// not known then: it names no operator and no folder. The zero value names nothing.
+type excuse struct {
+	mu   sync.Mutex
+	text string
+}
+
+// of names the restore.
+func (e *excuse) of(m backup.Marker) {
+	e.set(restoring(m) + ", and no server serves until it is done; data paths run on. Try again in a moment; if it lasts, the servers' logs say what is missing")
+}
+
+// waits says that this server has not got the file.
+func (e *excuse) waits(m backup.Marker, own string) {
+	e.set(fmt.Sprintf("%s, and no server serves until it is done; data paths run on. Server %s has not got the file and waits for server %s: start that one, or see the log of %s", restoring(m), own, m.Server, own))
+}
+
+func restoring(m backup.Marker) string {
+	return fmt.Sprintf("a restore of %s on server %s is under way, since %s", cmp.Or(m.File, "what agents carry"), m.Server, time.Unix(m.StartedUnix, 0).UTC().Format(time.RFC3339))
+}
+
+func (e *excuse) set(text string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.text = text
+}
+
+func (e *excuse) err() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return status.Error(codes.Unavailable, cmp.Or(e.text, "a backup is being restored, and no server serves until that is done; data paths run on. Try again in a moment; if it lasts, the servers' logs say what is missing"))
+}
