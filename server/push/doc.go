@@ -24,7 +24,8 @@
 //
 // A stream comes by a line of its own (Speak) or as a call of gRPC's (Sync). By a
 // line it costs the goroutine that brings it, another while something is sent, and
-// no more: of thousands of agents the most part rests. By gRPC one more reads. The
+// no more, but for as long as its lease was not looked up: of thousands of agents
+// the most part rests. By gRPC one more reads. The
 // Hub owns these, one goroutine that beats for all and one that writes
 // observations; Run waits for them. It judges no lease, no certificate and no
 // resource.

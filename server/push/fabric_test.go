@@ -120,11 +120,19 @@ type leases struct {
 	mu    sync.Mutex
 	n     byte
 	err   error
+	asks  int
+}
+
+func (l *leases) asked() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asks
 }
 
 func (l *leases) Acquire(ctx context.Context, node string, _ []netip.Prefix) ([]netip.Prefix, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.asks++
 	if l.err != nil {
 		return nil, l.err
 	}

@@ -58,7 +58,13 @@ func (s *stream) open(hello *weftv1.Hello) error {
 	if err != nil {
 		return err
 	}
-	return s.hub.enter(s, hello)
+	if err := s.hub.enter(s, hello); err != nil {
+		return err
+	}
+	if s.owes {
+		s.hub.work.start(func() { s.owe(carried(hello.GetReport())) })
+	}
+	return nil
 }
 
 func (s *stream) identify(hello *weftv1.Hello) error {
@@ -145,6 +151,7 @@ func (s *stream) settle(hello *weftv1.Hello) error {
 	if s.hub.isPeer(s.name) && !s.hub.foreign(hello) { // what is known may not be what it carries
 		s.hub.cfg.Log.Warn("agent let in with what is known", note.Node, s.name, note.Err, err)
 		s.later(spec)
+		s.owes = true
 		return nil
 	}
 	wait := uint32(backoffNobody)

@@ -26,14 +26,6 @@ func (s *stream) misplaced(spec kind.ReportSpec, bad error) {
 	}
 }
 
-// refused notes why the node got no lease, which it cannot be told of by itself
-// while it is sent away.
-func (s *stream) refused(err error) {
-	if s.node.note(leaseSubject, err, "see what is said; the agent asks again by itself") {
-		s.hub.observed.node(s.node)
-	}
-}
-
 func (h *Hub) inRanges(report kind.ReportSpec) error {
 	e, ok := h.cfg.Mirror.Get(kind.Key(kind.ClusterConfig, "", kind.DefaultName))
 	var spec kind.ClusterConfigSpec

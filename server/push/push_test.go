@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -298,6 +299,49 @@ func TestTheStoreIsAway(t *testing.T) {
 			t.Errorf("its report was lost: %s", e.Value)
 		}
 	})
+}
+
+// TestAStoreThatIsSilentIsNoProblemOfANode: what nobody answered is asked again over
+// the same stream, and only an answer is a problem, for as long as it stands.
+func TestAStoreThatIsSilentIsNoProblemOfANode(t *testing.T) {
+	full := fmt.Errorf("10.0.0.0/8: %w", ipam.ErrFull)
+	for name, c := range map[string]struct {
+		err            error
+		noted, settled string
+	}{
+		"the store is away":   {fmt.Errorf("lease: report of node n1: etcd: get: the embedded etcd does not answer: %w", context.DeadlineExceeded), "", ""},
+		"nobody leads":        {errors.New("members: lease of node n1: no server leads"), "", ""},
+		"the ranges are full": {full, "lease: " + full.Error(), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFabric(t, nil)
+				a := f.join(hello("n1", 1))
+				a.hear()
+				a.gone()
+				time.Sleep(time.Second)
+				f.lease.err = c.err
+				back := f.join(a.again(hello("n1", 1)))
+				expect(t, "let in", back.hear(), "complete")
+				s, _ := f.hub.Status("n1")
+				expect(t, "noted", strings.Join(problems(s), "\n"), c.noted)
+				asked := f.lease.asked()
+				f.heal()
+				for range 30 {
+					time.Sleep(time.Second)
+					back.hear()
+					back.say(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Heartbeat{}})
+				}
+				if s, _ = f.hub.Status("n1"); !s.Connected {
+					t.Errorf("the stream ended: %s", back.ended())
+				}
+				expect(t, "it answers again", strings.Join(problems(s), "\n"), c.settled)
+				if n := f.lease.asked() - asked; n != 1 {
+					t.Errorf("asked %d times more, want once", n)
+				}
+			})
+		})
+	}
 }
 
 func TestTheNewestStreamHolds(t *testing.T) {

@@ -42,6 +42,7 @@ type stream struct {
 	manner
 	knows    []string // collections
 	welcomed bool     // it is to be told who we are; write's own
+	owes     bool     // it was let in before anybody answered for its lease
 	entered  uint64   // tick of the heartbeats after which it was let in
 
 	takesServers bool                 // it keeps the list of servers
