@@ -23,6 +23,8 @@ import (
 // Peers reaches the other servers: members.Room.
 type Peers interface {
 	Others() []string
+	// Removed says that the fabric has no such server, as far as that is known.
+	Removed(server string) bool
 	Call(ctx context.Context, server string, there func(context.Context, grpc.ClientConnInterface) error) error
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,8 @@ type peers struct {
 	conns map[string]*grpc.ClientConn
 }
 
-func (p peers) Others() []string { return p.names }
+func (p peers) Others() []string         { return p.names }
+func (p peers) Removed(name string) bool { return !slices.Contains(p.names, name) }
 
 func (p peers) Call(ctx context.Context, server string, there func(context.Context, grpc.ClientConnInterface) error) error {
 	if c := p.conns[server]; c != nil {

@@ -15,6 +15,7 @@ func (r *Room) Report(ctx context.Context) (*weftv1.BackupStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+	s = r.stand(ctx, s)
 	out := &weftv1.BackupStatus{IntervalSeconds: int64(s.Interval / time.Second), Keep: uint32(s.Keep), Problems: s.problems(r.Now(), r.Interval)}
 	if s.Last != nil {
 		out.LastUnix, out.Server, out.Name = s.Last.TimeUnix, s.Last.Server, s.Last.Name
@@ -34,6 +35,9 @@ func (s State) problems(now time.Time, interval time.Duration) (out []*weftv1.Pr
 			Subject: "backup", SinceUnix: f.SinceUnix, Cause: fmt.Sprintf("server %s cannot make its backup: %s; %s", f.Server, strings.TrimPrefix(f.Cause, "backup: "), last),
 			Remedy: "make room or mend the folder on " + f.Server + " (--backup-dir), then: weft backup save",
 		}}
+	}
+	if s.Gone != nil {
+		return []*weftv1.Problem{s.Gone.none()}
 	}
 	if s.Last == nil || interval <= 0 {
 		return nil

@@ -21,8 +21,8 @@ const stateKey = store.Fabric + "backup"
 // Times of the schedule.
 const (
 	saveLimit  = 5 * time.Minute
-	retryAfter = 5 * time.Minute // after a backup that failed; less with a short interval
-	lookAgain  = time.Minute     // a clock may be set, another server may have made one
+	retryAfter = 5 * time.Minute  // after a backup that failed; less with a short interval
+	lookAgain  = 20 * time.Second // a clock may be set, another server may have made one, or be removed
 )
 
 // Config is what a Room works with.
@@ -65,6 +65,7 @@ type State struct {
 	Interval time.Duration `json:"interval"`       // of the schedule; 0: none
 	Keep     int           `json:"keep"`
 	Failure  *Failure      `json:"failure,omitempty"` // since the last that was made
+	Gone     *Made         `json:"gone,omitempty"`    // the last that there was, when no server has one any more
 }
 
 // Made is one backup.
@@ -155,7 +156,7 @@ func (r *Room) save(ctx context.Context, why string) (File, string, error) {
 	r.Log.Info("backup was saved", note.Path, f.Name, note.Rev, f.Header.Revision, note.Took, r.Now().Sub(now))
 	r.change(ctx, func(s *State) {
 		s.Last = &Made{Server: r.Server, Name: f.Name, TimeUnix: now.Unix()}
-		s.Failure = nil
+		s.Failure, s.Gone = nil, nil
 	})
 	return f, sum, nil
 }
@@ -206,6 +207,7 @@ func (r *Room) Run(ctx context.Context) error {
 // due is how long until the next backup on schedule. One that seems to be of
 // tomorrow was made by a clock that was set back since: then it is time.
 func (r *Room) due(ctx context.Context) time.Duration {
+	r.reconcile(ctx)
 	var last time.Time
 	files, err := r.Folder.List()
 	if err != nil {

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/server/store/storetest"
+	"google.golang.org/grpc"
 )
 
 // files are the times of those made on schedule, the youngest first, in hours.
@@ -54,7 +56,7 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 		// Another server's turn, whose folder is empty: the store knows.
-		f.room.Folder = Folder{t.TempDir()}
+		f.room.Server, f.room.Folder, f.room.Peers = "s2", Folder{t.TempDir()}, peers{names: []string{"s1"}}
 		run(10 * time.Hour)
 		if got := f.files(t, start); got != "" {
 			t.Errorf("another server, too early: %s", got)
@@ -163,5 +165,53 @@ func TestBackupProblems(t *testing.T) {
 		if text := strings.Join(got, "; "); text != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, text, c.want)
 		}
+	}
+}
+
+// TestTheServerWithTheBackupsIsRemoved: what status says of backups goes by files
+// that some server has, and the leader makes one when there is none.
+func TestTheServerWithTheBackupsIsRemoved(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(f *fabric, s2 *Room)
+		want   string // the figure and the problems, before the leader's turn
+		after  string // the server that has the last one, after it
+	}{
+		{"nothing changed", func(*fabric, *Room) {}, "s2 manual []", "s2"},
+		{"it was removed", func(f *fabric, _ *Room) { f.room.Peers = peers{} }, "- - [no server has a backup: the last, of 2027-01-15T09:00:00Z, was on server s2, which has it no more or was removed; weft backup save]", "s1"},
+		{"it was removed, and another has an older one", func(f *fabric, s2 *Room) {
+			p := f.room.Peers.(peers)
+			f.room.Peers = peers{[]string{"s3"}, map[string]*grpc.ClientConn{"s3": p.conns["s2"]}}
+		}, "s3 manual []", "s3"},
+		{"it does not answer", func(f *fabric, _ *Room) { f.room.Peers = peers{names: []string{"s2"}} }, "s2 manual []", "s2"},
+		{"its file was deleted", func(_ *fabric, s2 *Room) { s2.Folder.Path += "-none" }, "s2 manual []", "s1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, s2, _ := three(t)
+			f.room.Interval = 12 * time.Hour
+			f.saveOn(s2, ByHand)
+			c.change(f, s2)
+			r, err := f.room.Report(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var problems []string
+			for _, p := range r.GetProblems() {
+				problems = append(problems, p.GetCause()+"; "+p.GetRemedy())
+			}
+			why, _, _ := strings.Cut(r.GetName(), "-")
+			if got := fmt.Sprint(cmp.Or(r.GetServer(), "-"), " ", cmp.Or(why, "-"), " ", problems); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+			if f.room.due(t.Context()) <= 0 {
+				if err := f.room.scheduled(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, err = f.room.Report(t.Context())
+			if err != nil || r.GetServer() != c.after || len(r.GetProblems()) > 0 {
+				t.Error("after the leader's turn:", r, err)
+			}
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,12 @@ func (r *Room) Others() []string {
 		}
 	}
 	return out
+}
+
+// Removed says that there is no such server; while the records are not read yet,
+// there may be.
+func (r *Room) Removed(server string) bool {
+	return r.servers.Revision() > 0 && !slices.ContainsFunc(r.Servers(), func(s Status) bool { return s.Name == server })
 }
 
 // Call calls another server, with this one's certificate. there may be called

@@ -9,6 +9,7 @@ import (
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/store"
+	"github.com/weft-net/weft/server/store/storetest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -81,5 +82,20 @@ func TestTheLastServerStays(t *testing.T) {
 	_, err := s.service.Remove(t.Context(), &weftv1.MembersRemoveRequest{Name: "s1"})
 	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "stop it instead") || len(e.removed) > 0 {
 		t.Error(err, e.removed)
+	}
+}
+
+// TestRemoved: of a server nobody says that it was removed before the records are
+// read.
+func TestRemoved(t *testing.T) {
+	unread := New(Config{Server: Server{Name: "s1"}, Store: storetest.New()})
+	s := among(t, "s1", "s2")[0]
+	for name, want := range map[string]bool{"s1": false, "s2": false, "s3": true} {
+		if got := s.Removed(name); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+		if unread.Removed(name) {
+			t.Errorf("%s: removed, by who has read nothing", name)
+		}
 	}
 }
