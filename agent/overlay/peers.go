@@ -99,7 +99,7 @@ func (w *way) usable() bool {
 func (w *way) route(out []datapath.Object, prefix netip.Prefix) []datapath.Object {
 	is4 := prefix.Addr().Is4()
 	if w.path.Transport == intent.Direct {
-		local, remote, ok := w.link(is4)
+		local, remote, ok := w.path.Link(w.self, w.peer, is4)
 		if ok {
 			return w.direct(out, prefix, local, remote)
 		}
@@ -110,26 +110,6 @@ func (w *way) route(out []datapath.Object, prefix netip.Prefix) []datapath.Objec
 		}
 	}
 	return w.tunnel(out, prefix)
-}
-
-// link finds the two ends on the pair's link for a family. A route of one
-// family through a next hop of the other exists for IPv4 only (RTA_VIA), so
-// both families ask for an address of their own.
-func (w *way) link(is4 bool) (local, remote intent.Underlay, ok bool) {
-	if w.path.Local.Addr.Addr().Is4() == is4 {
-		return w.path.Local, w.path.Remote, true
-	}
-	for _, l := range w.self.Underlay {
-		if l.Device != w.path.Local.Device || l.Addr.Addr().Is4() != is4 {
-			continue
-		}
-		for _, r := range w.peer.Underlay {
-			if intent.SameLink(l, r) {
-				return l, r, true
-			}
-		}
-	}
-	return intent.Underlay{}, intent.Underlay{}, false
 }
 
 // direct routes a prefix over the shared link.

@@ -68,6 +68,27 @@ func (c Cluster) Path(a, b Peer) Path {
 	return p
 }
 
+// Link finds the two ends on the link of a direct path for packets of a family:
+// addresses of that family which a and b have there. A route of one family through
+// a next hop of the other exists for IPv4 only (RTA_VIA), so both families ask for
+// an address of their own.
+func (p Path) Link(a, b Peer, is4 bool) (local, remote Underlay, ok bool) {
+	if p.Local.Addr.Addr().Is4() == is4 {
+		return p.Local, p.Remote, true
+	}
+	for _, l := range a.Underlay {
+		if l.Device != p.Local.Device || l.Addr.Addr().Is4() != is4 {
+			continue
+		}
+		for _, r := range b.Underlay {
+			if SameLink(l, r) {
+				return l, r, true
+			}
+		}
+	}
+	return Underlay{}, Underlay{}, false
+}
+
 // Overhead is the largest cost in bytes of any transport that the backend
 // allows, or that packets may come by, over an underlay of a family.
 func (c Cluster) Overhead(is4 bool) int {

@@ -55,18 +55,12 @@ func (v *view) fit(e edit) kind.FieldErrors {
 	}
 	if now.Backend == intent.HostGW && before.Backend != intent.HostGW {
 		add("spec.backend", n.apart(), "host-gw needs all nodes on one L2: NODES; accepted: vxlan, with directRouting: true for pairs that share one")
+		add("spec.backend", n.familyless(before), "host-gw reaches a prefix by addresses of its own family on one link: NODES; accepted: vxlan, or first give the nodes such addresses")
 	}
 	return errs
 }
 
-func six(c intent.Cluster) bool {
-	for _, p := range c.CIDRs {
-		if p.Addr().Is6() {
-			return true
-		}
-	}
-	return false
-}
+func six(c intent.Cluster) bool { return carries(c, false) }
 
 // neighbours are all nodes under a configuration.
 type neighbours struct {
@@ -90,18 +84,4 @@ func (n neighbours) narrow(mtu int) (least int, misfits []string) {
 		}
 	}
 	return least, misfits
-}
-
-// apart names the nodes that do not share a link with the first.
-func (n neighbours) apart() []string {
-	var out []string
-	for i, p := range n.peers {
-		if i == 0 || len(p.Underlay) == 0 || len(n.peers[0].Underlay) == 0 {
-			continue
-		}
-		if n.cluster.Path(n.peers[0], p).Transport != intent.Direct {
-			out = append(out, fmt.Sprintf("%s %v and %s %v are apart", n.peers[0].Name, n.peers[0].Underlay[0].Addr, p.Name, p.Underlay[0].Addr))
-		}
-	}
-	return out
 }

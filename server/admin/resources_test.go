@@ -27,7 +27,8 @@ spec: `
 
 func TestApply(t *testing.T) {
 	for _, c := range []struct{ name, in, want, then string }{
-		{"OK merges", config + "{backend: host-gw}", "ClusterConfig/default configured", `"backend":"host-gw","clusterCIDRs":["10.42.0.0/16","fd42:42::/48"]`},
+		{"OK merges", config + "{backend: none}", "ClusterConfig/default configured", `"backend":"none","clusterCIDRs":["10.42.0.0/16","fd42:42::/48"]`},
+		{"bad cuts a family", config + "{backend: host-gw}", "InvalidArgument | ClusterConfig/default spec.backend: host-gw reaches a prefix by addresses of its own family on one link: n1 and n2 have no IPv6 addresses on 192.0.2.0/24", `"backend":"vxlan"`},
 		{"OK nothing new", config + "{vni: 4096}", "ClusterConfig/default unchanged", `"vni":4096`},
 		{"OK null is the default again", config + "{backend: null}", "ClusterConfig/default unchanged", `"backend":"vxlan"`},
 		{"OK wider", config + "{clusterCIDRs: [10.42.0.0/15, 'fd42:42::/48']}", "ClusterConfig/default configured", `"10.42.0.0/15"`},
@@ -507,7 +508,11 @@ func TestPlan(t *testing.T) {
 		want string
 	}{
 		{&weftv1.PlanRequest{Apply: items(t, "{kind: cc, metadata: {name: default}, spec: {vni: 4096}}")}, "n1 0->0, n2 0->0"},
-		{&weftv1.PlanRequest{Apply: items(t, "{kind: cc, metadata: {name: default}, spec: {backend: host-gw}}")}, "n1 3->3, n2 3->3"},
+		{&weftv1.PlanRequest{Apply: items(t, "{kind: cc, metadata: {name: default}, spec: {directRouting: true}}")}, "n1 3->3, n2 3->3"},
+		{
+			&weftv1.PlanRequest{Apply: items(t, "{kind: cc, metadata: {name: default}, spec: {backend: host-gw}}")},
+			"InvalidArgument | ClusterConfig/default spec.backend: host-gw reaches a prefix by addresses of its own family on one link: n1 and n2 have no IPv6 addresses on 192.0.2.0/24; accepted: vxlan, or first give the nodes such addresses",
+		},
 		{&weftv1.PlanRequest{Delete: []*weftv1.GetRequest{{Kind: "no", Name: "n2"}}}, "n1 3->2, n2 3->0"},
 		{&weftv1.PlanRequest{Delete: []*weftv1.GetRequest{{Kind: "no", Name: "n3"}}}, "NotFound | there is no Node/n3"},
 		{&weftv1.PlanRequest{Apply: items(t, "{kind: cc, metadata: {name: default}, spec: {mtu: 1}}")}, "InvalidArgument | ClusterConfig/default spec.mtu: 1 is out of bounds; accepted: 1280, which IPv6 (RFC 8200) needs, to 65535, or 0 to derive it from the uplink"},
