@@ -137,7 +137,23 @@ func (u *Uplink) lost(err error) {
 	default:
 		u.cfg.Log.Debug("server lost", note.Err, err)
 	}
+	if passes(err) && time.Since(since) < silenceTold {
+		return
+	}
 	u.out.setProblems("server", []intent.Problem{serverProblem(u.cfg.Node, err, since)})
+}
+
+// silenceTold is for how long no server answers before that is a problem. Servers
+// that begin a new epoch, or start again one after the other, are back sooner, and
+// nothing on any node is the matter meanwhile.
+const silenceTold = 10 * time.Second
+
+// passes tells whether no more is known than that nobody answered, which the next
+// try may end. What a server said of this node is told at once.
+func passes(err error) bool {
+	later := backoffError{}
+	told := errors.As(err, &later) && strings.Contains(later.reason, "; ")
+	return !told && !errors.As(err, new(refusedError)) && status.Code(rootCause(err)) != codes.PermissionDenied
 }
 
 func serverProblem(node string, err error, since time.Time) intent.Problem {

@@ -166,6 +166,57 @@ func TestSilenceAndReturn(t *testing.T) {
 	}
 }
 
+// Servers that are back in a moment were no problem; those that stay away are one, since
+// they went.
+func TestAShortAbsenceIsNoProblem(t *testing.T) {
+	for away, want := range map[time.Duration]bool{3 * time.Second: false, 8 * time.Second: false, 14 * time.Second: true} {
+		in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
+			n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))
+			defer n.start(ctx, t)()
+			s := <-f.Streams
+			s.Tell(t, "e1", 1, "n1")
+			<-n.changed
+			up := f.Down()
+			went := time.Now()
+			s.End <- status.Error(codes.Unavailable, "a backup is being restored")
+			time.Sleep(away)
+			ps := n.Problems()
+			if (len(ps) == 1) != want {
+				t.Errorf("away for %v: %v", away, ps)
+			}
+			if want && (ps[0].SinceUnix != went.Unix() || !strings.HasPrefix(ps[0].Cause, "no server answers: ")) {
+				t.Errorf("%+v, gone since %d", ps[0], went.Unix())
+			}
+			up()
+			back := <-f.Streams
+			back.Tell(t, "e2", 1, "n1")
+			<-n.changed
+			if ps := n.Problems(); len(ps) != 0 {
+				t.Errorf("back after %v: %v", away, ps)
+			}
+		})
+	}
+}
+
+// What a server says of this node is told at once.
+func TestWhatPasses(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{errors.New("uplink: connect to server 192.0.2.1:7443: refused"), true},
+		{fmt.Errorf("uplink: receive: %w", status.Error(codes.Unavailable, "a backup is being restored")), true},
+		{backoffError{time.Second, "too many"}, true},
+		{backoffError{time.Second, "the release is too old; upgrade it"}, false},
+		{refusedError{what: "join"}, false},
+		{status.Error(codes.PermissionDenied, "it was revoked"), false},
+	} {
+		if got := passes(c.err); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
+}
+
 func TestRenewsAtTwoThirds(t *testing.T) {
 	in(t, func(t *testing.T, ctx context.Context, f *uplinktest.Fabric) {
 		n := newNode(t, f, filepath.Join(t.TempDir(), "agent"))

@@ -140,11 +140,17 @@ func (f *Fabric) Cut(cut bool) {
 	f.cut = cut
 }
 
-// Down makes dials be refused.
-func (f *Fabric) Down() {
+// Down makes dials be refused, until up.
+func (f *Fabric) Down() (up func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	l := f.l
 	f.l = nil
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.l = l
+	}
 }
 
 // Dials tells when each dial began.
