@@ -20,12 +20,16 @@ type excuse struct {
 
 // of names the restore.
 func (e *excuse) of(m backup.Marker) {
-	e.set(restoring(m) + ", and no server serves until it is done; data paths run on. Try again in a moment; if it lasts, the servers' logs say what is missing")
+	e.set(restoring(m) + "; no server serves until it is done, and nothing is changed by what is asked meanwhile; data paths run on. Try again in a moment; if it lasts, the servers' logs say what is missing")
 }
 
-// waits says that this server has not got the file.
+// waitsAfter is how long another server, which has the file, is given to restore it.
+const waitsAfter = 5 * time.Second
+
+// waits says that this server has not got the file, and that the one which has it does
+// not go on.
 func (e *excuse) waits(m backup.Marker, own string) {
-	e.set(fmt.Sprintf("%s, and no server serves until it is done; data paths run on. Server %s has not got the file and waits for server %s: start that one, or see the log of %s", restoring(m), own, m.Server, own))
+	e.set(fmt.Sprintf("%s; no server serves until it is done, and nothing is changed by what is asked meanwhile; data paths run on. Server %s has not got the file and waits for server %s: start that one, or see the log of %s", restoring(m), own, m.Server, own))
 }
 
 func restoring(m backup.Marker) string {

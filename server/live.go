@@ -74,7 +74,7 @@ func settle(ctx context.Context, c *site, s *etcd.Store, d *door, shown *tls.Con
 	}
 	away.Go(func() { sendAway(ctx, d.lend(), shown, &e, c.Log) })
 	away.Go(func() { _ = watchdog(ctx, c.Log, func() {}) })
-	room, said := c.backups(s), ""
+	room, said, began := c.backups(s), "", time.Now()
 	for ; marked || err != nil; m, marked, err = backup.Marked(ctx, s) {
 		if err == nil {
 			if err = room.Finish(ctx, m); err == nil {
@@ -87,7 +87,7 @@ func settle(ctx context.Context, c *site, s *etcd.Store, d *door, shown *tls.Con
 		if err == nil || errors.Is(err, store.ErrConflict) { // or another server did it
 			continue
 		}
-		if errors.Is(err, backup.ErrElsewhere) {
+		if errors.Is(err, backup.ErrElsewhere) && time.Since(began) >= waitsAfter {
 			e.waits(m, c.own.Name)
 		}
 		if said != err.Error() {

@@ -66,8 +66,8 @@ func TestExcuse(t *testing.T) {
 		want string
 	}{
 		{func() {}, "a backup is being restored, and no server serves until that is done; data paths run on. Try again in a moment; if it lasts, the servers' logs say what is missing"},
-		{func() { e.of(m) }, "a restore of auto-1 on server s1 is under way, since 2027-01-15T08:00:00Z, and no server serves until it is done; data paths run on. Try again in a moment; if it lasts, the servers' logs say what is missing"},
-		{func() { e.waits(m, "s3") }, "a restore of auto-1 on server s1 is under way, since 2027-01-15T08:00:00Z, and no server serves until it is done; data paths run on. Server s3 has not got the file and waits for server s1: start that one, or see the log of s3"},
+		{func() { e.of(m) }, "a restore of auto-1 on server s1 is under way, since 2027-01-15T08:00:00Z; no server serves until it is done, and nothing is changed by what is asked meanwhile; data paths run on. Try again in a moment; if it lasts, the servers' logs say what is missing"},
+		{func() { e.waits(m, "s3") }, "a restore of auto-1 on server s1 is under way, since 2027-01-15T08:00:00Z; no server serves until it is done, and nothing is changed by what is asked meanwhile; data paths run on. Server s3 has not got the file and waits for server s1: start that one, or see the log of s3"},
 	} {
 		c.set()
 		if diff := cmp.Diff("rpc error: code = Unavailable desc = "+c.want, e.err().Error()); diff != "" {
