@@ -92,14 +92,7 @@ func (c *cli) fabricText(o *output, r *report) string {
 	title(&b, "fabric", "%s  epoch %s  revision %d   %s   %s", orDash(r.GetFabric()), epochText(r.GetEpochOrdinal(), r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
 	var servers []string
 	for _, s := range r.GetServers() {
-		words := []string{s.GetName(), s.GetAddress()}
-		if s.GetLeader() {
-			words = append(words, "leader")
-		}
-		if r.GetSilentSinceUnix() != 0 && s.GetState() != "Ready" {
-			words = append(words, strings.ToUpper(s.GetState()))
-		}
-		servers = append(servers, strings.Join(append(words, s.GetVersion()), " "))
+		servers = append(servers, serverText(s, r.GetSilentSinceUnix() != 0))
 	}
 	title(&b, "servers", "%s", orDash(strings.Join(servers, "   ")))
 	title(&b, "etcd", "%s%s", etcdText(r.GetEtcd()), c.backupText(r.GetBackups()))
@@ -118,6 +111,24 @@ func (c *cli) fabricText(o *output, r *report) string {
 		}
 	}
 	return b.String()
+}
+
+// serverText is a server in a few words. One that joins has not said where it is,
+// and of which release.
+func serverText(s *weftv1.ServerStatus, silent bool) string {
+	words := []string{s.GetName(), orDash(s.GetAddress())}
+	switch state := s.GetState(); {
+	case s.GetLeader():
+		words = append(words, "leader")
+	case silent && state != "Ready":
+		words = append(words, strings.ToUpper(state))
+	case state == "Joining":
+		words = append(words, "joining")
+	}
+	if v := s.GetVersion(); v != "" {
+		words = append(words, v)
+	}
+	return strings.Join(words, " ")
 }
 
 func title(b *strings.Builder, name, format string, args ...any) {

@@ -48,6 +48,24 @@ n9    2m10s     3 revisions behind, agent last heard 2m ago    look: systemctl s
 	}
 }
 
+// TestServerText: what is not known of a server leaves no hole.
+func TestServerText(t *testing.T) {
+	for _, c := range []struct {
+		server *weftv1.ServerStatus
+		silent bool
+		want   string
+	}{
+		{&weftv1.ServerStatus{Name: "s1", Address: "192.0.2.1:7443", Leader: true, Version: "0.3.1", State: "Ready"}, false, "s1 192.0.2.1:7443 leader 0.3.1"},
+		{&weftv1.ServerStatus{Name: "s2", Address: "192.0.2.2:7443", Version: "0.3.1", State: "Unreachable"}, true, "s2 192.0.2.2:7443 UNREACHABLE 0.3.1"},
+		{&weftv1.ServerStatus{Name: "s4", State: "Joining"}, false, "s4 - joining"},
+		{&weftv1.ServerStatus{Name: "s4", State: "Lost"}, false, "s4 -"},
+	} {
+		if got := serverText(c.server, c.silent); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}
+
 // TestEtcdTextOtherwise: an etcd elsewhere is named as such; a backup of an earlier
 // day has its day.
 func TestEtcdTextOtherwise(t *testing.T) {

@@ -34,7 +34,7 @@ func (c *cli) versionCommand() *cobra.Command {
 				return err
 			}
 			for _, s := range answer.GetServers() {
-				if err := c.printf("server  %s  %s %s\n", orDash(s.GetVersion()), s.GetName(), s.GetAddress()); err != nil {
+				if err := c.printf("server  %s  %s %s\n", orDash(s.GetVersion()), s.GetName(), orDash(s.GetAddress())); err != nil {
 					return err
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weft-net/weft/server/store"
@@ -58,8 +59,20 @@ func onEdge(all []Status, members []store.Member) (Problem, bool) {
 	}
 	return Problem{
 		Subject: "servers", Cause: fmt.Sprintf("%d of %d servers answer: when one more goes nothing can be written until one is back", up, voters),
-		Remedy: "start those that are down; nodes and pods run on in any case",
+		Remedy: "start " + strings.Join(mute(all, members), ", ") + "; nodes and pods run on in any case",
 	}, true
+}
+
+// mute are the members that vote and do not answer, by name.
+func mute(all []Status, members []store.Member) []string {
+	var out []string
+	for _, m := range members {
+		if up, _ := votes(all, []store.Member{m}); up == 0 && !m.Learner {
+			out = append(out, m.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Votes counts the members of the embedded etcd that vote, and those of them whose

@@ -55,6 +55,7 @@ func TestAServerThatIsAskedToRemoveItself(t *testing.T) {
 	for _, s := range all {
 		s.service.Secrets = &unsteady{fails: 2}
 		s.service.Asker = func(context.Context) Asker { return Asker{User: "ann", Role: "admin"} }
+		s.await(t, "all servers", func() bool { up, _ := s.Votes(); return up == 3 })
 	}
 	rosters["s2"].gone = s1.stop
 	r, err := s1.service.Remove(t.Context(), &weftv1.MembersRemoveRequest{Name: "s1"})

@@ -2,6 +2,7 @@ package members
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -105,7 +106,8 @@ func hasURL(m store.Member, url string) bool {
 // promoteEvery is how often the leader tries to give a learner its vote.
 const promoteEvery = 500 * time.Millisecond
 
-// promote gives learners their vote when they have caught up.
+// promote gives learners their vote when they have caught up and are there: a vote
+// of one that was killed as it joined would make each of the others needed.
 func (r *Room) promote(ctx context.Context) error {
 	if r.cfg.Roster == nil {
 		return nil
@@ -116,7 +118,7 @@ func (r *Room) promote(ctx context.Context) error {
 			return err
 		}
 		for _, m := range members {
-			if !m.Learner || m.Name == "" {
+			if !m.Learner || m.Name == "" || !r.listens(ctx, m) {
 				continue
 			}
 			if err := r.cfg.Roster.Promote(ctx, m.ID); err != nil {
@@ -128,4 +130,13 @@ func (r *Room) promote(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// listens tells whether the etcd of a member is reached where it says it is.
+func (r *Room) listens(ctx context.Context, m store.Member) bool {
+	ctx, cancel := context.WithTimeout(ctx, reachWithin)
+	defer cancel()
+	return slices.ContainsFunc(m.PeerURLs, func(url string) bool {
+		return Answers(ctx, strings.TrimPrefix(url, "https://"), r.cfg.DialTLS)
+	})
 }

@@ -65,8 +65,10 @@ func TestOnEdge(t *testing.T) {
 	for _, c := range []struct{ records, members, want string }{
 		{"s1 live, s2 live, s3 live", "s1 s2 s3", ""},
 		{"s1 live, s2 live, s3 lost", "s1 s2 s3", "2 of 3 servers answer: when one more goes"},
-		{"s1 live, s2 live, s3 lost", "s1", ""},                 // after --cluster-reset: records of those that were
-		{"s1 live, s2 live, s3 joining", "s1 s2 s3?", ""},       // it has no vote yet
+		{"s1 live, s2 live, s3 lost", "s1", ""},           // after --cluster-reset: records of those that were
+		{"s1 live, s2 live, s3 joining", "s1 s2 s3?", ""}, // it has no vote yet
+		{"s1 live, s2 live, s3 live, s4 joining", "s1 s2 s3 s4?", ""},
+		{"s1 live, s2 live, s3 live", "s1 s2 s3 s4?", ""},       // so has one that left no record
 		{"s1 live, s2 live", "s1 s2", ""},                       // both are needed, and both are there
 		{"s1 live, s2 live, s3 joining", "s1 s2 s3", "2 of 3 "}, // it has its vote, and serves in a moment
 		{"s1 live, s2 lost", "", ""},                            // an etcd elsewhere
@@ -74,6 +76,9 @@ func TestOnEdge(t *testing.T) {
 		p, _ := onEdge(list(entries(c.records), "s1", rosterOf(c.members), clock), rosterOf(c.members))
 		if (c.want == "") != (p.Cause == "") || !strings.Contains(p.Cause, c.want) {
 			t.Errorf("%s, members %s: got %q, want %q", c.records, c.members, p.Cause, c.want)
+		}
+		if c.want != "" && !strings.HasPrefix(p.Remedy, "start s3; ") {
+			t.Errorf("%s, members %s: do %q", c.records, c.members, p.Remedy)
 		}
 	}
 }
