@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/members"
+	"github.com/weft-net/weft/server/store/etcd"
 )
 
 // catchUp asks the other servers for the CA as it is now, while the embedded etcd
@@ -46,4 +49,29 @@ func (s *site) catchUp(ctx context.Context) (stop func()) {
 		})
 	}
 	return func() { cancel(); asking.Wait() }
+}
+
+// believe has the embedded etcd begin again if the CA is another than it read as it
+// began: it reads its roots at no other time, and would go by those from before a
+// rotation until somebody restarts this server.
+func (s *site) believe(ctx context.Context, opened *etcd.Store, config etcd.Config) (*etcd.Store, error) {
+	if _, err := identity.SucceedFrom(ctx, opened, s.DataDir, s.own.Name, s.names); err != nil {
+		s.Log.Warn("CA not compared with the store's", note.Err, err) // the next start does
+	}
+	roots, err := identity.PeerRoots(s.DataDir)
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	if slices.Equal(roots, s.believes) {
+		return opened, nil
+	}
+	s.Log.Info("embedded etcd begins again", note.Why, "the CA was rotated while this server was off")
+	if err := opened.Close(); err != nil {
+		return nil, err
+	}
+	s.believes = roots
+	if opened, err = etcd.Open(ctx, config); err != nil {
+		return nil, err
+	}
+	return opened, s.awaitVote(ctx, opened)
 }

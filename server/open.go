@@ -341,6 +341,9 @@ func (s *site) again(ctx context.Context, config etcd.Config) (*etcd.Store, erro
 	if err := s.awaitVote(ctx, opened); err != nil {
 		return nil, err
 	}
+	if opened, err = s.believe(ctx, opened, config); err != nil {
+		return nil, err
+	}
 	return opened, s.move(ctx, opened, config.Peer.Advertise)
 }
 

@@ -180,3 +180,12 @@ func Succeed(dataDir string, authority []byte, name string, names []string) (boo
 	}
 	return true, renewPeer(dataDir, authority, name, names)
 }
+
+// SucceedFrom is Succeed with the CA of a store.
+func SucceedFrom(ctx context.Context, s store.Store, dataDir, name string, names []string) (bool, error) {
+	entry, err := s.Get(ctx, caKey)
+	if err != nil {
+		return false, fmt.Errorf("identity: read the CA: %w", err)
+	}
+	return Succeed(dataDir, entry.Value, name, names)
+}

@@ -124,6 +124,24 @@ func TestServerThatSleptCatchesUp(t *testing.T) {
 	if later, err := Succeed(f.dir, entry.Value, "s1", nil); later || err != nil {
 		t.Errorf("an earlier CA: %v, %v", later, err)
 	}
+	f.keepsPeer()
+	f.finishWhenAdminIsFresh()
+	f.awaitPhase(PhaseSteady)
+	before, _ := PeerRoots(f.dir)
+	if later, err := SucceedFrom(t.Context(), m, f.dir, "s1", nil); !later || err != nil {
+		t.Errorf("the end of the rotation, as the store has it: %v, %v", later, err)
+	}
+	if after, _ := PeerRoots(f.dir); len(before) != 2 || len(after) != 1 || before[0] != after[0] {
+		t.Errorf("an etcd that starts takes %v, took %v", after, before)
+	}
+	if later, err := SucceedFrom(t.Context(), m, f.dir, "s1", nil); later || err != nil {
+		t.Errorf("once more: %v, %v", later, err)
+	}
+	m.Down()
+	if later, err := SucceedFrom(t.Context(), m, f.dir, "s1", nil); later || err == nil {
+		t.Errorf("a store that is away: %v, %v", later, err)
+	}
+	m.Inject(storetest.Fault{})
 	other := clustered(t, storetest.New())
 	foreign, err := other.store.Get(t.Context(), caKey)
 	if err != nil {
