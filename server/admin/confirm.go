@@ -100,12 +100,20 @@ func (s *Server) hold(ctx context.Context, objects []string) (store.Cond, error)
 	return store.Cond{Key: confirmKey, Revision: p.revision}, nil
 }
 
+// noneWaits refuses a second apply that would wait for its confirmation, also one
+// that changes nothing: its time would not count.
+func (s *Server) noneWaits(ctx context.Context) error {
+	p, err := s.waiting(ctx)
+	if err != nil || p.ID == "" {
+		return err
+	}
+	return status.Errorf(codes.FailedPrecondition, "%s, of %s; one waits at a time: weft confirm %s, or let it be rolled back", p.waits(), strings.Join(p.objects(), ", "), p.ID)
+}
+
 // confirmation is the write that makes an apply wait for one.
 func (s *Server) confirmation(ctx context.Context, edits []edit, within uint32) (pending, store.Write, error) {
-	if p, err := s.waiting(ctx); err != nil {
+	if err := s.noneWaits(ctx); err != nil {
 		return pending{}, store.Write{}, err
-	} else if p.ID != "" {
-		return pending{}, store.Write{}, status.Errorf(codes.FailedPrecondition, "%s, of %s; one waits at a time: weft confirm %s, or let it be rolled back", p.waits(), strings.Join(p.objects(), ", "), p.ID)
 	}
 	if batch(edits) < len(edits) {
 		return pending{}, store.Write{}, kind.FieldError{Field: "confirm_within_seconds", Problem: fmt.Sprintf(

@@ -238,6 +238,14 @@ func TestWhatWaitsIsHeld(t *testing.T) {
 			_, err := f.Apply(t.Context(), &weftv1.ApplyRequest{Items: mtu(1350), ConfirmWithinSeconds: 5})
 			return err
 		}, codes.FailedPrecondition},
+		{"a second one that is equal", func() error {
+			_, err := f.Apply(t.Context(), &weftv1.ApplyRequest{Items: mtu(1400), ConfirmWithinSeconds: 300})
+			if !strings.Contains(fmt.Sprint(err), "weft confirm "+id) {
+				t.Errorf("the first one's id is not told: %v", err)
+			}
+			return err
+		}, codes.FailedPrecondition},
+		{"an equal one that stays as it is", func() error { _, err := f.Apply(t.Context(), &weftv1.ApplyRequest{Items: mtu(1400)}); return err }, codes.OK},
 		{"too long", func() error {
 			_, err := f.Apply(t.Context(), &weftv1.ApplyRequest{Items: mtu(1350), ConfirmWithinSeconds: 1 << 20})
 			return err

@@ -33,6 +33,11 @@ func (s *resources) Apply(ctx context.Context, r *weftv1.ApplyRequest) (*weftv1.
 		return nil, badField("confirm_within_seconds", "%d is too long; accepted: 1 to %d", r.GetConfirmWithinSeconds(), maxConfirm)
 	}
 	w := writing{items: r.GetItems(), merge: true, dry: r.GetDryRun(), confirm: r.GetConfirmWithinSeconds()}
+	if w.confirm > 0 && !w.dry {
+		if err := s.noneWaits(ctx); err != nil {
+			return nil, s.asOf(answer(err))
+		}
+	}
 	results, rev, err := s.set(ctx, w)
 	if err != nil {
 		return nil, s.asOf(answer(err))
