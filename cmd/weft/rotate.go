@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func (c *cli) rotateCommand() *cobra.Command {
@@ -83,11 +85,15 @@ func (c *cli) awaitRotation(ctx context.Context, client weftv1.AuthorityClient) 
 	const look = 500 * time.Millisecond
 	last := ""
 	for {
-		answer, err := client.Status(ctx, &weftv1.AuthorityStatusRequest{})
+		var s *weftv1.AuthorityStatus
+		err := c.answered(ctx, func(ctx context.Context) error {
+			answer, err := client.Status(ctx, &weftv1.AuthorityStatusRequest{})
+			s = answer.GetStatus()
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		s := answer.GetStatus()
 		if s.GetPhase() != "spreading" {
 			break
 		}
@@ -110,10 +116,31 @@ func (c *cli) awaitRotation(ctx context.Context, client weftv1.AuthorityClient) 
 	if err != nil {
 		return err
 	}
-	if err := c.renewOwn(ctx, own, 0, ""); err != nil {
+	if err := c.answered(ctx, func(ctx context.Context) error { return c.renewOwn(ctx, own, 0, "") }); err != nil {
 		c.say("your own credentials were not renewed: %s; run: weft user renew", c.describeError(err))
 	}
 	return c.printf("copies of credentials elsewhere: weft user renew; then: weft rotate ca --finish\n")
+}
+
+// answered asks what is safe to repeat until the answer stands: while servers elect
+// another leader each of them says that the store does not answer. The last such
+// answer counts after --timeout.
+func (c *cli) answered(ctx context.Context, ask func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	for {
+		err := ask(limited)
+		if code := status.Code(err); code != codes.Unavailable && code != codes.Aborted {
+			return err
+		}
+		t := time.NewTimer(askPause)
+		select {
+		case <-limited.Done():
+			t.Stop()
+			return err
+		case <-t.C:
+		}
+	}
 }
 
 // trustText is how far the new root is spread: trusted by 11 of 12 nodes.
