@@ -218,21 +218,6 @@ func (m *model) forgets(of memory) {
 	}
 }
 
-// alone tells whether nobody else holds, or was promised, anything of what a node holds.
-func (m *model) alone(node string) bool {
-	for b := range m.of[node] {
-		if len(m.holds[b]) > 1 {
-			return false
-		}
-		for s := range m.excused {
-			if s.block == b && s.node != node {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // String lists it, for a failure.
 func (m *model) String() string {
 	var words []string

@@ -20,7 +20,6 @@ type spy struct {
 	leases   map[string][]netip.Prefix // never changed, only replaced: agents keep it
 	config   kind.ClusterConfigSpec
 	wrote    map[string]bool // nodes whose leases, or what is known of them, were written since it was cleared
-	torn     bool            // a restore is on its way
 	before   error           // of the next transaction: it is not written
 	after    error           // it is, and nobody learns of it
 	skip     int             // transactions until then

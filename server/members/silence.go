@@ -159,12 +159,18 @@ func (r *Room) reach(ctx context.Context, was Silence) (away map[string]time.Tim
 	return away, asked
 }
 
+// there tells whether a server answers at one of its addresses.
 func (r *Room) there(ctx context.Context, s Status) bool {
 	answers := make(chan bool, 2)
 	for _, address := range []string{s.Address, strings.TrimPrefix(s.Peer, "https://")} {
 		go func() { answers <- address != "" && Answers(ctx, address, r.cfg.DialTLS) }() // ends with ctx
 	}
-	return <-answers || <-answers
+	for range cap(answers) {
+		if <-answers {
+			return true
+		}
+	}
+	return false
 }
 
 // reached puts what this server sees over what the records say. Who leads is not
