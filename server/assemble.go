@@ -128,7 +128,7 @@ func (r *rooms) lead() {
 
 // openPorts makes what is served, and listens for what only this machine asks.
 func (r *rooms) openPorts(ctx context.Context, tcp net.Listener) (err error) {
-	r.services = newServices(r.auth, trail(r.auth, r.journal, r.hub), r.hub, r.operators, quick{r.room})
+	r.services = newServices(r.auth, trail(r.auth, r.journal, r.hub), r.hub, r.operators, quick{r.room, r.site.own.Name})
 	r.lane = &lane{hub: r.hub, hold: r.auth.Hold}
 	r.backups.Register(r.services.grpc, r.auth.OpensCA, actor)
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/weft-net/weft/server/store"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -31,7 +33,18 @@ func (r *rooms) remembered() []store.Entry {
 const quickWithin = 500 * time.Millisecond
 
 // quick answers people soon while the store answers nobody, and says why.
-type quick struct{ room *members.Room }
+type quick struct {
+	room   *members.Room
+	server string // name of this one
+}
+
+// MemoryHeader is on an answer that was given while the store answers nobody: since
+// when, in seconds since 1970, and the name of the server that remembers.
+const MemoryHeader = "weft-memory"
+
+func fromMemory(since time.Time, server string) metadata.MD {
+	return metadata.Pairs(MemoryHeader, strconv.FormatInt(since.Unix(), 10)+" "+server)
+}
 
 // unhurried are the services of agents and servers, who wait and come again;
 // patient are questions to a node's agent, which need time and no store.
@@ -53,6 +66,9 @@ func (q quick) Unary(ctx context.Context, request any, info *grpc.UnaryServerInf
 		defer cancel()
 	}
 	answer, err := handler(within, request)
+	if s, silent := q.room.Silence(); err == nil && silent && !slices.ContainsFunc(patient, is) {
+		_ = grpc.SetHeader(ctx, fromMemory(s.Since, q.server))
+	}
 	if code := status.Code(err); code != codes.Unavailable && code != codes.DeadlineExceeded {
 		return answer, err
 	}

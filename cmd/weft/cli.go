@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +31,8 @@ type cli struct {
 	local  *grpc.ClientConn
 	others []*grpc.ClientConn // all to servers, conn among them
 	index  *kinds
+
+	remembered atomic.Bool // it was said that answers are from memory
 }
 
 // run executes one command line and answers with the exit status.
@@ -115,4 +119,16 @@ func (c *cli) print(b []byte) error {
 func (c *cli) printf(format string, args ...any) error {
 	_, err := fmt.Fprintf(c.out, format, args...)
 	return err
+}
+
+// subcommandNeeded is what a command does that is only a group of others: a script
+// that names none has done nothing, and must hear so.
+func subcommandNeeded(cmd *cobra.Command, _ []string) error {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return fmt.Errorf("%s: give what to do: %s; see: %s --help", cmd.CommandPath(), strings.Join(names, ", "), cmd.CommandPath())
 }

@@ -173,6 +173,7 @@ func (c *cli) options() []grpc.DialOption {
 			began := time.Now()
 			err := invoke(ctx, method, req, reply, conn, append(opts, grpc.Header(&header))...)
 			c.warnLate(header)
+			c.warnMemory(header, reply)
 			if status.Code(err) == codes.DeadlineExceeded && ctx.Err() != nil {
 				return &late{err, time.Since(began)}
 			}

@@ -86,8 +86,8 @@ func (c *cli) fabricText(o *output, r *report) string {
 	var b strings.Builder
 	inStep := fmt.Sprintf("%d of %d nodes in step", r.GetNodesInStep(), r.GetNodes())
 	if since := r.GetSilentSinceUnix(); since != 0 {
-		title(&b, "MEMORY", "the store answers nobody since %s (%s): this is what server %s remembers of then, and sees now",
-			time.Unix(since, 0).In(c.now().Location()).Format(time.TimeOnly), table.Since(since, c.now()), r.GetServer())
+		title(&b, "MEMORY", "%s", c.memoryText(since, r.GetServer()))
+		inStep = inStepText(r)
 	}
 	title(&b, "fabric", "%s  epoch %s  revision %d   %s   %s", orDash(r.GetFabric()), epochText(r.GetEpochOrdinal(), r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
 	var servers []string
@@ -129,6 +129,19 @@ func serverText(s *weftv1.ServerStatus, silent bool) string {
 		words = append(words, v)
 	}
 	return strings.Join(words, " ")
+}
+
+// inStepText counts nodes while the store answers nobody: the server that is asked
+// knows of those whose streams it has, and of no other.
+func inStepText(r *report) string {
+	switch seen := r.GetNodesInStep(); seen {
+	case r.GetNodes():
+		return fmt.Sprintf("%d of %d nodes in step", seen, r.GetNodes())
+	case 0:
+		return fmt.Sprintf("- of %d nodes in step", r.GetNodes())
+	default:
+		return fmt.Sprintf("%d of %d nodes in step, of the others it is not known", seen, r.GetNodes())
+	}
 }
 
 func title(b *strings.Builder, name, format string, args ...any) {

@@ -1,12 +1,54 @@
 package main
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"google.golang.org/grpc/metadata"
 )
+
+// TestInStepFromMemory: what is not known is not counted as out of step.
+func TestInStepFromMemory(t *testing.T) {
+	now := time.Date(2026, 11, 21, 8, 5, 0, 0, time.UTC)
+	c := &cli{now: func() time.Time { return now }}
+	for seen, want := range map[uint32]string{
+		0: "- of 4 nodes in step", 4: "4 of 4 nodes in step", 1: "1 of 4 nodes in step, of the others it is not known",
+	} {
+		got := c.fabricText(&output{}, &report{StatusGetResponse: &weftv1.StatusGetResponse{Nodes: 4, NodesInStep: seen, SilentSinceUnix: now.Unix() - 12, Server: "s2"}})
+		if !strings.Contains(got, "   "+want+"   ") || !strings.HasPrefix(got, "MEMORY   the store answers nobody since 08:04:48 (12s): this is what server s2 remembers") {
+			t.Errorf("%d: %s", seen, got)
+		}
+	}
+}
+
+// TestAnAnswerFromMemorySaysSo, once, unless it is laid out with that.
+func TestAnAnswerFromMemorySaysSo(t *testing.T) {
+	now := time.Date(2026, 11, 21, 8, 5, 0, 0, time.UTC)
+	header := metadata.Pairs(memoryHeader, "1795248288 s2")
+	for _, c := range []struct {
+		name   string
+		header metadata.MD
+		answer any
+		want   string
+	}{
+		{"remembered", header, &weftv1.UsersListResponse{}, "MEMORY   the store answers nobody since 08:04:48 (12s): this is what server s2 remembers of then, and sees now"},
+		{"it says so itself", header, &weftv1.StatusGetResponse{}, ""},
+		{"from the store", nil, &weftv1.UsersListResponse{}, ""},
+		{"of a server that cannot count", metadata.Pairs(memoryHeader, "x"), &weftv1.UsersListResponse{}, ""},
+	} {
+		var out bytes.Buffer
+		one := &cli{now: func() time.Time { return now }, err: &out}
+		one.warnMemory(c.header, c.answer)
+		one.warnMemory(c.header, c.answer)
+		if got := strings.TrimSpace(out.String()); got != c.want {
+			t.Errorf("%s: %q", c.name, got)
+		}
+	}
+}
 
 // TestStatusAtAGlance is the whole of what status lays out for a large fabric.
 func TestStatusAtAGlance(t *testing.T) {
