@@ -32,7 +32,7 @@ func (c *cli) backupCommand() *cobra.Command {
 		Short:   "Save the fabric's store, look at backups, restore one",
 		GroupID: groupFabric,
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    subcommandNeeded,
 	}
 	cmd.AddCommand(c.backupSaveCommand(), c.backupListCommand(), c.backupVerifyCommand(), c.backupRestoreCommand())
 	return cmd

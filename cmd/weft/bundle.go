@@ -36,7 +36,7 @@ func (c *cli) debugCommand() *cobra.Command {
 		Short:   "What somebody who helps needs to see",
 		GroupID: groupFabric,
 		Args:    unknownCommand,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    subcommandNeeded,
 	}
 	var path string
 	var nodes []string

@@ -35,7 +35,7 @@ func (c *cli) importCommand() *cobra.Command {
 			"shows what would be; --yes writes it, all or nothing.",
 		GroupID: groupFabric,
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    subcommandNeeded,
 	}
 	cmd.AddCommand(c.importFlannelCommand(), c.importK3sCommand())
 	return cmd

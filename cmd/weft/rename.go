@@ -11,7 +11,7 @@ func (c *cli) renameCommand() *cobra.Command {
 		Short:   "Give a node another name",
 		GroupID: groupFabric,
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    subcommandNeeded,
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "node OLD NEW",

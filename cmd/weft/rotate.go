@@ -18,7 +18,7 @@ func (c *cli) rotateCommand() *cobra.Command {
 		Short:   "Replace what the fabric's trust stands on",
 		GroupID: groupFabric,
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    subcommandNeeded,
 	}
 	cmd.AddCommand(c.rotateCACommand())
 	return cmd
@@ -51,6 +51,11 @@ func (c *cli) rotateCACommand() *cobra.Command {
 }
 
 func (c *cli) rotateCA(ctx context.Context, r rotation) error {
+	for flag, given := range map[string]bool{"--finish": r.finish, "--force": r.force, "--no-wait": r.noWait} {
+		if r.status && given {
+			return fmt.Errorf("--status only tells where a rotation stands, and %s changes it: give one of them; nothing was changed", flag)
+		}
+	}
 	conn, err := c.dial()
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ func (c *cli) serverCommand() *cobra.Command {
 		Short:   "The servers of the fabric: who is there, who leads, take one out",
 		GroupID: groupFabric,
 		Args:    unknownCommand,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    subcommandNeeded,
 	}
 	cmd.AddCommand(c.serverListCommand(), c.serverRemoveCommand())
 	return cmd

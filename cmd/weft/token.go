@@ -17,7 +17,7 @@ func (c *cli) tokenCommand() *cobra.Command {
 		Short:   "Make, list and revoke the tokens with which nodes join",
 		GroupID: groupFabric,
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    subcommandNeeded,
 	}
 	cmd.AddCommand(c.tokenCreateCommand(), c.tokenListCommand(), c.tokenRevokeCommand())
 	return cmd

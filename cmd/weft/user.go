@@ -28,7 +28,7 @@ func (c *cli) userCommand() *cobra.Command {
 		Short:   "Make, list, renew and revoke those who may ask and change the fabric",
 		GroupID: groupFabric,
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    subcommandNeeded,
 	}
 	cmd.AddCommand(c.userCreateCommand(), c.userListCommand(), c.userRenewCommand(), c.userRevokeCommand())
 	return cmd

@@ -239,7 +239,7 @@ func (d Folder) Open(name string) (*os.File, error) {
 	}
 	f, err := os.Open(filepath.Join(d.Path, name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("backup: there is no %s in %s; see: weft backup ls: %w", name, d.Path, fs.ErrNotExist)
+		return nil, absent(fmt.Sprintf("backup: there is no %s in %s; see: weft backup ls", name, d.Path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("backup: %w", err)

@@ -108,6 +108,12 @@ func (r *Room) fetch(ctx context.Context, server, name string) io.ReadCloser {
 // place is where a file is.
 type place struct{ server, name string }
 
+// absent is an fs.ErrNotExist whose text says it already.
+type absent string
+
+func (a absent) Error() string        { return string(a) }
+func (a absent) Is(target error) bool { return target == fs.ErrNotExist }
+
 // ErrOnOther is what a backup is refused with that another server has, which does
 // not answer.
 var ErrOnOther = errors.New("another server has it")
@@ -144,7 +150,7 @@ func (r *Room) locate(ctx context.Context, name string) (place, error) {
 		}
 		return place{}, elsewhere(what, *last, unheard)
 	case found.name == "":
-		return place{}, fmt.Errorf("backup: there is no backup yet; make one: weft backup save: %w", fs.ErrNotExist)
+		return place{}, absent("backup: there is no backup yet; make one: weft backup save")
 	}
 	return found, nil
 }
@@ -176,7 +182,7 @@ func (r *Room) named(ctx context.Context, name string) (place, error) {
 	if err == nil && last != nil && last.Name == name && (silent[last.Server] != nil || r.Peers == nil) {
 		return place{}, elsewhere(name+" is not on a server that answers", *last, silent[last.Server])
 	}
-	err = fmt.Errorf("backup: there is no %s on %s; see: weft backup ls: %w", name, strings.Join(asked, ", "), fs.ErrNotExist)
+	err = absent(fmt.Sprintf("backup: there is no %s on %s; see: weft backup ls", name, strings.Join(asked, ", ")))
 	if len(unheard) > 0 {
 		err = fmt.Errorf("%w (%s)", err, strings.Join(unheard, "; "))
 	}

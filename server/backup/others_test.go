@@ -100,7 +100,7 @@ func TestLatestAmongServers(t *testing.T) {
 		{"ours by name", "s2 auto, s1 manual", "s1 manual", Made{}, "s1 manual", nil, ""},
 		{"another's by name", "s1 manual, s2 auto", "s2 auto", Made{}, "s2 auto", nil, ""},
 		{"one that is silent has it", "s1 manual", other, Made{"s3", other, 1}, "", ErrOnOther, other + " is not on a server that answers: another server has it: server s3"},
-		{"nobody's", "s1 manual", other, Made{}, "", fs.ErrNotExist, "there is no " + other + " on s1, s2, s3; see: weft backup ls: file does not exist (server s3 does not answer)"},
+		{"nobody's", "s1 manual", other, Made{}, "", fs.ErrNotExist, "there is no " + other + " on s1, s2, s3; see: weft backup ls (server s3 does not answer)"},
 		{"no name of a backup", "s1 manual", "../server.key", Made{}, "", nil, `"../server.key" is no name of a backup`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
