@@ -171,6 +171,11 @@ func serverProblem(node string, err error, since time.Time) intent.Problem {
 			return p
 		}
 	}
+	if said := status.Convert(rootCause(err)); said.Code() == codes.Aborted && strings.HasPrefix(said.Message(), "another stream of node ") {
+		p.Cause = "another agent took this node's stream: " + said.Message()
+		p.Remedy = "weft status tells which machines speak as node " + node + "; on the one that is a copy: weft-agent cleanup, then join it under a name of its own (--node-name)"
+		return p
+	}
 	// A server that knows the node and sends it away did answer.
 	if root := rootCause(err); status.Code(root) == codes.PermissionDenied {
 		said, remedy, told := strings.Cut(status.Convert(root).Message(), "; ")

@@ -302,6 +302,22 @@ func TestServerProblem(t *testing.T) {
 	}
 }
 
+// One whose stream another agent took is told so: servers answer.
+func TestServerProblemDisplaced(t *testing.T) {
+	for _, said := range []string{
+		"another stream of node n1 came, from machine m at 192.0.2.9; the newest holds",
+		"another stream of node n1 came to another server, from machine m at 192.0.2.9; the newest holds",
+	} {
+		want := intent.Problem{
+			Subject: "server", SinceUnix: 1000, Cause: "another agent took this node's stream: " + said,
+			Remedy: "weft status tells which machines speak as node n1; on the one that is a copy: weft-agent cleanup, then join it under a name of its own (--node-name)",
+		}
+		if got := serverProblem("n1", fmt.Errorf("uplink: receive: %w", status.Error(codes.Aborted, said)), time.Unix(1000, 0)); got != want {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	}
+}
+
 // A node that was deleted is told so: servers answer, and nothing drops packets.
 func TestServerProblemSentAway(t *testing.T) {
 	err := fmt.Errorf("uplink: receive: %w", status.Error(codes.PermissionDenied, "node n1: it was revoked at 2026-11-21T14:00:00Z"))
