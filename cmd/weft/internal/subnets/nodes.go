@@ -1,6 +1,8 @@
 package subnets
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -35,7 +37,7 @@ func Nodes(file string, b []byte) ([]Subnet, error) {
 	}
 	var list kubeNode
 	if err := yaml.Unmarshal(b, &list); err != nil { // JSON is YAML
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, noNodes(file, err)
 	}
 	items := list.Items
 	if list.Kind == "Node" {
@@ -65,6 +67,17 @@ func Nodes(file string, b []byte) ([]Subnet, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// noNodes says what is wrong with a file in its own words.
+func noNodes(file string, err error) error {
+	const do = "make it with: kubectl get nodes -o json"
+	if wrong := (*json.UnmarshalTypeError)(nil); !errors.As(err, &wrong) {
+		return fmt.Errorf("%s: %w; %s", file, err, do)
+	} else if wrong.Field != "" {
+		return fmt.Errorf("%s: %s is of kind %s, which no Node has there; %s", file, wrong.Field, wrong.Value, do)
+	}
+	return fmt.Errorf("%s: it is no list of Nodes; %s", file, do)
 }
 
 // hosts are the node's addresses, also the one that Flannel announces.

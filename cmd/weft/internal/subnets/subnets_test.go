@@ -63,6 +63,9 @@ func TestNodes(t *testing.T) {
 		{"kind: Node\nmetadata: {name: n1}\nspec: {podCIDRs: [10.42.0.0/24]}\n", "n1 [] [10.42.0.0/24]"},
 		{"items:\n- metadata: {name: n1}\n  spec: {podCIDRs: [x]}\n", `bad f: Node/n1 spec.podCIDRs[0]: "x" is not a subnet such as 10.42.1.0/24`},
 		{"items:\n- kind: Pod\n  metadata: {name: n1}\n", "bad f: items[0] is no Node with a name"},
+		{"root:x:0:0:root:/root:/bin/bash\nbin:x:1:1::/:/sbin/nologin\n", "bad f: it is no list of Nodes; make it with: kubectl get nodes -o json"},
+		{"[1, 2]", "bad f: it is no list of Nodes; make it with: kubectl get nodes -o json"},
+		{"items: all\n", "bad f: items is of kind string, which no Node has there; make it with: kubectl get nodes -o json"},
 		{"{}", "bad f: 0 nodes; make it with: kubectl get nodes -o json"},
 	} {
 		if diff := cmp.Diff(c.want, told(Nodes("f", []byte(c.text)))); diff != "" {
