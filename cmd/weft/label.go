@@ -15,6 +15,7 @@ type labelling struct {
 	selection
 	output
 	overwrite bool
+	every     bool // of the kinds given
 }
 
 func (c *cli) labelCommand() *cobra.Command {
@@ -22,7 +23,7 @@ func (c *cli) labelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "label KIND NAME KEY=VALUE... KEY-...",
 		Short:   "Set labels, or take them away (KEY-)",
-		Example: "  weft label node n1 site=fra\n  weft label node n1 site-",
+		Example: "  weft label node n1 site=fra\n  weft label node n1 site-\n  weft label nodes --all site=fra",
 		GroupID: groupObjects,
 		Args:    needKind,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,6 +41,8 @@ func (c *cli) labelCommand() *cobra.Command {
 	}
 	l.selection.flags(cmd)
 	l.output.flags(cmd)
+	cmd.Flags().BoolVar(&l.every, "all", false, "all objects of the kind")
+	cmd.MarkFlagsMutuallyExclusive("all", "selector")
 	cmd.Flags().BoolVar(&l.overwrite, "overwrite", false, "change labels that are there with another value")
 	return cmd
 }
@@ -81,8 +84,11 @@ func (c *cli) label(ctx context.Context, l *labelling, targets []target, set map
 	}
 	var items []*weftv1.Resource
 	for _, t := range targets {
-		if len(t.names) == 0 && l.selector == "" {
-			return fmt.Errorf("which %s? name them, or -l", t.kind.GetPlural())
+		switch {
+		case len(t.names) == 0 && l.selector == "" && !l.every:
+			return fmt.Errorf("which %s? name them, or -l, or --all", t.kind.GetPlural())
+		case len(t.names) > 0 && l.every:
+			return fmt.Errorf("--all are all %s; leave the names away, or --all", t.kind.GetPlural())
 		}
 		found, err := c.fetch(ctx, l.selection, t)
 		if err != nil {
@@ -96,7 +102,7 @@ func (c *cli) label(ctx context.Context, l *labelling, targets []target, set map
 		}
 	}
 	if len(items) == 0 {
-		return errors.New("no object has these labels; nothing was changed")
+		return errors.New("there is no such object; nothing was changed")
 	}
 	answer, err := client.Replace(ctx, &weftv1.ReplaceRequest{Items: items})
 	if err != nil {

@@ -96,6 +96,20 @@ func (w condition) holds(r *weftv1.Resource) (bool, error) {
 	return err == nil && w.path.Text(tree) == w.value, err
 }
 
+// missing is the first of the names given of which there is no object, as kubectl has
+// it: only what is there can come to be so. Empty: none, or that is waited for.
+func (w condition) missing(t target, seen map[string]bool) string {
+	if w.path == nil {
+		return ""
+	}
+	for _, name := range t.names {
+		if !seen[name] {
+			return name
+		}
+	}
+	return ""
+}
+
 // errEnough ends a watch that has seen what it waited for.
 var errEnough = errors.New("enough seen")
 
@@ -103,19 +117,24 @@ var errEnough = errors.New("enough seen")
 // one with the labels.
 func (c *cli) wait(ctx context.Context, s selection, t target, until condition, limit time.Duration) error {
 	open := map[string]bool{} // by name: not as wanted yet
+	seen := map[string]bool{}
 	for _, name := range t.names {
 		open[name] = !until.deleted
 	}
-	told := false
+	told, missing := false, ""
 	s.progress = true // the condition may be a revision
 	err := c.events(ctx, s, t, func(e *weftv1.WatchResponse) error {
 		name := e.GetItem().GetMetadata().GetName()
 		switch e.GetVerb() {
 		case synced:
 			told = true
+			if missing = until.missing(t, seen); missing != "" {
+				return errEnough
+			}
 		case deleted:
 			open[name] = !until.deleted
 		default:
+			seen[name] = true
 			ok, err := until.holds(e.GetItem())
 			if err != nil {
 				return err
@@ -129,6 +148,8 @@ func (c *cli) wait(ctx context.Context, s selection, t target, until condition, 
 	})
 	left := waiting(open)
 	switch {
+	case missing != "":
+		return status.Errorf(codes.NotFound, "there is no %s/%s; to wait until there is: --for=create", strings.ToLower(t.kind.GetName()), missing)
 	case errors.Is(err, errEnough):
 		return c.sayMet(t, open)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded:
