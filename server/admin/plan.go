@@ -64,6 +64,9 @@ func (s *Server) planned(ctx context.Context, r *weftv1.PlanRequest, entries map
 				return err
 			}
 			entries[e.key] = store.Entry{Key: e.key, Value: value, Revision: rev}
+			if otherCarrier(e) { // a plan is of where the steps of a carriage end
+				delete(entries, kind.Key(kind.Carriage, "", kind.DefaultName))
+			}
 		}
 	}
 	if len(r.GetDelete()) == 0 {
@@ -85,6 +88,17 @@ func (s *Server) planned(ctx context.Context, r *weftv1.PlanRequest, entries map
 		}
 	}
 	return nil
+}
+
+// otherCarrier tells whether packets are to go between nodes another way.
+func otherCarrier(e edit) bool {
+	var was, spec kind.ClusterConfigSpec
+	if e.after.Kind != kind.ClusterConfig || e.after.ReadSpec(&spec) != nil || e.before.revision == 0 || e.before.ReadSpec(&was) != nil {
+		return false
+	}
+	before, err := compile.Cluster(was)
+	after, err2 := compile.Cluster(spec)
+	return err == nil && err2 == nil && !before.Carrier().Is(after.Carrier())
 }
 
 // intent is what all nodes are told: in this release every object goes to all.
