@@ -86,7 +86,7 @@ func (r *rooms) tellAgents(ctx context.Context) error {
 	r.hub = push.New(push.Config{
 		Server: r.site.own.Name, Epoch: r.fabric.epoch, Mirror: r.mirror, Seen: r.seen, Store: r.fenced,
 		Leases: r.allocator, Learner: r.learner, Settling: settling,
-		Identify: identity.NodeFromContext, Trust: r.auth, Log: r.Log, Note: r.journal.Note,
+		Identify: identity.NodeFromContext, Trust: r.auth, Log: r.Log, Note: r.journal.Note, AskAt: r.contestAt,
 	})
 	r.auth.OnRoots(r.hub.Retrust)
 	r.auth.OnRoots(r.reroot)
@@ -132,7 +132,7 @@ func (r *rooms) openPorts(ctx context.Context, tcp net.Listener) (err error) {
 	r.lane = &lane{hub: r.hub, hold: r.auth.Hold}
 	r.backups.Register(r.services.grpc, r.auth.OpensCA, actor)
 	weftv1.RegisterMembersServer(r.services.grpc, &members.Service{
-		Room: r.room, Local: r.leases, Secrets: r.auth, Fabric: r.fabric.name, Agents: members.Agents{Ask: r.hub.Ask, NotHere: push.ErrNotHere}, Asker: asker(r.auth),
+		Room: r.room, Local: r.leases, Secrets: r.auth, Fabric: r.fabric.name, Agents: members.Agents{Ask: r.hub.Handed, NotHere: push.ErrNotHere}, Asker: asker(r.auth),
 	})
 	r.port = newPort(tcp, r.auth.TLS(), r.Log)
 	r.port.offerLines()

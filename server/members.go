@@ -121,6 +121,11 @@ func (r *rooms) askAt(ctx context.Context, server string, q admin.Question) ([]b
 	return r.room.AskAt(ctx, server, members.Question{Node: q.Node, Method: q.Method, Request: q.Request, Asker: actor(ctx)})
 }
 
+// contestAt asks another server of a node's stream, as this server itself.
+func (r *rooms) contestAt(ctx context.Context, server, node, method string, request []byte) ([]byte, error) {
+	return r.room.AskAt(ctx, server, members.Question{Node: node, Method: method, Request: request, Asker: "server " + r.site.own.Name})
+}
+
 // serverStatus answers for Status.
 func (r *rooms) serverStatus(context.Context) ([]*weftv1.ServerStatus, error) {
 	return members.Wire(r.room.Servers()), nil

@@ -15,9 +15,11 @@
 // all if that was not it. Otherwise it is sent a full set between ReplaceAll
 // brackets: few agents at a time, the others wait in line.
 //
-// Invariants: Complete{r} follows all objects of revision r. One stream a node:
-// the newest wins. A stream speaks for the node of its certificate and for no
-// other. Both ends send heartbeats; a side that hears nothing for 8 s ends the
+// Invariants: Complete{r} follows all objects of revision r. One stream a node: of
+// one agent the newest wins. Another agent of that node, which may be a copy of its
+// data folder, is let in once the holder, asked here or by way of its server, does
+// not answer; before that nothing of it is stored. A stream speaks for the node of
+// its certificate and for no other. Both ends send heartbeats; a side that hears nothing for 8 s ends the
 // stream. What agents report wakes compile only if their peers need it (the
 // report below store.Intent, if it differs); liveness, applied revisions, errors
 // and endpoints are observations, written in batches.

@@ -9,19 +9,22 @@ import (
 	"github.com/weft-net/weft/server/kind"
 )
 
-// Two agents with one node's key take its stream from each other without end. That
-// is noticed when machines differ, or when they take turns this often.
+// Two agents with one node's key that look the same, or whose holder cannot be
+// asked, take its stream from each other without end. That is noticed when they take
+// turns this often.
 const (
 	doubleSubject = "agent"
 	turnsWithin   = time.Minute
 	turnsMany     = 3 // of boots
 	turnsBack     = 2 // to an address that a stream was taken from
-	// doubleKept is longer than who is sent away takes to have tried five servers.
-	doubleKept = 30 * time.Minute
+	// doubleKept is longer than who is sent away takes to come again, with the quarter
+	// that it adds by chance: after it nobody comes any more.
+	doubleKept = 45 * time.Second
 	// backoffDouble and backoffDoubleMax bound for how long the one is sent away
-	// that comes while the other is there, seconds.
+	// that comes while the other is there, seconds. It may be the node itself, whose
+	// copy came first: it has to be back soon after the copy is stopped.
 	backoffDouble    = 5
-	backoffDoubleMax = 300
+	backoffDoubleMax = 20
 	maxSpeakers      = 16 // whose tries are counted
 )
 
@@ -36,6 +39,19 @@ type speaker struct {
 // address.
 func (s speaker) same(t speaker) bool {
 	return s == t || s.instance != "" && s.instance == t.instance
+}
+
+// twin tells whether two are the same machine since one start of it, at one address,
+// as an agent that was started again is. A copy on another machine is none, whatever
+// its image brought along.
+func (s speaker) twin(t speaker) bool {
+	return s.same(t) || s.machine == t.machine && s.boot == t.boot && s.addr == t.addr
+}
+
+// strange tells whether one is on another machine for all that can be seen: neither
+// a node that moved to another address, nor one that was started anew.
+func (s speaker) strange(t speaker) bool {
+	return !s.same(t) && s.boot != t.boot && (s.machine != t.machine || s.addr != t.addr)
 }
 
 // String names the speaker for an operator.
@@ -59,6 +75,8 @@ type double struct {
 	turns []turn          // of late
 	seen  time.Time       // last; zero if there are no two
 	tries map[speaker]int // how often one was sent away
+	doubt time.Time       // since when it cannot be known whether the holder lives
+	check *time.Timer     // of whether it is over; nil before the first
 }
 
 func (d *double) over(now time.Time) bool { return !d.seen.IsZero() && now.Sub(d.seen) > doubleKept }
@@ -95,7 +113,7 @@ func (d *double) take(from, by speaker, now time.Time) bool {
 		}
 	}
 	both := back && from.instance != "" && by.instance != "" // a process that came back after another spoke: both run
-	if !both && from.machine == by.machine && boots < turnsMany && d.backs(now) < turnsBack {
+	if !both && boots < turnsMany && d.backs(now) < turnsBack {
 		return false
 	}
 	d.seen = now
@@ -114,51 +132,81 @@ func (d *double) sendAway(by speaker, now time.Time) uint32 {
 	return uint32(wait)
 }
 
-// replaced notes that a stream takes over from one that is alive.
-func (n *node) replaced(old, by speaker) {
+// replaced notes that a stream takes over from one of whom it is not known that it
+// has ended.
+func (h *Hub) replaced(n *node, old, by speaker) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
 	if n.double.take(old, by, now) {
-		n.noteDouble(old, by, now)
+		n.noteDouble(old, by, [2]string{old.boot, by.boot}, now)
+		h.reckon(n)
 	}
 }
 
 // noteDouble says that there are two. n.mu is held.
-func (n *node) noteDouble(old, by speaker, now time.Time) {
+func (n *node) noteDouble(old, by fmt.Stringer, boots [2]string, now time.Time) {
 	who := fmt.Sprintf("%v and %v", old, by)
-	if old.machine == by.machine && old.boot != by.boot {
-		who = fmt.Sprintf("%v (boot %s) and %v (boot %s)", old, old.boot, by, by.boot)
+	if boots[0] != boots[1] {
+		who = fmt.Sprintf("%v (boot %s) and %v (boot %s)", old, boots[0], by, boots[1])
 	}
-	n.noted[doubleSubject] = kind.Problem{
+	p := kind.Problem{
 		Subject: doubleSubject, SinceUnix: now.Unix(),
-		Cause: fmt.Sprintf("%s both speak as node %s and take its stream from each other; one that comes while the other is there is sent away", who, n.name),
+		Cause: fmt.Sprintf("%s both speak as node %s; the one that comes while the other is there is sent away", who, n.name),
 		Remedy: "on the one whose data folder is a copy, stop weft-agent, empty its data folder and join under another --node-name with a token of " +
 			"weft token create; if it shall be " + n.name + " itself, stop the other and use weft token create --node " + n.name + " --replace",
 	}
+	if had, ok := n.noted[doubleSubject]; ok {
+		p.SinceUnix = had.SinceUnix
+	}
+	n.noted[doubleSubject] = p
 }
 
-// contested is for how long, seconds, a stream's agent is to stay away: another
-// has the node's stream, and the two take it from each other. Of these the first
-// keeps it: the other is the one that would be back for the second time. A holder
-// that was not heard of late does not hold it.
-func (h *Hub) contested(s *stream) uint32 {
-	h.mu.RLock()
-	old := h.streams[s.name]
-	h.mu.RUnlock()
-	if old != nil {
-		return old.node.contested(old.speaker, s.speaker, 2*h.cfg.Heartbeat)
+// keepOut is for how long, seconds, another has to stay away from a holder that
+// lives. That there are two is said.
+func (h *Hub) keepOut(n *node, old holder, by speaker) uint32 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	h.reckon(n)
+	n.noteDouble(old, by, [2]string{old.boot, by.boot}, now)
+	return n.double.sendAway(by, now)
+}
+
+// reckon has it written when nobody else has come any more for long enough. n.mu is
+// held.
+func (h *Hub) reckon(n *node) {
+	if n.double.check != nil {
+		n.double.check.Stop()
 	}
-	h.mu.RLock()
-	n := h.nodes[s.name]
-	h.mu.RUnlock()
-	if n == nil || !n.disputed() {
-		return 0
+	n.double.check = time.AfterFunc(doubleKept+writeEvery, func() { h.observed.node(n) })
+}
+
+// since is when the node's stream came.
+func (n *node) since() time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.status.Since
+}
+
+// inDoubt tells whether it is too early to take a holder for gone that cannot be
+// asked, or has just left: one that lives is back within the time in which a stream
+// dies.
+func (n *node) inDoubt(dead time.Duration) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	if d := n.double.doubt; d.IsZero() || now.Sub(d) > 2*dead {
+		n.double.doubt = now
 	}
-	if holder, ok := h.holderElsewhere(s.ctx, s.name); ok {
-		return n.contested(holder, s.speaker, 0)
-	}
-	return 0
+	return now.Sub(n.double.doubt) < dead
+}
+
+// certain ends the doubt: the node has a stream.
+func (n *node) certain() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.double.doubt = time.Time{}
 }
 
 // disputed tells whether the node's stream was taken over of late.
@@ -168,20 +216,22 @@ func (n *node) disputed() bool {
 	return len(n.double.turns) > 0 || !n.double.seen.IsZero()
 }
 
-// contested is for how long one is to stay away while old has the stream, of whom
-// nothing was heard here for at most silent; 0: another server hears it.
-func (n *node) contested(old, by speaker, silent time.Duration) uint32 {
+// contested is for how long, seconds, one is to stay away that looks the same as the
+// holder, of whom nothing was heard for at most silent. Of two such the first keeps
+// the stream: the other is the one that would be back for the second time.
+func (h *Hub) contested(n *node, old, by speaker, silent time.Duration) uint32 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
-	if old.same(by) || silent > 0 && now.Sub(n.status.Heard) > silent {
+	if old.same(by) || now.Sub(n.status.Heard) > silent {
 		return 0
 	}
 	if n.double.seen.IsZero() || n.double.over(now) {
 		if !n.double.back(by, now) || n.double.backs(now)+1 < turnsBack {
 			return 0
 		}
-		n.noteDouble(old, by, now)
+		n.noteDouble(old, by, [2]string{old.boot, by.boot}, now)
 	}
+	h.reckon(n)
 	return n.double.sendAway(by, now)
 }

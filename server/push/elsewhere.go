@@ -1,10 +1,9 @@
 package push
 
 import (
-	"context"
 	"net/netip"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server/kind"
@@ -20,11 +19,12 @@ type word struct {
 	run     string // of the server
 	stream  uint64
 	gone    bool
-	heard   int64 // seconds since 1970
+	double  bool // another came lately that says it is this node
 }
 
 func wordOf(o kind.NodeObservation) word {
-	w := word{speaker{machine: o.Machine, boot: o.Boot, instance: o.Instance}, o.Run, o.Stream, o.Gone, o.HeardUnix}
+	w := word{speaker: speaker{machine: o.Machine, boot: o.Boot, instance: o.Instance}, run: o.Run, stream: o.Stream, gone: o.Gone}
+	w.double = slices.ContainsFunc(o.Problems, func(p kind.Problem) bool { return p.Subject == doubleSubject })
 	w.speaker.addr, _ = netip.ParseAddr(o.Address) // none: of an earlier release
 	return w
 }
@@ -64,13 +64,16 @@ func (h *Hub) overheard(name string, now word) (say *node) {
 	own := h.cfg.Run
 	taken := known && !was.gone && !now.gone && !was.speaker.same(now.speaker)
 	s := h.streams[name]
+	if n := h.nodes[name]; n != nil && !now.gone {
+		n.certain()
+	}
 	if taken && (was.run != own || now.run != own) { // enter noted what is our own alone
 		n := h.nodes[name]
 		if n == nil {
 			n = newNode(name)
 			h.nodes[name] = n
 		}
-		if n.replaced(was.speaker, now.speaker); s != nil {
+		if h.replaced(n, was.speaker, now.speaker); s != nil {
 			h.observed.node(n)
 		}
 	}
@@ -104,32 +107,4 @@ func (h *Hub) reassert(n *node) {
 	}
 	n.storing.Unlock()
 	h.observed.node(n)
-}
-
-// holderElsewhere is who has a node's stream on another server that lives. It is
-// asked only of nodes as which two speak.
-func (h *Hub) holderElsewhere(ctx context.Context, name string) (speaker, bool) {
-	h.mu.RLock()
-	w, known := h.words[name]
-	h.mu.RUnlock()
-	if !known || w.gone || w.run == h.cfg.Run {
-		return speaker{}, false
-	}
-	late := func(heard int64) bool { return time.Since(time.Unix(heard, 0)) >= 2*h.cfg.Refresh }
-	if !late(w.heard) {
-		return w.speaker, true
-	}
-	ctx, cancel := context.WithTimeout(ctx, letInWait)
-	defer cancel()
-	entries, _, err := h.cfg.Store.List(ctx, kind.ObservedServers)
-	if err != nil {
-		return speaker{}, false // who is there is let in
-	}
-	for _, e := range entries {
-		o, err := kind.DecodeObservation[kind.ServerObservation](e)
-		if err == nil && o.Run == w.run && !o.Gone && !late(o.HeardUnix) {
-			return w.speaker, true
-		}
-	}
-	return speaker{}, false
 }

@@ -44,42 +44,6 @@ func (f *fabric) reported(node string) netip.Addr {
 	return spec.Addresses[0].Address.Addr()
 }
 
-// TestACloneAtAnotherServer: a copy of a node's folder speaks to another server than
-// the node. It is named, the node keeps its stream, and nothing of the copy stays.
-func TestACloneAtAnotherServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s1 := newFabric(t, nil)
-		s2 := s1.second()
-		pause := func() { t.Helper(); time.Sleep(3 * time.Second); synctest.Wait() }
-		real, clone := &speaks{name: "real", addr: "192.0.2.1"}, &speaks{name: "clone", addr: "192.0.2.66"}
-		a := real.joins(s2)
-		a.hear()
-		pause()
-
-		c := clone.joins(s1)
-		c.hear()
-		pause()
-		expect(t, "the node", a.ended(), "Aborted: another stream of node n1 came to another server, from machine m-n1 at 192.0.2.66; the newest holds")
-
-		a = real.joins(s2)
-		a.hear()
-		pause()
-		expect(t, "the clone", c.ended(), "Aborted: another stream of node n1 came to another server, from machine m-n1 at 192.0.2.1; the newest holds")
-		expect(t, "named", strings.Join(problems(Status{Problems: s1.seen("n1").Problems}), "\n"),
-			"agent: machine m-n1 at 192.0.2.66 and machine m-n1 at 192.0.2.1 both speak as node n1 and take its stream from each other; one that comes while the other is there is sent away")
-		for i, at := range []*fabric{s1, s2, s1, s2} {
-			a.say(beatUp())
-			expect(t, "the clone comes back", clone.joins(at).hear(), fmt.Sprintf("backoff %d s: another agent speaks as node n1; look: weft status", 5<<(i/2)))
-		}
-		pause()
-		expect(t, "the node stays", a.ended(), "")
-		expect(t, "its report", s1.reported("n1").String(), "192.0.2.1")
-		if o := s1.seen("n1"); o.Gone || o.Instance != "real" {
-			t.Errorf("seen: %+v", o)
-		}
-	})
-}
-
 // TestWhatIsLiveIsSaidAgain: whoever wrote last that a node is gone, the server that
 // hears it says otherwise at once, and what the node reports with it.
 func TestWhatIsLiveIsSaidAgain(t *testing.T) {

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +13,14 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/storetest"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
@@ -34,12 +37,13 @@ type fabric struct {
 	stop  func()
 
 	change func(*Config)
-	runs   int // servers that were started
+	runs   int                // servers that were started
+	all    map[string]*fabric // of one store, by the server's name
 }
 
 func newFabric(t testing.TB, change func(*Config)) *fabric {
 	t.Helper()
-	f := &fabric{t: t, store: storetest.New(), change: change, ctx: t.Context()}
+	f := &fabric{t: t, store: storetest.New(), change: change, ctx: t.Context(), all: map[string]*fabric{}}
 	f.lease = &leases{store: f.store}
 	f.put(kind.ClusterConfig, "default", kind.ClusterConfigSpec{ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
 	f.start()
@@ -71,6 +75,14 @@ func (f *fabric) start() {
 	}
 	if f.change != nil {
 		f.change(&cfg)
+	}
+	f.all[cmp.Or(cfg.Server, "server")] = f
+	cfg.AskAt = func(ctx context.Context, server, node, method string, request []byte) ([]byte, error) {
+		answer, err := f.all[server].hub.Handed(ctx, node, method, request)
+		if errors.Is(err, ErrNotHere) {
+			err = status.Error(codes.Unavailable, "it just left")
+		}
+		return answer, err
 	}
 	f.hub = New(cfg)
 	running.Go(func() { _ = f.hub.Run(ctx) })
@@ -268,6 +280,29 @@ func (a *agent) endpoints(full bool, remove []string, keys ...string) {
 		d.Upsert = append(d.Upsert, &weftv1.EndpointRecord{Key: k, Addresses: []string{"10.200.1.2"}})
 	}
 	a.say(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Endpoints{Endpoints: d}})
+}
+
+// live has the agent take what comes, answer questions and beat, until its stream
+// ends.
+func (a *agent) live() {
+	go func() {
+		beat := time.NewTicker(3 * time.Second)
+		defer beat.Stop()
+		for {
+			select {
+			case m := <-a.down:
+				if q := m.GetQuestion(); q != nil {
+					a.say(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Answer{Answer: &weftv1.Answer{Id: q.GetId(), Code: uint32(codes.Unimplemented)}}})
+				} else {
+					a.take(m)
+				}
+			case <-beat.C:
+				a.say(beatUp())
+			case <-a.end:
+				return
+			}
+		}
+	}()
 }
 
 // hear reads everything that comes until nothing moves any more, and prints it;

@@ -40,10 +40,8 @@ func (s *stream) open(hello *weftv1.Hello) error {
 	if err := s.fits(hello); err != nil {
 		return err
 	}
-	if wait := s.hub.contested(s); wait > 0 {
-		s.hub.observed.node(s.hub.nodeOf(s.name))
-		s.hub.cfg.Log.Warn("agent not let in", note.Node, s.name, note.Conn, s.remote, note.Err, "another one speaks as this node", note.Retry, time.Duration(wait)*time.Second)
-		return s.sendAway(wait, codes.Aborted, "another agent speaks as node "+s.name+"; look: weft status")
+	if err := s.contest(); err != nil {
+		return err
 	}
 	s.answers = hello.GetQuestions() > 0
 	s.knows = understood(hello.GetCollections())
@@ -221,7 +219,7 @@ func (h *Hub) enter(s *stream, hello *weftv1.Hello) error {
 		if old.number > s.number {
 			return refuse(codes.Aborted, "a newer stream of node %s came meanwhile", s.name)
 		}
-		s.node.replaced(old.speaker, s.speaker)
+		h.replaced(s.node, old.speaker, s.speaker)
 		old.cut(refuse(codes.Aborted, "another stream of node %s came, from %v; the newest holds", s.name, s.speaker))
 	}
 	h.streams[s.name] = s

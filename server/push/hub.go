@@ -74,6 +74,8 @@ type Config struct {
 	Settling bool
 	// Identify answers with the node that a stream's certificate names.
 	Identify func(ctx context.Context) (string, error)
+	// AskAt has another server call its Hub's Handed; nil: there is none.
+	AskAt func(ctx context.Context, server, node, method string, request []byte) ([]byte, error)
 	// Trust says which roots agents shall trust; nil: nobody is told.
 	Trust Trust
 	// Note is told who comes and goes, and what goes wrong; it must not block.
@@ -181,6 +183,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		h.overhear(store.Batch{Events: events(entries)})
 	}
 	h.bury(ctx)
+	h.observed.beacon() // whose streams are this run's
 	h.work.start(func() { h.beat(ctx) })
 	h.observe(ctx)
 	h.crowd.tell() // that all go now is no news

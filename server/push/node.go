@@ -110,6 +110,7 @@ func (n *node) came(hello *weftv1.Hello, remote, run string) {
 	}
 	n.reports, n.recorded, n.claimed = nil, 0, false // another server may have had a stream meanwhile
 	clear(n.errors)
+	n.double.doubt = time.Time{}
 	delete(n.noted, reportSubject)
 	delete(n.noted, endpointSubject)
 }

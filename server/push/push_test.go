@@ -356,15 +356,6 @@ func TestTheNewestStreamHolds(t *testing.T) {
 		if !s.Connected || len(s.Problems) > 0 {
 			t.Errorf("one that came back: %+v", s)
 		}
-		clone := hello("n1", 1)
-		clone.Machine = "m-other"
-		third := f.join(second.again(clone))
-		third.hear()
-		s, _ = f.hub.Status("n1")
-		expect(t, "a clone", strings.Join(problems(s), "\n"), "agent: machine m-n1 and machine m-other both speak as node n1 and take its stream from each other; one that comes while the other is there is sent away")
-		time.Sleep(doubleKept + time.Second)
-		s, _ = f.hub.Status("n1")
-		expect(t, "later", strings.Join(problems(s), "\n"), "")
 	})
 }
 
@@ -409,40 +400,15 @@ func TestAnAddressThatFlapsIsOne(t *testing.T) {
 	})
 }
 
-// TestACloneIsSentAway: of two agents with one key, on machines that look the same,
-// one has the stream and the other comes ever more seldom.
-func TestACloneIsSentAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFabric(t, nil)
-		one, two := "192.0.2.1:4000", "192.0.2.2:4000"
-		var holder *agent
-		for _, from := range []string{one, two, one} {
-			holder = f.joinFrom(from, hello("n1", 1))
-			holder.hear()
-		}
-		for _, wait := range []int{5, 10, 20} {
-			expect(t, "the other", f.joinFrom(two, hello("n1", 1)).hear(), fmt.Sprintf("backoff %d s: another agent speaks as node n1; look: weft status", wait))
-		}
-		s, _ := f.hub.Status("n1")
-		expect(t, "status", strings.Join(problems(s), "\n"), "agent: machine m-n1 at 192.0.2.1 and machine m-n1 at 192.0.2.2 both speak as node n1 and take its stream from each other; "+
-			"one that comes while the other is there is sent away")
-		expect(t, "one of a new address", f.joinFrom("192.0.2.3:4000", hello("n1", 1)).hear(), "backoff 5 s: another agent speaks as node n1; look: weft status")
-		expect(t, "the holder", holder.ended(), "")
-		again := f.joinFrom("192.0.2.1:4001", holder.again(hello("n1", 1)))
-		expect(t, "the holder once more", again.hear(), "complete")
-		time.Sleep(7 * time.Second) // unheard: its machine may be off
-		if got := f.joinFrom(two, hello("n1", 1)).hear(); !strings.HasSuffix(got, "complete") {
-			t.Errorf("the other, with the holder gone: %s", got)
-		}
-	})
-}
-
 // TestAnAddressThatComesBackIsOne: a link that failed over and back.
 func TestAnAddressThatComesBackIsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t, nil)
 		for _, from := range []string{"192.0.2.1:1", "192.0.2.2:1", "192.0.2.1:2"} {
-			if got := f.joinFrom(from, hello("n1", 1)).hear(); !strings.HasSuffix(got, "complete") {
+			a := f.joinFrom(from, hello("n1", 1))
+			synctest.Wait()
+			time.Sleep(5 * time.Second) // the other's end of its stream does not answer
+			if got := a.hear(); !strings.Contains(got, "complete") {
 				t.Error(got)
 			}
 		}
@@ -457,12 +423,13 @@ func TestTakingTurnsIsNoticed(t *testing.T) {
 		f := newFabric(t, nil)
 		a := f.join(hello("n1", 1))
 		a.hear()
-		for i := range 4 {
+		for i := range 5 {
 			h := a.again(hello("n1", 1))
 			h.Boot = []string{"b1", "b2"}[i%2]
 			a = f.join(h)
+			synctest.Wait()
+			time.Sleep(5 * time.Second) // the other has been asked, and gave no answer
 			a.hear()
-			time.Sleep(time.Second)
 		}
 		s, _ := f.hub.Status("n1")
 		if len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Cause, "both speak as node n1") {

@@ -40,6 +40,7 @@ func (s *stream) read(enter func(*weftv1.Hello) error) {
 // take brings one message in. An error ends the stream.
 func (s *stream) take(m *weftv1.SyncRequest) error {
 	s.node.heard()
+	s.pulse.send()
 	switch m := m.GetMessage().(type) {
 	case *weftv1.SyncRequest_Ack:
 		s.acknowledge(m.Ack)

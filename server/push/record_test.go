@@ -14,7 +14,7 @@ import (
 
 // second is another server over the same store.
 func (f *fabric) second() *fabric {
-	g := &fabric{t: f.t, store: f.store, lease: f.lease, ctx: f.ctx, runs: 100, change: func(c *Config) { c.Server = "s2" }}
+	g := &fabric{t: f.t, store: f.store, lease: f.lease, ctx: f.ctx, runs: 100, all: f.all, change: func(c *Config) { c.Server = "s2" }}
 	g.start()
 	return g
 }
@@ -218,7 +218,7 @@ func TestAKilledServerIsBuried(t *testing.T) {
 			o, _ := kind.DecodeObservation[kind.ServerObservation](e)
 			got += fmt.Sprintf("%s:%v ", o.Run, o.Gone)
 		}
-		expect(t, "runs", got, "k3:true k4:true r1:true other:false ")
+		expect(t, "runs", got, "k3:true k4:true r1:true r2:false other:false ")
 	})
 }
 

@@ -54,7 +54,8 @@ type stream struct {
 	standing standing // for a full set; the hub's turns'
 	turned   int
 
-	answers bool // questions; set before the agent is let in
+	answers bool   // questions; set before the agent is let in
+	pulse   signal // a message came
 
 	mu        sync.Mutex
 	asking    asking
