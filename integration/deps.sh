@@ -19,6 +19,7 @@ iptables-legacy iptables
 ufw ufw
 sysctl procps
 curl curl
+openssl openssl
 gcc gcc
 git git'
 

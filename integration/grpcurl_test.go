@@ -5,11 +5,16 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/weft-net/weft/integration/lab"
+	"github.com/weft-net/weft/proto/join"
+	_ "github.com/weft-net/weft/proto/weft/v1"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
 // The documentation's words for what differs on every fabric.
@@ -17,9 +22,58 @@ const (
 	pageServer = "198.51.100.10:7443"
 	pageFlags  = "$(weft grpcurl-flags)"
 	pageSocket = "/run/weft/agent.sock"
+	pageToken  = "a1b2c3"
+	pageFile   = "ann." // of a key, and of a request for its certificate
 )
 
-// grpcurlLines are the lines of a page that begin with grpcurl. One that ends in
+// notPeoples are methods that people do not call.
+var notPeoples = map[string]string{
+	"weft.v1.Join":     "", // all of it: nodes
+	"weft.v1.NodeSync": "",
+	"weft.v1.Backups":  "ListHeld GetFile", // servers of each other
+	"weft.v1.Members":  "Join Add Acquire Release Inspect Defragment Ask TakeOut",
+}
+
+// Every method that people call stands on a page.
+func TestEveryMethodHasALine(t *testing.T) {
+	pages, err := filepath.Glob("../deploy/operating/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, page := range pages {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(b)
+	}
+	said := text.String()
+	methods := 0
+	protoregistry.GlobalFiles.RangeFilesByPackage("weft.v1", func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			s := f.Services().Get(i)
+			others, some := notPeoples[string(s.FullName())]
+			if some && others == "" {
+				continue
+			}
+			for j := range s.Methods().Len() {
+				name := string(s.Methods().Get(j).Name())
+				methods++
+				if !slices.Contains(strings.Fields(others), name) && !regexp.MustCompile(`(?m)^grpcurl .* `+regexp.QuoteMeta(string(s.FullName())+"/"+name)+`( |$)`).MatchString(said) {
+					t.Errorf("no page has a grpcurl line for %s/%s", s.FullName(), name)
+				}
+			}
+		}
+		return true
+	})
+	if methods < 50 {
+		t.Errorf("%d methods were found", methods)
+	}
+}
+
+// grpcurlLines are the lines of a page that begin with grpcurl, or make what it is
+// given with openssl. One that ends in
 // "# not run: why" is left out.
 func grpcurlLines(t *testing.T, path string) []string {
 	t.Helper()
@@ -31,7 +85,7 @@ func grpcurlLines(t *testing.T, path string) []string {
 	var out []string
 	for s := bufio.NewScanner(f); s.Scan(); {
 		line := strings.TrimPrefix(strings.TrimSpace(s.Text()), "$ ")
-		if strings.HasPrefix(line, "grpcurl ") && !strings.Contains(line, "# not run: ") {
+		if (strings.HasPrefix(line, "grpcurl ") || strings.HasPrefix(line, "openssl ")) && !strings.Contains(line, "# not run: ") {
 			out = append(out, line)
 		}
 	}
@@ -71,9 +125,17 @@ func TestGrpcurlLinesOfThePages(t *testing.T) {
 	if err := f.InStep(ctx, 2); err != nil {
 		t.Fatal(err)
 	}
+	token, err := f.Server.Run(ctx, "sh", "-c", "weft --config "+filepath.Join(f.ServerDir(), "admin.yaml")+" token create 2>/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := join.ParseToken(strings.TrimSpace(token))
+	if err != nil {
+		t.Fatal(err)
+	}
 	words := strings.NewReplacer(
 		pageServer, net4(f)+":7443", pageFlags, "$(weft --config "+filepath.Join(f.ServerDir(), "admin.yaml")+" grpcurl-flags)",
-		pageSocket, filepath.Join(f.Nodes[0].Dir(), "run/agent.sock"),
+		pageToken, made.ID, pageFile, filepath.Join(t.TempDir(), pageFile), pageSocket, filepath.Join(f.Nodes[0].Dir(), "run/agent.sock"),
 	)
 	for _, page := range pages {
 		for _, line := range grpcurlLines(t, page) {

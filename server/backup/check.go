@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weft-net/weft/server/kind"
@@ -15,6 +16,16 @@ import (
 var skipped = []string{
 	store.Observed, store.Servers, store.Election, store.Journal,
 	store.Restore, stateKey, store.Fence,
+	trustPrefix,
+}
+
+// trustPrefix is which root each node has said it trusts, while the CA is exchanged:
+// it says so again when it comes. Files of before this was left out hold it.
+const trustPrefix = store.Identity + "trust/"
+
+// isSkipped tells whether a key is what no backup holds.
+func isSkipped(key string) bool {
+	return slices.ContainsFunc(skipped, func(p string) bool { return strings.HasPrefix(key, p) })
 }
 
 // check says whether a value is what its key promises. What a later release put

@@ -55,6 +55,9 @@ type contents struct {
 func read(in io.Reader) (contents, error) {
 	c := contents{values: map[string][]byte{}}
 	sum, _, err := decode(in, func(h Header) error { c.Header = h; return nil }, func(e store.Entry) error {
+		if isSkipped(e.Key) {
+			return nil
+		}
 		c.values[e.Key] = e.Value
 		return check(e)
 	})
@@ -97,7 +100,7 @@ func stays(key string) bool {
 	case keyEpoch, keyOrdinal, keyID, store.Restored, store.Lost, store.Settling, store.Direction, store.Epochs:
 		return true
 	}
-	return Authority(key) || slices.ContainsFunc(skipped, func(p string) bool { return strings.HasPrefix(key, p) })
+	return Authority(key) || isSkipped(key)
 }
 
 // differences lists what a restore into a store changes, by key.

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -59,6 +60,46 @@ func TestRestore(t *testing.T) {
 	}
 	if diff := cmp.Diff(after, f.what()); diff != "" || f.get(keyOrdinal) != "3" {
 		t.Error(f.get(keyOrdinal), diff)
+	}
+}
+
+// While the CA is exchanged the store holds what nodes have said they trust: a backup
+// of then is one like any other, and one that still holds such a word is, too.
+func TestBackupDuringRotation(t *testing.T) {
+	f := newFabric(t, "n1 10.42.0.0/24")
+	f.commit(store.Write{Key: trustPrefix + "n1", Value: []byte("5b0c")})
+	file := f.save(ByHand)
+	if err := f.restore(file.Name); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.get(trustPrefix + "n1"); got != "5b0c" {
+		t.Errorf("n1 trusts %q", got)
+	}
+
+	in, err := f.room.Folder.Open(file.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	var out bytes.Buffer
+	var w *writer
+	put := false
+	_, _, err = decode(in, func(h Header) error { w, err = newWriter(&out, h); return err }, func(e store.Entry) error {
+		if !put && e.Key > trustPrefix {
+			put = true
+			err = errors.Join(err, w.add(store.Entry{Key: trustPrefix + "n1", Value: []byte("5b0c")}))
+		}
+		return errors.Join(err, w.add(e))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := read(&out)
+	if _, there := c.values[trustPrefix+"n1"]; err != nil || there {
+		t.Errorf("there %v: %v", there, err)
 	}
 }
 
