@@ -262,3 +262,18 @@ func TestEmbedDamaged(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What etcd does not answer ends with its request all the same.
+func TestAwait(t *testing.T) {
+	never := make(chan struct{})
+	defer close(never)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err := await(ctx, func() (int, error) { <-never; return 0, nil })
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if got, err := await(t.Context(), func() (int, error) { return 7, nil }); got != 7 || err != nil {
+		t.Error(got, err)
+	}
+}

@@ -93,7 +93,7 @@ func (s *Store) Disarm(ctx context.Context) error {
 func (s *Store) CompactAll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, defragTimeout)
 	defer cancel()
-	r, err := s.client.Get(ctx, store.Fabric+"epoch")
+	r, err := s.get(ctx, store.Fabric+"epoch")
 	if err != nil {
 		return s.explain(ctx, "compact", err)
 	}
@@ -108,7 +108,7 @@ func (s *Store) CompactAll(ctx context.Context) error {
 func (s *Store) Revision(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	defer cancel()
-	r, err := s.client.Get(ctx, store.Fabric+"epoch", clientv3.WithCountOnly())
+	r, err := s.get(ctx, store.Fabric+"epoch", clientv3.WithCountOnly())
 	if err != nil {
 		return 0, s.explain(ctx, "ask for the revision", err)
 	}

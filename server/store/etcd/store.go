@@ -30,7 +30,7 @@ func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 	if err := ctx.Err(); err != nil { // the in-process client does not look
 		return store.Entry{}, s.explain(ctx, "get "+key, err)
 	}
-	r, err := s.client.Get(ctx, key)
+	r, err := s.get(ctx, key)
 	if err != nil {
 		return store.Entry{}, s.explain(ctx, "get "+key, err)
 	}
@@ -85,8 +85,34 @@ func (s *Store) page(ctx context.Context, from, end string, revision int64) (*cl
 	if err := ctx.Err(); err != nil { // the in-process client does not look
 		return nil, err
 	}
-	return s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(revision),
+	return s.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(revision),
 		clientv3.WithLimit(pageSize), clientv3.WithSort(clientv3.SortByKey, clientv3.SortAscend))
+}
+
+func (s *Store) get(ctx context.Context, key string, how ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	return await(ctx, func() (*clientv3.GetResponse, error) { return s.client.Get(ctx, key, how...) })
+}
+
+// await waits for an answer as long as the request may take. The client of an etcd in
+// this process does not look: what asks one that gave up while it held a lock waits
+// for ever, and would keep the server from ending. It is left behind.
+func await[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	type answer struct {
+		is  T
+		err error
+	}
+	said := make(chan answer, 1)
+	go func() {
+		is, err := ask()
+		said <- answer{is, err}
+	}()
+	select {
+	case a := <-said:
+		return a.is, a.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
 }
 
 // Commit implements store.Store. Any error but ErrConflict and ErrRefused leaves
@@ -100,7 +126,7 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	if err := ctx.Err(); err != nil { // the in-process client does not look
 		return 0, s.explain(ctx, "commit", err)
 	}
-	r, err := s.client.Txn(ctx).If(compares(txn.If)...).Then(ops(txn.Then)...).Commit()
+	r, err := await(ctx, s.client.Txn(ctx).If(compares(txn.If)...).Then(ops(txn.Then)...).Commit)
 	if err != nil {
 		return 0, s.explain(ctx, "commit", err)
 	}
