@@ -290,6 +290,7 @@ func TestClocksApart(t *testing.T) {
 					wrong := o.meet(func(ctx context.Context, auth *identity.Authority, u *uplink.Uplink) {
 						for range 5 * 4 {
 							time.Sleep(time.Hour / 4)
+							synctest.Wait() // what happens at that instant has happened
 							counted.count(u)
 							if s := u.Status(); s.Server == "" {
 								t.Errorf("no stream at %v: %v", time.Now(), s.Err)

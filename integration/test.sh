@@ -15,7 +15,8 @@ for module in "$@"; do
 	grep -E '^(ok|FAIL|panic:|---? FAIL|=== FAIL)|^\s+--- FAIL|DATA RACE' "$log" || true
 	if grep -qE '^FAIL|^panic:' "$log"; then
 		echo "== the output of what failed"
-		awk '/^=== RUN/{buf=""} {buf=buf $0 "\n"} /^ *--- FAIL/{printf "%s", buf; buf=""} /^panic:/{p=1} p' "$log" | tail -n 400
+		# All that a test and its subtests said; a subtest's name has a slash.
+		awk '/^=== RUN +[^\/]*$/{buf=""} {buf=buf $0 "\n"} /^ *--- FAIL/{printf "%s", buf; buf=""} /^panic:/{p=1} p' "$log" | tail -n 1000
 	fi
 	if grep -E '^ *--- SKIP' "$log"; then
 		echo "the tests above were skipped, which counts as failure: each says what it missed (go test -v)"

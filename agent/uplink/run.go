@@ -49,6 +49,9 @@ func (u *Uplink) connect(ctx context.Context) error {
 		if refused := (refusedError{}); errors.As(err, &refused) && (u.identity().cert == nil || u.identity().former != "") {
 			return err
 		}
+		if errors.Is(err, errRenewed) {
+			continue // no server was lost
+		}
 		u.lost(err)
 		pause(ctx, u.delay(err))
 	}
@@ -81,11 +84,12 @@ func (u *Uplink) once(ctx context.Context) error {
 	if !outdated(err, id) {
 		return err
 	}
-	if renewed := u.identity().cert != id.cert; !renewed {
-		u.stale.Store(true)
-		if enrols {
-			return err // the newest there is: more haste gives the same
-		}
+	if u.identity().cert != id.cert {
+		return errRenewed
+	}
+	u.stale.Store(true)
+	if enrols {
+		return err // the newest there is: more haste gives the same
 	}
 	return errOutdated{err}
 }

@@ -28,9 +28,16 @@ const (
 )
 
 var (
-	errDead  = errors.New("nothing heard for 8 s")
-	errMoved = errors.New("the node's address that this stream came from is gone")
+	errDead    = errors.New("nothing heard for 8 s")
+	errMoved   = errors.New("the node's address that this stream came from is gone")
+	errRenewed = errors.New("the node has a newer certificate than this stream's")
 )
+
+// ours tells whether a stream ended by this node's will, so that it says nothing of
+// the server.
+func ours(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, errMoved) || errors.Is(err, errRenewed)
+}
 
 // backoffError says that the server asked to be left alone for a while.
 type backoffError struct {

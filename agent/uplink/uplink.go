@@ -250,9 +250,15 @@ func (u *Uplink) identity() identity {
 	return u.id
 }
 
+// setIdentity takes a certificate. A stream that was opened with the one before
+// would be ended by its server when that one ends: the node moves to the new one
+// now, at a moment when it has both.
 func (u *Uplink) setIdentity(id identity) {
 	u.mu.Lock()
 	u.id, u.early = id, time.Time{}
+	if u.line.cut != nil {
+		u.line.cut(errRenewed)
+	}
 	u.mu.Unlock()
 	u.out.setRoots(hashes(id.roots))
 	wake(u.renewed)
