@@ -52,7 +52,7 @@ var walls = []struct {
 	},
 	{
 		from: []string{
-			"ipam", "proto/intent", "proto/note", "proto/cniwire", "proto/schema", "proto/skew", "proto/near", "server/compile", "server/kind",
+			"ipam", "proto/intent", "proto/egress", "proto/label", "proto/note", "proto/cniwire", "proto/schema", "proto/skew", "proto/near", "server/compile", "server/kind",
 			"agent/overlay", "agent/nat", "agent/underlay", "agent/datapath", "agent/host",
 		},
 		never: effects, except: []string{"proto/weft/v1"},
@@ -79,7 +79,7 @@ var walls = []struct {
 			"proto/join", "proto/note", "proto/cniwire", "proto/disk", "agent/kernel/", "agent/kernel", "agent/datapath", "agent/datadir",
 			"agent/reconcile", "agent/pod", "agent/overlay", "agent/nat", "agent/underlay",
 		},
-		never: []string{"google.golang.org/grpc", "google.golang.org/protobuf", "proto/weft/"}, except: []string{"server/store/etcd", "proto/intent"},
+		never: []string{"google.golang.org/grpc", "google.golang.org/protobuf", "proto/weft/"}, except: []string{"server/store/etcd", "proto/intent", "proto/egress"},
 		why: "generated types stop at intent, push, admin, identity, uplink, local and the CLI",
 	},
 	{

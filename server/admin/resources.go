@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/weft-net/weft/proto/label"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"google.golang.org/grpc/codes"
@@ -38,7 +39,7 @@ func (s *resources) List(ctx context.Context, r *weftv1.ListRequest) (*weftv1.Li
 type selection struct {
 	kind      kind.Info
 	namespace string
-	labels    kind.Selector
+	labels    label.Selector
 }
 
 func newSelection(name, namespace, selector string) (selection, error) {
@@ -46,7 +47,7 @@ func newSelection(name, namespace, selector string) (selection, error) {
 	if err != nil {
 		return selection{}, err
 	}
-	labels, err := kind.ParseSelector(selector)
+	labels, err := label.ParseSelector(selector)
 	if err != nil {
 		return selection{}, badField("selector", "%v", err)
 	}

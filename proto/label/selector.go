@@ -1,4 +1,4 @@
-package kind
+package label
 
 import (
 	"fmt"
@@ -32,6 +32,31 @@ func ParseSelector(s string) (Selector, error) {
 		out = append(out, t)
 	}
 	return out, nil
+}
+
+// String is a selector that means the same, and the same text for the same terms.
+func (s Selector) String() string {
+	texts := make([]string, len(s))
+	for i, t := range s {
+		texts[i] = t.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+// String is never longer than what was read, so that it can be read again.
+func (t term) String() string {
+	one := len(t.values) == 1
+	switch {
+	case t.op == "absent":
+		return "!" + t.key
+	case t.op == "in" && one:
+		return t.key + "=" + t.values[0]
+	case t.op == "notin" && one:
+		return t.key + "!=" + t.values[0]
+	case len(t.values) > 0:
+		return t.key + " " + t.op + " (" + strings.Join(t.values, ",") + ")"
+	}
+	return t.key
 }
 
 // Matches tells whether labels are picked.
@@ -95,12 +120,12 @@ func parseTerm(s string) (term, error) {
 		t = term{key: key, op: "absent"}
 	}
 	t.key = strings.TrimSpace(t.key)
-	if validLabelKey(t.key) != nil {
+	if ValidKey(t.key) != nil {
 		return term{}, badTerm(s)
 	}
 	for i, v := range t.values {
 		t.values[i] = strings.TrimSpace(v)
-		if validLabelValue(t.values[i]) != nil {
+		if ValidValue(t.values[i]) != nil {
 			return term{}, badTerm(s)
 		}
 	}
@@ -118,5 +143,5 @@ func cutSet(s string) (key string, values []string, ok bool) {
 }
 
 func badTerm(s string) error {
-	return fmt.Errorf("%s is not a term; accepted: k, !k, k=v, k!=v, k in (a,b), k notin (a,b), joined by commas", quote(s))
+	return fmt.Errorf("%.60q is not a term; accepted: k, !k, k=v, k!=v, k in (a,b), k notin (a,b), joined by commas", s)
 }
