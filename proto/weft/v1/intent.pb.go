@@ -397,6 +397,231 @@ func (x *PauseIntent) GetBy() string {
 	return ""
 }
 
+// EgressIntent is collection "egress", one object an EgressPolicy, key
+// "EgressPolicy//<name>", to all nodes: each tells by its name and labels whether
+// it is meant.
+type EgressIntent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Nodes are names; node_selector is of labels, in Kubernetes' syntax. A node that
+	// one of them picks is meant; with neither, all are.
+	Nodes        []string `protobuf:"bytes,2,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	NodeSelector string   `protobuf:"bytes,3,opt,name=node_selector,json=nodeSelector,proto3" json:"node_selector,omitempty"`
+	// Users and roles of who asks; with neither, all are meant.
+	Users []string `protobuf:"bytes,4,rep,name=users,proto3" json:"users,omitempty"`
+	Roles []string `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
+	// OnlyListed takes from those who ask what is permitted without a policy.
+	OnlyListed bool          `protobuf:"varint,6,opt,name=only_listed,json=onlyListed,proto3" json:"only_listed,omitempty"`
+	Allow      []*EgressRule `protobuf:"bytes,7,rep,name=allow,proto3" json:"allow,omitempty"`
+	// Deny wins over whatever allows.
+	Deny          []*EgressRule `protobuf:"bytes,8,rep,name=deny,proto3" json:"deny,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EgressIntent) Reset() {
+	*x = EgressIntent{}
+	mi := &file_weft_v1_intent_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EgressIntent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EgressIntent) ProtoMessage() {}
+
+func (x *EgressIntent) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_intent_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EgressIntent.ProtoReflect.Descriptor instead.
+func (*EgressIntent) Descriptor() ([]byte, []int) {
+	return file_weft_v1_intent_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *EgressIntent) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EgressIntent) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *EgressIntent) GetNodeSelector() string {
+	if x != nil {
+		return x.NodeSelector
+	}
+	return ""
+}
+
+func (x *EgressIntent) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *EgressIntent) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *EgressIntent) GetOnlyListed() bool {
+	if x != nil {
+		return x.OnlyListed
+	}
+	return false
+}
+
+func (x *EgressIntent) GetAllow() []*EgressRule {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+func (x *EgressIntent) GetDeny() []*EgressRule {
+	if x != nil {
+		return x.Deny
+	}
+	return nil
+}
+
+// EgressRule is some addresses or names, and some ports of them.
+type EgressRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cidr or host is given.
+	Cidr string `protobuf:"bytes,1,opt,name=cidr,proto3" json:"cidr,omitempty"`
+	// Host is a name, or *.example.com for all names below.
+	Host string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// Ports; none: all.
+	Ports         []*PortRange `protobuf:"bytes,3,rep,name=ports,proto3" json:"ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EgressRule) Reset() {
+	*x = EgressRule{}
+	mi := &file_weft_v1_intent_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EgressRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EgressRule) ProtoMessage() {}
+
+func (x *EgressRule) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_intent_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
+func (*EgressRule) Descriptor() ([]byte, []int) {
+	return file_weft_v1_intent_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *EgressRule) GetCidr() string {
+	if x != nil {
+		return x.Cidr
+	}
+	return ""
+}
+
+func (x *EgressRule) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *EgressRule) GetPorts() []*PortRange {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+// PortRange is first to last, both among them.
+type PortRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         uint32                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint32                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortRange) Reset() {
+	*x = PortRange{}
+	mi := &file_weft_v1_intent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortRange) ProtoMessage() {}
+
+func (x *PortRange) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_intent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
+func (*PortRange) Descriptor() ([]byte, []int) {
+	return file_weft_v1_intent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PortRange) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *PortRange) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 var File_weft_v1_intent_proto protoreflect.FileDescriptor
 
 const file_weft_v1_intent_proto_rawDesc = "" +
@@ -437,7 +662,25 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aseconds\x18\x02 \x01(\rR\aseconds\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02by\x18\x04 \x01(\tR\x02byB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\x02by\x18\x04 \x01(\tR\x02by\"\xfe\x01\n" +
+	"\fEgressIntent\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05nodes\x18\x02 \x03(\tR\x05nodes\x12#\n" +
+	"\rnode_selector\x18\x03 \x01(\tR\fnodeSelector\x12\x14\n" +
+	"\x05users\x18\x04 \x03(\tR\x05users\x12\x14\n" +
+	"\x05roles\x18\x05 \x03(\tR\x05roles\x12\x1f\n" +
+	"\vonly_listed\x18\x06 \x01(\bR\n" +
+	"onlyListed\x12)\n" +
+	"\x05allow\x18\a \x03(\v2\x13.weft.v1.EgressRuleR\x05allow\x12'\n" +
+	"\x04deny\x18\b \x03(\v2\x13.weft.v1.EgressRuleR\x04deny\"^\n" +
+	"\n" +
+	"EgressRule\x12\x12\n" +
+	"\x04cidr\x18\x01 \x01(\tR\x04cidr\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12(\n" +
+	"\x05ports\x18\x03 \x03(\v2\x12.weft.v1.PortRangeR\x05ports\"5\n" +
+	"\tPortRange\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\rR\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\rR\x04lastB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_intent_proto_rawDescOnce sync.Once
@@ -451,24 +694,30 @@ func file_weft_v1_intent_proto_rawDescGZIP() []byte {
 	return file_weft_v1_intent_proto_rawDescData
 }
 
-var file_weft_v1_intent_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_weft_v1_intent_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_weft_v1_intent_proto_goTypes = []any{
 	(*ClusterIntent)(nil), // 0: weft.v1.ClusterIntent
 	(*CarrierIntent)(nil), // 1: weft.v1.CarrierIntent
 	(*PeerIntent)(nil),    // 2: weft.v1.PeerIntent
 	(*PauseIntent)(nil),   // 3: weft.v1.PauseIntent
-	nil,                   // 4: weft.v1.PeerIntent.LabelsEntry
-	(*NodeAddress)(nil),   // 5: weft.v1.NodeAddress
+	(*EgressIntent)(nil),  // 4: weft.v1.EgressIntent
+	(*EgressRule)(nil),    // 5: weft.v1.EgressRule
+	(*PortRange)(nil),     // 6: weft.v1.PortRange
+	nil,                   // 7: weft.v1.PeerIntent.LabelsEntry
+	(*NodeAddress)(nil),   // 8: weft.v1.NodeAddress
 }
 var file_weft_v1_intent_proto_depIdxs = []int32{
 	1, // 0: weft.v1.ClusterIntent.receive:type_name -> weft.v1.CarrierIntent
-	5, // 1: weft.v1.PeerIntent.addresses:type_name -> weft.v1.NodeAddress
-	4, // 2: weft.v1.PeerIntent.labels:type_name -> weft.v1.PeerIntent.LabelsEntry
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	8, // 1: weft.v1.PeerIntent.addresses:type_name -> weft.v1.NodeAddress
+	7, // 2: weft.v1.PeerIntent.labels:type_name -> weft.v1.PeerIntent.LabelsEntry
+	5, // 3: weft.v1.EgressIntent.allow:type_name -> weft.v1.EgressRule
+	5, // 4: weft.v1.EgressIntent.deny:type_name -> weft.v1.EgressRule
+	6, // 5: weft.v1.EgressRule.ports:type_name -> weft.v1.PortRange
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_intent_proto_init() }
@@ -483,7 +732,7 @@ func file_weft_v1_intent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_intent_proto_rawDesc), len(file_weft_v1_intent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
