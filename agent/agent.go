@@ -91,7 +91,7 @@ func (a *agent) open() (err error) {
 	}
 	if a.uplink, err = uplink.New(a.dir, uplink.Config{
 		Node: a.cfg.NodeName, Servers: a.cfg.Servers, Token: a.cfg.token(), Labels: a.cfg.NodeLabels, Ephemeral: a.cfg.Ephemeral, Leave: a.leaves,
-		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged, Answer: a.answer, Carried: carriedVTEP,
+		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged, Answer: a.answer, Carried: carriedVTEP, Proxy: a.cfg.proxies.For,
 	}); err != nil {
 		return err
 	}

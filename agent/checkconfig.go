@@ -72,7 +72,7 @@ func CheckConfig(ctx context.Context, cfg Config, out io.Writer) (good bool, err
 			}
 			token = &t
 		}
-		trusted, err := uplink.Greet(ctx, server, token)
+		trusted, err := cfg.way().Greet(ctx, server, token)
 		return check.Greeting{Trusted: trusted}, err
 	}
 	n.Token = cfg.tryToken()
@@ -91,15 +91,18 @@ func (c Config) tryToken() func(ctx context.Context, server string) error {
 		if err != nil {
 			return err
 		}
-		return uplink.TryToken(ctx, server, token, c.NodeName, c.NodeLabels)
+		return c.way().TryToken(ctx, server, token, c.NodeName, c.NodeLabels)
 	}
 }
+
+// way is how this node reaches servers.
+func (c Config) way() uplink.Way { return uplink.Way{Proxy: c.proxies.For} }
 
 // check is what a configuration says of the node to be tested.
 func (c Config) check(node hostroom.Node) check.Node {
 	return check.Node{
 		Node: node, Servers: c.Servers, Metrics: c.MetricsListen, DataDir: c.DataDir, CNIDir: findConfDir(c.CNIConfDir),
-		Kernel: kernelRelease(), Resolver: net.DefaultResolver.LookupHost, Log: c.Log,
+		Kernel: kernelRelease(), Resolver: net.DefaultResolver.LookupHost, Proxy: c.proxies.For, Log: c.Log,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	hostroom "github.com/weft-net/weft/agent/host"
+	"github.com/weft-net/weft/agent/proxy"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
@@ -67,7 +68,10 @@ type Config struct {
 
 	Version string
 	Log     *slog.Logger
-	Tail    *logtail.Tail // that Log logs to; nil: its level and lines cannot be asked
+	Tail    *logtail.Tail       // that Log logs to; nil: its level and lines cannot be asked
+	Getenv  func(string) string // where HTTPS_PROXY and NO_PROXY stand; nil: the process's environment
+
+	proxies *proxy.Environment // normalize reads it
 }
 
 // normalize fills defaults and refuses what cannot work, all of it at once being
@@ -92,6 +96,12 @@ func (c Config) normalize() (Config, error) {
 		if c.Servers[i], err = uplink.ParseServer(s); err != nil {
 			return c, err
 		}
+	}
+	if c.Getenv == nil {
+		c.Getenv = os.Getenv
+	}
+	if c.proxies, err = proxy.FromEnvironment(c.Getenv); err != nil {
+		return c, err
 	}
 	for _, refuse := range []func(Config) error{Config.refuseIdentity, Config.refuseUnderlay, Config.refuseHost} {
 		if err := refuse(c); err != nil {

@@ -113,6 +113,7 @@ func TestConfigRefused(t *testing.T) {
 		{"bad metrics", func(c *Config) { c.MetricsListen = "7447" }, "--metrics-listen \"7447\" is no address with a port, such as localhost:7447"},
 		{"bad metrics port", func(c *Config) { c.MetricsListen = "localhost:70000" }, "--metrics-listen"},
 		{"bad token", func(c *Config) { c.Token = "weft1.x" }, "token"},
+		{"bad proxy", func(c *Config) { c.Getenv = func(string) string { return "socks5://p:1080" } }, "HTTPS_PROXY: a proxy of scheme"},
 		{"two tokens", func(c *Config) { c.Token, c.TokenFile = "weft1.x", "/f" }, "--token-file"},
 	} {
 		cfg := good

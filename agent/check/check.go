@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/agent/host"
+	"github.com/weft-net/weft/agent/proxy"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -61,6 +62,7 @@ type Node struct {
 	CNIDir   string // empty: none was found
 	Kernel   string // release
 	Resolver func(ctx context.Context, host string) ([]string, error)
+	Proxy    func(server string) *proxy.Proxy // through which it is reached; nil: none
 	Log      *slog.Logger
 }
 

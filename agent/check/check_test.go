@@ -14,8 +14,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/agent/host"
+	"github.com/weft-net/weft/agent/proxy"
+	"github.com/weft-net/weft/proto/connect"
 	"github.com/weft-net/weft/proto/intent"
 )
+
+// through is the proxy of server behind.
+func through(server string) *proxy.Proxy {
+	e, _ := proxy.FromEnvironment(func(name string) string {
+		return map[string]string{"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "s1,gone,192.0.2.0/24"}[name]
+	})
+	return e.For(server)
+}
 
 // TestText: what a person reads, a line a check.
 func TestText(t *testing.T) {
@@ -27,8 +37,11 @@ func TestText(t *testing.T) {
 			Underlay: []intent.Underlay{{Addr: pfx("192.0.2.1/24"), Device: "eth0", MTU: 1500}, {Addr: pfx("2001:db8::1/64"), Device: "eth1", MTU: 1270}},
 		},
 		Facts:   host.Facts{Disks: []host.Disk{{Path: "/d", ReadOnly: true, NoInodes: true}}, Clock: host.Clock{Unsynchronized: true}},
-		Servers: []string{"s1:7443", "192.0.2.9:7443", "gone:7443", "192.0.2.10:7443", "192.0.2.11:7443", "192.0.2.12:7443"},
+		Servers: []string{"s1:7443", "192.0.2.9:7443", "gone:7443", "192.0.2.10:7443", "192.0.2.11:7443", "192.0.2.12:7443", "behind:7443"},
 		Greet: func(_ context.Context, s string) (Greeting, error) {
+			if s == "behind:7443" {
+				return Greeting{}, fmt.Errorf("uplink: %w", through(s).Explain(s, &connect.Refusal{Status: 407}))
+			}
 			return map[string]Greeting{"s1:7443": {Trusted: "the token's pin"}, "192.0.2.11:7443": {Trusted: "the token's pin"}, "192.0.2.12:7443": {Trusted: "the token's pin"}}[s], map[string]error{"192.0.2.10:7443": errors.New("refused")}[s]
 		},
 		Token: func(_ context.Context, s string) error {
@@ -40,7 +53,7 @@ func TestText(t *testing.T) {
 			}
 			return []string{"192.0.2.8"}, nil
 		},
-		DataDir: dir, Log: slog.New(slog.DiscardHandler),
+		Proxy: through, DataDir: dir, Log: slog.New(slog.DiscardHandler),
 	}
 	var b bytes.Buffer
 	checks := append(append(append(n.addresses(), n.findings()...), n.folders()...), n.servers(t.Context())...)
@@ -63,6 +76,8 @@ ok    server 192.0.2.11:7443: answers TLS, proved by the token's pin
 FAIL  token: server 192.0.2.11:7443: token is used up -> weft token create, on a server
 ok    server 192.0.2.12:7443: answers TLS, proved by the token's pin
 warn  token: server 192.0.2.12:7443 is of an earlier release and cannot say whether it counts -> weft-agent tells it when it starts
+ok    server behind:7443: is reached through http://p:3128
+FAIL  server behind:7443: uplink: proxy: http://p:3128 to server behind:7443: 407 Proxy Authentication Required -> put a user and password that the proxy takes into HTTPS_PROXY, as http://USER:PASSWORD@p:3128
 `
 	if diff := cmp.Diff(want, strings.ReplaceAll(b.String(), dir, "DIR")); diff != "" {
 		t.Error(diff)

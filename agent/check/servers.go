@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/weft-net/weft/agent/proxy"
 )
 
 // Greeting is what a server showed.
@@ -35,7 +37,9 @@ func (n Node) servers(ctx context.Context) []Check {
 func (n Node) server(ctx context.Context, s string) []Check {
 	var out []Check
 	host, _, _ := net.SplitHostPort(s)
-	if _, err := netip.ParseAddr(host); err != nil {
+	if via := n.through(s); via != nil {
+		out = append(out, ok("server "+s, "is reached through %s", via))
+	} else if _, err := netip.ParseAddr(host); err != nil {
 		addrs, err := n.Resolver(ctx, host)
 		if err != nil || len(addrs) == 0 {
 			return append(out, fail("server "+s, "getent hosts "+host, "the name cannot be resolved: %v", err))
@@ -43,6 +47,9 @@ func (n Node) server(ctx context.Context, s string) []Check {
 		out = append(out, ok("server "+s, "resolves to %s", strings.Join(addrs, ", ")))
 	}
 	g, err := n.Greet(ctx, s)
+	if via := (*proxy.Error)(nil); errors.As(err, &via) {
+		return append(out, fail("server "+s, via.Remedy, "%v", err))
+	}
 	if err != nil {
 		return append(out, fail("server "+s, "open TCP towards it, and check the token; on the server: systemctl status weft-server", "%v", err))
 	}
@@ -51,6 +58,13 @@ func (n Node) server(ctx context.Context, s string) []Check {
 	}
 	out = append(out, ok("server "+s, "answers TLS, proved by %s", g.Trusted))
 	return append(out, n.token(ctx, s)...)
+}
+
+func (n Node) through(server string) *proxy.Proxy {
+	if n.Proxy == nil {
+		return nil
+	}
+	return n.Proxy(server)
 }
 
 // token is what a server says of the token that the node would join with.

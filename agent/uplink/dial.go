@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weft-net/weft/agent/proxy"
 	"github.com/weft-net/weft/proto/join"
-	"golang.org/x/sys/unix"
 )
 
 // Times of reaching a server. A path that comes back must be found within 2 s:
@@ -25,6 +25,12 @@ const (
 	connectTimeout = 1200 * time.Millisecond
 	stagger        = 250 * time.Millisecond // between the starts of attempts (RFC 8305, section 5)
 	maxTargets     = 16
+
+	// proxyTimeout is for a proxy to be reached and to reach a server.
+	proxyTimeout = 6 * time.Second
+	// proxyRefused is the pause before a proxy is asked again that said no: many lock
+	// accounts out.
+	proxyRefused = 30 * time.Second
 )
 
 // How long a server may take for a handshake. One that thousands come to at once
@@ -55,12 +61,19 @@ func ParseServer(s string) (string, error) {
 
 // target is one address of one server.
 type target struct {
-	server string // HOST:PORT as configured
-	addr   string // ADDRESS:PORT
+	server string       // HOST:PORT as configured
+	addr   string       // ADDRESS:PORT; of a server behind a proxy as server
+	via    *proxy.Proxy // nil: directly
 }
 
-// targets resolves the servers, in order. Names are resolved at each try.
+var errAllHeld = errors.New("uplink: all servers asked to be left alone for a while, or their proxy refused; the agent comes back to them by itself")
+
+// targets resolves the servers, in order. Names are resolved at each try, those
+// behind a proxy by the proxy.
 func (u *Uplink) targets(ctx context.Context, servers []string) ([]target, error) {
+	if len(servers) == 0 {
+		return nil, errAllHeld
+	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	var out []target
@@ -70,8 +83,9 @@ func (u *Uplink) targets(ctx context.Context, servers []string) ([]target, error
 		if err != nil {
 			return nil, fmt.Errorf("uplink: server %q: %w", s, err)
 		}
-		if _, err := netip.ParseAddr(host); err == nil {
-			out = append(out, target{s, s})
+		via := u.way().through(s)
+		if _, err := netip.ParseAddr(host); err == nil || via != nil {
+			out = append(out, target{s, s, via})
 			continue
 		}
 		addrs, err := u.cfg.Resolve(ctx, host)
@@ -82,7 +96,7 @@ func (u *Uplink) targets(ctx context.Context, servers []string) ([]target, error
 		addrs = slices.Clone(addrs)
 		rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 		for _, a := range addrs {
-			out = append(out, target{s, net.JoinHostPort(a, port)})
+			out = append(out, target{server: s, addr: net.JoinHostPort(a, port)})
 		}
 	}
 	if len(out) == 0 {
@@ -94,6 +108,7 @@ func (u *Uplink) targets(ctx context.Context, servers []string) ([]target, error
 // link is one connection to a server.
 type link struct {
 	server string
+	via    *proxy.Proxy        // nil: directly
 	local  netip.Addr          // our end; zero if it is no TCP connection
 	shown  []*x509.Certificate // by the server
 }
@@ -152,11 +167,9 @@ func (u *Uplink) attempt(ctx context.Context, after time.Duration, t target) con
 		return connected{err: ctx.Err()}
 	case <-start.C:
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	conn, err := u.cfg.Dial(ctx, t.addr)
-	if err != nil {
-		err = fmt.Errorf("uplink: connect to server %s: %w", t.addr, err)
+	conn, err := u.way().connect(ctx, t.addr, t.via)
+	if p := (*proxy.Error)(nil); errors.As(err, &p) && p.Decided() {
+		u.order.hold(t.server, time.Now().Add(proxyRefused+rand.N(proxyRefused/4)))
 	}
 	return connected{conn, t, err}
 }
@@ -198,17 +211,4 @@ func secure(ctx context.Context, conn net.Conn, cfg *tls.Config, within time.Dur
 		}
 	}
 	return nil, err
-}
-
-// dialTCP is the Dial of a Config that gives none. Unacknowledged data ends the
-// connection after deadAfter; our heartbeats stand in for TCP's keepalive.
-func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	d := net.Dialer{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
-		var set error
-		err := c.Control(func(fd uintptr) {
-			set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter.Milliseconds()))
-		})
-		return errors.Join(err, set)
-	}}
-	return d.DialContext(ctx, "tcp", addr)
 }

@@ -4,7 +4,8 @@
 // It joins with a token once, renews its certificate by itself, keeps one
 // NodeSync stream to whichever server answers, by a line of its own (proto/line) or
 // by gRPC where the server knows no lines, and reports up what the rest of
-// the agent tells it. What it holds outlives every server: an intent is replaced
+// the agent tells it. All of it goes through a proxy where one stands between
+// (agent/proxy). What it holds outlives every server: an intent is replaced
 // by a newer complete one, never by silence.
 //
 // Invariants:

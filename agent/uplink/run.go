@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/agent/proxy"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
 	"golang.org/x/sync/errgroup"
@@ -130,7 +131,7 @@ func (u *Uplink) lost(err error) {
 	if first {
 		u.line.lost = time.Now()
 	}
-	u.line.server, u.line.err = "", err
+	u.line.server, u.line.proxy, u.line.err = "", "", err
 	since := u.line.lost
 	u.mu.Unlock()
 	switch {
@@ -157,6 +158,9 @@ const silenceTold = 10 * time.Second
 func passes(err error) bool {
 	later := backoffError{}
 	told := errors.As(err, &later) && strings.Contains(later.reason, "; ")
+	if p := (*proxy.Error)(nil); errors.As(err, &p) && p.Decided() {
+		return false
+	}
 	return !told && !errors.As(err, new(refusedError)) && status.Code(rootCause(err)) != codes.PermissionDenied
 }
 
@@ -164,6 +168,9 @@ func serverProblem(node string, err error, since time.Time) intent.Problem {
 	p := intent.Problem{
 		Subject: "server", SinceUnix: since.Unix(), Cause: "no server answers: " + err.Error(),
 		Remedy: "nothing on this node: its data path runs on; look at the servers, and at what drops TCP 7443 between",
+	}
+	if via := (*proxy.Error)(nil); errors.As(err, &via) {
+		p.Remedy = via.Remedy
 	}
 	if refused := (refusedError{}); errors.As(err, &refused) {
 		p.Cause, p.Remedy = refused.what+" refused: "+refused.cause, refused.remedy

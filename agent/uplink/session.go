@@ -218,7 +218,7 @@ func (s *session) receive(ctx context.Context, cancel context.CancelCauseFunc) e
 			return fmt.Errorf("uplink: receive: %w", err)
 		}
 		dead.Reset(deadAfter)
-		s.u.heardFrom(s.link.server)
+		s.u.heardFrom(s.link)
 		if q := m.GetQuestion(); q != nil {
 			s.question(ctx, q)
 			continue

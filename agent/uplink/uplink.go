@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/agent/datadir"
+	"github.com/weft-net/weft/agent/proxy"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
@@ -48,6 +49,7 @@ type Config struct {
 
 	Now     func() time.Time                                         // this machine's clock; nil: time.Now
 	Dial    func(ctx context.Context, addr string) (net.Conn, error) // nil: TCP
+	Proxy   func(server string) *proxy.Proxy                         // through which a server is reached; nil: none
 	Resolve func(ctx context.Context, host string) ([]string, error) // nil: the system's resolver
 }
 
@@ -84,6 +86,7 @@ type Uplink struct {
 // line is how the stream is.
 type line struct {
 	server string
+	proxy  string // through which; empty: directly
 	name   string // that the server says of itself; empty: it does not
 	heard  time.Time
 	err    error     // why there is none
@@ -97,6 +100,7 @@ type line struct {
 // Status is the line at a glance.
 type Status struct {
 	Server         string    // in use; empty when none answers
+	Proxy          string    // through which, without credentials; empty: directly
 	ServerName     string    // of the last one that said it
 	Heard          time.Time // last message from any server; zero: never
 	Epoch          string
@@ -110,9 +114,6 @@ type Status struct {
 // address if they are not there. A file of a later release is refused before
 // anything is written; a damaged intent is set aside and reported.
 func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
-	if cfg.Dial == nil {
-		cfg.Dial = dialTCP
-	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -237,7 +238,7 @@ func (u *Uplink) Status() Status {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s := Status{Server: u.line.server, ServerName: u.line.name, Heard: u.line.heard, Epoch: now.epoch, Revision: now.revision, Err: u.line.err, Apart: u.line.apart}
+	s := Status{Server: u.line.server, Proxy: u.line.proxy, ServerName: u.line.name, Heard: u.line.heard, Epoch: now.epoch, Revision: now.revision, Err: u.line.err, Apart: u.line.apart}
 	if u.id.cert != nil {
 		s.CertificateEnd = u.id.cert.NotAfter
 	}
@@ -264,13 +265,16 @@ func (u *Uplink) setIdentity(id identity) {
 	wake(u.renewed)
 }
 
-func (u *Uplink) heardFrom(server string) {
+func (u *Uplink) heardFrom(l link) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.line.heard = time.Now()
-	if u.line.server != server {
-		u.line.server, u.line.err = server, nil
-		u.cfg.Log.Info("server reached", note.Conn, server)
+	if u.line.server != l.server {
+		u.line.server, u.line.proxy, u.line.err = l.server, "", nil
+		if l.via != nil {
+			u.line.proxy = l.via.String()
+		}
+		u.cfg.Log.Info("server reached", note.Conn, l.server, note.Via, u.line.proxy)
 		u.out.setProblems("server", nil)
 	}
 }

@@ -26,6 +26,7 @@ const (
 	Lost    = "lost"    // how many of
 	Of      = "of"      // how many
 	Conn    = "conn"
+	Via     = "via" // the proxy
 	Addr    = "addr"
 	Path    = "path"
 	Flag    = "flag"
