@@ -40,6 +40,11 @@ $(TOOLS): integration/tools/go.mod integration/tools/go.sum
 	@mkdir -p bin
 	@cd integration/tools && go build -o ../../bin/ $$(go list -f '{{.ImportPath}}' tool | grep '/$(@F)$$')
 
+# Konnectivity's own client, as a kube-apiserver has it.
+bin/konnectivity: integration/oracle/konnectivity/go.mod integration/oracle/konnectivity/go.sum integration/oracle/konnectivity/main.go
+	@mkdir -p bin
+	@cd integration/oracle/konnectivity && CGO_ENABLED=0 go build -trimpath -o ../../../bin/konnectivity .
+
 # Flannel's CNI plugin with what it delegates to.
 bin/cni/flannel: integration/oracle/flannelcni/go.mod integration/oracle/flannelcni/go.sum
 	@mkdir -p bin/cni
@@ -74,7 +79,7 @@ demo: deps build bin/grpcurl $(if $(filter ha,$(DEMO)),bin/old/$(PREVIOUS)) ## a
 	@go run ./integration/demo -scene $(DEMO) $(if $(ONCE),-once)
 
 .PHONY: test
-test: deps build releases bin/grpcurl bin/etcd bin/cni/flannel ## every test of every module, with the race detector; no skip passes
+test: deps build releases bin/grpcurl bin/etcd bin/konnectivity bin/cni/flannel ## every test of every module, with the race detector; no skip passes
 	@integration/test.sh $(MODULES)
 
 .PHONY: soak

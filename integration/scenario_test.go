@@ -40,7 +40,7 @@ func TestScenarios(t *testing.T) {
 		Dir:                "testdata",
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*lab.Flow{}, started: map[string]*lab.Process{}}
+			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*lab.Flow{}, streams: map[string]*lab.Reader{}, started: map[string]*lab.Process{}}
 			s.ctx, s.cancel = context.WithCancel(context.Background())
 			env.Values[key{}] = s
 			env.Setenv("DEPLOY", filepath.Join(filepath.Dir(bin), "deploy"))
@@ -83,6 +83,14 @@ func TestScenarios(t *testing.T) {
 			"disk":    command((*scenario).disk),
 			"fault":   command((*scenario).fault),
 			"outputs": command((*scenario).outputs),
+			"web":     command((*scenario).web),
+			"get":     command((*scenario).get),
+			"connect": command((*scenario).connect),
+			"raw":     command((*scenario).raw),
+			"stream":  command((*scenario).stream),
+			"stall":   command((*scenario).stall),
+			"proxy":   command((*scenario).proxy),
+			"environ": command((*scenario).environ),
 		},
 	})
 }
@@ -98,6 +106,8 @@ type scenario struct {
 	pods    map[string]*lab.Pod
 	flows   map[string]*lab.Flow
 	started map[string]*lab.Process
+	streams map[string]*lab.Reader
+	relay   *lab.Proxy
 	disks   []string // mounted
 	last    string   // what the last command printed
 	problem told     // what fault named
@@ -177,7 +187,9 @@ func (s *scenario) host(name string) (*lab.Host, error) {
 	return nil, fmt.Errorf("no host or pod %q", name)
 }
 
-// fabric nodes=3 servers=3 store=embedded|etcd under=46 cidrs=… mtu=1500
+// fabric nodes=3 servers=3 store=embedded|etcd under=46 cidrs=… mtu=1500; behind=1
+// puts the last node behind a router that lets nothing in, and out only what
+// out=443|7443|proxy says
 func (s *scenario) fabric(ctx context.Context, args []string) (string, error) {
 	layout := lab.Layout{Nodes: 2}
 	for _, a := range args {
@@ -196,6 +208,10 @@ func (s *scenario) fabric(ctx context.Context, args []string) (string, error) {
 			layout.Servers, err = strconv.Atoi(value)
 		case "store":
 			layout.Store = value
+		case "behind":
+			layout.Behind, err = strconv.Atoi(value)
+		case "out":
+			layout.Out = lab.Out(value)
 		default:
 			err = fmt.Errorf("fabric: unknown setting %q", a)
 		}

@@ -23,17 +23,23 @@ type Layout struct {
 	Under   string // families of the underlay, in order of preference: "46" by default
 	CIDRs   string // --cluster-cidr; dual stack by default
 	Release string // that it begins with; ThisRelease by default
+	Behind  int    // so many of the nodes, the last ones, stand each behind a router of its own that lets nothing in
+	Out     Out    // what these routers let out; Anything by default
 }
 
 // Fabric is control servers s1, s2, … and nodes n1, n2, … on one switch; with
 // StoreEtcd also e1, e2, …, as many as servers, for an etcd of their own. s1 is
-// everybody's default route and holds Outside4 and Outside6.
+// everybody's default route and holds Outside4 and Outside6. A node n3 that stands
+// behind a router has r3 for it; where that lets nothing out but to a proxy, p1 is
+// the proxy's host.
 type Fabric struct {
 	*Lab
 	Server  *Host // s1
 	Servers []*Host
 	Etcds   []*Host
 	Nodes   []*Host
+	Routers []*Router // of the nodes that stand behind one
+	Proxy   *Host     // p1, where the way out is OnlyProxy
 	Layout  Layout
 
 	bin   string // folder of all releases
@@ -79,6 +85,8 @@ const (
 	firstServer = 1
 	firstEtcd   = 6
 	firstNode   = 11
+	proxyHost   = 999
+	firstRouter = 1000
 )
 
 func (f *Fabric) hosts46(ctx context.Context) error {
@@ -100,17 +108,26 @@ func (f *Fabric) hosts46(ctx context.Context) error {
 			return err
 		}
 	}
-	f.Nodes, err = f.row(ctx, "n", firstNode, f.Layout.Nodes, 1)
-	return err
+	open := f.Layout.Nodes - f.Layout.Behind
+	if f.Nodes, err = f.row(ctx, "n", firstNode, open, 1); err != nil {
+		return err
+	}
+	return f.behind(ctx, open+1)
+}
+
+// gateways are s1's addresses, everybody's default route.
+func (f *Fabric) gateways() []netip.Addr {
+	var out []netip.Addr
+	for _, p := range f.underlay(firstServer) {
+		out = append(out, p.Addr())
+	}
+	return out
 }
 
 // row makes hosts of one kind, whose default route is s1, with their first
 // address and the number in the first one's name.
 func (f *Fabric) row(ctx context.Context, kind string, host, count, number int) ([]*Host, error) {
-	var gateways []netip.Addr
-	for _, p := range f.underlay(firstServer) {
-		gateways = append(gateways, p.Addr())
-	}
+	gateways := f.gateways()
 	var hosts []*Host
 	for i := range count {
 		h, err := f.Host(ctx, fmt.Sprintf("%s%d", kind, number+i), f.Layout.MTU, f.underlay(host+i), gateways)

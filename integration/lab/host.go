@@ -20,9 +20,11 @@ import (
 // Host is one namespace.
 type Host struct {
 	Name string
+	Env  []string // of the commands that start from now on, NAME=value, beside this process's
 
 	lab      *Lab
 	ns       string
+	sw       string // the namespace of the switch
 	port     string // its end of the wire, on the switch
 	mac      string // of eth0; a machine keeps it when it reboots
 	mtu      int
@@ -56,7 +58,7 @@ func (h *Host) Reboot(ctx context.Context) error {
 		}
 	}
 	// The kernel ends a namespace some time after its name: the wire goes now.
-	if err := errors.Join(ip(ctx, "-n", h.lab.prefix+switchName, "link", "del", h.port), ip(ctx, "netns", "del", h.ns)); err != nil {
+	if err := errors.Join(ip(ctx, "-n", h.sw, "link", "del", h.port), ip(ctx, "netns", "del", h.ns)); err != nil {
 		return err
 	}
 	return h.boot(ctx)
@@ -77,12 +79,12 @@ func (h *Host) boot(ctx context.Context) error {
 // Cut takes the host's wire off the switch without a word: eth0 stays up, and
 // nothing that is sent arrives. Mend puts it back.
 func (h *Host) Cut(ctx context.Context) error {
-	return ip(ctx, "-n", h.lab.prefix+switchName, "link", "set", h.port, "nomaster")
+	return ip(ctx, "-n", h.sw, "link", "set", h.port, "nomaster")
 }
 
 // Mend ends what Cut began.
 func (h *Host) Mend(ctx context.Context) error {
-	return ip(ctx, "-n", h.lab.prefix+switchName, "link", "set", h.port, "master", "br0")
+	return ip(ctx, "-n", h.sw, "link", "set", h.port, "master", "br0")
 }
 
 // Rewire removes eth0 and makes it anew, with its addresses and routes.
@@ -95,7 +97,7 @@ func (h *Host) Rewire(ctx context.Context) error {
 
 // wire makes eth0 and its end on the switch.
 func (h *Host) wire(ctx context.Context) error {
-	sw, mtu := h.lab.prefix+switchName, strconv.Itoa(h.mtu)
+	sw, mtu := h.sw, strconv.Itoa(h.mtu)
 	steps := [][]string{
 		{"link", "add", "eth0", "mtu", mtu, "address", h.mac, "netns", h.ns, "type", "veth", "peer", "name", h.port, "mtu", mtu, "netns", sw},
 		{"-n", sw, "link", "set", h.port, "master", "br0", "up"},
@@ -142,6 +144,7 @@ func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns}, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+h.lab.Bin+":"+os.Getenv("PATH"), "XDG_CACHE_HOME="+filepath.Join(h.lab.Dir, "cache"),
 		"HTTPS_PROXY=", "https_proxy=") // of whoever runs the tests: it is no host of the lab's
+	cmd.Env = append(cmd.Env, h.Env...)
 	return cmd
 }
 

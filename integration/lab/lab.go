@@ -36,7 +36,7 @@ type Lab struct {
 	mu    sync.Mutex
 	hosts map[string]*Host
 	procs []*Process
-	flows []*Flow
+	kept  []interface{ Close() }
 }
 
 // New sweeps what dead labs left and makes the switch. Close ends the lab.
@@ -67,10 +67,10 @@ func New(ctx context.Context, bin string) (*Lab, error) {
 // Close kills every process and removes every namespace and file of the lab.
 func (l *Lab) Close() error {
 	l.mu.Lock()
-	procs, flows := l.procs, l.flows
+	procs, kept := l.procs, l.kept
 	l.mu.Unlock()
-	for _, f := range flows {
-		f.Close()
+	for _, k := range kept {
+		k.Close()
 	}
 	for _, p := range procs {
 		p.Kill()
@@ -79,17 +79,22 @@ func (l *Lab) Close() error {
 	return errors.Join(err, os.RemoveAll(l.Dir))
 }
 
-// keep ends a flow with the lab.
-func (l *Lab) keep(f *Flow) {
+// keep ends with the lab what runs in this process: a flow, a service, a client.
+func (l *Lab) keep(k interface{ Close() }) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.flows = append(l.flows, f)
+	l.kept = append(l.kept, k)
 }
 
 // Host makes a namespace with eth0 on the switch. The gateway, if it is valid,
 // becomes the default route of its family.
 func (l *Lab) Host(ctx context.Context, name string, mtu int, addrs []netip.Prefix, gateways []netip.Addr) (*Host, error) {
-	h := &Host{Name: name, lab: l, ns: l.prefix + name, mtu: mtu, addrs: addrs, gateways: gateways}
+	return l.host(ctx, l.prefix+switchName, name, mtu, addrs, gateways)
+}
+
+// host makes a namespace with eth0 on the bridge of another one.
+func (l *Lab) host(ctx context.Context, sw, name string, mtu int, addrs []netip.Prefix, gateways []netip.Addr) (*Host, error) {
+	h := &Host{Name: name, lab: l, ns: l.prefix + name, sw: sw, mtu: mtu, addrs: addrs, gateways: gateways}
 	l.mu.Lock()
 	h.port, h.mac = fmt.Sprintf("p%d", len(l.hosts)), fmt.Sprintf("02:00:00:00:00:%02x", len(l.hosts))
 	l.hosts[name] = h
