@@ -87,6 +87,11 @@ var walls = []struct {
 		why: "what servers are to each other knows neither who asks nor which store: its tests run on one in memory",
 	},
 	{
+		from: []string{"tunnel"}, never: []string{"agent/", "agent", "server/", "server", "cmd/", "ipam", "proto/", "go.etcd.io/", "google.golang.org/"},
+		except: []string{"proto/note"},
+		why:    "tunnel knows no node, no etcd, no gRPC: it carries bytes, and whoever has a connection can use it",
+	},
+	{
 		from: []string{"agent/uplink"}, never: []string{"agent/kernel", "agent/reconcile", "agent/pod", "agent/local", "agent/overlay", "agent/nat", "agent/underlay", "agent/datapath"},
 		why: "the stream brings an intent and takes observations; who makes it true is the composition root's choice",
 	},

@@ -1,0 +1,17 @@
+package tunnel
+
+import "golang.org/x/sys/unix"
+
+// notSent is how much the kernel takes that it cannot send yet, in bytes
+// (TCP_NOTSENT_LOWAT, tcp(7)): what is beyond waits here, where what is urgent can
+// still pass it.
+const notSent = 128 << 10
+
+// keepShort sets notSent. A connection without a socket keeps what it has.
+func (k *Cork) keepShort() {
+	if k.raw != nil {
+		_ = k.raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
+		})
+	}
+}
