@@ -17,7 +17,7 @@ const module = "github.com/weft-net/weft/"
 // effects are the rooms that touch the world and the ways to do so; pure rooms
 // never import them.
 var effects = []string{
-	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent/check", "agent/firewalld", "agent/proxy", "agent",
+	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent/check", "agent/firewalld", "agent/proxy", "agent/uplink/tunnels", "agent",
 	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/backup", "server/journal", "server/audit", "server", "proto/disk",
 	"os", "os/exec", "syscall", "log/slog", "net/http", "golang.org/x/sys/", "github.com/vishvananda/", "github.com/google/nftables",
 	"google.golang.org/grpc", "go.etcd.io/",
@@ -98,6 +98,10 @@ var walls = []struct {
 	{
 		from: []string{"proto/connect", "agent/proxy"}, never: []string{"agent/uplink", "google.golang.org/", "proto/weft/", "tunnel", "proto/intent"},
 		why: "a way to a HOST:PORT knows nothing of what is said on it",
+	},
+	{
+		from: []string{"agent/uplink/tunnels"}, never: []string{"agent/uplink", "agent/egress", "google.golang.org/", "proto/weft/", "proto/intent", "tunnel", "crypto/tls"},
+		why: "when to open, move and end a tunnel is decided without a certificate, a websocket or a target: its tests run in virtual time",
 	},
 	{
 		from: []string{"agent/reconcile"}, never: []string{"agent/kernel", "agent/pod", "agent/uplink", "agent/local", "agent/overlay", "agent/nat", "agent/underlay"},
