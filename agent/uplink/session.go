@@ -195,6 +195,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 			{Collection: intent.CollectionCluster, Schema: intent.SchemaCluster},
 			{Collection: intent.CollectionPeers, Schema: intent.SchemaPeers},
 			{Collection: intent.CollectionPause, Schema: intent.SchemaPause},
+			{Collection: intent.CollectionEgress, Schema: intent.SchemaEgress},
 		},
 		Report: report, Batches: true, Claims: true, Questions: SchemaQuestions, Stream: s.u.streams.Add(1),
 	}

@@ -51,6 +51,32 @@ func (p Policy) asks(by Asker) bool {
 	return slices.Contains(p.Users, by.User) && by.User != "" || slices.Contains(p.Roles, by.Role) && by.Role != ""
 }
 
+// String is the policy on a line, for comparing what two sides hold.
+func (p Policy) String() string {
+	words := []string{p.Name}
+	add := func(what string, list []string) {
+		if len(list) > 0 {
+			words = append(words, what+" "+strings.Join(list, ","))
+		}
+	}
+	add("nodes", p.Nodes)
+	if len(p.Selector) > 0 {
+		words = append(words, "nodes with "+p.Selector.String())
+	}
+	add("users", p.Users)
+	add("roles", p.Roles)
+	if p.Only {
+		words = append(words, "only what is listed")
+	}
+	for _, r := range p.Allow {
+		words = append(words, "allow "+r.String())
+	}
+	for _, r := range p.Deny {
+		words = append(words, "deny "+r.String())
+	}
+	return strings.Join(words, "; ")
+}
+
 // Of lists the policies of a node, by name.
 func Of(all []Policy, node string, labels map[string]string) []Policy {
 	var out []Policy
@@ -63,15 +89,20 @@ func Of(all []Policy, node string, labels map[string]string) []Policy {
 	return out
 }
 
-// EncodePolicy is the wire form of a Policy, the same bytes for equal values.
-func EncodePolicy(p Policy) ([]byte, error) {
-	return proto.MarshalOptions{Deterministic: true}.Marshal(&weftv1.EgressIntent{
+// Encode is the wire form of a Policy, the same bytes for equal values; nil of one
+// whose texts are not UTF-8, which DecodePolicy refuses.
+func (p Policy) Encode() []byte {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&weftv1.EgressIntent{
 		Name: p.Name, Nodes: p.Nodes, NodeSelector: p.Selector.String(), Users: p.Users, Roles: p.Roles, OnlyListed: p.Only,
 		Allow: encodeRules(p.Allow), Deny: encodeRules(p.Deny),
 	})
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
-// DecodePolicy reads what EncodePolicy writes.
+// DecodePolicy reads what Encode writes.
 func DecodePolicy(b []byte) (Policy, error) {
 	var m weftv1.EgressIntent
 	if err := proto.Unmarshal(b, &m); err != nil {

@@ -46,6 +46,17 @@ var wrapped = []struct {
 	{netip.MustParsePrefix("::/96"), 12},          // compatible (RFC 4291, section 2.5.5.1)
 }
 
+// SpecialRange tells whether all addresses of a range are of one of those that must
+// be named themselves, and what they are.
+func SpecialRange(p netip.Prefix) (what string, is bool) {
+	for _, s := range special {
+		if s.prefix.Bits() <= p.Bits() && s.prefix.Contains(p.Addr()) {
+			return s.what, true
+		}
+	}
+	return "", false
+}
+
 // Special tells whether an address is dialled only where it is named itself, which
 // rule says so, and what it is.
 func Special(a netip.Addr) (rule, what string, is bool) {

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+
+	"github.com/weft-net/weft/proto/egress"
 )
 
 // Collections of objects on the stream, and the schema of each that this
@@ -48,8 +50,9 @@ type Node struct {
 	Compile  uint32
 	Revision int64
 	Cluster  Cluster
-	Peers    []Peer // sorted by name; the node itself is among them once it holds a lease
-	Pause    Pause  // of healing; zero: none
+	Peers    []Peer          // sorted by name; the node itself is among them once it holds a lease
+	Egress   []egress.Policy // of all nodes, sorted by name: see EgressPolicies
+	Pause    Pause           // of healing; zero: none
 }
 
 // Self returns the node's own entry among its peers.

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/weft-net/weft/proto/egress"
 )
 
 // Item is an object with what it was read to. It never changes, so that many sets
@@ -17,6 +19,7 @@ type Item struct {
 	cluster Cluster
 	peer    Peer
 	pause   Pause
+	egress  egress.Policy
 }
 
 // Read decodes one object.
@@ -35,6 +38,10 @@ func Read(o Object) *Item {
 		}
 	case CollectionPause:
 		it.pause, it.Err = DecodePause(o.Value)
+	case CollectionEgress:
+		if it.egress, it.Err = egress.DecodePolicy(o.Value); it.Err == nil && EgressKey(it.egress.Name) != o.Key {
+			it.Err = fmt.Errorf("names policy %q", it.egress.Name)
+		}
 	default:
 		it.Err = errors.New("this release does not know the collection; upgrade the agent")
 	}

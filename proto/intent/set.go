@@ -6,6 +6,8 @@ import (
 	"sort"
 	"strings"
 	"sync"
+
+	"github.com/weft-net/weft/proto/egress"
 )
 
 // ID names an object.
@@ -34,6 +36,7 @@ type Set struct {
 	once    sync.Once // of what follows, made when it is first asked for
 	cluster Cluster
 	peers   []Peer
+	egress  []egress.Policy
 }
 
 // NewSet reads objects. Of two with one name the first counts; the second is
@@ -164,7 +167,7 @@ func (s *Set) Node(name, epoch string, compile uint32, revision int64) Node {
 		return n
 	}
 	s.once.Do(s.compose)
-	n.Cluster, n.Peers = s.cluster, s.peers
+	n.Cluster, n.Peers, n.Egress = s.cluster, s.peers, s.egress
 	if it := s.Find(ID{CollectionPause, PauseKey(name)}); it != nil && it.Err == nil {
 		n.Pause = it.pause
 	}
@@ -179,6 +182,8 @@ func (s *Set) compose() {
 		case it.Collection == CollectionCluster:
 			s.cluster = it.cluster
 		case it.Collection == CollectionPause: // one node's: see Node
+		case it.Collection == CollectionEgress:
+			s.egress = append(s.egress, it.egress)
 		default:
 			s.peers = append(s.peers, it.peer)
 		}

@@ -37,6 +37,9 @@ func (n Node) Text() []string {
 		}
 		out = append(out, fmt.Sprintf("peer %s lease %s at %s vtep %v", p.Name, listed(p.Lease), orNone(strings.Join(at, ", ")), p.VTEP))
 	}
+	for _, p := range n.Egress {
+		out = append(out, "egress policy "+p.String())
+	}
 	if n.Pause != (Pause{}) {
 		out = append(out, fmt.Sprintf("pause for %v by %s: %s", n.Pause.For, orNone(n.Pause.By), orNone(n.Pause.Reason)))
 	}

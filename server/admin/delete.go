@@ -77,6 +77,7 @@ func (s *Server) deletable(v *view, items []*weftv1.GetRequest) ([]ref, error) {
 			return nil, kind.FieldError{Object: field, Field: "kind", Problem: info.Name + " is read-only: nodes report them"}
 		case info.Name == kind.ClusterConfig && r.name == kind.DefaultName:
 			return nil, kind.InUseError{Object: r.String(), Problem: "a fabric always has it; replace it to change it"}
+		case info.Name == kind.EgressPolicy && v.stored(r.kind, r.name).revision > 0:
 		case info.Name == kind.Node && n != nil && n.is(), info.Name == kind.Lease && n != nil && n.lease.revision > 0:
 		case info.Name == kind.Node && n != nil && n.lease.revision > 0:
 			return nil, notFound("there is no %.300s that has joined; it has a reservation: weft delete lease %s", r, r.name)
@@ -104,8 +105,12 @@ func (s *Server) remove(ctx context.Context, r ref) (int64, error) {
 	if r.kind == kind.Node {
 		return s.removeNode(ctx, r.name, s.Revocation)
 	}
+	remove := s.removeLease
+	if r.kind == kind.EgressPolicy {
+		remove = s.removePolicy
+	}
 	for try := 1; ; try++ {
-		rev, err := s.removeLease(ctx, r.name)
+		rev, err := remove(ctx, r.name)
 		if !errors.Is(err, store.ErrConflict) || try == maxWriteTries {
 			return rev, err
 		}

@@ -24,6 +24,12 @@ func (s *Server) item(v *view, r ref) (*weftv1.Resource, error) {
 			return nil, nil
 		}
 		return configItem(o)
+	case kind.EgressPolicy:
+		o, ok := v.plain[kind.Key(r.kind, r.namespace, r.name)]
+		if !ok {
+			return nil, nil
+		}
+		return v.egressItem(o)
 	case kind.Endpoint:
 		o, ok := v.endpoints[r.name]
 		if !ok {
@@ -61,9 +67,11 @@ func (s *Server) items(v *view, k string) ([]*weftv1.Resource, error) {
 func (v *view) refs(k string) []ref {
 	var out []ref
 	switch k {
-	case kind.ClusterConfig:
+	case kind.ClusterConfig, kind.EgressPolicy:
 		for _, o := range v.plain {
-			out = append(out, ref{k, o.Metadata.Namespace, o.Metadata.Name})
+			if o.Kind == k {
+				out = append(out, ref{k, o.Metadata.Namespace, o.Metadata.Name})
+			}
 		}
 	case kind.Endpoint:
 		for key, o := range v.endpoints {

@@ -16,6 +16,7 @@ import (
 // Rename implements weftv1.NodesServer. Identity, object, lease and report change
 // their name in one transaction, so that peers see one node go and another come
 // with all that it had, at one revision, and their kernels change nothing.
+// EgressPolicies that name it name it by its new name.
 func (s *nodes) Rename(ctx context.Context, r *weftv1.NodesRenameRequest) (*weftv1.NodesRenameResponse, error) {
 	if err := intent.ValidName(r.GetNode()); err != nil {
 		return nil, badField("node", "%v", err)
@@ -55,6 +56,9 @@ func (s *Server) rename(ctx context.Context, from, to string) (int64, error) {
 		if err := s.renameObject(ctx, &txn, k, from, to); err != nil {
 			return 0, err
 		}
+	}
+	if err := s.renameInPolicies(ctx, &txn, from, to); err != nil {
+		return 0, err
 	}
 	// The agent tells these anew when it comes.
 	txn.Then = append(txn.Then,

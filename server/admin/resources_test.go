@@ -34,6 +34,8 @@ func TestApply(t *testing.T) {
 		{"OK wider", config + "{clusterCIDRs: [10.42.0.0/15, 'fd42:42::/48']}", "ClusterConfig/default configured", `"10.42.0.0/15"`},
 		{"OK by short name", "{kind: cc, metadata: {name: default}, spec: {mtu: 1400}}", "ClusterConfig/default configured", `"mtu":1400`},
 		{"OK reservation", "{kind: Lease, metadata: {name: n9}, spec: {prefixes: [10.42.9.0/24]}}", "Lease/n9 created", ""},
+		{"OK policy", "{kind: EgressPolicy, metadata: {name: web}, spec: {nodes: [n1], allow: [{cidr: 192.168.1.0/24, ports: [80, 8000-8100]}]}}", "EgressPolicy/web created", ""},
+		{"bad policy of a node that is not", "{kind: egp, metadata: {name: web}, spec: {nodes: [n1, n11], onlyListed: true}}", "InvalidArgument | EgressPolicy/web spec.nodes[1]: no node n11 has joined: weft get nodes lists", ""},
 		{"OK label", "{kind: Node, metadata: {name: n1, labels: {site: fra}}}", "Node/n1 configured", ""},
 		{
 			"OK ranges first", "{kind: Lease, metadata: {name: n9}, spec: {prefixes: [10.50.9.0/24]}}\n---\n" + config + "{clusterCIDRs: [10.42.0.0/16, 'fd42:42::/48', 10.50.0.0/16]}",
@@ -549,7 +551,7 @@ func TestWaitForRevision(t *testing.T) {
 func TestListKinds(t *testing.T) {
 	f := newFabric(t)
 	out, err := f.ListKinds(t.Context(), &weftv1.ListKindsRequest{})
-	if err != nil || len(out.GetKinds()) != 4 {
+	if err != nil || len(out.GetKinds()) != 5 {
 		t.Fatal(out, err)
 	}
 	for _, k := range out.GetKinds() {

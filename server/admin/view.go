@@ -17,7 +17,7 @@ import (
 // view is what is known of the fabric's objects, put together entry by entry.
 type view struct {
 	nodes     map[string]*node
-	plain     map[string]stored // ClusterConfigs, by key in the store
+	plain     map[string]stored // ClusterConfigs and EgressPolicies, by key in the store
 	endpoints map[string]kind.EndpointObservation
 	servers   map[string]kind.ServerObservation // by run
 	silent    time.Time                         // since when the store answers nobody: it is from memory; zero else
@@ -51,6 +51,7 @@ var parts = map[string][]string{
 	kind.ClusterConfig: {kind.Key(kind.ClusterConfig, "", "")},
 	kind.Node:          {store.Intent, kind.ObservedNodes, kind.ObservedServers, kind.ObservedEndpoints},
 	kind.Lease:         {store.Intent, kind.ObservedNodes, kind.ObservedServers, kind.ObservedEndpoints},
+	kind.EgressPolicy:  {store.Intent},
 	kind.Endpoint:      {kind.ObservedEndpoints},
 }
 
@@ -109,7 +110,7 @@ func (v *view) take(e store.Entry) []ref {
 	}
 	o := decode(e)
 	switch k {
-	case kind.ClusterConfig:
+	case kind.ClusterConfig, kind.EgressPolicy:
 		if v.plain[e.Key] = o; o.revision == 0 {
 			delete(v.plain, e.Key)
 		}

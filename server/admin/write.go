@@ -135,6 +135,7 @@ func (s *Server) edits(ctx context.Context, items []*weftv1.Resource, merge bool
 		seen[e.key] = true
 		if e.changed() {
 			bad = append(bad, v.fit(e)...)
+			bad = append(bad, v.egressFit(e)...)
 		}
 		if e.before.revision == 0 {
 			e.after.Metadata.CreatedUnix = s.Now().Unix()
@@ -152,7 +153,9 @@ func (s *Server) edits(ctx context.Context, items []*weftv1.Resource, merge bool
 	return out, nil
 }
 
-func rank(k string) int { return slices.Index([]string{kind.ClusterConfig, kind.Lease, kind.Node}, k) }
+func rank(k string) int {
+	return slices.Index([]string{kind.ClusterConfig, kind.Lease, kind.Node, kind.EgressPolicy}, k)
+}
 
 // named gives an object without a name of its own its place in the request.
 func named(errs kind.FieldErrors, i int) kind.FieldErrors {
@@ -252,7 +255,7 @@ func (v *view) nodeEdit(g *kind.Given) error {
 
 // stored is a writable object as it is.
 func (v *view) stored(k, name string) stored {
-	if k == kind.ClusterConfig {
+	if k == kind.ClusterConfig || k == kind.EgressPolicy {
 		return v.plain[kind.Key(k, "", name)]
 	}
 	n := v.nodes[name]

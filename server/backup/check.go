@@ -61,6 +61,8 @@ func checkObject(e store.Entry) error {
 		spec = new(kind.NodeSpec)
 	case kind.Lease:
 		spec = new(kind.LeaseSpec)
+	case kind.EgressPolicy:
+		spec = new(kind.EgressPolicySpec)
 	case kind.Report:
 		spec = new(kind.ReportSpec)
 	}

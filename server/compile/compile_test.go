@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/weft-net/weft/proto/egress"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
@@ -46,6 +47,14 @@ func reportOf(node, addr string) []byte {
 	})
 }
 
+func policyOf(selector string) []byte {
+	return encode(kind.EgressPolicy, "web", nil, kind.EgressPolicySpec{
+		Nodes: []string{"n2"}, NodeSelector: selector, Users: []string{"bob"},
+		Allow: []kind.EgressRule{{CIDR: netip.MustParsePrefix("10.9.0.0/16"), Ports: []egress.Ports{{First: 80, Last: 80}}}},
+		Deny:  []kind.EgressRule{{Host: "*.example.com"}},
+	})
+}
+
 func event(rev int64, k, name string, value []byte) store.Event {
 	return store.Event{Entry: store.Entry{Key: kind.Key(k, "", name), Value: value, Revision: rev}}
 }
@@ -68,6 +77,12 @@ func text(t *testing.T, changes []Change) []string {
 				line += " receives " + k.String()
 			}
 			out = append(out, line)
+		case c.Collection == intent.CollectionEgress:
+			v, err := egress.DecodePolicy(c.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, fmt.Sprintf("%d %s %v", c.Revision, c.Key, v))
 		default:
 			v, err := intent.DecodePeer(c.Value)
 			if err != nil {
@@ -120,6 +135,12 @@ func TestAJoin(t *testing.T) {
 		{"a node goes", []store.Event{event(10, kind.Lease, "n1", nil), event(10, kind.Report, "n1", nil), event(10, kind.Node, "n1", nil)}, []string{
 			"10 Node//n1 gone",
 		}},
+		{"a policy", []store.Event{event(10, kind.EgressPolicy, "web", policyOf("site=home"))}, []string{
+			"10 EgressPolicy//web web; nodes n2; nodes with site=home; users bob; allow cidr 10.9.0.0/16 ports 80; deny host *.example.com",
+		}},
+		{"the policy in other words", []store.Event{event(11, kind.EgressPolicy, "web", policyOf("site in (home)"))}, nil},
+		{"the policy cannot be read", []store.Event{event(11, kind.EgressPolicy, "web", policyOf("("))}, nil},
+		{"it goes", []store.Event{event(12, kind.EgressPolicy, "web", nil)}, []string{"12 EgressPolicy//web gone"}},
 		{"kinds of a later release", []store.Event{event(11, "Pool", "p", []byte("x")), {Entry: store.Entry{Key: "/weft/v1/intent/odd", Value: []byte("x")}}}, nil},
 	} {
 		got := text(t, c.Apply(step.in))
@@ -255,7 +276,7 @@ func entries(m map[string]store.Entry) []store.Entry {
 }
 
 func drawEvent(t *rapid.T, rev int64) (store.Event, bool) {
-	k := rapid.SampledFrom([]string{kind.ClusterConfig, kind.Carriage, kind.Node, kind.Lease, kind.Report}).Draw(t, "kind")
+	k := rapid.SampledFrom([]string{kind.ClusterConfig, kind.Carriage, kind.Node, kind.Lease, kind.Report, kind.EgressPolicy}).Draw(t, "kind")
 	name := rapid.SampledFrom([]string{"n1", "n2", "n3"}).Draw(t, "name")
 	if k == kind.ClusterConfig || k == kind.Carriage {
 		name = kind.DefaultName
@@ -277,6 +298,8 @@ func drawEvent(t *rapid.T, rev int64) (store.Event, bool) {
 		v = encode(k, name, map[string]string{"l": fmt.Sprint(i)}, kind.NodeSpec{})
 	case kind.Lease:
 		v = leaseOf(name, fmt.Sprintf("10.42.%d.0/24 fd42:0:0:%d::/64", i, i))
+	case kind.EgressPolicy:
+		v = encode(k, name, nil, kind.EgressPolicySpec{Users: []string{fmt.Sprint("u", i)}, OnlyListed: true})
 	case kind.Report:
 		v = reportOf(name, fmt.Sprintf("192.0.2.%d/24", i))
 	}
@@ -294,6 +317,7 @@ func FuzzApply(f *testing.F) {
 	f.Add(kind.Report, "n1", reportOf("n1", "192.0.2.1/24"))
 	f.Add(kind.ClusterConfig, "default", clusterConfig("10.42.0.0/16"))
 	f.Add(kind.Carriage, "default", encode(kind.Carriage, "default", nil, kind.CarriageSpec{Send: intent.Carrier{Backend: intent.VXLAN, VNI: 7, Spare: true}, Behind: []string{"n1"}}))
+	f.Add(kind.EgressPolicy, "web", policyOf("a=b"))
 	f.Add(kind.Node, "n1", encode(kind.Node, "n1", nil, kind.NodeSpec{}))
 	f.Fuzz(func(t *testing.T, k, name string, b []byte) {
 		c := New()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weft-net/weft/proto/egress"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
@@ -18,7 +19,8 @@ type Compiler struct {
 	cluster  piece[intent.Cluster]
 	carriage piece[intent.Cluster] // of which only the carriers are known
 	peers    map[string]*pieces
-	pauses   map[string]*piece[intent.Pause] // by node
+	pauses   map[string]*piece[intent.Pause]  // by node
+	egress   map[string]*piece[egress.Policy] // by name
 	objects  map[ref]Object
 	problems map[string]Problem // by key in the store
 }
@@ -38,7 +40,7 @@ type ref struct{ collection, key string }
 
 // New returns a Compiler of an empty store.
 func New() *Compiler {
-	return &Compiler{peers: map[string]*pieces{}, pauses: map[string]*piece[intent.Pause]{}, objects: map[ref]Object{}, problems: map[string]Problem{}}
+	return &Compiler{peers: map[string]*pieces{}, pauses: map[string]*piece[intent.Pause]{}, egress: map[string]*piece[egress.Policy]{}, objects: map[ref]Object{}, problems: map[string]Problem{}}
 }
 
 // Apply takes changes in, in their order, and returns the objects that are other
@@ -84,8 +86,11 @@ func (c *Compiler) take(e store.Event) (ref, bool) {
 	}
 	switch k {
 	case kind.Pause:
-		c.pause(name, e)
+		one(c, c.pauses, name, e, func(e store.Entry) (intent.Pause, error) { return pause(e, name) })
 		return ref{intent.CollectionPause, intent.PauseKey(name)}, true
+	case kind.EgressPolicy:
+		one(c, c.egress, name, e, func(e store.Entry) (egress.Policy, error) { return egressPolicy(e, name) })
+		return ref{intent.CollectionEgress, intent.EgressKey(name)}, true
 	case kind.Node:
 		keep(c, &c.peer(name).node, e, read(node))
 	case kind.Lease:
@@ -98,16 +103,16 @@ func (c *Compiler) take(e store.Event) (ref, bool) {
 	return ref{intent.CollectionPeers, intent.PeerKey(name)}, true
 }
 
-// pause takes that healing shall be paused on a node, or no more.
-func (c *Compiler) pause(name string, e store.Event) {
-	p := c.pauses[name]
+// one keeps an event's value among those of its kind, by name.
+func one[T any](c *Compiler, all map[string]*piece[T], name string, e store.Event, parse func(store.Entry) (T, error)) {
+	p := all[name]
 	if p == nil {
-		p = &piece[intent.Pause]{}
-		c.pauses[name] = p
+		p = &piece[T]{}
+		all[name] = p
 	}
-	keep(c, p, e, func(e store.Entry) (intent.Pause, error) { return pause(e, name) })
+	keep(c, p, e, parse)
 	if p.rev == 0 {
-		delete(c.pauses, name)
+		delete(all, name)
 	}
 }
 
@@ -173,13 +178,21 @@ func (c *Compiler) object(r ref) (Object, bool) {
 		o.Value = intent.EncodeCluster(value)
 		return o, c.cluster.rev > 0
 	}
-	if r.collection == intent.CollectionPause {
+	switch r.collection {
+	case intent.CollectionPause:
 		name := strings.TrimPrefix(r.key, intent.PauseKey(""))
 		p := c.pauses[name]
 		if p == nil {
 			return o, false
 		}
 		o.Value, o.Audience = intent.EncodePause(p.value), ToNode(name)
+		return o, true
+	case intent.CollectionEgress:
+		p := c.egress[strings.TrimPrefix(r.key, intent.EgressKey(""))]
+		if p == nil {
+			return o, false
+		}
+		o.Value = p.value.Encode()
 		return o, true
 	}
 	name := strings.TrimPrefix(r.key, intent.PeerKey(""))

@@ -1,7 +1,7 @@
 // Package compile makes what agents are told of what is stored: from the
-// ClusterConfig, the carriage, Nodes, Leases and reports below store.Intent to the objects of
-// collections cluster (one object) and peers (one a node that holds a lease and
-// has reported).
+// ClusterConfig, the carriage, Nodes, Leases, reports and EgressPolicies below
+// store.Intent to the objects of collections cluster (one object), peers (one a node that holds a lease
+// and has reported) and egress (one a policy).
 //
 // Invariants: it is pure. A Compiler fed with events costs what changed, and
 // holds the same objects as one that is fed with the result of those events at

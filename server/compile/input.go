@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/weft-net/weft/proto/egress"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
@@ -82,6 +83,23 @@ func pause(e store.Entry, name string) (intent.Pause, error) {
 	return intent.DecodePause(intent.EncodePause(intent.Pause{
 		ID: spec.ID, For: time.Duration(spec.Seconds) * time.Second, Reason: spec.Reason, By: spec.By,
 	}))
+}
+
+// egressPolicy reads an EgressPolicy, held to what an agent reads.
+func egressPolicy(e store.Entry, name string) (egress.Policy, error) {
+	var spec kind.EgressPolicySpec
+	if _, err := decode(e, name, &spec); err != nil {
+		return egress.Policy{}, err
+	}
+	p, err := spec.Policy(name)
+	if err != nil {
+		return egress.Policy{}, err
+	}
+	b := p.Encode()
+	if len(b) > intent.MaxObject {
+		return egress.Policy{}, fmt.Errorf("%d bytes: at most %d", len(b), intent.MaxObject)
+	}
+	return egress.DecodePolicy(b)
 }
 
 // node reads what operators say of a node.

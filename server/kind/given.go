@@ -90,6 +90,8 @@ func (g Given) spec(name string) any {
 		return new(ClusterConfigSpec)
 	case Lease:
 		return new(LeaseSpec)
+	case EgressPolicy:
+		return new(EgressPolicySpec)
 	}
 	return new(NodeSpec)
 }
@@ -107,6 +109,8 @@ func (g Given) complete(f *findings, spec any) {
 			s.Node = g.Name
 		}
 		s.validate(f, g.Name)
+	case *EgressPolicySpec:
+		s.validate(f)
 	}
 }
 

@@ -36,6 +36,7 @@ func TestBuild(t *testing.T) {
 	lease := func(prefixes string) string {
 		return "{kind: Lease, metadata: {name: n7}, spec: {prefixes: [" + prefixes + "]}}"
 	}
+	policy := func(spec string) string { return "{kind: egp, metadata: {name: web}, spec: {" + spec + "}}" }
 	for _, c := range []struct{ in, want string }{
 		// OK: the stored spec.
 		{config(""), `"backend":"vxlan"`},
@@ -105,8 +106,42 @@ func TestBuild(t *testing.T) {
 		{lease("10.42.7.0/31"), "spec.prefixes[0]: 10.42.7.0/31 is too small for a node"},
 		{"{kind: Lease, metadata: {name: n7}, spec: {node: n8, prefixes: [10.42.7.0/24]}}", `spec.node: "n8" is not the lease's name`},
 
+		// Policies of egress.
+		{policy("allow: [{cidr: 10.9.0.0/16, ports: [80, '8000-8100']}]"), `{"allow":[{"cidr":"10.9.0.0/16","ports":[80,"8000-8100"]}]}`},
+		{policy("onlyListed: true"), `{"onlyListed":true}`},
+		{policy("nodes: [n1], nodeSelector: 'site=home,!old', users: [bob], roles: [local], deny: [{host: '*.example.com'}]"), `{"nodes":["n1"],"nodeSelector":"site=home,!old","users":["bob"],"roles":["local"],"deny":[{"host":"*.example.com"}]}`},
+		{policy("allow: [{cidr: 169.254.169.254/32}]"), `"cidr":"169.254.169.254/32"`},
+		{policy("deny: [{cidr: 127.0.0.0/8}]"), `"cidr":"127.0.0.0/8"`},
+		{policy("allow: [{cidr: 0.0.0.0/0}]"), `"cidr":"0.0.0.0/0"`},
+		{policy(""), "EgressPolicy/web spec: says nothing; give allow, deny or onlyListed"},
+		{policy("alow: []"), "EgressPolicy/web spec.alow: is not a field; did you mean allow"},
+		{policy("allow: [{cdir: 10.9.0.0/16}]"), "EgressPolicy/web spec.allow[0].cdir: is not a field; accepted: cidr, host, ports"},
+		{policy("allow: [{}]"), "EgressPolicy/web spec.allow[0].cidr: is missing; give cidr or host"},
+		{policy("allow: [{cidr: 10.9.0.0/16, host: a.example.com}]"), "spec.allow[0].host: stands beside cidr"},
+		{policy("allow: [{cidr: 10.9.0.1/16}]"), "spec.allow[0].cidr: 10.9.0.1/16 has host bits; did you mean 10.9.0.0/16"},
+		{policy("allow: [{cidr: 10.9.0.1}]"), "spec.allow[0].cidr: 10.9.0.1 has no length; write it as 10.9.0.1/32"},
+		{policy("allow: [{cidr: '::ffff:10.9.0.0/112'}]"), "spec.allow[0].cidr: ::ffff:10.9.0.0/112 is IPv4 mapped into IPv6"},
+		{policy("allow: [{cidr: 127.0.0.0/8}]"), "spec.allow[0].cidr: 127.0.0.0/8 opens nothing: it is loopback (RFC 1122, section 3.2.1.3), and such an address is dialled only where it is named itself; write those that are meant, such as 127.0.0.0/32"},
+		{policy("allow: [{cidr: 169.254.169.0/24}]"), "opens nothing"},
+		{policy("allow: [{host: 10.9.0.1}]"), "spec.allow[0].host: \"10.9.0.1\" is an address; write it as cidr"},
+		{policy("allow: [{host: Db.example.com}]"), "spec.allow[0].host: \"Db.example.com\" is neither a name nor an address; accepted: a name in lower case"},
+		{policy("allow: [{host: 'a.*.com'}]"), "spec.allow[0].host: \"a.*.com\""},
+		{policy("allow: [{host: '*'}]"), "spec.allow[0].host"},
+		{policy("allow: [{cidr: 10.9.0.0/16, ports: [0]}]"), "spec.allow[0].ports[0]: 0 is not accepted; accepted: a port, 1 to 65535, or a range"},
+		{policy("allow: [{cidr: 10.9.0.0/16, ports: [70000]}]"), "spec.allow[0].ports[0]: 70000 is not accepted"},
+		{policy("allow: [{cidr: 10.9.0.0/16, ports: ['90-80']}]"), "spec.allow[0].ports[0]: \"90-80\" is not accepted"},
+		{policy("allow: [{cidr: 10.9.0.0/16, ports: [http]}]"), "spec.allow[0].ports[0]: \"http\" is not accepted"},
+		{policy("allow: [{cidr: 10.9.0.0/16, ports: [80.5]}]"), "spec.allow[0].ports[0]: 80.5 is not accepted"},
+		{policy("allow: 10.9.0.0/16"), "spec.allow: \"10.9.0.0/16\" is not accepted; accepted: a list"},
+		{policy("nodes: [N1], onlyListed: true"), "spec.nodes[0]: \"N1\" has capitals; did you mean n1"},
+		{policy("nodes: [n1, n1], onlyListed: true"), "spec.nodes[1]: n1 is there twice"},
+		{policy("nodeSelector: 'a=b=c,', onlyListed: true"), "spec.nodeSelector: "},
+		{policy("roles: [vewer], onlyListed: true"), "spec.roles[0]: \"vewer\" is no role that dials; did you mean viewer; accepted: local, viewer, operator, admin"},
+		{policy("roles: [node], onlyListed: true"), "spec.roles[0]: \"node\" is no role that dials"},
+		{policy("users: ['a b'], onlyListed: true"), "spec.users[0]: \"a b\" is not a name"},
+
 		// Names and kinds.
-		{"{kind: Nodde, metadata: {name: n1}}", `Nodde/n1 kind: there is no kind "Nodde"; there are clusterconfigs, nodes, leases, endpoints`},
+		{"{kind: Nodde, metadata: {name: n1}}", `Nodde/n1 kind: there is no kind "Nodde"; there are clusterconfigs, nodes, leases, egresspolicies, endpoints`},
 		{"{metadata: {name: n1}}", "kind: is missing"},
 		{"{kind: Endpoint, metadata: {name: n1}}", "Endpoint is read-only"},
 		{"{kind: Node, metadata: {name: N1}}", `metadata.name: "N1" has capitals; did you mean n1`},
@@ -232,6 +267,7 @@ func FuzzBuild(f *testing.F) {
 		{"cc", "default", "", `{"clusterCIDRs":["10.42.0.0/16"],"mtu":1e9}`},
 		{"Lease", "n7", "a/b", `{"prefixes":["fd42::/64","10.42.7.0/24"]}`},
 		{"Lease", "n7", "", `{"prefixes":null,"node":{}}`},
+		{"EgressPolicy", "p", "", `{"nodes":["n1"],"allow":[{"cidr":"10.9.0.0/16","ports":[80,"8000-8100"]}],"deny":[{"host":"*.example.com"}]}`},
 		{"x", "", "", "["},
 	} {
 		f.Add(s.kind, s.name, s.label, []byte(s.spec))

@@ -19,6 +19,7 @@ const (
 	ClusterConfig = "ClusterConfig"
 	Node          = "Node"
 	Lease         = "Lease"
+	EgressPolicy  = "EgressPolicy"
 	Endpoint      = "Endpoint" // read-only, from observations
 
 	// Report is stored beside the kinds below store.Intent, because peers need

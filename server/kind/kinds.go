@@ -59,6 +59,19 @@ var clusterConfigFields = []Field{
 	{"spec.maxPrefixesPerNode", "integer", "How many prefixes of a family a node gets by itself, as its pods fill them; 1 gives no further one.", "4"},
 }
 
+var egressPolicyFields = []Field{
+	{"spec.nodes", "[]string", "Names of nodes that it is of. With neither nodes nor nodeSelector it is of all.", ""},
+	{"spec.nodeSelector", "string", "Picks further nodes by their labels: site=home,tier in (a,b),!old.", ""},
+	{"spec.users", "[]string", "Users that it is of. With neither users nor roles it is of everybody.", ""},
+	{"spec.roles", "[]string", "Roles that it is of: viewer, operator, admin, and local, which is who comes over a unix socket of a server (a kube-apiserver).", ""},
+	{"spec.onlyListed", "boolean", "Takes away what is permitted without a policy: who asks may dial only what policies allow.", "false"},
+	{"spec.allow", "[]rule", "What may be dialled. Loopback, link-local, multicast and metadata addresses are opened only by a rule of that one address, here and in the node's --egress-file.", ""},
+	{"spec.allow.cidr", "prefix", "Addresses, as they are after a name was resolved.", ""},
+	{"spec.allow.host", "string", "In the place of cidr: a name as it is asked for, or *.example.com for all below. It opens neither the node's own addresses nor those that must be named themselves.", ""},
+	{"spec.allow.ports", "[]port", "Ports, or ranges such as \"8000-8100\". None: all.", ""},
+	{"spec.deny", "[]rule", "What may not be dialled, whatever allows it: deny wins. Its rules are those of allow.", ""},
+}
+
 var kinds = []Info{
 	{
 		Name: ClusterConfig, Plural: "clusterconfigs", Short: []string{"cc"}, Writable: true,
@@ -111,6 +124,20 @@ var kinds = []Info{
 			{"spec.prefixes", "[]prefix", "Prefixes of the node, of the cluster's ranges. A family that is left out is completed when the node joins.", ""},
 			{"spec.draining", "[]prefix", "Those of the prefixes from which pods get no address any more: weft drain lease. One that is empty is given back.", ""},
 		},
+	},
+	{
+		Name: EgressPolicy, Plural: "egresspolicies", Short: []string{"egp"}, Writable: true,
+		Description: "What may be dialled through nodes' tunnels, by whom. Without one: a node's own addresses on declared host ports, its lease, what it announces, and services. A node's own --egress-file bounds all of it.",
+		Columns: []Column{
+			nameColumn,
+			{Title: "NODES", Path: "status.nodes"},
+			{Title: "WHO", Path: "status.who", Format: FormatList},
+			{Title: "RULES", Path: "status.rules"},
+			ageColumn,
+			{Title: "ALLOW", Path: "status.allow", Wide: true, Format: FormatList},
+			{Title: "DENY", Path: "status.deny", Wide: true, Format: FormatList},
+		},
+		Fields: egressPolicyFields,
 	},
 	{
 		Name: Endpoint, Plural: "endpoints", Short: []string{"ep"}, Namespaced: true,

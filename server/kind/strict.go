@@ -9,12 +9,14 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/weft-net/weft/proto/egress"
 	"github.com/weft-net/weft/proto/near"
 )
 
 var (
 	prefixType = reflect.TypeFor[netip.Prefix]()
 	addrType   = reflect.TypeFor[netip.Addr]()
+	portsType  = reflect.TypeFor[egress.Ports]()
 )
 
 const maxItems = 1024 // of any list in an operator's object
@@ -30,6 +32,8 @@ func (f *findings) strict(path string, raw json.RawMessage, into reflect.Value) 
 		strictText(f, path, raw, "a range such as 10.42.0.0/16", into, parsePrefix)
 	case t == addrType:
 		strictText(f, path, raw, "an address such as 10.42.0.1", into, parseAddr)
+	case t == portsType:
+		f.strictPorts(path, raw, into)
 	case t.Kind() == reflect.String:
 		strictText(f, path, raw, "a text", into, func(s string) (string, error) { return s, nil })
 	case t.Kind() == reflect.Bool:
@@ -111,6 +115,16 @@ func (f *findings) strictBool(path string, raw json.RawMessage, into reflect.Val
 		return
 	}
 	into.SetBool(b)
+}
+
+// strictPorts takes a number or a text.
+func (f *findings) strictPorts(path string, raw json.RawMessage, into reflect.Value) {
+	var p egress.Ports
+	if json.Unmarshal(raw, &p) != nil {
+		f.mismatch(path, raw, "a port, 1 to 65535, or a range such as \"8000-8100\"")
+		return
+	}
+	into.Set(reflect.ValueOf(p))
 }
 
 // strictInt takes any JSON number without a fraction: a protobuf Struct has no

@@ -20,6 +20,7 @@ var schemas = []struct {
 	{intent.CollectionCluster, 1},
 	{intent.CollectionPeers, 1},
 	{intent.CollectionPause, 1},
+	{intent.CollectionEgress, 1},
 }
 
 // object is one object, encoded.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -116,6 +117,26 @@ func TestOnlyWhatIsUnderstood(t *testing.T) {
 		expect(t, "it comes back", again.hear(), "complete")
 		again.gone()
 		expect(t, "it was upgraded", f.join(n1.again(hello("n1", 1))).hear(), whole("n1", "n2"))
+	})
+}
+
+// Agents of the release before know no policies, and are never sent one.
+func TestPoliciesAreForThoseWhoKnowThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, nil)
+		old := f.join(hello("n1", 1))
+		old.hear()
+		h := hello("n2", 2)
+		h.Collections = append(slices.Clone(everything), &weftv1.CollectionVersion{Collection: "egress", Schema: 1})
+		now := f.join(h)
+		now.hear()
+		old.hear()
+		f.put(kind.EgressPolicy, "web", kind.EgressPolicySpec{OnlyListed: true})
+		expect(t, "an agent that knows", now.hear(), lines("set EgressPolicy//web", "complete"))
+		expect(t, "one that does not", old.hear(), "complete")
+		f.write(kind.Key(kind.EgressPolicy, "", "web"), nil)
+		expect(t, "it is gone", now.hear(), lines("delete EgressPolicy//web", "complete"))
+		expect(t, "it never was", old.hear(), "complete")
 	})
 }
 
