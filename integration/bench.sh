@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the figures of the README on this machine. ONLY=join,heal picks rows;
 # ONLY=scale, of AGENTS=100,1000,5000 agents, needs an hour and is run by name only,
-# ONLY=hostfaults some minutes.
+# ONLY=hostfaults some minutes, ONLY=tunnel ten (RUNS=3 rounds).
 set -euo pipefail
 cd "$(git rev-parse --show-toplevel)/integration/bench"
 scale() {
@@ -22,8 +22,13 @@ hostfaults() {
 		END { for (w in most) printf "%s: slowest of %d: %.1f s\n", w, n[w], most[w] }'
 	rm -f "$out"
 }
+# tunnel beside TLS, yamux, remotedialer and Konnectivity: tunnel/README.md.
+tunnel() {
+	(cd tunnel && go build -o ../bin/tunnel .)
+	bin/tunnel ${RUNS:+-runs "$RUNS"} ${CONTENDERS:+-contenders "$CONTENDERS"} ${ROWS:+-rows "$ROWS"}
+}
 case "${ONLY:-}" in
-scale | hostfaults)
+scale | hostfaults | tunnel)
 	"$ONLY"
 	exit
 	;;
