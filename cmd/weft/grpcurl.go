@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/weft-net/weft/proto/disk"
 	"github.com/weft-net/weft/proto/join"
 )
 
@@ -34,10 +33,8 @@ func (c *cli) grpcurlCommand() *cobra.Command {
 				return err
 			}
 			sweepCache(filepath.Dir(dir), dir, c.now())
-			for name, content := range map[string][]byte{"ca.pem": creds.CA, "cert.pem": creds.Cert, "key.pem": []byte(creds.Key.Reveal())} {
-				if err := disk.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-					return err
-				}
+			if err := writePEM(dir, creds); err != nil {
+				return err
 			}
 			return c.printf("-cacert %[1]s/ca.pem -cert %[1]s/cert.pem -key %[1]s/key.pem\n", dir)
 		},

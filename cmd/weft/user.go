@@ -87,46 +87,54 @@ func life(text string) (int64, error) {
 }
 
 func (c *cli) userCreateCommand() *cobra.Command {
-	var role, ttl, out string
+	var u newUser
+	var ttl string
 	cmd := &cobra.Command{
-		Use:   "create NAME --role viewer|operator|admin",
+		Use:   "create NAME --role viewer|operator|admin|dialer",
 		Short: "Make a user, and print its credentials; the key is made here and stays here",
 		Example: "  weft user create ann --role viewer -o ann.yaml\n" +
-			"  weft user create ci --role operator --ttl 30d > ci.yaml",
+			"  weft user create ci --role operator --ttl 30d > ci.yaml\n" +
+			"  weft user create kube-apiserver --role dialer --pem /etc/weft/kube-apiserver",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			seconds, err := life(ttl)
 			if err != nil {
 				return err
 			}
-			if role == "" {
-				return errors.New("--role is not given: viewer reads, operator also writes resources, admin also users, tokens, CA, backups and servers")
+			u.name, u.ttl = args[0], seconds
+			if u.role == "" {
+				return errors.New("--role is not given: viewer reads, operator also writes resources, admin also users, tokens, CA, backups and servers; dialer is for a kube-apiserver, which dials through tunnels and may do nothing else")
 			}
-			if _, err := os.Stat(out); out != "" && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("%s is there already; choose another file with -o", out)
+			if _, err := os.Stat(u.out); u.out != "" && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%s is there already; choose another file with -o", u.out)
 			}
-			if out != "" {
-				if err := writable(out); err != nil {
-					return err
-				}
+			if err := u.writable(); err != nil {
+				return err
 			}
-			return c.createUser(cmd.Context(), args[0], role, seconds, out)
+			return c.createUser(cmd.Context(), u)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&role, "role", "", "viewer, operator or admin")
+	f.StringVar(&u.role, "role", "", "viewer, operator, admin or dialer")
 	f.StringVar(&ttl, "ttl", "365d", "life of the certificate, as 365d or 12h")
-	f.StringVarP(&out, "output", "o", "", "write the credentials to this file, 0600, instead of printing them")
-	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"viewer", "operator", "admin"}, cobra.ShellCompDirectiveNoFileComp))
+	u.flags(f)
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{"viewer", "operator", "admin", "dialer"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func (c *cli) createUser(ctx context.Context, name, role string, ttl int64, out string) error {
+// newUser is who is to be made.
+type newUser struct {
+	name, role string
+	ttl        int64 // of the certificate, in seconds
+	keeping
+}
+
+func (c *cli) createUser(ctx context.Context, u newUser) error {
 	key, secret, err := newKey()
 	if err != nil {
 		return err
 	}
-	csr, err := request(name, key)
+	csr, err := request(u.name, key)
 	if err != nil {
 		return err
 	}
@@ -134,7 +142,7 @@ func (c *cli) createUser(ctx context.Context, name, role string, ttl int64, out 
 	if err != nil {
 		return err
 	}
-	answer, err := client.Create(ctx, &weftv1.UsersCreateRequest{Name: name, Role: role, TtlSeconds: ttl, CertificateRequest: csr})
+	answer, err := client.Create(ctx, &weftv1.UsersCreateRequest{Name: u.name, Role: u.role, TtlSeconds: u.ttl, CertificateRequest: csr})
 	if err != nil {
 		return &refused{err: err}
 	}
@@ -142,19 +150,12 @@ func (c *cli) createUser(ctx context.Context, name, role string, ttl int64, out 
 	if err != nil {
 		return err
 	}
-	made := join.Credentials{Server: own.Server, Others: own.Others, User: name, CA: pems(answer.GetRoots()...), Cert: pems(answer.GetCertificate()), Key: secret}
-	if out == "" {
-		b, err := made.Marshal()
-		if err != nil {
-			return err
-		}
-		c.say("user/%s created, role %s, until %s; the key is shown this once", name, role, day(answer.GetStatus().GetEndsUnix()))
-		return c.print(b)
+	made := join.Credentials{Server: own.Server, Others: own.Others, User: u.name, CA: pems(answer.GetRoots()...), Cert: pems(answer.GetCertificate()), Key: secret}
+	what := fmt.Sprintf("user/%s created, role %s, until %s", u.name, u.role, day(answer.GetStatus().GetEndsUnix()))
+	if err := c.keep(made, u.keeping, what+"; the key is shown this once", what); err != nil {
+		return fmt.Errorf("user %s was made, but its credentials could not be written: %w; get others: weft user renew %s -o FILE", u.name, err, u.name)
 	}
-	if err := made.Save(out); err != nil {
-		return fmt.Errorf("user %s was made, but its credentials could not be written: %w; get others: weft user renew %s -o FILE", name, err, name)
-	}
-	return c.printf("user/%s created, role %s, until %s, in %s\n", name, role, day(answer.GetStatus().GetEndsUnix()), out)
+	return nil
 }
 
 func (c *cli) userListCommand() *cobra.Command {
@@ -228,14 +229,15 @@ func (c *cli) userRevokeCommand() *cobra.Command {
 }
 
 func (c *cli) userRenewCommand() *cobra.Command {
-	var ttl, out string
+	var ttl string
+	var k keeping
 	cmd := &cobra.Command{
 		Use:   "renew [NAME]",
 		Short: "Renew a user's certificate and the roots that it trusts; without a name your own, in place",
 		Long: "Renew a user's certificate and the roots that it trusts.\n\n" +
 			"Without a name, or with your own, the credentials file is written anew in place, with the same\n" +
 			"key. Of another user an admin makes new credentials, with a new key, in the file of -o.",
-		Example: "  weft user renew\n  weft user renew ops -o ops.yaml",
+		Example: "  weft user renew\n  weft user renew ops -o ops.yaml\n  weft user renew kube-apiserver --pem /etc/weft/kube-apiserver",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			seconds, err := life(ttl)
@@ -250,14 +252,14 @@ func (c *cli) userRenewCommand() *cobra.Command {
 			if len(args) > 0 {
 				name = args[0]
 			}
-			if name == own.User {
-				return c.renewOwn(cmd.Context(), own, seconds, out)
+			if name == own.User && k.dir == "" {
+				return c.renewOwn(cmd.Context(), own, seconds, k.out)
 			}
-			return c.renewOther(cmd.Context(), own, name, seconds, out)
+			return c.renewOther(cmd.Context(), own, name, seconds, k)
 		},
 	}
 	cmd.Flags().StringVar(&ttl, "ttl", "365d", "life of the certificate, as 365d or 12h")
-	cmd.Flags().StringVarP(&out, "output", "o", "", "write the credentials to this file, 0600 (default: your own file, in place)")
+	k.flags(cmd.Flags())
 	return cmd
 }
 
@@ -291,11 +293,9 @@ func (c *cli) renewOwn(ctx context.Context, own join.Credentials, ttl int64, out
 }
 
 // renewOther makes new credentials for another user.
-func (c *cli) renewOther(ctx context.Context, own join.Credentials, name string, ttl int64, out string) error {
-	if out != "" {
-		if err := writable(out); err != nil {
-			return err
-		}
+func (c *cli) renewOther(ctx context.Context, own join.Credentials, name string, ttl int64, k keeping) error {
+	if err := k.writable(); err != nil {
+		return err
 	}
 	key, secret, err := newKey()
 	if err != nil {
@@ -306,18 +306,8 @@ func (c *cli) renewOther(ctx context.Context, own join.Credentials, name string,
 		return err
 	}
 	made := join.Credentials{Server: own.Server, Others: own.Others, User: name, CA: pems(answer.GetRoots()...), Cert: pems(answer.GetCertificate()), Key: secret}
-	if out == "" {
-		b, err := made.Marshal()
-		if err != nil {
-			return err
-		}
-		c.say("user/%s renewed until %s; give it these credentials, the key is shown this once", name, day(answer.GetStatus().GetEndsUnix()))
-		return c.print(b)
-	}
-	if err := made.Save(out); err != nil {
-		return err
-	}
-	return c.printf("user/%s renewed until %s, in %s\n", name, day(answer.GetStatus().GetEndsUnix()), out)
+	what := fmt.Sprintf("user/%s renewed until %s", name, day(answer.GetStatus().GetEndsUnix()))
+	return c.keep(made, k, what+"; give it these credentials, the key is shown this once", what)
 }
 
 func (c *cli) askRenewal(ctx context.Context, name string, key any, ttl int64) (*weftv1.UsersRenewResponse, error) {

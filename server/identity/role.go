@@ -9,10 +9,13 @@ import (
 type Role string
 
 // Roles. The empty one has no certificate. Of people's, each may what the one
-// before it may: viewer, operator, admin. A node and a server are apart.
+// before it may: viewer, operator, admin. A node and a server are apart, and so is a
+// dialer: a program, such as a kube-apiserver, that dials through nodes' tunnels and
+// may do nothing else.
 const (
 	RoleNode     Role = "node"
 	RoleServer   Role = "server"
+	RoleDialer   Role = "dialer"
 	RoleViewer   Role = "viewer"
 	RoleOperator Role = "operator"
 	RoleAdmin    Role = "admin"
@@ -21,13 +24,14 @@ const (
 // ladder are people's roles, the least first.
 var ladder = []Role{RoleViewer, RoleOperator, RoleAdmin}
 
-// UserRoles are the roles that a user can have, the least first.
-func UserRoles() []Role { return slices.Clone(ladder) }
+// UserRoles are the roles that a user can have: people's, the least first, then the
+// programs'.
+func UserRoles() []Role { return append(slices.Clone(ladder), RoleDialer) }
 
 // ParseRole reads the role of a user.
 func ParseRole(text string) (Role, bool) {
 	r := Role(text)
-	return r, slices.Contains(ladder, r)
+	return r, slices.Contains(UserRoles(), r)
 }
 
 // may says whether a role fulfils the rule that names least.
@@ -35,25 +39,34 @@ func (r Role) may(least Role) bool {
 	if least == "" || r == least {
 		return true
 	}
+	if least == RoleDialer { // people who may write may dial too; a server hands on
+		return r == RoleServer || r.may(RoleOperator)
+	}
 	rung := slices.Index(ladder, least)
 	return rung >= 0 && slices.Index(ladder, r) >= rung
 }
 
 // people says whether a role is a user's.
-func (r Role) people() bool { return slices.Contains(ladder, r) }
+func (r Role) people() bool { return slices.Contains(ladder, r) || r == RoleDialer }
 
 // said is a rule as errors print it: every role that fulfils it.
 func said(least Role) string {
+	words := make([]string, 0, len(ladder)+1)
+	if least == RoleDialer {
+		words, least = append(words, string(RoleDialer)), RoleOperator
+	}
 	rung := slices.Index(ladder, least)
 	if rung < 0 {
 		return "role " + string(least)
 	}
-	words := make([]string, 0, len(ladder))
 	for _, r := range ladder[rung:] {
 		words = append(words, string(r))
 	}
 	return "role " + strings.Join(words, " or ")
 }
+
+// Connect is what Hold and errors call HTTP CONNECT.
+const Connect = "/connect/CONNECT"
 
 // rule names the least role that may call a service, or some of its methods.
 type rule struct {
@@ -79,6 +92,7 @@ var rules = []rule{
 	{"weft.v1.Trace", "", RoleViewer},
 	{"weft.v1.Policy", "", RoleViewer},
 	{"weft.v1.Egress", "", RoleViewer},
+	{"connect", "", RoleDialer}, // HTTP's method, not gRPC's
 
 	{"weft.v1.Resources", "", RoleViewer},
 	{"weft.v1.Resources", "Apply Replace Delete Rollback Confirm", RoleOperator},

@@ -45,15 +45,18 @@ func TestRules(t *testing.T) {
 		/weft.v1.Members/Acquire          server    server
 		/weft.v1.Members/TakeOut          server    server
 		/weft.v1.NodeSync/Sync            node      node
-		/weft.v1.Join/Join                -         viewer operator admin node server
+		/weft.v1.Join/Join                -         viewer operator admin node server dialer
 		/weft.v1.Unheard/Of               admin     admin
+		/connect/CONNECT                  dialer    dialer operator admin server
+		/weft.v1.Egress/ListTunnels       viewer    viewer operator admin
+		/grpc.health.v1.Health/Check      -         viewer operator admin node server dialer
 	`), "\n") {
 		words := strings.Fields(line)
 		least, _ := leastRole(words[0])
 		if strings.ReplaceAll(words[1], "-", "") != string(least) {
 			t.Errorf("%s: least role %q, want %s", words[0], least, words[1])
 		}
-		for _, r := range []Role{RoleViewer, RoleOperator, RoleAdmin, RoleNode, RoleServer} {
+		for _, r := range []Role{RoleViewer, RoleOperator, RoleAdmin, RoleNode, RoleServer, RoleDialer} {
 			if want := strings.Contains(strings.Join(words[2:], " "), string(r)); r.may(least) != want {
 				t.Errorf("%s %s: may %v, want %v", r, words[0], r.may(least), want)
 			}

@@ -57,7 +57,7 @@ func (s UserSpec) check() error {
 		bad = append(bad, kind.FieldError{Field: "name", Problem: err.Error()})
 	}
 	if _, ok := ParseRole(s.Role); !ok {
-		bad = append(bad, kind.FieldError{Field: "role", Problem: fmt.Sprintf("%.40q is none; accepted: viewer (reads), operator (also writes resources), admin (also users, tokens, CA, backups, servers)", s.Role)})
+		bad = append(bad, kind.FieldError{Field: "role", Problem: fmt.Sprintf("%.40q is none; accepted: viewer (reads), operator (also writes resources), admin (also users, tokens, CA, backups, servers), dialer (a kube-apiserver: dials through tunnels, nothing else)", s.Role)})
 	}
 	return errors.Join(listed(bad), checkLife(s.TTL))
 }
@@ -142,7 +142,7 @@ func (a *Authority) RenewUser(ctx context.Context, caller Peer, name string, ttl
 		case err != nil:
 			return txn, err
 		case revision == 0:
-			return txn, status.Errorf(codes.NotFound, "there is no user %s; make it: weft user create %s --role viewer|operator|admin", name, name)
+			return txn, status.Errorf(codes.NotFound, "there is no user %s; make it: weft user create %s --role viewer|operator|admin|dialer", name, name)
 		case u.RevokedUnix != 0:
 			return txn, status.Errorf(codes.FailedPrecondition, "user %s was revoked at %s, for good; make another one: weft user create NAME --role %s", name, utc(u.RevokedUnix), u.role())
 		}
