@@ -98,6 +98,16 @@ var mistakes = map[string][]mistake{
 		{"[x]", "is not a range", "[0]"},
 		{"10.0.0.0/8", "accepted: a list", ""},
 	},
+	"egressSelectorMode": {
+		{"nodes", "accepted: disabled, agent, pod, cluster", ""},
+		{"Agent", "accepted: disabled, agent, pod, cluster", ""},
+		{"true", "accepted: ", ""},
+	},
+	"egressFallback": {
+		{"open", "accepted: closed, direct", ""},
+		{"Direct", "accepted: closed, direct", ""},
+		{"false", "accepted: ", ""},
+	},
 	"maxPrefixesPerNode": {
 		{"-1", "out of bounds; accepted: 1", ""},
 		{"1000", "out of bounds; accepted: 1", ""},

@@ -20,6 +20,25 @@ const (
 	DefaultMasquerade = MasqueradeAuto
 
 	DefaultMaxPrefixes = 4
+
+	DefaultEgressMode     = EgressAgent
+	DefaultEgressFallback = FallbackClosed
+)
+
+// Values of ClusterConfigSpec.EgressSelectorMode, with K3s's meaning: what the
+// control plane reaches through agents' tunnels, and not by dialling it.
+const (
+	EgressDisabled = "disabled" // nothing
+	EgressAgent    = "agent"    // nodes' own addresses: kubelets
+	EgressPod      = "pod"      // and pods: what is leased or announced
+	EgressCluster  = "cluster"  // and endpoints wherever they are, and services
+)
+
+// Values of ClusterConfigSpec.EgressFallback: what becomes of a dial whose node has
+// no tunnel.
+const (
+	FallbackClosed = "closed" // it is refused
+	FallbackDirect = "direct" // the server dials by itself
 )
 
 // Values of ClusterConfigSpec.Masquerade.
@@ -50,6 +69,8 @@ var udpPorts = map[uint16]string{
 
 var (
 	backends    = []string{"vxlan", "host-gw", "none"}
+	egressModes = []string{EgressDisabled, EgressAgent, EgressPod, EgressCluster}
+	fallbacks   = []string{FallbackClosed, FallbackDirect}
 	masquerades = []string{MasqueradeAuto, MasqueradeAlways, MasqueradeNever}
 	ula         = netip.MustParsePrefix("fc00::/7") // RFC 4193
 )
@@ -63,6 +84,8 @@ func (s ClusterConfigSpec) WithDefaults() ClusterConfigSpec {
 	s.VXLANPort = cmp.Or(s.VXLANPort, DefaultVXLANPort)
 	s.Masquerade = cmp.Or(s.Masquerade, DefaultMasquerade)
 	s.MaxPrefixes = cmp.Or(s.MaxPrefixes, DefaultMaxPrefixes)
+	s.EgressSelectorMode = cmp.Or(s.EgressSelectorMode, DefaultEgressMode)
+	s.EgressFallback = cmp.Or(s.EgressFallback, DefaultEgressFallback)
 	return s
 }
 
@@ -104,6 +127,12 @@ func (s ClusterConfigSpec) Validate() error {
 	}
 	if !slices.Contains(masquerades, s.Masquerade) {
 		f.add("spec.masquerade", "%q is not accepted; accepted: %s", s.Masquerade, strings.Join(masquerades, ", "))
+	}
+	if !slices.Contains(egressModes, s.EgressSelectorMode) {
+		f.add("spec.egressSelectorMode", "%q is not accepted; accepted: %s", s.EgressSelectorMode, strings.Join(egressModes, ", "))
+	}
+	if !slices.Contains(fallbacks, s.EgressFallback) {
+		f.add("spec.egressFallback", "%q is not accepted; accepted: %s", s.EgressFallback, strings.Join(fallbacks, ", "))
 	}
 	if s.VNI > maxVNI {
 		f.add("spec.vni", "%d is out of bounds; accepted: 1 to %d", s.VNI, maxVNI)

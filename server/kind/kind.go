@@ -67,6 +67,8 @@ type ClusterConfigSpec struct {
 	Masquerade         string         `json:"masquerade,omitempty"` // auto (IPv4, and IPv6 of ULA ranges), always, never
 	NonMasqueradeCIDRs []netip.Prefix `json:"nonMasqueradeCIDRs,omitempty"`
 	MaxPrefixes        int            `json:"maxPrefixesPerNode,omitempty"` // of a family, given by itself; default 4
+	EgressSelectorMode string         `json:"egressSelectorMode,omitempty"` // disabled, agent, pod, cluster; default agent
+	EgressFallback     string         `json:"egressFallback,omitempty"`     // closed, direct; default closed
 }
 
 // NodeSpec is what operators say of a node. Its labels are in the metadata.

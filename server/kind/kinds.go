@@ -57,6 +57,8 @@ var clusterConfigFields = []Field{
 	{"spec.masquerade", "string", "Which pods are masqueraded when their traffic leaves the cluster: auto (IPv4, and IPv6 of ULA ranges), always or never.", "auto"},
 	{"spec.nonMasqueradeCIDRs", "[]prefix", "Further destinations that pods reach with their own address.", ""},
 	{"spec.maxPrefixesPerNode", "integer", "How many prefixes of a family a node gets by itself, as its pods fill them; 1 gives no further one.", "4"},
+	{"spec.egressSelectorMode", "string", "What the control plane reaches through agents' tunnels: disabled (nothing), agent (nodes' addresses), pod (and pods) or cluster (and endpoints and services).", "agent"},
+	{"spec.egressFallback", "string", "What becomes of a dial whose node has no tunnel: closed (it is refused) or direct (the server dials by itself).", "closed"},
 }
 
 var egressPolicyFields = []Field{
@@ -87,6 +89,7 @@ var kinds = []Info{
 			{Title: "PORT", Path: "spec.vxlanPort", Wide: true},
 			{Title: "MTU", Path: "spec.mtu", Wide: true},
 			{Title: "MASQUERADE", Path: "spec.masquerade", Wide: true},
+			{Title: "EGRESS", Path: "spec.egressSelectorMode", Wide: true},
 		},
 		Fields: clusterConfigFields,
 	},
