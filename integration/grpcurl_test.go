@@ -31,6 +31,7 @@ var notPeoples = map[string]string{
 	"weft.v1.Join":     "", // all of it: nodes
 	"weft.v1.NodeSync": "",
 	"weft.v1.Backups":  "ListHeld GetFile", // servers of each other
+	"weft.v1.Egress":   "ListHeld",
 	"weft.v1.Members":  "Join Add Acquire Release Inspect Defragment Ask TakeOut",
 }
 

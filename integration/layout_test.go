@@ -138,6 +138,10 @@ var walls = []struct {
 		why: "who is heard, and where the plan is written, is the composition root's choice",
 	},
 	{
+		from: []string{"server/egress"}, never: []string{"server/push", "server/admin", "server/identity", "server/lease", "server/members", "server/journal", "server/store/etcd", "server"},
+		why: "who a certificate names, where other servers are and who writes the audit are functions of its Config: its tests run in memory",
+	},
+	{
 		from: []string{"server/push"}, never: []string{"server/admin", "server/identity", "server/lease"},
 		why: "push sees leases and identities through interfaces",
 	},

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -40,6 +41,13 @@ func (e *excuse) set(text string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.text = text
+}
+
+// answer is what is answered over HTTP/1.1.
+func (e *excuse) answer(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Retry-After", "2")
+	w.Header().Set("Connection", "close")
+	http.Error(w, status.Convert(e.err()).Message(), http.StatusServiceUnavailable)
 }
 
 func (e *excuse) err() error {

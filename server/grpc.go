@@ -78,11 +78,7 @@ func (s *services) run(ctx context.Context, q *queue) error {
 }
 
 // web answers HTTP/1.1 on the port.
-func web(log *slog.Logger) *http.Server {
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		http.Error(w, "This is weft-server. Agents and operators speak gRPC here (weft, grpcurl).\n"+
-			"Over HTTP/1.1 this release serves nothing; /v1/tunnel and /v1/relay will be here.", http.StatusNotFound)
-	})
+func web(h http.HandlerFunc, log *slog.Logger) *http.Server {
 	srv := bounded(h)
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	return srv

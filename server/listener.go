@@ -13,6 +13,7 @@ import (
 
 	"github.com/weft-net/weft/proto/line"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/tunnel"
 )
 
 // handshakeWithin bounds how long a connection may take to show who it is. With
@@ -34,6 +35,7 @@ type port struct {
 func newPort(tcp net.Listener, config *tls.Config, log *slog.Logger) *port {
 	config = config.Clone()
 	config.NextProtos = []string{"h2", "http/1.1"}
+	config.DynamicRecordSizingDisabled = true // a tunnel's records are as large as what is sent
 	return &port{tcp: tcp, tls: config, log: log, h2: newQueue(tcp.Addr()), http: newQueue(tcp.Addr())}
 }
 
@@ -97,12 +99,15 @@ type guest struct {
 	turn *turn
 }
 
+// NetConn is the connection beneath: a tunnel looks there for its Cork.
+func (g guest) NetConn() net.Conn { return g.Conn }
+
 // handshake shows a connection to whom it is for. An agent's keeps its turn until
 // the agent is let in: what was computed for it is lost if that takes too long.
 func (p *port) handshake(ctx context.Context, raw net.Conn, t *turn) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeWithin)
 	defer cancel()
-	conn := tls.Server(guest{raw, t}, p.tls)
+	conn := tls.Server(guest{tunnel.NewCork(raw), t}, p.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		t.end()
 		p.log.Debug("handshake failed", note.Conn, raw.RemoteAddr().String(), note.Err, err)

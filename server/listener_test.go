@@ -59,7 +59,7 @@ func newShared(t *testing.T) *shared {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = p.run(ctx) })
-	running.Go(func() { _ = (&endpoint{p.http, web(log)}).run(ctx) })
+	running.Go(func() { _ = (&endpoint{p.http, web((&rooms{}).web, log)}).run(ctx) })
 	running.Go(func() { _ = (&services{g, health.NewServer()}).run(ctx, p.h2) })
 	t.Cleanup(func() {
 		cancel()

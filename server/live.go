@@ -157,7 +157,7 @@ func sendAway(ctx context.Context, l net.Listener, shown *tls.Config, e *excuse,
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	serving.Go(func() { _ = g.Serve(p.h2) })
-	serving.Go(func() { _ = (&endpoint{p.http, web(log)}).run(ctx) })
+	serving.Go(func() { _ = (&endpoint{p.http, web(e.answer, log)}).run(ctx) })
 	_ = p.run(ctx)
 	g.Stop()
 }

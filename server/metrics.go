@@ -43,6 +43,7 @@ type sources struct {
 	ends    func() map[string]time.Time // of certificates: ca, server, user (the first of them)
 	backups func(ctx context.Context) (*weftv1.BackupStatus, error)
 	disks   map[string]string // folders, by what is in them
+	egress  prometheus.Collector
 }
 
 // metrics answers /metrics, /livez and /readyz.
@@ -55,6 +56,7 @@ func metrics(from sources) http.Handler {
 		pages{from.journal},
 		others{from.room},
 		kept{from},
+		from.egress,
 	)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
@@ -221,7 +223,7 @@ func (r *rooms) ends() map[string]time.Time {
 // sources are where this server's metrics come from.
 func (r *rooms) sources() sources {
 	return sources{
-		hub: r.hub, journal: r.journal, room: r.room, ends: r.ends, backups: r.backups.Report,
+		hub: r.hub, journal: r.journal, room: r.room, ends: r.ends, backups: r.backups.Report, egress: r.gate,
 		disks: map[string]string{"data": r.DataDir, "backups": r.site.Backup.Dir},
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/egress"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/push"
@@ -51,7 +52,8 @@ func scrape(t *testing.T) string {
 		backups: func(context.Context) (*weftv1.BackupStatus, error) {
 			return &weftv1.BackupStatus{IntervalSeconds: 43200, LastUnix: 1700000000, Problems: []*weftv1.Problem{{}}}, nil
 		},
-		disks: map[string]string{"data": t.TempDir(), "backups": "/none/such"},
+		disks:  map[string]string{"data": t.TempDir(), "backups": "/none/such"},
+		egress: egress.New(egress.Config{}),
 	}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	return w.Body.String()
 }

@@ -227,7 +227,7 @@ func listenTo(ctx context.Context, c *site, s *etcd.Store, d *door) ([]adopt.Wor
 	weftv1.RegisterNodeSyncServer(g, collector)
 	p := newPort(d.lend(), auth.TLS(), c.Log)
 	running.Go(func() { _ = g.Serve(p.h2) })
-	running.Go(func() { _ = (&endpoint{p.http, web(c.Log)}).run(ctx) })
+	running.Go(func() { _ = (&endpoint{p.http, web((&excuse{}).answer, c.Log)}).run(ctx) })
 	running.Go(func() { _ = p.run(ctx) })
 	defer g.Stop()
 	c.Log.Info("agents are heard", note.Addr, c.address, note.Do, "nothing: the store is rebuilt once all have come that others know, or 30 s after the first")

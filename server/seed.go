@@ -39,6 +39,8 @@ var settings = []struct {
 	{"mtu", "mtu", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.MTU) }},
 	{"masquerade", "masquerade", func(s kind.ClusterConfigSpec) string { return s.Masquerade }},
 	{"non-masquerade-cidrs", "nonMasqueradeCIDRs", func(s kind.ClusterConfigSpec) string { return list(s.NonMasqueradeCIDRs) }},
+	{"egress-selector-mode", "egressSelectorMode", func(s kind.ClusterConfigSpec) string { return s.EgressSelectorMode }},
+	{"egress-fallback", "egressFallback", func(s kind.ClusterConfigSpec) string { return s.EgressFallback }},
 }
 
 func list(ps []netip.Prefix) string {

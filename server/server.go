@@ -11,6 +11,7 @@ import (
 	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/backup"
+	"github.com/weft-net/weft/server/egress"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/lease"
@@ -80,6 +81,7 @@ type rooms struct {
 	backups   *backup.Room
 	operators *admin.Server
 	services  *services
+	gate      *egress.Gate
 	lane      *lane
 	port      *port
 	metrics   *endpoint
@@ -114,10 +116,11 @@ func (r *rooms) serve(ctx context.Context, g *errgroup.Group) error {
 		return err
 	}
 	g.Go(func() error { return r.hub.Run(ctx) })
+	g.Go(func() error { return r.gate.Run(ctx) })
 	g.Go(func() error { return r.services.run(ctx, r.port.h2) })
 	g.Go(func() error { return r.lane.run(ctx, r.port.lines) })
 	g.Go(func() error { calm(ctx, r.hub.Came, giveBack); return nil })
-	g.Go(func() error { return (&endpoint{r.port.http, web(r.Log)}).run(ctx) })
+	g.Go(func() error { return (&endpoint{r.port.http, web(r.web, r.Log)}).run(ctx) })
 	g.Go(func() error { return watchdog(ctx, r.Log, func() { r.hub.Revision() }) })
 	stop := context.AfterFunc(ctx, func() { notify(r.Log, daemon.SdNotifyStopping) })
 	defer stop()

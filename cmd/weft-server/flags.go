@@ -108,6 +108,8 @@ func (f *flags) clusterFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&f.spec.MTU, "mtu", 0, "`bytes` that pods' packets may have (default: what the uplink leaves)")
 	fs.StringVar(&f.spec.Masquerade, "masquerade", kind.DefaultMasquerade, "`mode` for pods' traffic that leaves the cluster: auto (IPv4, and IPv6 of ULA ranges), always or never")
 	fs.StringSliceVar(&f.nonMasquerade, "non-masquerade-cidrs", nil, "further destination `ranges` that pods reach with their own address")
+	fs.StringVar(&f.spec.EgressSelectorMode, "egress-selector-mode", kind.DefaultEgressMode, "`mode`: what is reached through agents' tunnels: disabled (nothing), agent (nodes' addresses), pod (and pods) or cluster (and endpoints and services)")
+	fs.StringVar(&f.spec.EgressFallback, "egress-fallback", kind.DefaultEgressFallback, "`way` of a dial whose node has no tunnel: closed (refused) or direct (dialled from here)")
 	fs.StringVar(&f.flannelBackend, "flannel-backend", "", "K3s's `name` for --backend")
 	fs.BoolVar(&f.flannelMasq6, "flannel-ipv6-masq", false, "K3s's name for --masquerade always")
 	fs.StringVar(&f.flannelIface, "flannel-iface", "", "K3s's `device`; it is each agent's: weft-agent --iface")

@@ -50,6 +50,7 @@ func TestFlags(t *testing.T) {
 		{"--flannel-backend none --backend none", "0.0.0.0:7443 [] [10.42.0.0/16] none auto map[backend:--flannel-backend]"},
 		{"--flannel-ipv6-masq", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan always map[masquerade:--flannel-ipv6-masq]"},
 		{"--flannel-external-ip --disable-network-policy", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan auto map[]"},
+		{"--egress-selector-mode pod --egress-fallback direct", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan auto map[egress-fallback:--egress-fallback egress-selector-mode:--egress-selector-mode]"},
 		{"--mtu 1400 --vni 77", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan auto map[mtu:--mtu vni:--vni]"},
 	} {
 		s, _, err := read(strings.Fields(c.args)...)

@@ -21,7 +21,7 @@ var among = []string{"Acquire", "Release", "Inspect", "Defragment", "Ask"}
 
 // reads are how the names of methods begin that change nothing.
 var reads = []string{
-	"List", "Get", "Watch", "Plan", "Diff", "Explain", "WaitForRevision", "WhoOwns", "Matrix", "Probe", "History", "Verify", "Check", "Status", "Forward",
+	"List", "Get", "Watch", "Plan", "Diff", "Explain", "WaitForRevision", "WhoOwns", "WhoServes", "Matrix", "Probe", "History", "Verify", "Check", "Status", "Forward",
 }
 
 // writes tells whether a method ("/weft.v1.Resources/Apply") is one.

@@ -92,6 +92,9 @@ var rules = []rule{
 	{"weft.v1.Trace", "", RoleViewer},
 	{"weft.v1.Policy", "", RoleViewer},
 	{"weft.v1.Egress", "", RoleViewer},
+	{"weft.v1.Egress", "ListDials", RoleOperator}, // who dialled what
+	{"weft.v1.Egress", "Tunnel", RoleNode},        // of HTTP, as Hop
+	{"weft.v1.Egress", "ListHeld Hop", RoleServer},
 	{"connect", "", RoleDialer}, // HTTP's method, not gRPC's
 
 	{"weft.v1.Resources", "", RoleViewer},

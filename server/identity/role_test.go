@@ -45,6 +45,11 @@ func TestRules(t *testing.T) {
 		/weft.v1.Members/Acquire          server    server
 		/weft.v1.Members/TakeOut          server    server
 		/weft.v1.NodeSync/Sync            node      node
+		/weft.v1.Egress/WhoServes         viewer    viewer operator admin
+		/weft.v1.Egress/ListDials         operator  operator admin
+		/weft.v1.Egress/Tunnel            node      node
+		/weft.v1.Egress/ListHeld          server    server
+		/weft.v1.Egress/Hop               server    server
 		/weft.v1.Join/Join                -         viewer operator admin node server dialer
 		/weft.v1.Unheard/Of               admin     admin
 		/connect/CONNECT                  dialer    dialer operator admin server

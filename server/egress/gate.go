@@ -1,0 +1,222 @@
+package egress
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/store"
+)
+
+// Bounds on dials.
+const (
+	dialWithin   = 30 * time.Second // from asking to bytes: as long as a kube-apiserver waits
+	maxDialling  = 4096             // at one time; past that, Overloaded
+	maxAddresses = 8                // of a name that are tried
+	drainWithin  = 3 * time.Second  // for streams to end, when the server stops
+)
+
+// Mirror is the store's intent: store.Cache.
+type Mirror interface {
+	Subscribe(fn func(store.Batch)) (entries []store.Entry, revision int64, cancel func())
+}
+
+// Others are the other servers of the fabric.
+type Others interface {
+	// Names lists those that live.
+	Names() []string
+	// Held asks one for its tunnels: of a node, or of all.
+	Held(ctx context.Context, server, node string) ([]*weftv1.Tunnel, error)
+	// Dial connects to one's port, over TLS, as this server.
+	Dial(ctx context.Context, server string) (Conn, error)
+}
+
+// Config is what a Gate works with.
+type Config struct {
+	Server string // name of this one
+	Mirror Mirror
+	Store  store.Store // observations of endpoints are followed here, in mode cluster
+	Others Others      // nil: there are none
+	// Hold says which node shows its certificate on a request, and how long that counts:
+	// held ends with it. Errors are gRPC statuses.
+	Hold func(ctx context.Context, r *http.Request) (node string, held context.Context, release func(), err error)
+	// Upgrade makes a request a tunnel. It has answered the request if it fails.
+	Upgrade func(w http.ResponseWriter, r *http.Request) (Link, error)
+	// Dial and Resolve are those of this machine; nil: net.Dialer, net.Resolver.
+	Dial    func(ctx context.Context, at netip.AddrPort) (Conn, error)
+	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Denied is told of each dial that a rule refused, for the audit; may be nil.
+	Denied func(by Asker, to Request, node string, r *Refusal)
+	Log    *slog.Logger
+}
+
+// Gate is where dials go in, and agents' tunnels end. It is safe for concurrent use.
+type Gate struct {
+	Config
+	atlas    *atlas
+	sessions *sessions
+	traces   traces
+	counters *counters
+	found    found
+	coming   arrivals
+	dialling chan struct{} // a place each
+	life     context.Context
+	end      context.CancelCauseFunc
+	serving  sync.WaitGroup // tunnels
+
+	mu      sync.Mutex
+	open    map[*counted]struct{} // connections that were given out
+	stopped bool                  // no tunnel is let in any more
+}
+
+// New returns a Gate that knows nothing yet.
+func New(c Config) *Gate {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Dial == nil {
+		c.Dial = dialTCP
+	}
+	if c.Resolve == nil {
+		c.Resolve = resolve
+	}
+	if c.Denied == nil {
+		c.Denied = func(Asker, Request, string, *Refusal) {}
+	}
+	if c.Others == nil {
+		c.Others = alone{}
+	}
+	g := &Gate{
+		Config: c, atlas: newAtlas(), sessions: newSessions(), counters: newCounters(),
+		dialling: make(chan struct{}, maxDialling), open: map[*counted]struct{}{},
+	}
+	g.life, g.end = context.WithCancelCause(context.Background())
+	return g
+}
+
+// alone are the other servers where there are none.
+type alone struct{}
+
+func (alone) Names() []string { return nil }
+
+func (alone) Held(context.Context, string, string) ([]*weftv1.Tunnel, error) { return nil, nil }
+
+func (alone) Dial(context.Context, string) (Conn, error) {
+	return nil, refuse(NoTunnel, "there is no other server")
+}
+
+// Run follows the store until ctx ends. Then agents are told to go elsewhere, and
+// what goes through their tunnels gets a moment to end. It returns when all tunnels
+// and connections have.
+func (g *Gate) Run(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	entries, _, cancel := g.Mirror.Subscribe(func(b store.Batch) { g.take(b.Events, changed) })
+	defer cancel()
+	events := make([]store.Event, 0, len(entries))
+	for _, e := range entries {
+		events = append(events, store.Event{Entry: e})
+	}
+	g.take(events, changed)
+	g.followEndpoints(ctx, changed)
+	g.stop()
+	return nil
+}
+
+func (g *Gate) take(events []store.Event, changed chan<- struct{}) {
+	g.atlas.take(events)
+	select {
+	case changed <- struct{}{}:
+	default:
+	}
+}
+
+// stop drains, then ends everything.
+func (g *Gate) stop() {
+	drained := make(chan struct{})
+	var draining sync.WaitGroup
+	for _, s := range g.sessions.list() {
+		s.link.Drain()
+	}
+	draining.Go(func() { g.quiet(drained) })
+	select {
+	case <-drained:
+	case <-time.After(drainWithin):
+	}
+	g.end(errStopping)
+	g.mu.Lock()
+	g.stopped = true
+	g.mu.Unlock()
+	g.cut()
+	for _, s := range g.sessions.list() {
+		s.link.End(errStopping)
+	}
+	draining.Wait()
+	g.serving.Wait()
+}
+
+// quiet closes drained when no connection is open any more, or everything ends.
+func (g *Gate) quiet(drained chan<- struct{}) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		g.mu.Lock()
+		n := len(g.open)
+		g.mu.Unlock()
+		if n == 0 {
+			close(drained)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-g.life.Done():
+			return
+		}
+	}
+}
+
+// cut closes all connections that were given out.
+func (g *Gate) cut() {
+	g.mu.Lock()
+	var all []*counted
+	for c := range g.open {
+		all = append(all, c)
+	}
+	g.mu.Unlock()
+	for _, c := range all {
+		_ = c.Close()
+	}
+}
+
+// give counts a connection that goes out.
+func (g *Gate) give(c Conn, d *trace) Conn {
+	out := &counted{Conn: c, trace: d}
+	out.end = func() {
+		g.mu.Lock()
+		delete(g.open, out)
+		g.mu.Unlock()
+	}
+	g.mu.Lock()
+	g.open[out] = struct{}{}
+	g.mu.Unlock()
+	if g.life.Err() != nil { // stop may not have seen it
+		_ = out.Close()
+	}
+	return out
+}
+
+func dialTCP(ctx context.Context, at netip.AddrPort) (Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", at.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+func resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+}
