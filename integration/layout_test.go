@@ -17,7 +17,7 @@ const module = "github.com/weft-net/weft/"
 // effects are the rooms that touch the world and the ways to do so; pure rooms
 // never import them.
 var effects = []string{
-	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent/check", "agent/firewalld", "agent/proxy", "agent/uplink/tunnels", "agent",
+	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent/check", "agent/firewalld", "agent/proxy", "agent/uplink/tunnels", "agent/egress", "agent",
 	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/backup", "server/journal", "server/audit", "server", "proto/disk",
 	"os", "os/exec", "syscall", "log/slog", "net/http", "golang.org/x/sys/", "github.com/vishvananda/", "github.com/google/nftables",
 	"google.golang.org/grpc", "go.etcd.io/",
@@ -92,6 +92,10 @@ var walls = []struct {
 		why:    "tunnel knows no node, no etcd, no gRPC: it carries bytes, and whoever has a connection can use it",
 	},
 	{
+		from: []string{"agent/egress"}, never: []string{"agent/uplink", "agent/kernel", "agent/reconcile", "agent/pod", "agent/local"},
+		why: "who dials knows a tunnel and rules; which tunnels there are, and what the node is, come from the composition root",
+	},
+	{
 		from: []string{"agent/uplink"}, never: []string{"agent/kernel", "agent/reconcile", "agent/pod", "agent/local", "agent/overlay", "agent/nat", "agent/underlay", "agent/datapath"},
 		why: "the stream brings an intent and takes observations; who makes it true is the composition root's choice",
 	},
@@ -154,7 +158,7 @@ var walls = []struct {
 		why: "the shim is exec'd for every pod event: 3 MB and milliseconds, no gRPC, no protobuf",
 	},
 	{
-		from: []string{"cmd/weft"}, never: []string{"server/", "server", "agent/kernel", "agent/kernel/", "agent/reconcile", "agent/uplink", "agent/pod", "agent/local", "agent"},
+		from: []string{"cmd/weft"}, never: []string{"server/", "server", "agent/kernel", "agent/kernel/", "agent/reconcile", "agent/uplink", "agent/egress", "agent/pod", "agent/local", "agent"},
 		why: "the CLI speaks gRPC; of the agent it may run the pure rooms only, for weft plan",
 	},
 	{

@@ -42,6 +42,14 @@ func (v Verdict) Class() string {
 	return class
 }
 
+// Text is a refusal on a line: the rule, the reason, what to do.
+func (v Verdict) Text() string {
+	if v.Remedy == "" {
+		return v.Rule + ": " + v.Reason
+	}
+	return v.Rule + ": " + v.Reason + "; " + v.Remedy
+}
+
 // Bound is what the node's own file says: whatever a server says, no more than this
 // is dialled. The zero value bounds nothing, but names no address either.
 type Bound struct {
