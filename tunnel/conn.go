@@ -18,7 +18,8 @@ type Conn struct {
 	config Config
 	budget *Budget // of this session, within the process's
 	start  time.Time
-	heard  atomic.Int64 // when something last came, on the session's clock
+	heard  atomic.Int64     // when something last came, on the session's clock
+	head   [headerSize]byte // of the goroutine that reads
 
 	mu       sync.Mutex // guards all below and all of every Stream but its bytes
 	err      error      // set once, when the session ends

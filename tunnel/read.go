@@ -11,7 +11,6 @@ import (
 
 // read takes in messages until the session ends, and says why it did.
 func (c *Conn) read() error {
-	var head [headerSize]byte
 	for {
 		c.hear()
 		mode, r, err := c.link.ws.NextReader()
@@ -21,20 +20,27 @@ func (c *Conn) read() error {
 		if mode != websocket.BinaryMessage {
 			return errors.New("tunnel: the other end sent text")
 		}
-		for {
-			if _, err := io.ReadFull(r, head[:]); err == io.EOF {
-				break
-			} else if err != nil {
-				return readError(err)
-			}
-			c.hear()
-			h, err := parseHeader(head[:])
-			if err != nil {
-				return err
-			}
-			if err := c.take(h, r); err != nil {
-				return err
-			}
+		if err := c.takeMessage(r); err != nil {
+			return err
+		}
+	}
+}
+
+// takeMessage takes in the frames of one message.
+func (c *Conn) takeMessage(r io.Reader) error {
+	for {
+		if _, err := io.ReadFull(r, c.head[:]); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return readError(err)
+		}
+		c.hear()
+		h, err := parseHeader(c.head[:])
+		if err != nil {
+			return err
+		}
+		if err := c.take(h, r); err != nil {
+			return err
 		}
 	}
 }

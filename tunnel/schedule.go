@@ -7,7 +7,7 @@ const (
 	maxRefusals     = 32 << 10 // answers to streams that were refused unseen
 	maxDatagrams    = 512 << 10
 	datagramQuantum = 64 << 10
-	quantum         = 16 << 10 // of a stream, in each round, while others wait
+	quantum         = 64 << 10 // of a stream, in each round, while others wait
 )
 
 // scheduler is what waits to be written, and in which order: control first, then

@@ -93,10 +93,10 @@ func (s *Stream) awaitData() error {
 			return net.ErrClosed
 		case s.in.size > 0:
 			return nil
+		case s.err != nil: // also after their end: what was not read is lost
+			return s.err
 		case s.finGot:
 			return io.EOF
-		case s.err != nil:
-			return s.err
 		}
 		s.readable.Wait()
 	}
