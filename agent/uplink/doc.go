@@ -5,7 +5,8 @@
 // NodeSync stream to whichever server answers, by a line of its own (proto/line) or
 // by gRPC where the server knows no lines, and reports up what the rest of
 // the agent tells it. All of it goes through a proxy where one stands between
-// (agent/proxy). What it holds outlives every server: an intent is replaced
+// (agent/proxy). Beside the stream it has a tunnel kept to every server that it knows
+// (tunnels), and hands each to who serves it. What it holds outlives every server: an intent is replaced
 // by a newer complete one, never by silence.
 //
 // Invariants:
@@ -21,6 +22,6 @@
 //     intent stands, within 2 s and when Run ends, and a disk that refuses is a
 //     problem, not a stop.
 //
-// Run owns its goroutines (sender, receiver, renewal, writer) and returns when
+// Run owns its goroutines (sender, receiver, renewal, writer, those of tunnels) and returns when
 // all have ended. Generated types stop here. It plans nothing and knows no kernel.
 package uplink

@@ -41,6 +41,13 @@ func (o *order) all() []string {
 	return out
 }
 
+// known are the servers that are known, also those that ask for peace.
+func (o *order) known() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all()
+}
+
 // learn takes the list of servers as one of them told it, and says whether it is
 // news. The order of those that stay is kept.
 func (o *order) learn(servers []string) bool {

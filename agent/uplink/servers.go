@@ -62,6 +62,7 @@ func (u *Uplink) learn(servers []string) {
 	if len(servers) == 0 || !u.order.learn(servers) {
 		return
 	}
+	u.tuns.Kick()
 	b, err := json.Marshal(serversFile{Schema: schema.Servers.Version(), Servers: servers})
 	if err == nil {
 		err = u.dir.Write(serversName, b)

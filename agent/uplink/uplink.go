@@ -12,9 +12,11 @@ import (
 
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/agent/proxy"
+	"github.com/weft-net/weft/agent/uplink/tunnels"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
+	"github.com/weft-net/weft/tunnel"
 )
 
 // Config says who the node is and where the servers are.
@@ -38,6 +40,10 @@ type Config struct {
 	// request and its response, encoded. nil: nothing is answered.
 	Answer func(ctx context.Context, method string, request []byte) ([]byte, error)
 
+	// Tunnel serves a tunnel to a server, HOST:PORT, until it ends; there is one to each.
+	// ctx outlives Run's while what is open on it ends. nil: none is opened.
+	Tunnel func(ctx context.Context, c *tunnel.Conn, server string)
+
 	// Carried is the MAC address of the VXLAN devices that are there, zero for none; it
 	// is asked when the file of it is damaged. nil: none.
 	Carried func() intent.MAC
@@ -60,6 +66,7 @@ type Uplink struct {
 	vtep  intent.MAC
 	out   *outbox
 	order *order
+	tuns  *tunnels.Tunnels
 
 	instance string        // drawn at each start; see Hello
 	streams  atomic.Uint64 // that were opened
@@ -131,6 +138,7 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Node, cfg.Servers, learned), instance: rand.Text(),
 		write: make(chan struct{}, 1), renewed: make(chan struct{}, 1),
 	}
+	u.tuns = u.newTunnels()
 	former, err := formerNames(dir, cfg.Node)
 	if err != nil {
 		return nil, err
@@ -263,6 +271,8 @@ func (u *Uplink) setIdentity(id identity) {
 	u.mu.Unlock()
 	u.out.setRoots(hashes(id.roots))
 	wake(u.renewed)
+	u.tuns.Renewed()
+	u.tuns.Kick() // the first one has it ask for servers
 }
 
 func (u *Uplink) heardFrom(l link) {
@@ -275,6 +285,7 @@ func (u *Uplink) heardFrom(l link) {
 			u.line.proxy = l.via.String()
 		}
 		u.cfg.Log.Info("server reached", note.Conn, l.server, note.Via, u.line.proxy)
+		u.tuns.Alive(l.server)
 		u.out.setProblems("server", nil)
 	}
 }
@@ -301,4 +312,5 @@ func (u *Uplink) SetAddresses(has func(netip.Addr) bool) {
 	if u.line.cut != nil && u.line.local.IsValid() && !has(u.line.local) {
 		u.line.cut(errMoved)
 	}
+	u.tuns.Moved(has)
 }

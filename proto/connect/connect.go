@@ -113,7 +113,7 @@ func exchange(conn net.Conn, request []byte) (rest []byte, err error) {
 			return bytes.Clone(rest), nil
 		}
 		limited.N = maxReason
-		return nil, refusalOf(answer) // its body is not closed, which would read all of it
+		return nil, Refused(answer) // its body is not closed, which would read all of it
 	}
 	return nil, fmt.Errorf("connect: more than %d interim answers to CONNECT", maxInterim)
 }

@@ -38,9 +38,9 @@ func (r *Refusal) Error() string {
 	return words
 }
 
-// refusalOf reads what an answer gives as its reason: the first line of a text. A
-// page for browsers says it in no one line.
-func refusalOf(answer *http.Response) *Refusal {
+// Refused reads what an answer gives as its reason: the first line of a text. A
+// page for browsers says it in no one line. The body is not closed.
+func Refused(answer *http.Response) *Refusal {
 	r := &Refusal{Status: answer.StatusCode, Retry: RetryAfter(answer.Header), Header: answer.Header}
 	if kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind == "" || kind == "text/plain" {
 		line, _ := bufio.NewReaderSize(answer.Body, maxReason).ReadSlice('\n') // what came of it

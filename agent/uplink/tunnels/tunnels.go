@@ -25,11 +25,12 @@ type Conn interface {
 
 // Path is a connection to a server on which nothing was said yet.
 type Path struct {
-	Conn  net.Conn
-	Peer  string     // who is there: the same for one server by all its addresses, another for each other
-	Proxy string     // through which; empty: directly
-	Local netip.Addr // our end; zero if it is not known
-	Until time.Time  // when the certificate that was shown ends; zero: never
+	Server string // HOST:PORT
+	Conn   net.Conn
+	Peer   string     // who is there: the same for one server by all its addresses, another for each other
+	Proxy  string     // through which; empty: directly
+	Local  netip.Addr // our end; zero if it is not known
+	Until  time.Time  // when the certificate that was shown ends; zero: never
 }
 
 // Config is what a keeper needs.

@@ -3,11 +3,15 @@ package uplinktest
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"os"
+	"time"
 
 	"github.com/weft-net/weft/proto/line"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/tunnel"
 )
 
 // door does the handshakes, and is gRPC's listener of those that are its.
@@ -15,8 +19,15 @@ type door struct {
 	fabric   *Fabric
 	tls      *tls.Config
 	standing chan net.Conn
+	web      chan net.Conn
 	ctx      context.Context
 }
+
+// side is net/http's listener of its connections.
+type side struct{ *door }
+
+// Accept implements net.Listener.
+func (s side) Accept() (net.Conn, error) { return s.next(s.web) }
 
 func (d *door) serve(l net.Listener) {
 	for {
@@ -24,8 +35,30 @@ func (d *door) serve(l net.Listener) {
 		if err != nil {
 			return
 		}
-		go d.greet(tls.Server(conn, d.tls))
+		go d.greet(tls.Server(tunnel.NewCork(soon{conn}), d.tls))
 	}
+}
+
+// soon is a bufconn that net/http can hand over. A deadline that is over is put a
+// moment ahead: its timer may run after the deadline was lifted, and end what stands.
+// And crypto/tls must know that one that passed is no end.
+type soon struct{ net.Conn }
+
+// Read implements net.Conn.
+func (s soon) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if late := net.Error(nil); errors.As(err, &late) && late.Timeout() {
+		err = os.ErrDeadlineExceeded
+	}
+	return n, err
+}
+
+// SetReadDeadline implements net.Conn.
+func (s soon) SetReadDeadline(t time.Time) error {
+	if least := time.Now().Add(time.Millisecond); !t.IsZero() && t.Before(least) {
+		t = least
+	}
+	return s.Conn.SetReadDeadline(t)
 }
 
 func (d *door) greet(conn *tls.Conn) {
@@ -33,12 +66,16 @@ func (d *door) greet(conn *tls.Conn) {
 		conn.Close()
 		return
 	}
-	if conn.ConnectionState().NegotiatedProtocol == line.Protocol {
+	to := d.standing
+	switch conn.ConnectionState().NegotiatedProtocol {
+	case line.Protocol:
 		d.line(conn)
 		return
+	case "http/1.1":
+		to = d.web
 	}
 	select {
-	case d.standing <- conn:
+	case to <- conn:
 	case <-d.ctx.Done():
 		conn.Close()
 	}
@@ -54,9 +91,11 @@ func (d *door) line(conn net.Conn) {
 }
 
 // Accept implements net.Listener.
-func (d *door) Accept() (net.Conn, error) {
+func (d *door) Accept() (net.Conn, error) { return d.next(d.standing) }
+
+func (d *door) next(conns chan net.Conn) (net.Conn, error) {
 	select {
-	case c := <-d.standing:
+	case c := <-conns:
 		return c, nil
 	case <-d.ctx.Done():
 		return nil, net.ErrClosed

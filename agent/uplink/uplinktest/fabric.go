@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -36,12 +37,14 @@ type Fabric struct {
 	OnlyGRPC bool
 	Refuse   error        // what Join and Renew answer, if anything; set before Serve
 	Streams  chan *Stream // as agents open them
+	Tunnels  chan *Tunnel // as agents open them
 
 	t   *testing.T
 	key *ecdsa.PrivateKey
 	ca  *x509.Certificate
 
 	mu     sync.Mutex
+	no     http.HandlerFunc // answers GET /v1/tunnel instead of a tunnel; nil: none does
 	l      *bufconn.Listener
 	cut    bool // packets vanish: dials hang
 	joins  int
@@ -68,7 +71,7 @@ func New(t *testing.T) *Fabric {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Fabric{t: t, key: key, ca: ca, Token: join.NewToken(ca), Life: 24 * time.Hour, Streams: make(chan *Stream, 16)}
+	return &Fabric{t: t, key: key, ca: ca, Token: join.NewToken(ca), Life: 24 * time.Hour, Streams: make(chan *Stream, 16), Tunnels: make(chan *Tunnel, 16)}
 }
 
 func (f *Fabric) sign(pub any, name string, usage x509.ExtKeyUsage, life time.Duration) []byte {
@@ -101,14 +104,15 @@ func (f *Fabric) ServeOn(ctx context.Context, l net.Listener) {
 	cert := f.sign(&key.PublicKey, "server", x509.ExtKeyUsageServerAuth, 365*24*time.Hour)
 	roots := x509.NewCertPool()
 	roots.AddCert(f.ca)
-	d := &door{fabric: f, standing: make(chan net.Conn), ctx: ctx, tls: &tls.Config{
+	d := &door{fabric: f, standing: make(chan net.Conn), web: make(chan net.Conn), ctx: ctx, tls: &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{cert, f.ca.Raw}, PrivateKey: key}},
 		ClientAuth:   tls.VerifyClientCertIfGiven, ClientCAs: roots, MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"h2"},
+		NextProtos: []string{"h2", "http/1.1"},
 	}}
 	if !f.OnlyGRPC {
-		d.tls.NextProtos = []string{line.Protocol, "h2"}
+		d.tls.NextProtos = []string{line.Protocol, "h2", "http/1.1"}
 	}
+	f.serveTunnels(ctx, side{d})
 	s := grpc.NewServer() // whose connections have done their handshake
 	weftv1.RegisterJoinServer(s, f)
 	weftv1.RegisterNodeSyncServer(s, f)
@@ -138,6 +142,13 @@ func (f *Fabric) Cut(cut bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cut = cut
+}
+
+// IsCut tells whether packets vanish.
+func (f *Fabric) IsCut() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cut
 }
 
 // Down makes dials be refused, until up.
