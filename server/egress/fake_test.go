@@ -21,6 +21,7 @@ import (
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/storetest"
+	"github.com/weft-net/weft/tunnel"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -28,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// tunnelled is a tunnel in memory: agent is what the other end does with a dial.
+// pretended is a tunnel in memory: agent is what the other end does with a dial.
 type pretended struct {
 	agent   func(ctx context.Context, r rules.Request) (Conn, error)
 	deaf    bool // it does not answer
@@ -168,8 +169,15 @@ func (f *fabric) started(t *testing.T, name, mode, fallback string) *server {
 		Server: name, Mirror: mirror, Store: s.store, Others: others{f, name},
 		Hold: s.hold,
 		Upgrade: func(w http.ResponseWriter, r *http.Request) (Link, error) {
-			w.WriteHeader(http.StatusSwitchingProtocols)
-			return s.links[r.Header.Get("Node")], nil
+			if l := s.links[r.Header.Get("Node")]; l != nil {
+				w.WriteHeader(http.StatusSwitchingProtocols)
+				return l, nil
+			}
+			c, err := tunnel.Upgrade(w, r, tunnel.Config{})
+			if err != nil {
+				return nil, err
+			}
+			return Over(c), nil
 		},
 		Dial: func(_ context.Context, at netip.AddrPort) (Conn, error) {
 			return echo(name)(context.Background(), rules.Request{Host: at.Addr().String(), Port: at.Port()})

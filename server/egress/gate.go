@@ -10,6 +10,7 @@ import (
 	"time"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
 )
 
@@ -129,6 +130,11 @@ func (g *Gate) Run(ctx context.Context) error {
 
 func (g *Gate) take(events []store.Event, changed chan<- struct{}) {
 	g.atlas.take(events)
+	for _, e := range events {
+		if of, _, name, _ := kind.ParseKey(e.Key); of == kind.Node && e.Value == nil {
+			g.sessions.forget(name)
+		}
+	}
 	select {
 	case changed <- struct{}{}:
 	default:

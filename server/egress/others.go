@@ -23,13 +23,33 @@ const (
 
 // found is where nodes' tunnels were found. It is safe for concurrent use.
 type found struct {
-	mu sync.Mutex
-	at map[string]finding
+	mu       sync.Mutex
+	at       map[string]finding
+	all      []*weftv1.Tunnel // of all nodes
+	allUntil time.Time
 }
 
 type finding struct {
 	servers []string
 	until   time.Time
+}
+
+// others are all tunnels of the other servers, as they were within missedFor.
+func (g *Gate) others(ctx context.Context) []*weftv1.Tunnel {
+	g.found.mu.Lock()
+	all, until := g.found.all, g.found.allUntil
+	g.found.mu.Unlock()
+	if time.Now().Before(until) {
+		return all
+	}
+	g.counters.lookedUp("asked")
+	all, _ = g.heldByOthers(ctx, "")
+	if len(all) > 0 {
+		g.found.mu.Lock()
+		defer g.found.mu.Unlock()
+		g.found.all, g.found.allUntil = all, time.Now().Add(missedFor)
+	}
+	return all
 }
 
 func (f *found) get(node string, now time.Time) ([]string, bool) {

@@ -128,17 +128,44 @@ func (s *sessions) get(node string) *session {
 	return nil
 }
 
-// least answers with the session that has the fewest streams: of some nodes, or of
-// all. nil: none of them has one here.
+// sampled is how many sessions are looked at for the idlest: it need not be that of
+// all, and there may be thousands.
+const sampled = 8
+
+// least answers with the session of some nodes that has the fewest streams. nil: none
+// of them has one here.
 func (s *sessions) least(nodes []string) *session {
+	var some []*session
+	for _, node := range nodes {
+		if held := s.get(node); held != nil {
+			some = append(some, held)
+		}
+	}
+	return idlest(some)
+}
+
+// any answers with a session that has few streams, nil if there is none here.
+func (s *sessions) any() *session {
+	s.mu.Lock()
+	var some []*session
+	for _, held := range s.held { // in no order, another each time
+		if !held.gone() {
+			some = append(some, held)
+		}
+		if len(some) == sampled {
+			break
+		}
+	}
+	s.mu.Unlock()
+	return idlest(some)
+}
+
+func idlest(some []*session) *session {
 	var best *session
 	streams := 0
-	for _, c := range s.list() {
-		if c.draining || c.gone() || nodes != nil && !slices.Contains(nodes, c.node) {
-			continue
-		}
+	for _, c := range some {
 		if n := c.link.Figures().Streams; best == nil || n < streams {
-			best, streams = c.session, n
+			best, streams = c, n
 		}
 	}
 	return best

@@ -79,21 +79,18 @@ const ruleOfNode = "node"
 // that carries the label before the others, one here before one elsewhere.
 func (g *Gate) anyNode(ctx context.Context) string {
 	preferred := g.atlas.defaultRoutes()
-	if len(preferred) > 0 {
-		if s := g.sessions.least(preferred); s != nil {
-			return s.node
-		}
-		for _, node := range preferred[:min(len(preferred), maxTries)] {
-			if servers, _ := g.elsewhere(ctx, node); len(servers) > 0 {
-				return node
-			}
-		}
-	}
-	if s := g.sessions.least(nil); s != nil {
+	if s := g.sessions.least(preferred); s != nil {
 		return s.node
 	}
-	all, _ := g.heldByOthers(ctx, "")
-	for _, t := range all {
+	for _, node := range preferred[:min(len(preferred), maxTries)] {
+		if servers, _ := g.elsewhere(ctx, node); len(servers) > 0 {
+			return node
+		}
+	}
+	if s := g.sessions.any(); s != nil {
+		return s.node
+	}
+	for _, t := range g.others(ctx) {
 		if t.GetState() == Ready {
 			return t.GetNode()
 		}
