@@ -14,11 +14,11 @@ import (
 )
 
 // RoleLocal is the role of who comes over a unix socket of a server's own host: a
-// kube-apiserver. The other roles are those of users.
+// kube-apiserver. The other roles are those of users who may dial.
 const RoleLocal = "local"
 
 // Roles are those that a policy can name.
-func Roles() []string { return []string{RoleLocal, "viewer", "operator", "admin"} }
+func Roles() []string { return []string{RoleLocal, "dialer", "operator", "admin"} }
 
 // MaxRules bounds each list of a policy.
 const MaxRules = 1024

@@ -18,7 +18,7 @@ kind: EgressPolicy
 metadata: {name: web}
 spec:
   nodes: [n1]
-  roles: [viewer]
+  roles: [dialer]
   onlyListed: true
   allow:
   - {cidr: 10.9.0.0/16, ports: [80, 8000-8100]}
@@ -35,7 +35,7 @@ spec:
 		}
 		return spec(t, out.GetItem().GetSpec()) + spec(t, out.GetItem().GetStatus())
 	}
-	for _, want := range []string{`"nodes":"1 of 2"`, `"who":["role:viewer"]`, `"rules":"1 allow, 1 deny, only listed"`, `"allow":["cidr 10.9.0.0/16 ports 80 8000-8100"]`, `"deny":["host *.internal"]`} {
+	for _, want := range []string{`"nodes":"1 of 2"`, `"who":["role:dialer"]`, `"rules":"1 allow, 1 deny, only listed"`, `"allow":["cidr 10.9.0.0/16 ports 80 8000-8100"]`, `"deny":["host *.internal"]`} {
 		if got := get(); !strings.Contains(got, want) {
 			t.Errorf("it is shown as %s, want %s", got, want)
 		}

@@ -53,9 +53,11 @@ type atlas struct {
 
 // known is what is remembered of a node beside its prefixes.
 type known struct {
-	addresses []netip.Addr // in its order of preference
-	ports     []uint16     // of its own addresses that it declares, beside those that all do
-	labels    map[string]string
+	addresses []netip.Addr      // in its order of preference
+	ports     []uint16          // of its own addresses that it declares, beside those that all do
+	said      map[string]string // labels, by the node
+	operators map[string]string // labels, by operators; nil: there is no such object
+	labels    map[string]string // both; an operator's word beats the node's
 }
 
 func newAtlas() *atlas {
@@ -124,23 +126,24 @@ func (a *atlas) report(e store.Event, node string) {
 	}
 	own = append(own, spec.External...)
 	a.hosts.set(e.Key, node, hosts(own))
+	a.announced.set(e.Key, node, masked(spec.Announced))
 	k := a.nodes[node]
-	k.addresses = own
+	k.addresses, k.ports, k.said = own, spec.HostPorts, spec.Labels
 	a.remember(node, k)
 }
 
 func (a *atlas) node(e store.Event, node string) {
 	k := a.nodes[node]
-	k.labels = nil
+	k.operators = nil
 	if e.Value != nil {
 		var spec kind.NodeSpec
 		o, err := kind.Decode(e.Value, &spec)
 		if err != nil {
 			return
 		}
-		k.labels = maps.Clone(o.Metadata.Labels)
-		if k.labels == nil {
-			k.labels = map[string]string{}
+		k.operators = maps.Clone(o.Metadata.Labels)
+		if k.operators == nil {
+			k.operators = map[string]string{}
 		}
 	}
 	a.remember(node, k)
@@ -163,11 +166,16 @@ func (a *atlas) policy(e store.Event, name string) {
 
 // remember keeps a node while anything of it is there.
 func (a *atlas) remember(node string, k known) {
+	k.labels = maps.Clone(k.said)
+	if k.labels == nil {
+		k.labels = map[string]string{}
+	}
+	maps.Copy(k.labels, k.operators)
 	delete(a.routes, node)
-	if k.labels[LabelDefaultRoute] == "true" {
+	if k.operators[LabelDefaultRoute] == "true" { // a node does not make itself one
 		a.routes[node] = struct{}{}
 	}
-	if len(k.addresses) == 0 && k.labels == nil {
+	if len(k.addresses) == 0 && k.operators == nil {
 		delete(a.nodes, node)
 		return
 	}

@@ -136,7 +136,7 @@ func TestBuild(t *testing.T) {
 		{policy("nodes: [N1], onlyListed: true"), "spec.nodes[0]: \"N1\" has capitals; did you mean n1"},
 		{policy("nodes: [n1, n1], onlyListed: true"), "spec.nodes[1]: n1 is there twice"},
 		{policy("nodeSelector: 'a=b=c,', onlyListed: true"), "spec.nodeSelector: "},
-		{policy("roles: [vewer], onlyListed: true"), "spec.roles[0]: \"vewer\" is no role that dials; did you mean viewer; accepted: local, viewer, operator, admin"},
+		{policy("roles: [operater], onlyListed: true"), "spec.roles[0]: \"operater\" is no role that dials; did you mean operator; accepted: local, dialer, operator, admin"},
 		{policy("roles: [node], onlyListed: true"), "spec.roles[0]: \"node\" is no role that dials"},
 		{policy("users: ['a b'], onlyListed: true"), "spec.users[0]: \"a b\" is not a name"},
 

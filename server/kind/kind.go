@@ -88,6 +88,8 @@ type ReportSpec struct {
 	External  []netip.Addr      `json:"external,omitempty"`
 	VTEP      string            `json:"vtep,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
+	Announced []netip.Prefix    `json:"announced,omitempty"` // that it answers for; a lease of another node beats it
+	HostPorts []uint16          `json:"hostPorts,omitempty"` // of its own addresses that may be dialled through it, beside those of every node
 }
 
 // PauseSpec asks a node not to heal for a while.

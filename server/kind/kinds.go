@@ -65,7 +65,7 @@ var egressPolicyFields = []Field{
 	{"spec.nodes", "[]string", "Names of nodes that it is of. With neither nodes nor nodeSelector it is of all.", ""},
 	{"spec.nodeSelector", "string", "Picks further nodes by their labels: site=home,tier in (a,b),!old.", ""},
 	{"spec.users", "[]string", "Users that it is of. With neither users nor roles it is of everybody.", ""},
-	{"spec.roles", "[]string", "Roles that it is of: viewer, operator, admin, and local, which is who comes over a unix socket of a server (a kube-apiserver).", ""},
+	{"spec.roles", "[]string", "Roles that it is of: dialer, operator, admin, and local, which is who comes over a unix socket of a server (a kube-apiserver).", ""},
 	{"spec.onlyListed", "boolean", "Takes away what is permitted without a policy: who asks may dial only what policies allow.", "false"},
 	{"spec.allow", "[]rule", "What may be dialled. Loopback, link-local, multicast and metadata addresses are opened only by a rule of that one address, here and in the node's --egress-file.", ""},
 	{"spec.allow.cidr", "prefix", "Addresses, as they are after a name was resolved.", ""},

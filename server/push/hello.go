@@ -131,6 +131,7 @@ func (s *stream) settle(hello *weftv1.Hello) error {
 	defer cancel()
 	s.node = s.hub.nodeOf(s.name)
 	s.misplaced(spec, nil)
+	s.announces(spec, nil)
 	_, err = s.hub.storeReport(ctx, s.node, spec) // first: a lease depends on the node's addresses
 	if err == nil {
 		err = s.lease(ctx, hello)

@@ -112,6 +112,7 @@ type Hub struct {
 	// compiling is held from an event's arrival until it is fanned out.
 	compiling sync.Mutex
 	compiler  *compile.Compiler
+	land      land // safe by itself
 
 	mu       sync.RWMutex // what follows; taken before a stream's or a node's
 	objects  map[ref]object
@@ -218,6 +219,7 @@ func (h *Hub) follow() (cancel func(), err error) {
 	h.mu.Lock()
 	h.history.floor = revision // what was deleted before is unknown
 	h.mu.Unlock()
+	h.land.take(events(entries))
 	if err := h.fan(h.compiler.Apply(events(entries)), revision); err != nil {
 		cancel()
 		return nil, err
@@ -241,6 +243,9 @@ func (h *Hub) take(b store.Batch) {
 	var revision int64
 	for _, e := range b.Events {
 		revision = max(revision, e.Revision)
+	}
+	if h.land.take(b.Events) {
+		h.judgeAgain()
 	}
 	if err := h.fan(h.compiler.Apply(b.Events), revision); err != nil {
 		h.cfg.Log.Error("intent not encoded", note.Err, err)

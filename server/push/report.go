@@ -62,6 +62,9 @@ func readReport(r *weftv1.NodeReport) (kind.ReportSpec, error) {
 		}
 		spec.External = append(spec.External, a)
 	}
+	if err := readEgress(&spec, r); err != nil {
+		return kind.ReportSpec{}, err
+	}
 	return spec, checkLabels(spec.Labels)
 }
 
@@ -98,6 +101,7 @@ func (s *stream) report(r *weftv1.NodeReport) {
 		}
 	}
 	s.misplaced(spec, err)
+	s.announces(spec, err)
 	if s.node.note(reportSubject, err, "peers keep what the last good report said; are agent and server of fitting versions?") {
 		s.hub.observed.node(s.node)
 	}

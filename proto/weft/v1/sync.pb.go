@@ -1022,9 +1022,15 @@ type NodeReport struct {
 	// Capabilities of the node's kernel, such as "vxlan", "nftables".
 	Capabilities []string `protobuf:"bytes,4,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Lease is what the node carries, so that a store that was lost can learn it.
-	Lease         []string          `protobuf:"bytes,5,rep,name=lease,proto3" json:"lease,omitempty"`
-	Labels        map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Kernel        string            `protobuf:"bytes,7,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	Lease  []string          `protobuf:"bytes,5,rep,name=lease,proto3" json:"lease,omitempty"`
+	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Kernel string            `protobuf:"bytes,7,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	// AnnouncedPrefixes are those that the node answers for under another network's
+	// address management. What overlaps another node's lease does not count.
+	AnnouncedPrefixes []string `protobuf:"bytes,40,rep,name=announced_prefixes,json=announcedPrefixes,proto3" json:"announced_prefixes,omitempty"`
+	// HostPorts are TCP ports of the node's own addresses that may be dialled through
+	// its tunnel, beside those that may be on every node.
+	HostPorts     []uint32 `protobuf:"varint,41,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1106,6 +1112,20 @@ func (x *NodeReport) GetKernel() string {
 		return x.Kernel
 	}
 	return ""
+}
+
+func (x *NodeReport) GetAnnouncedPrefixes() []string {
+	if x != nil {
+		return x.AnnouncedPrefixes
+	}
+	return nil
+}
+
+func (x *NodeReport) GetHostPorts() []uint32 {
+	if x != nil {
+		return x.HostPorts
+	}
+	return nil
 }
 
 // NodeAddress is one address of a node on the underlay.
@@ -2584,7 +2604,7 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12\x16\n" +
-	"\x06remedy\x18\x05 \x01(\tR\x06remedy\"\xd0\x02\n" +
+	"\x06remedy\x18\x05 \x01(\tR\x06remedy\"\x9e\x03\n" +
 	"\n" +
 	"NodeReport\x122\n" +
 	"\taddresses\x18\x01 \x03(\v2\x14.weft.v1.NodeAddressR\taddresses\x12-\n" +
@@ -2593,7 +2613,10 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\fcapabilities\x18\x04 \x03(\tR\fcapabilities\x12\x14\n" +
 	"\x05lease\x18\x05 \x03(\tR\x05lease\x127\n" +
 	"\x06labels\x18\x06 \x03(\v2\x1f.weft.v1.NodeReport.LabelsEntryR\x06labels\x12\x16\n" +
-	"\x06kernel\x18\a \x01(\tR\x06kernel\x1a9\n" +
+	"\x06kernel\x18\a \x01(\tR\x06kernel\x12-\n" +
+	"\x12announced_prefixes\x18( \x03(\tR\x11announcedPrefixes\x12\x1d\n" +
+	"\n" +
+	"host_ports\x18) \x03(\rR\thostPorts\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Q\n" +
