@@ -144,5 +144,8 @@ func (r *rooms) openPorts(ctx context.Context, tcp net.Listener) (err error) {
 		r.close()
 		return err
 	}
-	return nil
+	if err = r.openFronts(); err != nil {
+		r.close()
+	}
+	return err
 }

@@ -44,6 +44,9 @@ type Config struct {
 	Join         Join   // a server that takes this one in, at its first start
 	PeerListen   string // host:port of the embedded etcd among several; default: port 7445 beside Listen
 
+	EgressSocket       string // path of CONNECT without a certificate; empty: <DataDir>/egress.sock; none: not served
+	KonnectivitySocket string // path of Konnectivity's service; empty or none: not served
+
 	Metrics string // host:port of metrics and health; none: not served
 	Debug   string // host:port of pprof; none: not served
 	Log     *slog.Logger
@@ -99,7 +102,7 @@ func (c Config) validate() error {
 			return fmt.Errorf("server: %s %q is no address with a port, such as %s", l.flag, l.addr, l.example)
 		}
 	}
-	if err := c.validateMembers(); err != nil {
+	if err := errors.Join(c.validateMembers(), c.validateFronts()); err != nil {
 		return err
 	}
 	for _, name := range c.TLSSANs {

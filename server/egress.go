@@ -26,6 +26,7 @@ import (
 const (
 	methodTunnel = "/weft.v1.Egress/Tunnel"
 	methodHop    = "/weft.v1.Egress/Hop"
+	methodDial   = "/weft.v1.Egress/Dial"
 )
 
 // pathTunnel is where agents' tunnels come to.

@@ -79,7 +79,7 @@ func (s *services) run(ctx context.Context, q *queue) error {
 
 // web answers HTTP/1.1 on the port.
 func web(h http.HandlerFunc, log *slog.Logger) *http.Server {
-	srv := bounded(h)
+	srv := showing(bounded(h))
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	return srv
 }

@@ -82,6 +82,7 @@ type rooms struct {
 	operators *admin.Server
 	services  *services
 	gate      *egress.Gate
+	fronts    *fronts
 	lane      *lane
 	port      *port
 	metrics   *endpoint
@@ -92,6 +93,7 @@ type rooms struct {
 func (r *rooms) close() {
 	r.metrics.close()
 	r.debug.close()
+	r.fronts.close()
 }
 
 func (r *rooms) run(ctx context.Context) error {
@@ -120,7 +122,8 @@ func (r *rooms) serve(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return r.services.run(ctx, r.port.h2) })
 	g.Go(func() error { return r.lane.run(ctx, r.port.lines) })
 	g.Go(func() error { calm(ctx, r.hub.Came, giveBack); return nil })
-	g.Go(func() error { return (&endpoint{r.port.http, web(r.web, r.Log)}).run(ctx) })
+	g.Go(func() error { return r.fronts.run(ctx, r.port.http) })
+	g.Go(func() error { return (&endpoint{r.fronts.others, web(r.web, r.Log)}).run(ctx) })
 	g.Go(func() error { return watchdog(ctx, r.Log, func() { r.hub.Revision() }) })
 	stop := context.AfterFunc(ctx, func() { notify(r.Log, daemon.SdNotifyStopping) })
 	defer stop()

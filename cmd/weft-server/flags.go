@@ -81,6 +81,8 @@ func (f *flags) serverFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.nodeIPs, "node-ip", nil, "`addresses` of this machine, one a family (default: those of its interfaces)")
 	fs.StringVar(&f.advertise, "advertise-address", "", "`address` that agents and operators are told (default: the first --node-ip)")
 	fs.StringSliceVar(&f.sans, "tls-san", nil, "further `names` or addresses in the server's certificate")
+	fs.StringVar(&f.server.EgressSocket, "egress-socket", "", "`path` of the socket on which a kube-apiserver dials through nodes by HTTP CONNECT (default: <data-dir>/egress.sock); none: there is none")
+	fs.StringVar(&f.server.KonnectivitySocket, "konnectivity-socket", "", "`path` of a socket that speaks Konnectivity's gRPC (default: none); see weft-server egress-config")
 	fs.StringVar(&f.server.Fabric, "fabric-name", "weft", "`name` of the fabric, in weft status")
 }
 

@@ -39,6 +39,9 @@ func run(args []string, out, errs io.Writer) int {
 	if len(args) > 0 && args[0] == adminCommand {
 		return runAdmin(args[1:], out, errs)
 	}
+	if len(args) > 0 && args[0] == egressCommand {
+		return runEgressConfig(args[1:], out, errs)
+	}
 	f := newFlags()
 	err := config.Load(f.set, args, config.Options{Name: "server", File: "/etc/weft/server.yaml"})
 	if err == nil && f.wantHelp {

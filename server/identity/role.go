@@ -65,9 +65,6 @@ func said(least Role) string {
 	return "role " + strings.Join(words, " or ")
 }
 
-// Connect is what Hold and errors call HTTP CONNECT.
-const Connect = "/connect/CONNECT"
-
 // rule names the least role that may call a service, or some of its methods.
 type rule struct {
 	service string
@@ -93,9 +90,9 @@ var rules = []rule{
 	{"weft.v1.Policy", "", RoleViewer},
 	{"weft.v1.Egress", "", RoleViewer},
 	{"weft.v1.Egress", "ListDials", RoleOperator}, // who dialled what
-	{"weft.v1.Egress", "Tunnel", RoleNode},        // of HTTP, as Hop
+	{"weft.v1.Egress", "Tunnel", RoleNode},        // of HTTP, as Hop and Dial
+	{"weft.v1.Egress", "Dial", RoleDialer},
 	{"weft.v1.Egress", "ListHeld Hop", RoleServer},
-	{"connect", "", RoleDialer}, // HTTP's method, not gRPC's
 
 	{"weft.v1.Resources", "", RoleViewer},
 	{"weft.v1.Resources", "Apply Replace Delete Rollback Confirm", RoleOperator},

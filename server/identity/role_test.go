@@ -52,7 +52,7 @@ func TestRules(t *testing.T) {
 		/weft.v1.Egress/Hop               server    server
 		/weft.v1.Join/Join                -         viewer operator admin node server dialer
 		/weft.v1.Unheard/Of               admin     admin
-		/connect/CONNECT                  dialer    dialer operator admin server
+		/weft.v1.Egress/Dial              dialer    dialer operator admin server
 		/weft.v1.Egress/ListTunnels       viewer    viewer operator admin
 		/grpc.health.v1.Health/Check      -         viewer operator admin node server dialer
 	`), "\n") {
