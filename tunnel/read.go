@@ -50,6 +50,9 @@ func (c *Conn) hear() { c.heard.Store(int64(c.clock())) }
 
 func readError(err error) error {
 	if closed := (*websocket.CloseError)(nil); errors.As(err, &closed) {
+		if closed.Code == websocket.CloseAbnormalClosure { // gorilla's word for the connection's end
+			return fmt.Errorf("tunnel: the connection was lost: %w", io.ErrUnexpectedEOF)
+		}
 		return fmt.Errorf("%w: %s", ErrPeerClosed, closed.Error())
 	}
 	return fmt.Errorf("tunnel: read: %w", err)
