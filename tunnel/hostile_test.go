@@ -271,26 +271,25 @@ func TestFramesForStreamsThatAreGoneAreSkipped(t *testing.T) {
 func TestAMillionOpens(t *testing.T) {
 	const limit, batches, each = 100, 1000, 1000
 	p, c := against(t, Config{MaxStreams: limit})
-	go func() {
-		var id uint32 = 1
-		for range batches {
-			var b []byte
-			for range each {
-				b = append(b, rawOpen(id, "x")...)
-				id += 2
-			}
-			if p.ws.WriteMessage(websocket.BinaryMessage, b) != nil {
-				return
-			}
+	id := uint32(1)
+	for batch := range batches {
+		var b []byte
+		for range each {
+			b = append(b, rawOpen(id, "x")...)
+			id += 2
 		}
-	}()
-	refused := 0
-	for refused < batches*each-limit {
-		_, b, err := p.ws.ReadMessage()
-		if err != nil {
-			t.Fatalf("after %d refusals: %v", refused, err)
+		p.send(b)
+		want := each
+		if batch == 0 {
+			want -= limit
 		}
-		refused += bytes.Count(b, []byte("this session has 100 streams open"))
+		for want > 0 {
+			_, b, err := p.ws.ReadMessage()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want -= bytes.Count(b, []byte("this session has 100 streams open"))
+		}
 	}
 	if s := c.Stats(); s.Streams != limit || s.Refused != batches*each-limit {
 		t.Errorf("%+v", s)
