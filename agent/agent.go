@@ -23,9 +23,6 @@ import (
 // starts after the agent must not wait for ever.
 const patience = 10 * time.Second
 
-// podsName is the folder of pods' records in the data folder.
-const podsName = "pods"
-
 // agent is all rooms of one node.
 type agent struct {
 	cfg      Config
@@ -35,6 +32,7 @@ type agent struct {
 	kernel   *kernel.Kernel
 	settings *settings
 	uplink   *uplink.Uplink
+	dials    dials
 	host     *host
 	outlook  *outlook
 	pods     *pod.Keeper
@@ -89,9 +87,10 @@ func (a *agent) open() (err error) {
 	if a.settings, err = openSettings(a.dir, a.log); err != nil {
 		return err
 	}
+	a.openDials()
 	if a.uplink, err = uplink.New(a.dir, uplink.Config{
 		Node: a.cfg.NodeName, Servers: a.cfg.Servers, Token: a.cfg.token(), Labels: a.cfg.NodeLabels, Ephemeral: a.cfg.Ephemeral, Leave: a.leaves,
-		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged, Answer: a.answer, Carried: carriedVTEP, Proxy: a.cfg.proxies.For,
+		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged, Answer: a.answer, Carried: carriedVTEP, Proxy: a.cfg.proxies.For, Tunnel: a.dials.serve,
 	}); err != nil {
 		return err
 	}
@@ -136,6 +135,7 @@ func (a *agent) serve(ctx context.Context) error {
 	g.Go(func() error { return a.kernel.Watch(ctx, a.kernelChanged) })
 	g.Go(func() error { return a.host.run(ctx) })
 	g.Go(func() error { return a.outlook.run(ctx) })
+	g.Go(func() error { return a.dials.file.Run(ctx) })
 	g.Go(func() error { return a.uplink.Run(ctx) })
 	g.Go(func() error { return a.loop.Run(ctx) })
 	g.Go(func() error { return a.pods.Run(ctx) })

@@ -61,6 +61,10 @@ type Config struct {
 	MetricsListen string // empty: no metrics
 	ChecksumOff   string // Auto, on or off: transmit checksum offload of VXLAN devices
 
+	EgressFile string         // bounds what servers may dial through this node; empty: DefaultFile of room egress, if it is there
+	HostPorts  []uint16       // of the node's own addresses that may be dialled, beside those of every node
+	Announced  []netip.Prefix // that the node answers for under another network's address management
+
 	ManageRPFilter    bool   // loose reverse path filtering on an uplink that has it strict
 	IntegrateFirewall bool   // rules in the chains that Docker, ufw and firewalld keep for their operator
 	MarkMask          string // bits of a packet's mark that are weft's, as 0xf00
@@ -103,7 +107,7 @@ func (c Config) normalize() (Config, error) {
 	if c.proxies, err = proxy.FromEnvironment(c.Getenv); err != nil {
 		return c, err
 	}
-	for _, refuse := range []func(Config) error{Config.refuseIdentity, Config.refuseUnderlay, Config.refuseHost} {
+	for _, refuse := range []func(Config) error{Config.refuseIdentity, Config.refuseUnderlay, Config.refuseHost, Config.refuseEgress} {
 		if err := refuse(c); err != nil {
 			return c, err
 		}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +21,12 @@ import (
 type gauge struct {
 	name, help string
 	value      float64
+}
+
+// family is several lines of one name, told apart by one label.
+type family struct {
+	name, help, label string
+	values            map[string]float64
 }
 
 func (a *agent) gauges() []gauge {
@@ -46,6 +54,7 @@ func (a *agent) gauges() []gauge {
 		{"weft_agent_heals_total", "Objects put back that somebody undid, since the start.", float64(a.loop.Healed())},
 		{"weft_agent_untouched_objects", "Objects that are other than they should be because healing is paused.", float64(a.loop.Untouched())},
 		{"weft_agent_paused", "1 while healing is paused.", paused},
+		{"weft_agent_egress_streams", "Connections open for servers.", float64(a.dials.Counts().Streams)},
 		{"weft_agent_heap_bytes", "Bytes of live heap objects.", float64(mem.HeapAlloc)},
 		{"weft_agent_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},
 	}
@@ -58,14 +67,52 @@ func seconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
+// families are what is counted by kind. No label is an address or a name.
+func (a *agent) families() []family {
+	c, t := a.dials.Counts(), a.uplink.TunnelCounts()
+	states := map[string]float64{}
+	for _, tunnel := range a.uplink.Tunnels() {
+		states[string(tunnel.State)]++
+	}
+	return []family{
+		{"weft_agent_tunnels", "Servers, by how it stands with the tunnel to them.", "state", states},
+		{"weft_agent_tunnel_tries_total", "Tunnels to servers that were opened, or not.", "result", map[string]float64{"opened": float64(t.Opened), "failed": float64(t.Failed)}},
+		{"weft_agent_tunnel_ends_total", "Tunnels to servers that ended, by reason.", "reason", floats(t.Ended)},
+		{"weft_agent_egress_dials_total", "Dials that servers asked for, by how they ended.", "result", floats(c.Dials)},
+		{"weft_agent_egress_dial_seconds_total", "Seconds from a dial's request to its end, by how it ended.", "result", c.DialSeconds},
+		{"weft_agent_egress_denials_total", "Dials that a rule refused, by the rule.", "rule", floats(c.Denials)},
+		{"weft_agent_egress_bytes_total", "Bytes of streams that have ended, to their targets and from them.", "direction", map[string]float64{"to": float64(c.BytesForth), "from": float64(c.BytesBack)}},
+	}
+}
+
+func floats[K ~string](in map[K]uint64) map[string]float64 {
+	out := make(map[string]float64, len(in))
+	for k, v := range in {
+		out[string(k)] = float64(v)
+	}
+	return out
+}
+
+func exposeFamilies(w io.Writer, families []family) {
+	for _, f := range families {
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, kindOf(f.name))
+		for _, value := range slices.Sorted(maps.Keys(f.values)) {
+			fmt.Fprintf(w, "%s{%s=%q} %g\n", f.name, f.label, value, f.values[value])
+		}
+	}
+}
+
+func kindOf(name string) string {
+	if strings.HasSuffix(name, "_total") {
+		return "counter"
+	}
+	return "gauge"
+}
+
 func expose(w io.Writer, version string, gauges []gauge) {
 	fmt.Fprintf(w, "# HELP weft_agent_build_info The release, in a label; the value is always 1.\n# TYPE weft_agent_build_info gauge\nweft_agent_build_info{version=%q} 1\n", version)
 	for _, g := range gauges {
-		kind := "gauge"
-		if strings.HasSuffix(g.name, "_total") {
-			kind = "counter"
-		}
-		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %g\n", g.name, g.help, g.name, kind, g.name, g.value)
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %g\n", g.name, g.help, g.name, kindOf(g.name), g.name, g.value)
 	}
 }
 
@@ -74,6 +121,7 @@ func (a *agent) handler() http.Handler {
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		expose(w, a.cfg.Version, a.gauges())
+		exposeFamilies(w, a.families())
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		a.problems() // every room answers

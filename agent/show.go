@@ -176,7 +176,7 @@ func (a *agent) problems() []intent.Problem {
 	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems(), a.breaks.problems())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, source := range []string{"plan", "show", "host", "plugin"} {
+	for _, source := range []string{"plan", "show", "host", "plugin", "egress"} {
 		out = append(out, a.found[source]...)
 	}
 	return out
@@ -197,6 +197,7 @@ func (a *agent) report() {
 	a.uplink.SetReport(uplink.Report{
 		Underlay: us, External: a.cfg.ExternalIPs, VTEP: a.uplink.VTEP(),
 		Capabilities: []string{"vxlan", "nftables"}, Labels: a.cfg.NodeLabels, Kernel: a.release,
+		Announced: a.cfg.Announced, HostPorts: a.cfg.HostPorts,
 	})
 }
 

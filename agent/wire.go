@@ -65,6 +65,9 @@ func (a *agent) underlayChanged() {
 	a.touch()
 }
 
+// podsName is the folder of pods' records in the data folder.
+const podsName = "pods"
+
 // podNode is what attaching a pod needs of the intent.
 func (a *agent) podNode() (pod.Node, bool) {
 	n, _ := a.withUnderlay()

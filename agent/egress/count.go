@@ -26,11 +26,11 @@ const (
 
 // Counts is what was done since the start.
 type Counts struct {
-	Streams     int               // open now
-	Dials       map[Result]uint64 // that have ended
-	DialSeconds map[Result]float64
-	Denials     map[string]uint64 // by rule, without the names in it
-	BytesForth  uint64            // from servers to targets, of streams that have ended
+	Streams     int                // open now
+	Dials       map[Result]uint64  // that have ended
+	DialSeconds map[string]float64 // by result
+	Denials     map[string]uint64  // by rule, without the names in it
+	BytesForth  uint64             // from servers to targets, of streams that have ended
 	BytesBack   uint64
 }
 
@@ -39,7 +39,7 @@ type counts struct {
 	bytesTo, bytesFrom atomic.Uint64
 	mu                 sync.Mutex
 	dials              map[Result]uint64
-	seconds            map[Result]float64
+	seconds            map[string]float64
 	denials            map[string]uint64
 }
 
@@ -52,10 +52,10 @@ func (c *counts) dial(r Result, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dials == nil {
-		c.dials, c.seconds = map[Result]uint64{}, map[Result]float64{}
+		c.dials, c.seconds = map[Result]uint64{}, map[string]float64{}
 	}
 	c.dials[r]++
-	c.seconds[r] += took.Seconds()
+	c.seconds[string(r)] += took.Seconds()
 }
 
 func (c *counts) denied(rule string) {

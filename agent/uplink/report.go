@@ -18,12 +18,15 @@ type Report struct {
 	VTEP         intent.MAC
 	Capabilities []string
 	Labels       map[string]string
-	Kernel       string // release, as uname -r prints it
+	Kernel       string         // release, as uname -r prints it
+	Announced    []netip.Prefix // that the node answers for, beside its lease
+	HostPorts    []uint16       // of its own addresses that may be dialled through its tunnel
 }
 
 func (r Report) equal(o Report) bool {
 	return slices.Equal(r.Underlay, o.Underlay) && slices.Equal(r.External, o.External) && r.VTEP == o.VTEP &&
-		slices.Equal(r.Capabilities, o.Capabilities) && maps.Equal(r.Labels, o.Labels) && r.Kernel == o.Kernel
+		slices.Equal(r.Capabilities, o.Capabilities) && maps.Equal(r.Labels, o.Labels) && r.Kernel == o.Kernel &&
+		slices.Equal(r.Announced, o.Announced) && slices.Equal(r.HostPorts, o.HostPorts)
 }
 
 func (r Report) wire(lease []netip.Prefix) *weftv1.NodeReport {
@@ -34,6 +37,10 @@ func (r Report) wire(lease []netip.Prefix) *weftv1.NodeReport {
 		Lease:             texts(lease),
 		Labels:            r.Labels,
 		Kernel:            r.Kernel,
+		AnnouncedPrefixes: texts(r.Announced),
+	}
+	for _, p := range r.HostPorts {
+		m.HostPorts = append(m.HostPorts, uint32(p))
 	}
 	if r.VTEP != (intent.MAC{}) {
 		m.VtepMac = r.VTEP.String()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/weft-net/weft/agent"
+	"github.com/weft-net/weft/agent/egress"
 	"github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/cmd/internal/config"
 )
@@ -45,6 +46,8 @@ type options struct {
 	debug   bool
 
 	nodeIPs, externalIPs, labels []string
+	announced                    []string
+	hostPorts                    []uint
 	canReach                     string
 	used                         map[string]bool // K3s spellings
 }
@@ -72,6 +75,9 @@ func newOptions() *options {
 	f.StringVar(&o.cfg.CNIBinDir, "cni-bin-dir", agent.Auto, "`folder` into which to copy weft-cni; auto finds K3s's, none copies nothing")
 	f.StringVar(&o.cfg.MetricsListen, "metrics-listen", agent.DefaultMetrics, "`address` of metrics and health; empty for none")
 	f.StringVar(&o.cfg.ChecksumOff, "vxlan-checksum-offload", agent.Auto, "checksum offload of VXLAN devices: `auto`, on or off; auto is off where it is known to lose packets")
+	f.StringVar(&o.cfg.EgressFile, "egress-file", "", "`file` that bounds what servers may dial through this node (default "+egress.DefaultFile+" if it is there); no server widens it")
+	f.UintSliceVar(&o.hostPorts, "egress-host-port", nil, "TCP `port` of the node's own addresses that may be dialled through its tunnel, beside 10250 and 10010")
+	f.StringSliceVar(&o.announced, "announce-prefix", nil, "`prefix` of pods here that another network's address management gave to this node: servers dial it through this node")
 	f.BoolVar(&o.cfg.ManageRPFilter, "manage-rp-filter", false, "set reverse path filtering to loose (2) on an uplink that has it strict (1)")
 	f.BoolVar(&o.cfg.IntegrateFirewall, "integrate-firewall", false, "let pods through Docker, ufw and firewalld by the openings that they keep for it")
 	f.StringVar(&o.cfg.MarkMask, "mark-mask", host.DefaultMarkMask, "`bits` of packets' marks that are weft's, at least four; not kube-proxy's nor Tailscale's")
@@ -114,6 +120,12 @@ func parse(args []string) (*options, error) {
 		}
 		o.cfg.CanReach = one[0]
 	}
+	if o.cfg.Announced, err = prefixes("--announce-prefix", o.announced); err != nil {
+		return o, err
+	}
+	if o.cfg.HostPorts, err = ports("--egress-host-port", o.hostPorts); err != nil {
+		return o, err
+	}
 	o.cfg.NodeLabels, err = labels(o.labels)
 	return o, err
 }
@@ -143,6 +155,29 @@ func addresses(flag string, in []string) ([]netip.Addr, error) {
 			return nil, fmt.Errorf("%s: %v is there twice", flag, a)
 		}
 		out = append(out, a)
+	}
+	return out, nil
+}
+
+func prefixes(flag string, in []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range in {
+		p, err := netip.ParsePrefix(strings.TrimSpace(s))
+		if err != nil {
+			return nil, fmt.Errorf("%s %q: not a prefix, such as 10.244.1.0/24", flag, s)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func ports(flag string, in []uint) ([]uint16, error) {
+	var out []uint16
+	for _, p := range in {
+		if p < 1 || p > 65535 {
+			return nil, fmt.Errorf("%s %d: accepted: 1 to 65535", flag, p)
+		}
+		out = append(out, uint16(p))
 	}
 	return out, nil
 }
