@@ -89,7 +89,7 @@ func (r *rooms) denied(by egress.Asker, to egress.Request, node string, no *egre
 	}
 	act := journal.Act{
 		At: time.Now(), User: by.User, Role: by.Role, From: from, Method: "weft.v1.Egress/Dial", Verb: "dial",
-		Before: r.hub.Revision(), Outcome: codes.PermissionDenied.String(), Message: to.String() + " over " + by.Front + ": " + no.Error(),
+		Outcome: codes.PermissionDenied.String(), Message: to.String() + " over " + by.Front + ": " + no.Error(),
 	}
 	if node != "" {
 		act.Objects = []string{"Node/" + node}

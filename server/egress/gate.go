@@ -17,7 +17,7 @@ import (
 // Bounds on dials.
 const (
 	dialWithin   = 30 * time.Second // from asking to bytes: as long as a kube-apiserver waits
-	maxDialling  = 4096             // at one time; past that, Overloaded
+	maxDialling  = 16_384           // at one time; past that, Overloaded
 	maxAddresses = 8                // of a name that are tried
 	drainWithin  = 3 * time.Second  // for streams to end, when the server stops
 )
