@@ -100,7 +100,7 @@ var walls = []struct {
 		why: "the stream brings an intent and takes observations; who makes it true is the composition root's choice",
 	},
 	{
-		from: []string{"proto/connect", "agent/proxy"}, never: []string{"agent/uplink", "google.golang.org/", "proto/weft/", "tunnel", "proto/intent"},
+		from: []string{"proto/connect", "agent/proxy", "cmd/weft/internal/front", "cmd/weft/internal/socks", "cmd/weft/internal/relay"}, never: []string{"agent/uplink", "google.golang.org/", "proto/weft/", "tunnel", "proto/intent"},
 		why: "a way to a HOST:PORT knows nothing of what is said on it",
 	},
 	{

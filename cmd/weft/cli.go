@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,7 @@ type cli struct {
 	index  *kinds
 
 	remembered atomic.Bool // it was said that answers are from memory
+	telling    sync.Mutex  // of commands that serve several clients
 }
 
 // run executes one command line and answers with the exit status.
@@ -91,6 +93,7 @@ func (c *cli) root() *cobra.Command {
 		c.kindsCommand(), c.explainCommand(),
 		c.historyCommand(), c.rollbackCommand(), c.confirmCommand(),
 		c.eventsCommand(), c.auditCommand(), c.pauseCommand(), c.resumeCommand(), c.logLevelCommand(), c.debugCommand(),
+		c.dialCommand(), c.socksCommand(), c.portForwardCommand(),
 		c.statusCommand(), c.serverCommand(), c.meshCommand(), c.tokenCommand(), c.backupCommand(), c.whoOwnsCommand(), c.reserveCommand(), c.drainCommand(), c.importCommand(),
 		c.userCommand(), c.rotateCommand(), c.renameCommand(),
 		c.portsCommand(), c.grpcurlCommand(), c.versionCommand(),

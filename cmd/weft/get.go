@@ -42,10 +42,13 @@ func (c *cli) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get KIND [NAME...] | KIND/NAME...",
 		Short:   "Show objects",
-		Example: "  weft get nodes -o wide\n  weft get clusterconfig/default -o yaml\n  weft get nodes -o jsonpath='{.items[*].metadata.name}'",
+		Example: "  weft get nodes -o wide\n  weft get tunnels\n  weft get clusterconfig/default -o yaml\n  weft get nodes -o jsonpath='{.items[*].metadata.name}'",
 		GroupID: groupObjects,
 		Args:    needKind,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if isTunnels(args) && !watch {
+				return c.getTunnels(cmd.Context(), &o, args)
+			}
 			targets, err := c.targets(cmd.Context(), args)
 			if err != nil {
 				return err

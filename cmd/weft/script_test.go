@@ -103,6 +103,9 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 //	fabric plan FROM TO            what Plan answers: the backend changes
 //	fabric ends                    watches end after what exists
 //	fabric late                    answers say that the audit has no record yet
+//	fabric tunnel NODE SERVER STATE STREAMS
+//	fabric silent SERVER           its tunnels are not known
+//	fabric forbid HOST:PORT STATUS CODE REASON
 //	fabric agent                   n1's agent answers on its socket
 //	fabric stop                    no server answers
 func fabric(ts *testscript.TestScript, _ bool, args []string) {
@@ -143,6 +146,20 @@ func fabric(ts *testscript.TestScript, _ bool, args []string) {
 		f.Refuse[args[1]] = status.Error(code, args[3])
 	case "plan":
 		f.PlanBackend(intent.Backend(args[1]), intent.Backend(args[2]))
+	case "tunnel":
+		streams, err := strconv.ParseUint(args[4], 10, 32)
+		ts.Check(err)
+		f.Tunnels = append(f.Tunnels, &weftv1.Tunnel{
+			Node: args[1], Server: args[2], State: args[3], Streams: uint32(streams), SinceUnix: fabrictest.Now - 3600, RoundTripMicro: 31_400,
+			Address: "203.0.113.7:41234", Instance: "I1", StreamsTotal: streams + 40, BytesSent: 5 << 20, BytesReceived: 900,
+		})
+	case "silent":
+		f.Silent = append(f.Silent, args[1])
+		f.Tunnels = append([]*weftv1.Tunnel{}, f.Tunnels...)
+	case "forbid":
+		code, err := strconv.Atoi(args[2])
+		ts.Check(err)
+		f.Refused[args[1]] = fabrictest.Refusal{Status: code, Code: args[3], Reason: args[4]}
 	case "ends":
 		f.Ends = true
 	case "late":

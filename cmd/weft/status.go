@@ -54,6 +54,8 @@ type report struct {
 	*weftv1.StatusGetResponse
 	nodes []*weftv1.NodeStatus
 	pairs []*weftv1.PairPath // with -o wide
+
+	tunnels *weftv1.ListTunnelsResponse // nil: the server does not tell
 }
 
 func (c *cli) fabricStatus(ctx context.Context, o *output) error {
@@ -98,6 +100,9 @@ func (c *cli) fabricText(o *output, r *report) string {
 	title(&b, "etcd", "%s%s", etcdText(r.GetEtcd()), c.backupText(r.GetBackups()))
 	title(&b, "certs", "CA until %s%s", day(r.GetCaEndsUnix()), c.firstText(r.GetFirstToEnd()))
 	title(&b, "paths", "%s", pathText(r.GetPaths()))
+	if r.tunnels != nil {
+		title(&b, "tunnels", "%s", tunnelText(r))
+	}
 	if behind := c.behindText(r); behind != "" {
 		title(&b, "behind", "%s", behind)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // maxLine is how much of a reason is kept, in bytes.
-const maxLine = 300
+const maxLine = 1000
 
 // maxRetry is the longest wait that is believed.
 const maxRetry = time.Hour
@@ -53,7 +53,7 @@ func Refused(answer *http.Response) *Refusal {
 }
 
 // Line is the first line of a text from outside, fit for a terminal and a log: at
-// most 300 bytes, without control characters.
+// most 1000 bytes, without control characters.
 func Line(s string) string {
 	s, _, _ = strings.Cut(strings.TrimLeft(s, "\r\n \t"), "\n")
 	s = strings.Map(func(r rune) rune {

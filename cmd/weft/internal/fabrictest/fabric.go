@@ -8,7 +8,6 @@ import (
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 )
 
 // Now is the time at which everything happens, in seconds since 1970.
@@ -26,6 +25,11 @@ type Fabric struct {
 	Peers    []*weftv1.PeerStatus
 	Ends     bool // watches end once what exists is told
 	Late     bool // answers say that the audit has no record yet
+
+	Tunnels []*weftv1.Tunnel   // nil: of a release that has none
+	Silent  []string           // servers whose tunnels are not known
+	Refused map[string]Refusal // by HOST:PORT, of the front end
+	Dialled []string           // "node HOST:PORT", as the front end was asked
 
 	Address string // of the server
 	Admin   string // path of the operator's credentials
@@ -47,7 +51,7 @@ type key struct{ kind, namespace, name string }
 func Start(dir string) (*Fabric, error) {
 	f := &Fabric{
 		Admin: filepath.Join(dir, "admin.yaml"), Socket: filepath.Join(dir, "agent.sock"),
-		revision: 100, objects: map[key]*weftv1.Resource{}, changed: make(chan struct{}), Refuse: map[string]error{},
+		revision: 100, objects: map[key]*weftv1.Resource{}, changed: make(chan struct{}), Refuse: map[string]error{}, Refused: map[string]Refusal{},
 	}
 	f.seed()
 	config, creds, err := identities()
@@ -69,15 +73,17 @@ func (f *Fabric) StartServer() error {
 		return err
 	}
 	f.Address = public.Addr().String()
-	f.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(f.config)), grpc.UnaryInterceptor(f.intercept))
+	f.config.NextProtos = []string{"h2", "http/1.1"}
+	f.server = grpc.NewServer(grpc.UnaryInterceptor(f.intercept)) // whose connections have done their handshake
 	weftv1.RegisterResourcesServer(f.server, resources{f: f})
 	weftv1.RegisterStatusServer(f.server, statusServer{f: f})
 	weftv1.RegisterNodesServer(f.server, nodes{f: f})
 	weftv1.RegisterLeasesServer(f.server, leases{f: f})
 	weftv1.RegisterMeshServer(f.server, mesh{f: f})
 	weftv1.RegisterTokensServer(f.server, tokens{f: f})
+	weftv1.RegisterEgressServer(f.server, egress{f: f})
 	server := f.server
-	go func() { _ = server.Serve(public) }() // ends with Close
+	go func() { _ = server.Serve(newPort(public, f)) }() // ends with Close
 	return nil
 }
 

@@ -22,7 +22,7 @@ func (f *Fabric) seed() {
 			AppliedRevision: 100, HeardUnix: Now - 1, JoinedUnix: Now - 41*day,
 		})
 	}
-	f.put("Endpoint", "shop", "web", nil, fields{"pod": "web", "addresses": []any{"10.42.1.14"}}, nil)
+	f.put("Endpoint", "shop", "web", nil, fields{"node": "n1", "pod": "web", "addresses": []any{"10.42.1.14"}}, nil)
 	f.Peers = []*weftv1.PeerStatus{{Name: "n2", Lease: []string{"10.42.2.0/24"}, Transport: "vxlan", Remote: "10.0.0.12", Mtu: 1450, Why: "backend vxlan"}}
 }
 
