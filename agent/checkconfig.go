@@ -12,6 +12,7 @@ import (
 
 	"github.com/weft-net/weft/agent/check"
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/egress"
 	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/host/look"
 	"github.com/weft-net/weft/agent/kernel"
@@ -100,10 +101,18 @@ func (c Config) way() uplink.Way { return uplink.Way{Proxy: c.proxies.For} }
 
 // check is what a configuration says of the node to be tested.
 func (c Config) check(node hostroom.Node) check.Node {
-	return check.Node{
+	file := c.egressFile()
+	file.Log = nil // what is wrong is said here
+	bound := egress.OpenFile(file)
+	out := check.Node{
 		Node: node, Servers: c.Servers, Metrics: c.MetricsListen, DataDir: c.DataDir, CNIDir: findConfDir(c.CNIConfDir),
 		Kernel: kernelRelease(), Resolver: net.DefaultResolver.LookupHost, Proxy: c.proxies.For, Log: c.Log,
+		Unbound: bound.Problems(),
 	}
+	if bound.There() {
+		out.Bound = file.Path
+	}
+	return out
 }
 
 // facts are seen once, with eyes of their own.

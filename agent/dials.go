@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,15 +35,17 @@ type dials struct {
 
 // openDials reads the node's file and makes ready to serve tunnels.
 func (a *agent) openDials() {
-	file := egress.FileConfig{Path: a.cfg.EgressFile, Needed: a.cfg.EgressFile != "", Log: a.log}
-	if !file.Needed {
-		file.Path = egress.DefaultFile
-	}
+	file := a.cfg.egressFile()
 	told := func() { a.setProblems("egress", a.dials.file.Problems()) }
 	file.OnChange = func() { told(); a.touch() }
 	a.dials.file = egress.OpenFile(file)
 	told()
 	a.dials.Egress = egress.New(egress.Config{Node: a.cfg.NodeName, Rules: a.egressRules, Log: a.log})
+}
+
+// egressFile says which file bounds what servers may dial.
+func (c Config) egressFile() egress.FileConfig {
+	return egress.FileConfig{Path: cmp.Or(c.EgressFile, egress.DefaultFile), Needed: c.EgressFile != "", Log: c.Log}
 }
 
 // serve serves the tunnel to one server, until it ends.

@@ -59,8 +59,10 @@ type Node struct {
 	Token    func(ctx context.Context, server string) error // whether the node could join; nil: it has, or has no token
 	Metrics  string                                         // HOST:PORT, or empty
 	DataDir  string
-	CNIDir   string // empty: none was found
-	Kernel   string // release
+	CNIDir   string           // empty: none was found
+	Bound    string           // file that bounds what servers may dial; empty: there is none
+	Unbound  []intent.Problem // with it
+	Kernel   string           // release
 	Resolver func(ctx context.Context, host string) ([]string, error)
 	Proxy    func(server string) *proxy.Proxy // through which it is reached; nil: none
 	Log      *slog.Logger
@@ -74,6 +76,7 @@ func Run(ctx context.Context, n Node) []Check {
 	out = append(out, n.ports()...)
 	out = append(out, n.findings()...)
 	out = append(out, n.folders()...)
+	out = append(out, n.bound()...)
 	return append(out, n.servers(ctx)...)
 }
 

@@ -53,10 +53,10 @@ func TestText(t *testing.T) {
 			}
 			return []string{"192.0.2.8"}, nil
 		},
-		Proxy: through, DataDir: dir, Log: slog.New(slog.DiscardHandler),
+		Bound: "/etc/weft/egress.yaml", Proxy: through, DataDir: dir, Log: slog.New(slog.DiscardHandler),
 	}
 	var b bytes.Buffer
-	checks := append(append(append(n.addresses(), n.findings()...), n.folders()...), n.servers(t.Context())...)
+	checks := append(append(append(n.addresses(), n.findings()...), n.folders()...), append(n.bound(), n.servers(t.Context())...)...)
 	if Print(&b, checks) {
 		t.Error("nothing has failed")
 	}
@@ -66,6 +66,7 @@ FAIL  /d: the file system is read-only: no pod can be recorded, no intent kept -
 warn  clock: the kernel's clock is not synchronized -> timedatectl set-ntp true
 ok    folder DIR: can be written to
 warn  CNI: no folder of a container runtime was found -> start the container runtime once, or name its folder with --cni-conf-dir
+ok    egress file: /etc/weft/egress.yaml bounds what servers may dial through this node
 ok    server s1:7443: resolves to 192.0.2.8
 ok    server s1:7443: answers TLS, proved by the token's pin
 ok    token: server s1:7443 would let this node join with it

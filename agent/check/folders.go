@@ -31,3 +31,16 @@ func isDir(path string) bool {
 	fi, err := os.Stat(path)
 	return err == nil && fi.IsDir()
 }
+
+// bound is the file that bounds what servers may dial through this node. A fabric
+// is carried without it, so that it is no failure.
+func (n Node) bound() []Check {
+	var out []Check
+	for _, p := range n.Unbound {
+		out = append(out, warn(p.Subject, p.Remedy, "%s", p.Cause))
+	}
+	if len(out) == 0 && n.Bound != "" {
+		out = append(out, ok("egress file", "%s bounds what servers may dial through this node", n.Bound))
+	}
+	return out
+}

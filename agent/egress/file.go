@@ -71,6 +71,13 @@ func (f *File) Bound() egress.Bound {
 	return f.bound
 }
 
+// There tells whether there was a file when it was last read.
+func (f *File) There() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.read.there
+}
+
 // Problems says what is wrong with the file.
 func (f *File) Problems() []intent.Problem {
 	f.mu.Lock()
