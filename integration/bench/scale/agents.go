@@ -28,8 +28,11 @@ type swarm struct {
 	folder  string
 	release string
 	memory  memory
-	up      atomic.Int64 // bytes that agents sent, as TLS has them
-	down    atomic.Int64
+	tunnels heldTunnels
+	// tunnelled has the agents keep tunnels.
+	tunnelled bool
+	up        atomic.Int64 // bytes that agents sent, as TLS has them
+	down      atomic.Int64
 
 	mu     sync.Mutex
 	agents map[string]*agent
@@ -56,12 +59,15 @@ func (s *swarm) start(ctx context.Context, name string, number int) error {
 	}
 	a := &agent{swarm: s, name: name, number: number, done: make(chan struct{})}
 	machine := sha256.Sum256([]byte(name))
-	a.uplink, err = uplink.New(dir, uplink.Config{
+	cfg := uplink.Config{
 		Node: name, Servers: s.server, Token: func() (join.Token, error) { return s.token, nil },
 		Machine: hex.EncodeToString(machine[:16]), Boot: "1", Version: s.release,
 		Log: slog.New(slog.DiscardHandler), OnChange: a.changed, Dial: a.dial, Read: s.memory.read, Unfiled: true,
-	})
-	if err != nil {
+	}
+	if s.tunnelled {
+		cfg.Tunnel = s.tunnels.serve
+	}
+	if a.uplink, err = uplink.New(dir, cfg); err != nil {
 		return err
 	}
 	a.report(nil)

@@ -159,7 +159,7 @@ func (f *fabric) startSwarm(ctx context.Context, from, to int) error {
 	if err != nil {
 		return err
 	}
-	cmd := f.host.Command(context.Background(), f.self, "agents", strings.Join(urls, ","), filepath.Join(f.folder("s1"), "agent-token"), folder, "bench")
+	cmd := f.host.Command(context.Background(), f.self, "agents", strings.Join(urls, ","), filepath.Join(f.folder("s1"), "agent-token"), folder, "bench", strconv.FormatBool(f.options.tunnels))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr
 	cmd.Env = append(os.Environ(), "GOGC=400", "GOMEMLIMIT=2GiB") // what collecting costs is no agent's

@@ -17,7 +17,7 @@ import (
 
 // order is what the driver asks of a generator.
 type order struct {
-	Do     string  `json:"do"` // start, stop, slow, grow, aim, await, leases, bytes
+	Do     string  `json:"do"` // start, stop, slow, grow, aim, await, leases, bytes, tunnels
 	Names  string  `json:"names,omitempty"`
 	From   int     `json:"from,omitempty"`
 	To     int     `json:"to,omitempty"`
@@ -38,12 +38,14 @@ type answer struct {
 	Leases  map[string]string `json:"leases,omitempty"` // node by prefix
 	Up      int64             `json:"up,omitempty"`     // bytes
 	Down    int64             `json:"down,omitempty"`
+	Tunnels int               `json:"tunnels,omitempty"` // that stand
+	Came    []int64           `json:"came,omitempty"`    // when each that stood since did, Unix milliseconds
 }
 
 // generate holds agents until standard input ends.
 func generate(ctx context.Context, args []string) error {
-	if len(args) != 4 {
-		return fmt.Errorf("want: agents SERVERS TOKEN-FILE FOLDER RELEASE")
+	if len(args) != 5 {
+		return fmt.Errorf("want: agents SERVERS TOKEN-FILE FOLDER RELEASE TUNNELS")
 	}
 	text, err := os.ReadFile(args[1])
 	if err != nil {
@@ -53,7 +55,7 @@ func generate(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	s := &swarm{server: strings.Split(args[0], ","), token: token, folder: args[2], release: args[3], agents: map[string]*agent{}, memory: memory{items: map[intent.ID]weak.Pointer[intent.Item]{}}}
+	s := &swarm{server: strings.Split(args[0], ","), token: token, folder: args[2], release: args[3], tunnelled: args[4] == "true", agents: map[string]*agent{}, memory: memory{items: map[intent.ID]weak.Pointer[intent.Item]{}}}
 	in := bufio.NewScanner(os.Stdin)
 	out := json.NewEncoder(os.Stdout)
 	for in.Scan() {
@@ -91,6 +93,8 @@ func (s *swarm) obey(ctx context.Context, o order) (a answer) {
 		a.Leases, err = s.leases()
 	case "bytes":
 		a.Up, a.Down = s.up.Load(), s.down.Load()
+	case "tunnels":
+		a.Tunnels, a.Came = s.tunnels.look(time.Unix(0, o.Start))
 	default:
 		err = fmt.Errorf("cannot %q", o.Do)
 	}

@@ -24,6 +24,7 @@ type options struct {
 	rows    []string
 	csv     string
 	keep    bool
+	tunnels bool     // agents keep tunnels to their servers
 	args    []string // further ones of weft-server
 }
 
@@ -68,6 +69,7 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.servers, "servers", 1, "servers that share the etcd")
 	f.StringVar(&o.csv, "csv", "", "file that figures are appended to")
 	f.BoolVar(&o.keep, "keep", false, "leave logs and data behind, and say where")
+	f.BoolVar(&o.tunnels, "tunnels", false, "agents keep a tunnel to every server, too")
 	debug := f.String("debug-listen", "", "pprof address of the first server, in the bench's namespace")
 	if err := f.Parse(args); err != nil {
 		return o, err

@@ -20,6 +20,8 @@ var rows = []row{
 	{"object", object},
 	{"slow", slow},
 	{"idle", idle},
+	{"tunnels clean", func(ctx context.Context, f *fabric) error { return tunnels(ctx, f, "tunnels clean", syscall.SIGTERM) }},
+	{"tunnels kill", func(ctx context.Context, f *fabric) error { return tunnels(ctx, f, "tunnels kill", syscall.SIGKILL) }},
 	{"clean", func(ctx context.Context, f *fabric) error { return restart(ctx, f, "clean", 0, syscall.SIGTERM) }},
 	{"kill", func(ctx context.Context, f *fabric) error { // of several another one: the first has no agents now
 		return restart(ctx, f, "kill", min(1, len(f.servers)-1), syscall.SIGKILL)

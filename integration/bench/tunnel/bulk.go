@@ -30,7 +30,8 @@ func flows(sh shape, n int, what string) func(context.Context, *bench, contender
 			if sh.delay == 0 {
 				out = append(out,
 					figure{what: "CPU, " + what + " " + way.name, unit: "s/GB", value: (r.server + r.agent) * 1e9 / r.bytes, share: true},
-					figure{what: "CPU of the server alone, " + what + " " + way.name, unit: "s/GB", value: r.server * 1e9 / r.bytes})
+					figure{what: "CPU of the server alone, " + what + " " + way.name, unit: "s/GB", value: r.server * 1e9 / r.bytes},
+					figure{what: "processors busy with all four processes, " + what + " " + way.name, value: r.busy})
 			}
 		}
 		return out, nil
@@ -61,6 +62,7 @@ type rate struct {
 	rate          float64 // bytes/s
 	bytes         float64
 	server, agent float64 // processor seconds
+	busy          float64 // processors that client, target, server and agent had
 }
 
 // full makes streams busy, lets them come to speed, and looks twice.
@@ -82,7 +84,7 @@ func (b *bench) full(ctx context.Context, c contender, sh shape, n int, mode byt
 		w = farWarm
 	}
 	if mode == modeBoth {
-		w *= 3 // a deadlock needs time to come about
+		w *= 6 // a deadlock needs time to come about
 	}
 	if err := pause(ctx, w); err != nil {
 		return r, err
@@ -136,6 +138,9 @@ func (s *stack) window(ctx context.Context, mode byte, profile string) (r rate, 
 		}
 	}
 	r.server, r.agent = after[2].CPU-before[2].CPU, after[3].CPU-before[3].CPU
+	for i := range after {
+		r.busy += (after[i].CPU - before[i].CPU) * 1e9 / float64(after[i].At-before[i].At)
+	}
 	return r, toggle()
 }
 

@@ -104,11 +104,17 @@ func ping(c net.Conn, b []byte, limit time.Duration) error {
 	return err
 }
 
-// first sends the mode with the first message, in one write.
+// first sends the mode with the first message, in one write, and waits until the
+// message is back.
 func first(c net.Conn, limit time.Duration) error {
 	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
 		return err
 	}
+	return greet(c)
+}
+
+// greet is first without a deadline, which may cost a stream something.
+func greet(c net.Conn) error {
 	if _, err := c.Write(append([]byte{modeEcho}, make([]byte, message)...)); err != nil {
 		return err
 	}
@@ -122,12 +128,12 @@ func (c *client) dials(o order) (a answer, err error) {
 		began := time.Now()
 		conn, err := c.connect(o.Target, o.Each)
 		if err != nil {
-			a.Bad, a.Why = a.Bad+1, err.Error()
+			a.Bad, a.Why = a.Bad+1, why(err)
 			continue
 		}
 		t := times{Open: time.Since(began).Seconds()}
 		if err := first(conn, o.Each); err != nil {
-			a.Bad, a.Why = a.Bad+1, err.Error()
+			a.Bad, a.Why = a.Bad+1, why(err)
 		} else {
 			t.Echo = time.Since(began).Seconds()
 			a.Times = append(a.Times, t)
@@ -148,7 +154,7 @@ func (c *client) echo(ctx context.Context, o order) (a answer, err error) {
 		err = first(conn, o.Each)
 	}
 	if err != nil {
-		return answer{Bad: 1, Why: err.Error()}, nil
+		return answer{Bad: 1, Why: why(err)}, nil
 	}
 	began, n := time.Now(), int(o.For/o.Every)
 	if err := conn.SetDeadline(began.Add(o.For + o.Each)); err != nil {
@@ -171,7 +177,7 @@ func (c *client) echo(ctx context.Context, o order) (a answer, err error) {
 	b := make([]byte, message)
 	for i := range n {
 		if _, err := io.ReadFull(conn, b); err != nil {
-			return answer{Bad: n - i, Why: err.Error()}, ctx.Err()
+			return answer{Bad: n - i, Why: why(err)}, ctx.Err()
 		}
 		a.Times = append(a.Times, times{Echo: time.Since(began.Add(time.Duration(i) * o.Every)).Seconds()})
 	}
@@ -189,7 +195,7 @@ func (c *client) bulk(o order) (a answer, err error) {
 			_, err = conn.Write([]byte{o.Mode})
 		}
 		if err != nil { // the next would fare no better, and take as long
-			return answer{Bad: 1, Why: err.Error()}, nil
+			return answer{Bad: 1, Why: why(err)}, nil
 		}
 		c.keep(conn)
 		if o.Mode != modeUp {
@@ -252,7 +258,7 @@ func (c *client) hold(o order) (a answer, err error) {
 			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				a.Bad, a.Why = a.Bad+1, err.Error()
+				a.Bad, a.Why = a.Bad+1, why(err)
 			}
 		})
 	}
@@ -272,7 +278,7 @@ func (c *client) check(o order) (a answer, err error) {
 			if err := ping(conn, make([]byte, message), o.Each); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				a.Bad, a.Why = a.Bad+1, err.Error()
+				a.Bad, a.Why = a.Bad+1, why(err)
 			}
 		})
 	}
@@ -307,4 +313,12 @@ func (c *client) release() (answer, error) {
 	}
 	c.held, c.live = nil, 0
 	return answer{}, nil
+}
+
+// why is what went wrong, without on which of many sockets.
+func why(err error) string {
+	if on := (*net.OpError)(nil); errors.As(err, &on) {
+		err = on.Err
+	}
+	return err.Error()
 }

@@ -19,6 +19,7 @@ type contender struct {
 	serve func(context.Context, spec) (end, error) // starts the server's end
 	agent func(context.Context, spec, int) error   // is one tunnel of the agent, until it ends
 	front bool                                     // it brings its own front
+	wide  int                                      // sessions that share the streams, where a row asks for no number; 0: one
 }
 
 // end is a contender in the server.
@@ -33,6 +34,7 @@ var contenders = []contender{
 	{name: "remotedialer", serve: serveRemotedialer, agent: agentRemotedialer},
 	{name: "konnectivity", serve: serveKonnectivity, agent: agentKonnectivity, front: true},
 	{name: "weft", serve: serveWeft, agent: agentWeft},
+	{name: "weft2", serve: serveWeft, agent: agentWeft, wide: 2},
 }
 
 func contenderOf(name string) (contender, error) {
@@ -86,7 +88,7 @@ func (s *server) open(ctx context.Context, o order) (a answer, err error) {
 			defer cancel()
 			c, err := s.end.dial(ctx, o.Target)
 			if err == nil {
-				err = first(c, soon) // what a stream allocates with its first bytes counts
+				err = greet(c) // what a stream allocates with its first bytes counts
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -163,10 +165,11 @@ func serveHTTPS(s spec, h http.Handler) error {
 
 var errNoSession = errors.New("no agent is connected")
 
-// roster is the sessions of a server; the newest is used.
+// roster is the sessions of a server.
 type roster[S comparable] struct {
-	mu  sync.Mutex
-	all []S
+	mu   sync.Mutex
+	all  []S
+	turn int
 }
 
 func (r *roster[S]) add(s S) {
@@ -194,6 +197,17 @@ func (r *roster[S]) newest() (s S, err error) {
 		return s, errNoSession
 	}
 	return r.all[len(r.all)-1], nil
+}
+
+// next takes them in turn.
+func (r *roster[S]) next() (s S, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.all) == 0 {
+		return s, errNoSession
+	}
+	r.turn++
+	return r.all[r.turn%len(r.all)], nil
 }
 
 func (r *roster[S]) sessions() int {

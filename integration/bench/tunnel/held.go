@@ -35,7 +35,7 @@ func stalled(ctx context.Context, b *bench, c contender) (out []figure, err erro
 		}{{fmt.Sprintf("echo while %d streams come and stall", n), n}, {fmt.Sprintf("echo beside %d stalled", n), 0}} {
 			echo, err := s.echo(ctx, d, p.open)
 			if err != nil {
-				return append(out, figure{what: p.what + ", p99", unit: "ms", note: "tunnel dead: " + err.Error()}), nil
+				return append(out, figure{what: p.what + ", p99", unit: "ms", note: "dead: " + err.Error()}), nil
 			}
 			p99 := quantile(echo, 0.99)
 			out = append(out, figure{what: p.what + ", p99", unit: "ms", value: 1e3 * p99}, figure{what: p.what + ", p99 to idle", value: p99 / base})
@@ -67,12 +67,12 @@ func refused(ctx context.Context, b *bench, c contender) (out []figure, err erro
 		{"the target", net.JoinHostPort("127.0.0.1", fmt.Sprint(free[0]))},
 		{"the agent's rules", net.JoinHostPort(forbidden, fmt.Sprint(free[0]))},
 	} {
-		live, dead, said, err := b.refusal(ctx, c, r.target)
+		live, said, err := b.refusal(ctx, c, r.target)
 		if err != nil {
 			return out, err
 		}
 		out = append(out,
-			figure{what: "dial refused by " + r.by + ": other streams that live, of " + fmt.Sprint(refusalBeside), value: float64(live), note: dead},
+			figure{what: "dial refused by " + r.by + ": other streams that live, of " + fmt.Sprint(refusalBeside), value: float64(live)},
 			figure{what: "dial refused by " + r.by + ": what it got", note: said})
 	}
 	return out, nil
@@ -80,10 +80,10 @@ func refused(ctx context.Context, b *bench, c contender) (out []figure, err erro
 
 const refusalBeside = 8
 
-func (b *bench) refusal(ctx context.Context, c contender, target string) (live int, dead, said string, err error) {
+func (b *bench) refusal(ctx context.Context, c contender, target string) (live int, said string, err error) {
 	s, err := raise(ctx, b.self, c, shape{})
 	if err != nil {
-		return 0, "", "", err
+		return 0, "", err
 	}
 	defer s.end()
 	a, err := s.client.ask(ctx, order{Do: "hold", N: refusalBeside, Mode: modeEcho, Target: s.spec.Target, Each: soon})
@@ -91,17 +91,17 @@ func (b *bench) refusal(ctx context.Context, c contender, target string) (live i
 		err = errors.New(a.Why)
 	}
 	if err != nil {
-		return 0, "", "", err
+		return 0, "", err
 	}
 	refusal, err := s.client.ask(ctx, order{Do: "dial", N: 1, Each: 3 * time.Second, Target: target})
 	if err != nil {
-		return 0, "", "", err
+		return 0, "", err
 	}
 	if err := pause(ctx, 200*time.Millisecond); err != nil {
-		return 0, "", "", err
+		return 0, "", err
 	}
 	after, err := s.client.ask(ctx, order{Do: "check", Each: 3 * time.Second})
-	return refusalBeside - after.Bad, after.Why, refusal.Why, err
+	return refusalBeside - after.Bad, refusal.Why, err
 }
 
 // idle measures what streams cost the server that nobody uses: its tunnel alone, no

@@ -5,36 +5,36 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // row is one measurement, of one contender at a time.
 type row struct {
 	name    string
 	once    bool     // one round is enough: it is long, or counts what does not vary
+	waits   bool     // nothing in it is busy: all that wait are gone through at once, in the end
+	wide    bool     // of interest for several sessions, too
 	only    []string // contenders that it makes sense for; all if empty
 	measure func(context.Context, *bench, contender) ([]figure, error)
 }
 
 var rows = []row{
 	{name: "one", measure: flows(shape{}, 1, "one stream")},
-	{name: "many", measure: flows(shape{}, 64, "64 streams")},
-	{name: "both", measure: both},
+	{name: "many", wide: true, measure: flows(shape{}, 64, "64 streams")},
+	{name: "both", wide: true, measure: both},
 	{name: "far", measure: flows(shape{delay: oneWay}, 1, "one stream at 40 ms")},
 	{name: "dial", measure: dialing},
 	{name: "fardial", measure: farDialing},
-	{name: "beside", measure: beside},
+	{name: "beside", wide: true, measure: beside},
 	{name: "stall", measure: stalled},
 	{name: "refused", once: true, measure: refused},
 	{name: "idle", once: true, only: []string{"tls", "yamux", "remotedialer", "weft"}, measure: idle},
 	{name: "tunnels", once: true, only: []string{"yamux", "remotedialer", "weft"}, measure: tunnels},
 	{name: "burst", once: true, only: []string{"yamux", "remotedialer", "konnectivity", "weft"}, measure: burst},
-	{name: "frozen", once: true, measure: frozen},
-	{name: "cut", once: true, measure: cut},
+	{name: "frozen", once: true, waits: true, measure: frozen},
+	{name: "cut", once: true, waits: true, measure: cut},
 }
-
-// together are rows in which nothing is busy: contenders go through them at the same
-// time, or they would take most of a run.
-var together = []string{"frozen", "cut"}
 
 const oneWay = 20 * time.Millisecond
 
@@ -51,59 +51,65 @@ func rowNames() (out []string) {
 // bench is a run.
 type bench struct {
 	options
-	book  *book
-	round int
+	book *book
 }
 
 func measure(ctx context.Context, o options) error {
 	b := &bench{options: o, book: newBook(o)}
 	began := time.Now()
-	for b.round = range o.runs {
-		for _, r := range rows {
-			if (len(o.rows) > 0 && !slices.Contains(o.rows, r.name)) || (r.once && b.round > 0) {
-				continue
-			}
-			if err := b.contest(ctx, r); err != nil {
-				return err
+	var busy, waiting []row
+	for _, r := range rows {
+		switch {
+		case len(o.rows) > 0 && !slices.Contains(o.rows, r.name):
+		case r.waits:
+			waiting = append(waiting, r)
+		default:
+			busy = append(busy, r)
+		}
+	}
+	for round := range o.runs {
+		for _, r := range busy {
+			for _, c := range b.who(r) {
+				if r.once && round > 0 {
+					continue
+				}
+				if err := b.one(ctx, r, c, round); err != nil {
+					return err
+				}
 			}
 		}
+	}
+	var all errgroup.Group
+	for _, r := range waiting {
+		for _, c := range b.who(r) {
+			all.Go(func() error { return b.one(ctx, r, c, 0) })
+		}
+	}
+	if err := all.Wait(); err != nil {
+		return err
 	}
 	b.book.print()
 	fmt.Printf("\n%d round(s) in %v\n", o.runs, time.Since(began).Round(time.Second))
 	return nil
 }
 
-// contest is one row of one round.
-func (b *bench) contest(ctx context.Context, r row) error {
-	var who []contender
+// who goes through a row.
+func (b *bench) who(r row) (who []contender) {
 	for _, c := range contenders {
-		if (len(b.contenders) == 0 || slices.Contains(b.contenders, c.name)) && (len(r.only) == 0 || slices.Contains(r.only, c.name)) {
+		switch {
+		case len(r.only) > 0 && !slices.Contains(r.only, c.name):
+		case len(b.contenders) > 0 && !slices.Contains(b.contenders, c.name):
+		case len(b.contenders) == 0 && c.wide > 1 && !r.wide:
+		default:
 			who = append(who, c)
 		}
 	}
-	if slices.Contains(together, r.name) {
-		done := make(chan error, len(who))
-		for _, c := range who {
-			go func() { done <- b.one(ctx, r, c) }()
-		}
-		for range who {
-			if err := <-done; err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	for _, c := range who {
-		if err := b.one(ctx, r, c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return who
 }
 
 // one measures one contender in a row. What fails is a figure too: that it failed,
 // and how.
-func (b *bench) one(ctx context.Context, r row, c contender) error {
+func (b *bench) one(ctx context.Context, r row, c contender, round int) error {
 	figures, err := r.measure(ctx, b, c)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -112,7 +118,7 @@ func (b *bench) one(ctx context.Context, r row, c contender) error {
 		figures = append(figures, figure{what: r.name, note: "failed: " + err.Error()})
 	}
 	for _, f := range figures {
-		f.row, f.contender, f.round = r.name, c.name, b.round
+		f.row, f.contender, f.round = r.name, c.name, round
 		if err := b.book.add(f); err != nil {
 			return err
 		}

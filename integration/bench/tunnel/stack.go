@@ -44,7 +44,7 @@ func raise(ctx context.Context, self string, c contender, sh shape) (_ *stack, e
 	if err := identities(dir); err != nil {
 		return nil, err
 	}
-	if s.spec, err = plan(c.name, dir, sh); err != nil {
+	if s.spec, err = plan(c, dir, sh); err != nil {
 		return nil, err
 	}
 	if s.target, err = start(self, dir, "target", s.spec); err != nil {
@@ -97,15 +97,18 @@ func (s *stack) dial(ctx context.Context, n int, each time.Duration) (answer, er
 	return s.client.ask(ctx, order{Do: "dial", N: n, Each: each, Target: s.spec.Target, For: time.Duration(n) * each})
 }
 
-func plan(contender, dir string, sh shape) (spec, error) {
+func plan(c contender, dir string, sh shape) (spec, error) {
 	p, err := freePorts(7)
 	if err != nil {
 		return spec{}, err
 	}
 	local := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 	s := spec{
-		Contender: contender, Dir: dir, Front: filepath.Join(dir, "front.sock"),
-		Target: local(p[0]), Listen: local(p[1]), Dial: local(p[1]), Ports: p[3:], Tunnels: max(1, sh.tunnels), Delay: sh.delay,
+		Contender: c.name, Dir: dir, Front: filepath.Join(dir, "front.sock"),
+		Target: local(p[0]), Listen: local(p[1]), Dial: local(p[1]), Ports: p[3:], Tunnels: max(1, c.wide), Delay: sh.delay,
+	}
+	if sh.tunnels > 0 {
+		s.Tunnels = sh.tunnels
 	}
 	if sh.relayed || sh.delay > 0 {
 		s.Dial = local(p[2])

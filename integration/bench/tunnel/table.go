@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // figure is one measured number, or a note in its place.
@@ -23,12 +24,15 @@ type figure struct {
 // book keeps the figures of a run.
 type book struct {
 	options
+	mu      sync.Mutex
 	figures []figure
 }
 
 func newBook(o options) *book { return &book{options: o} }
 
 func (b *book) add(f figure) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.figures = append(b.figures, f)
 	if b.verbose {
 		fmt.Printf("%d %-12s %-50s %10.4g %s %s\n", f.round, f.contender, f.what, f.value, f.unit, f.note)

@@ -10,7 +10,8 @@ import (
 	"github.com/weft-net/weft/tunnel"
 )
 
-// weftEnd is weft's room tunnel: a session a websocket, a cork beneath TLS.
+// weftEnd is weft's room tunnel: a session a websocket, a cork beneath TLS. Of several
+// sessions each takes streams in its turn.
 type weftEnd struct{ roster[*tunnel.Conn] }
 
 func serveWeft(_ context.Context, s spec) (end, error) {
@@ -54,7 +55,7 @@ func (e *weftEnd) sessions() int {
 
 func (e *weftEnd) dial(ctx context.Context, target string) (net.Conn, error) {
 	e.sessions()
-	c, err := e.newest()
+	c, err := e.next()
 	if err != nil {
 		return nil, err
 	}
