@@ -11,6 +11,7 @@ import (
 
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/uplink"
+	"github.com/weft-net/weft/agent/uplink/tunnels"
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc"
@@ -38,6 +39,7 @@ type Line interface {
 	Status() uplink.Status
 	Objects() []intent.Object
 	Problems() []intent.Problem
+	Tunnels() []tunnels.Tunnel
 }
 
 // Loop is what is known of the kernel's keeping.
@@ -102,7 +104,7 @@ func (a *Agent) GetStatus(context.Context, *weftv1.GetStatusRequest) (*weftv1.Ge
 	out := &weftv1.GetStatusResponse{
 		Paused: a.paused(),
 		Node:   n.Name, Version: a.Version, Epoch: line.Epoch, Revision: line.Revision, AppliedRevision: a.Loop.Applied(),
-		Server: line.Server, Addresses: intent.EncodeUnderlay(a.Underlay()), Endpoints: uint32(len(a.Endpoints())),
+		Server: line.Server, ServerProxy: line.Proxy, Tunnels: serverTunnels(a.Line.Tunnels()), Addresses: intent.EncodeUnderlay(a.Underlay()), Endpoints: uint32(len(a.Endpoints())),
 		PodMtu: uint32(n.Cluster.PodMTU(self)),
 	}
 	if a.Settings != nil {
@@ -126,6 +128,24 @@ func (a *Agent) GetStatus(context.Context, *weftv1.GetStatusRequest) (*weftv1.Ge
 		}
 	}
 	return out, nil
+}
+
+func serverTunnels(ts []tunnels.Tunnel) []*weftv1.ServerTunnel {
+	var out []*weftv1.ServerTunnel
+	for _, t := range ts {
+		m := &weftv1.ServerTunnel{
+			Server: t.Server, State: string(t.State), SinceUnix: t.Since.Unix(), Of: t.Of, Proxy: t.Proxy,
+			RoundTripMicro: t.RTT.Microseconds(), Streams: uint32(t.Streams), Draining: uint32(t.Draining),
+		}
+		if t.Err != nil {
+			m.Error = t.Err.Error()
+		}
+		if !t.Next.IsZero() {
+			m.NextUnix = t.Next.Unix()
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 // GetIntent implements the service.

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/uplink"
+	"github.com/weft-net/weft/agent/uplink/tunnels"
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"google.golang.org/grpc"
@@ -65,6 +67,13 @@ func (fabric) Objects() []intent.Object {
 
 func (fabric) Problems() []intent.Problem {
 	return []intent.Problem{{Subject: "weft-vx", Cause: "c", Remedy: "r", SinceUnix: 5}}
+}
+
+func (fabric) Tunnels() []tunnels.Tunnel {
+	return []tunnels.Tunnel{
+		{Server: "s1:7443", State: tunnels.Up, Since: time.Unix(900, 0), Proxy: "http://p:3128", RTT: 31 * time.Millisecond, Streams: 2, Draining: 1},
+		{Server: "s2:7443", State: tunnels.Down, Since: time.Unix(950, 0), Err: errors.New("no route"), Next: time.Unix(1001, 0)},
+	}
 }
 func (fabric) Applied() int64 { return 6 }
 func (fabric) Drift(context.Context) ([]datapath.Op, error) {
@@ -136,6 +145,13 @@ func TestAgentAnswers(t *testing.T) {
 	if st.GetNode() != "n1" || st.GetRevision() != 7 || st.GetAppliedRevision() != 6 || st.GetPeers() != 1 || st.GetEndpoints() != 1 ||
 		st.GetPodMtu() != 1450 || st.GetServer() != "10.0.0.1:7443" || len(st.GetProblems()) != 1 || st.GetLease()[0] != "10.42.1.0/24" {
 		t.Errorf("status: %v", st)
+	}
+	var ts []string
+	for _, u := range st.GetTunnels() {
+		ts = append(ts, fmt.Sprint(u.GetServer(), " ", u.GetState(), " ", u.GetSinceUnix(), " ", u.GetProxy(), " ", u.GetRoundTripMicro(), " ", u.GetStreams(), " ", u.GetDraining(), " ", u.GetError(), " ", u.GetNextUnix()))
+	}
+	if diff := cmp.Diff([]string{"s1:7443 up 900 http://p:3128 31000 2 1  0", "s2:7443 down 950  0 0 0 no route 1001"}, ts); diff != "" {
+		t.Error(diff)
 	}
 	in, err := c.GetIntent(ctx, &weftv1.GetIntentRequest{})
 	if err != nil {

@@ -59,10 +59,16 @@ func (c *cli) nodeText(o *output, st *weftv1.GetStatusResponse, peers []*weftv1.
 	if st.GetServer() != "" {
 		server = st.GetServer()
 	}
+	if via := st.GetServerProxy(); via != "" {
+		server += " through " + via
+	}
 	if st.GetServerHeardUnix() != 0 {
 		server += ", heard " + table.Since(st.GetServerHeardUnix(), c.now()) + " ago"
 	}
 	title(&b, "server", "%s", server)
+	if ts := st.GetTunnels(); len(ts) > 0 {
+		title(&b, "tunnels", "%s", ownTunnelText(ts))
+	}
 	title(&b, "lease", "%s", orDash(strings.Join(st.GetLease(), ", ")))
 	title(&b, "uplink", "%s", orDash(addressText(st.GetAddresses())))
 	title(&b, "pods", "endpoints %d, mtu %d", st.GetEndpoints(), st.GetPodMtu())
@@ -73,6 +79,9 @@ func (c *cli) nodeText(o *output, st *weftv1.GetStatusResponse, peers []*weftv1.
 	}
 	if o.format == asWide {
 		title(&b, "settings", "%s", orDash(strings.Join(st.GetSettings(), ", ")))
+	}
+	if o.format == asWide && len(st.GetTunnels()) > 0 {
+		b.WriteString("\n" + c.ownTunnelTable(st.GetTunnels()).Text(o.noHeaders))
 	}
 	if o.format == asWide && len(peers) > 0 {
 		t := table.Table{Titles: []string{"PEER", "LEASE", "TRANSPORT", "REMOTE", "MTU", "WHY"}}

@@ -136,3 +136,48 @@ func tunnelText(r *report) string {
 	}
 	return text
 }
+
+// ownTunnelText is how a node's own tunnels are, the reasons of those that are not up
+// among them.
+func ownTunnelText(ts []*weftv1.ServerTunnel) string {
+	up, servers := 0, 0
+	var words []string
+	for _, t := range ts {
+		switch t.GetState() {
+		case "up":
+			up++
+			servers++
+		case "same": // another address of one of these
+		default:
+			servers++
+			words = append(words, t.GetServer()+" "+stateText(t))
+		}
+	}
+	text := fmt.Sprintf("%d of %s", up, count(servers, "server"))
+	if len(words) > 0 {
+		text += "; " + strings.Join(words, "; ")
+	}
+	return text
+}
+
+// stateText is a state with its reason.
+func stateText(t *weftv1.ServerTunnel) string {
+	switch {
+	case t.GetState() == "none":
+		return "is of a release without tunnels"
+	case t.GetState() == "same":
+		return "same as " + t.GetOf()
+	case t.GetError() != "":
+		return t.GetState() + ": " + t.GetError()
+	}
+	return t.GetState()
+}
+
+func (c *cli) ownTunnelTable(ts []*weftv1.ServerTunnel) *table.Table {
+	t := &table.Table{Titles: []string{"TUNNEL-TO", "SINCE", "RTT", "STREAMS", "DRAINING", "VIA", "STATE"}}
+	for _, u := range ts {
+		t.Add(u.GetServer(), table.Since(u.GetSinceUnix(), c.now()), rttText(time.Duration(u.GetRoundTripMicro())*time.Microsecond),
+			fmt.Sprint(u.GetStreams()), fmt.Sprint(u.GetDraining()), u.GetProxy(), stateText(u))
+	}
+	return t
+}

@@ -81,7 +81,12 @@ type GetStatusResponse struct {
 	// one before: "net.ipv4.ip_forward=1 (was 0)".
 	Settings []string `protobuf:"bytes,70,rep,name=settings,proto3" json:"settings,omitempty"`
 	// Paused is set while healing is paused.
-	Paused        *PauseStatus `protobuf:"bytes,80,opt,name=paused,proto3" json:"paused,omitempty"`
+	Paused *PauseStatus `protobuf:"bytes,80,opt,name=paused,proto3" json:"paused,omitempty"`
+	// ServerProxy is the proxy through which the server is reached, without
+	// credentials; empty: directly.
+	ServerProxy string `protobuf:"bytes,90,opt,name=server_proxy,json=serverProxy,proto3" json:"server_proxy,omitempty"`
+	// Tunnels to the servers, by address; none before the node has joined.
+	Tunnels       []*ServerTunnel `protobuf:"bytes,91,rep,name=tunnels,proto3" json:"tunnels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +233,148 @@ func (x *GetStatusResponse) GetPaused() *PauseStatus {
 	return nil
 }
 
+func (x *GetStatusResponse) GetServerProxy() string {
+	if x != nil {
+		return x.ServerProxy
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetTunnels() []*ServerTunnel {
+	if x != nil {
+		return x.Tunnels
+	}
+	return nil
+}
+
+// ServerTunnel is this node's tunnel to one server.
+type ServerTunnel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Server is HOST:PORT.
+	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// State is opening, up, down, none (the server is of a release without
+	// tunnels), same (another address of a server that has one) or refused.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// SinceUnix is when it came into this state, in seconds since 1970.
+	SinceUnix int64 `protobuf:"varint,3,opt,name=since_unix,json=sinceUnix,proto3" json:"since_unix,omitempty"`
+	// Of is the address that has the tunnel, with state same.
+	Of string `protobuf:"bytes,4,opt,name=of,proto3" json:"of,omitempty"`
+	// Proxy that it goes through, without credentials; empty: directly.
+	Proxy string `protobuf:"bytes,5,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	// RoundTripMicro is in microseconds; 0: none was measured yet.
+	RoundTripMicro int64 `protobuf:"varint,6,opt,name=round_trip_micro,json=roundTripMicro,proto3" json:"round_trip_micro,omitempty"`
+	// Streams that are open on it.
+	Streams uint32 `protobuf:"varint,7,opt,name=streams,proto3" json:"streams,omitempty"`
+	// Draining streams are open on tunnels before it.
+	Draining uint32 `protobuf:"varint,8,opt,name=draining,proto3" json:"draining,omitempty"`
+	// Error is why there is none, or why the next one did not come about.
+	Error string `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	// NextUnix is when it is tried again, in seconds since 1970; 0: not planned.
+	NextUnix      int64 `protobuf:"varint,10,opt,name=next_unix,json=nextUnix,proto3" json:"next_unix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerTunnel) Reset() {
+	*x = ServerTunnel{}
+	mi := &file_weft_v1_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerTunnel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerTunnel) ProtoMessage() {}
+
+func (x *ServerTunnel) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerTunnel.ProtoReflect.Descriptor instead.
+func (*ServerTunnel) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ServerTunnel) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *ServerTunnel) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ServerTunnel) GetSinceUnix() int64 {
+	if x != nil {
+		return x.SinceUnix
+	}
+	return 0
+}
+
+func (x *ServerTunnel) GetOf() string {
+	if x != nil {
+		return x.Of
+	}
+	return ""
+}
+
+func (x *ServerTunnel) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *ServerTunnel) GetRoundTripMicro() int64 {
+	if x != nil {
+		return x.RoundTripMicro
+	}
+	return 0
+}
+
+func (x *ServerTunnel) GetStreams() uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
+func (x *ServerTunnel) GetDraining() uint32 {
+	if x != nil {
+		return x.Draining
+	}
+	return 0
+}
+
+func (x *ServerTunnel) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *ServerTunnel) GetNextUnix() int64 {
+	if x != nil {
+		return x.NextUnix
+	}
+	return 0
+}
+
 // GetIntentRequest is empty.
 type GetIntentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -237,7 +384,7 @@ type GetIntentRequest struct {
 
 func (x *GetIntentRequest) Reset() {
 	*x = GetIntentRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[2]
+	mi := &file_weft_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -249,7 +396,7 @@ func (x *GetIntentRequest) String() string {
 func (*GetIntentRequest) ProtoMessage() {}
 
 func (x *GetIntentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[2]
+	mi := &file_weft_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,7 +409,7 @@ func (x *GetIntentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIntentRequest.ProtoReflect.Descriptor instead.
 func (*GetIntentRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 // GetIntentResponse holds the last complete intent.
@@ -276,7 +423,7 @@ type GetIntentResponse struct {
 
 func (x *GetIntentResponse) Reset() {
 	*x = GetIntentResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[3]
+	mi := &file_weft_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -288,7 +435,7 @@ func (x *GetIntentResponse) String() string {
 func (*GetIntentResponse) ProtoMessage() {}
 
 func (x *GetIntentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[3]
+	mi := &file_weft_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -301,7 +448,7 @@ func (x *GetIntentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIntentResponse.ProtoReflect.Descriptor instead.
 func (*GetIntentResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetIntentResponse) GetIntent() *NodeIntent {
@@ -327,7 +474,7 @@ type GetKernelRequest struct {
 
 func (x *GetKernelRequest) Reset() {
 	*x = GetKernelRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[4]
+	mi := &file_weft_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -339,7 +486,7 @@ func (x *GetKernelRequest) String() string {
 func (*GetKernelRequest) ProtoMessage() {}
 
 func (x *GetKernelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[4]
+	mi := &file_weft_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -352,7 +499,7 @@ func (x *GetKernelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKernelRequest.ProtoReflect.Descriptor instead.
 func (*GetKernelRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 // GetKernelResponse holds a line an object.
@@ -365,7 +512,7 @@ type GetKernelResponse struct {
 
 func (x *GetKernelResponse) Reset() {
 	*x = GetKernelResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[5]
+	mi := &file_weft_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +524,7 @@ func (x *GetKernelResponse) String() string {
 func (*GetKernelResponse) ProtoMessage() {}
 
 func (x *GetKernelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[5]
+	mi := &file_weft_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +537,7 @@ func (x *GetKernelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetKernelResponse.ProtoReflect.Descriptor instead.
 func (*GetKernelResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetKernelResponse) GetObjects() []string {
@@ -409,7 +556,7 @@ type GetDriftRequest struct {
 
 func (x *GetDriftRequest) Reset() {
 	*x = GetDriftRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[6]
+	mi := &file_weft_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -421,7 +568,7 @@ func (x *GetDriftRequest) String() string {
 func (*GetDriftRequest) ProtoMessage() {}
 
 func (x *GetDriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[6]
+	mi := &file_weft_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -434,7 +581,7 @@ func (x *GetDriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriftRequest.ProtoReflect.Descriptor instead.
 func (*GetDriftRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 // GetDriftResponse holds a line a step; empty when nothing drifts.
@@ -447,7 +594,7 @@ type GetDriftResponse struct {
 
 func (x *GetDriftResponse) Reset() {
 	*x = GetDriftResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[7]
+	mi := &file_weft_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +606,7 @@ func (x *GetDriftResponse) String() string {
 func (*GetDriftResponse) ProtoMessage() {}
 
 func (x *GetDriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[7]
+	mi := &file_weft_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +619,7 @@ func (x *GetDriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriftResponse.ProtoReflect.Descriptor instead.
 func (*GetDriftResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetDriftResponse) GetSteps() []string {
@@ -491,7 +638,7 @@ type ListEndpointsRequest struct {
 
 func (x *ListEndpointsRequest) Reset() {
 	*x = ListEndpointsRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[8]
+	mi := &file_weft_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +650,7 @@ func (x *ListEndpointsRequest) String() string {
 func (*ListEndpointsRequest) ProtoMessage() {}
 
 func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[8]
+	mi := &file_weft_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +663,7 @@ func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 // ListEndpointsResponse lists the node's attachments.
@@ -529,7 +676,7 @@ type ListEndpointsResponse struct {
 
 func (x *ListEndpointsResponse) Reset() {
 	*x = ListEndpointsResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[9]
+	mi := &file_weft_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +688,7 @@ func (x *ListEndpointsResponse) String() string {
 func (*ListEndpointsResponse) ProtoMessage() {}
 
 func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[9]
+	mi := &file_weft_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +701,7 @@ func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListEndpointsResponse) GetEndpoints() []*EndpointRecord {
@@ -573,7 +720,7 @@ type ListPeersRequest struct {
 
 func (x *ListPeersRequest) Reset() {
 	*x = ListPeersRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[10]
+	mi := &file_weft_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +732,7 @@ func (x *ListPeersRequest) String() string {
 func (*ListPeersRequest) ProtoMessage() {}
 
 func (x *ListPeersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[10]
+	mi := &file_weft_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +745,7 @@ func (x *ListPeersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPeersRequest.ProtoReflect.Descriptor instead.
 func (*ListPeersRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 // ListPeersResponse lists the peers with the path to each.
@@ -611,7 +758,7 @@ type ListPeersResponse struct {
 
 func (x *ListPeersResponse) Reset() {
 	*x = ListPeersResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[11]
+	mi := &file_weft_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +770,7 @@ func (x *ListPeersResponse) String() string {
 func (*ListPeersResponse) ProtoMessage() {}
 
 func (x *ListPeersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[11]
+	mi := &file_weft_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +783,7 @@ func (x *ListPeersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPeersResponse.ProtoReflect.Descriptor instead.
 func (*ListPeersResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListPeersResponse) GetPeers() []*PeerStatus {
@@ -661,7 +808,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_weft_v1_agent_proto_msgTypes[12]
+	mi := &file_weft_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +820,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[12]
+	mi := &file_weft_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +833,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PeerStatus) GetName() string {
@@ -740,7 +887,7 @@ type ListHealsRequest struct {
 
 func (x *ListHealsRequest) Reset() {
 	*x = ListHealsRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[13]
+	mi := &file_weft_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +899,7 @@ func (x *ListHealsRequest) String() string {
 func (*ListHealsRequest) ProtoMessage() {}
 
 func (x *ListHealsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[13]
+	mi := &file_weft_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +912,7 @@ func (x *ListHealsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHealsRequest.ProtoReflect.Descriptor instead.
 func (*ListHealsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 // ListHealsResponse lists repairs.
@@ -778,7 +925,7 @@ type ListHealsResponse struct {
 
 func (x *ListHealsResponse) Reset() {
 	*x = ListHealsResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[14]
+	mi := &file_weft_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +937,7 @@ func (x *ListHealsResponse) String() string {
 func (*ListHealsResponse) ProtoMessage() {}
 
 func (x *ListHealsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[14]
+	mi := &file_weft_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +950,7 @@ func (x *ListHealsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHealsResponse.ProtoReflect.Descriptor instead.
 func (*ListHealsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListHealsResponse) GetHeals() []*Heal {
@@ -826,7 +973,7 @@ type Heal struct {
 
 func (x *Heal) Reset() {
 	*x = Heal{}
-	mi := &file_weft_v1_agent_proto_msgTypes[15]
+	mi := &file_weft_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +985,7 @@ func (x *Heal) String() string {
 func (*Heal) ProtoMessage() {}
 
 func (x *Heal) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[15]
+	mi := &file_weft_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +998,7 @@ func (x *Heal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heal.ProtoReflect.Descriptor instead.
 func (*Heal) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Heal) GetAtUnixMilli() int64 {
@@ -887,7 +1034,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[16]
+	mi := &file_weft_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1046,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[16]
+	mi := &file_weft_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1059,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PauseRequest) GetForSeconds() uint32 {
@@ -939,7 +1086,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[17]
+	mi := &file_weft_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1098,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[17]
+	mi := &file_weft_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1111,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PauseResponse) GetPaused() *PauseStatus {
@@ -990,7 +1137,7 @@ type PauseStatus struct {
 
 func (x *PauseStatus) Reset() {
 	*x = PauseStatus{}
-	mi := &file_weft_v1_agent_proto_msgTypes[18]
+	mi := &file_weft_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1149,7 @@ func (x *PauseStatus) String() string {
 func (*PauseStatus) ProtoMessage() {}
 
 func (x *PauseStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[18]
+	mi := &file_weft_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1162,7 @@ func (x *PauseStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseStatus.ProtoReflect.Descriptor instead.
 func (*PauseStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PauseStatus) GetUntilUnix() int64 {
@@ -1055,7 +1202,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[19]
+	mi := &file_weft_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1214,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[19]
+	mi := &file_weft_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1227,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 // ResumeResponse says what was ended; empty if nothing was paused.
@@ -1093,7 +1240,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[20]
+	mi := &file_weft_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1252,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[20]
+	mi := &file_weft_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1265,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResumeResponse) GetWas() *PauseStatus {
@@ -1142,7 +1289,7 @@ type SetLogLevelRequest struct {
 
 func (x *SetLogLevelRequest) Reset() {
 	*x = SetLogLevelRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[21]
+	mi := &file_weft_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1301,7 @@ func (x *SetLogLevelRequest) String() string {
 func (*SetLogLevelRequest) ProtoMessage() {}
 
 func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[21]
+	mi := &file_weft_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1314,7 @@ func (x *SetLogLevelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevelRequest.ProtoReflect.Descriptor instead.
 func (*SetLogLevelRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetLogLevelRequest) GetLevel() string {
@@ -1197,7 +1344,7 @@ type SetLogLevelResponse struct {
 
 func (x *SetLogLevelResponse) Reset() {
 	*x = SetLogLevelResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[22]
+	mi := &file_weft_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1356,7 @@ func (x *SetLogLevelResponse) String() string {
 func (*SetLogLevelResponse) ProtoMessage() {}
 
 func (x *SetLogLevelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[22]
+	mi := &file_weft_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1369,7 @@ func (x *SetLogLevelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLogLevelResponse.ProtoReflect.Descriptor instead.
 func (*SetLogLevelResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetLogLevelResponse) GetBefore() string {
@@ -1255,7 +1402,7 @@ type ListLogRequest struct {
 
 func (x *ListLogRequest) Reset() {
 	*x = ListLogRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[23]
+	mi := &file_weft_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1414,7 @@ func (x *ListLogRequest) String() string {
 func (*ListLogRequest) ProtoMessage() {}
 
 func (x *ListLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[23]
+	mi := &file_weft_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,7 +1427,7 @@ func (x *ListLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLogRequest.ProtoReflect.Descriptor instead.
 func (*ListLogRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 // ListLogResponse holds lines, the oldest first, at most 1000.
@@ -1293,7 +1440,7 @@ type ListLogResponse struct {
 
 func (x *ListLogResponse) Reset() {
 	*x = ListLogResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[24]
+	mi := &file_weft_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1452,7 @@ func (x *ListLogResponse) String() string {
 func (*ListLogResponse) ProtoMessage() {}
 
 func (x *ListLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[24]
+	mi := &file_weft_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1465,7 @@ func (x *ListLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLogResponse.ProtoReflect.Descriptor instead.
 func (*ListLogResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListLogResponse) GetLines() []string {
@@ -1337,7 +1484,7 @@ type GetConfigRequest struct {
 
 func (x *GetConfigRequest) Reset() {
 	*x = GetConfigRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[25]
+	mi := &file_weft_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1496,7 @@ func (x *GetConfigRequest) String() string {
 func (*GetConfigRequest) ProtoMessage() {}
 
 func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[25]
+	mi := &file_weft_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1509,7 @@ func (x *GetConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetConfigRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 // GetConfigResponse holds a line a setting.
@@ -1375,7 +1522,7 @@ type GetConfigResponse struct {
 
 func (x *GetConfigResponse) Reset() {
 	*x = GetConfigResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[26]
+	mi := &file_weft_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1534,7 @@ func (x *GetConfigResponse) String() string {
 func (*GetConfigResponse) ProtoMessage() {}
 
 func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[26]
+	mi := &file_weft_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1547,7 @@ func (x *GetConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetConfigResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetConfigResponse) GetLines() []string {
@@ -1422,7 +1569,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[27]
+	mi := &file_weft_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1581,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[27]
+	mi := &file_weft_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1594,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ProbeRequest) GetPeer() string {
@@ -1474,7 +1621,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[28]
+	mi := &file_weft_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1633,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[28]
+	mi := &file_weft_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1646,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ProbeResponse) GetResults() []*ProbeResult {
@@ -1526,7 +1673,7 @@ type ProbeResult struct {
 
 func (x *ProbeResult) Reset() {
 	*x = ProbeResult{}
-	mi := &file_weft_v1_agent_proto_msgTypes[29]
+	mi := &file_weft_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1685,7 @@ func (x *ProbeResult) String() string {
 func (*ProbeResult) ProtoMessage() {}
 
 func (x *ProbeResult) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[29]
+	mi := &file_weft_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1698,7 @@ func (x *ProbeResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResult.ProtoReflect.Descriptor instead.
 func (*ProbeResult) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProbeResult) GetFrom() string {
@@ -1605,7 +1752,7 @@ type CheckConfigRequest struct {
 
 func (x *CheckConfigRequest) Reset() {
 	*x = CheckConfigRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[30]
+	mi := &file_weft_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1764,7 @@ func (x *CheckConfigRequest) String() string {
 func (*CheckConfigRequest) ProtoMessage() {}
 
 func (x *CheckConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[30]
+	mi := &file_weft_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1777,7 @@ func (x *CheckConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckConfigRequest.ProtoReflect.Descriptor instead.
 func (*CheckConfigRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 // CheckConfigResponse lists all checks, in their order.
@@ -1643,7 +1790,7 @@ type CheckConfigResponse struct {
 
 func (x *CheckConfigResponse) Reset() {
 	*x = CheckConfigResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[31]
+	mi := &file_weft_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1802,7 @@ func (x *CheckConfigResponse) String() string {
 func (*CheckConfigResponse) ProtoMessage() {}
 
 func (x *CheckConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[31]
+	mi := &file_weft_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1815,7 @@ func (x *CheckConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckConfigResponse.ProtoReflect.Descriptor instead.
 func (*CheckConfigResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CheckConfigResponse) GetChecks() []*ConfigCheck {
@@ -1694,7 +1841,7 @@ type ConfigCheck struct {
 
 func (x *ConfigCheck) Reset() {
 	*x = ConfigCheck{}
-	mi := &file_weft_v1_agent_proto_msgTypes[32]
+	mi := &file_weft_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1853,7 @@ func (x *ConfigCheck) String() string {
 func (*ConfigCheck) ProtoMessage() {}
 
 func (x *ConfigCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[32]
+	mi := &file_weft_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1866,7 @@ func (x *ConfigCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigCheck.ProtoReflect.Descriptor instead.
 func (*ConfigCheck) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfigCheck) GetResult() string {
@@ -1755,7 +1902,7 @@ var File_weft_v1_agent_proto protoreflect.FileDescriptor
 const file_weft_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x13weft/v1/agent.proto\x12\aweft.v1\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xa5\x04\n" +
+	"\x10GetStatusRequest\"\xf9\x04\n" +
 	"\x11GetStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -1773,7 +1920,22 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\x15certificate_ends_unix\x18\r \x01(\x03R\x13certificateEndsUnix\x12\x17\n" +
 	"\apod_mtu\x18\x0e \x01(\rR\x06podMtu\x12\x1a\n" +
 	"\bsettings\x18F \x03(\tR\bsettings\x12,\n" +
-	"\x06paused\x18P \x01(\v2\x14.weft.v1.PauseStatusR\x06paused\"\x12\n" +
+	"\x06paused\x18P \x01(\v2\x14.weft.v1.PauseStatusR\x06paused\x12!\n" +
+	"\fserver_proxy\x18Z \x01(\tR\vserverProxy\x12/\n" +
+	"\atunnels\x18[ \x03(\v2\x15.weft.v1.ServerTunnelR\atunnels\"\x94\x02\n" +
+	"\fServerTunnel\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1d\n" +
+	"\n" +
+	"since_unix\x18\x03 \x01(\x03R\tsinceUnix\x12\x0e\n" +
+	"\x02of\x18\x04 \x01(\tR\x02of\x12\x14\n" +
+	"\x05proxy\x18\x05 \x01(\tR\x05proxy\x12(\n" +
+	"\x10round_trip_micro\x18\x06 \x01(\x03R\x0eroundTripMicro\x12\x18\n" +
+	"\astreams\x18\a \x01(\rR\astreams\x12\x1a\n" +
+	"\bdraining\x18\b \x01(\rR\bdraining\x12\x14\n" +
+	"\x05error\x18\t \x01(\tR\x05error\x12\x1b\n" +
+	"\tnext_unix\x18\n" +
+	" \x01(\x03R\bnextUnix\"\x12\n" +
 	"\x10GetIntentRequest\"T\n" +
 	"\x11GetIntentResponse\x12+\n" +
 	"\x06intent\x18\x01 \x01(\v2\x13.weft.v1.NodeIntentR\x06intent\x12\x12\n" +
@@ -1885,91 +2047,93 @@ func file_weft_v1_agent_proto_rawDescGZIP() []byte {
 	return file_weft_v1_agent_proto_rawDescData
 }
 
-var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_weft_v1_agent_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),      // 0: weft.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 1: weft.v1.GetStatusResponse
-	(*GetIntentRequest)(nil),      // 2: weft.v1.GetIntentRequest
-	(*GetIntentResponse)(nil),     // 3: weft.v1.GetIntentResponse
-	(*GetKernelRequest)(nil),      // 4: weft.v1.GetKernelRequest
-	(*GetKernelResponse)(nil),     // 5: weft.v1.GetKernelResponse
-	(*GetDriftRequest)(nil),       // 6: weft.v1.GetDriftRequest
-	(*GetDriftResponse)(nil),      // 7: weft.v1.GetDriftResponse
-	(*ListEndpointsRequest)(nil),  // 8: weft.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil), // 9: weft.v1.ListEndpointsResponse
-	(*ListPeersRequest)(nil),      // 10: weft.v1.ListPeersRequest
-	(*ListPeersResponse)(nil),     // 11: weft.v1.ListPeersResponse
-	(*PeerStatus)(nil),            // 12: weft.v1.PeerStatus
-	(*ListHealsRequest)(nil),      // 13: weft.v1.ListHealsRequest
-	(*ListHealsResponse)(nil),     // 14: weft.v1.ListHealsResponse
-	(*Heal)(nil),                  // 15: weft.v1.Heal
-	(*PauseRequest)(nil),          // 16: weft.v1.PauseRequest
-	(*PauseResponse)(nil),         // 17: weft.v1.PauseResponse
-	(*PauseStatus)(nil),           // 18: weft.v1.PauseStatus
-	(*ResumeRequest)(nil),         // 19: weft.v1.ResumeRequest
-	(*ResumeResponse)(nil),        // 20: weft.v1.ResumeResponse
-	(*SetLogLevelRequest)(nil),    // 21: weft.v1.SetLogLevelRequest
-	(*SetLogLevelResponse)(nil),   // 22: weft.v1.SetLogLevelResponse
-	(*ListLogRequest)(nil),        // 23: weft.v1.ListLogRequest
-	(*ListLogResponse)(nil),       // 24: weft.v1.ListLogResponse
-	(*GetConfigRequest)(nil),      // 25: weft.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),     // 26: weft.v1.GetConfigResponse
-	(*ProbeRequest)(nil),          // 27: weft.v1.ProbeRequest
-	(*ProbeResponse)(nil),         // 28: weft.v1.ProbeResponse
-	(*ProbeResult)(nil),           // 29: weft.v1.ProbeResult
-	(*CheckConfigRequest)(nil),    // 30: weft.v1.CheckConfigRequest
-	(*CheckConfigResponse)(nil),   // 31: weft.v1.CheckConfigResponse
-	(*ConfigCheck)(nil),           // 32: weft.v1.ConfigCheck
-	(*NodeAddress)(nil),           // 33: weft.v1.NodeAddress
-	(*Problem)(nil),               // 34: weft.v1.Problem
-	(*NodeIntent)(nil),            // 35: weft.v1.NodeIntent
-	(*EndpointRecord)(nil),        // 36: weft.v1.EndpointRecord
+	(*ServerTunnel)(nil),          // 2: weft.v1.ServerTunnel
+	(*GetIntentRequest)(nil),      // 3: weft.v1.GetIntentRequest
+	(*GetIntentResponse)(nil),     // 4: weft.v1.GetIntentResponse
+	(*GetKernelRequest)(nil),      // 5: weft.v1.GetKernelRequest
+	(*GetKernelResponse)(nil),     // 6: weft.v1.GetKernelResponse
+	(*GetDriftRequest)(nil),       // 7: weft.v1.GetDriftRequest
+	(*GetDriftResponse)(nil),      // 8: weft.v1.GetDriftResponse
+	(*ListEndpointsRequest)(nil),  // 9: weft.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil), // 10: weft.v1.ListEndpointsResponse
+	(*ListPeersRequest)(nil),      // 11: weft.v1.ListPeersRequest
+	(*ListPeersResponse)(nil),     // 12: weft.v1.ListPeersResponse
+	(*PeerStatus)(nil),            // 13: weft.v1.PeerStatus
+	(*ListHealsRequest)(nil),      // 14: weft.v1.ListHealsRequest
+	(*ListHealsResponse)(nil),     // 15: weft.v1.ListHealsResponse
+	(*Heal)(nil),                  // 16: weft.v1.Heal
+	(*PauseRequest)(nil),          // 17: weft.v1.PauseRequest
+	(*PauseResponse)(nil),         // 18: weft.v1.PauseResponse
+	(*PauseStatus)(nil),           // 19: weft.v1.PauseStatus
+	(*ResumeRequest)(nil),         // 20: weft.v1.ResumeRequest
+	(*ResumeResponse)(nil),        // 21: weft.v1.ResumeResponse
+	(*SetLogLevelRequest)(nil),    // 22: weft.v1.SetLogLevelRequest
+	(*SetLogLevelResponse)(nil),   // 23: weft.v1.SetLogLevelResponse
+	(*ListLogRequest)(nil),        // 24: weft.v1.ListLogRequest
+	(*ListLogResponse)(nil),       // 25: weft.v1.ListLogResponse
+	(*GetConfigRequest)(nil),      // 26: weft.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),     // 27: weft.v1.GetConfigResponse
+	(*ProbeRequest)(nil),          // 28: weft.v1.ProbeRequest
+	(*ProbeResponse)(nil),         // 29: weft.v1.ProbeResponse
+	(*ProbeResult)(nil),           // 30: weft.v1.ProbeResult
+	(*CheckConfigRequest)(nil),    // 31: weft.v1.CheckConfigRequest
+	(*CheckConfigResponse)(nil),   // 32: weft.v1.CheckConfigResponse
+	(*ConfigCheck)(nil),           // 33: weft.v1.ConfigCheck
+	(*NodeAddress)(nil),           // 34: weft.v1.NodeAddress
+	(*Problem)(nil),               // 35: weft.v1.Problem
+	(*NodeIntent)(nil),            // 36: weft.v1.NodeIntent
+	(*EndpointRecord)(nil),        // 37: weft.v1.EndpointRecord
 }
 var file_weft_v1_agent_proto_depIdxs = []int32{
-	33, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
-	34, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
-	18, // 2: weft.v1.GetStatusResponse.paused:type_name -> weft.v1.PauseStatus
-	35, // 3: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
-	36, // 4: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
-	12, // 5: weft.v1.ListPeersResponse.peers:type_name -> weft.v1.PeerStatus
-	15, // 6: weft.v1.ListHealsResponse.heals:type_name -> weft.v1.Heal
-	18, // 7: weft.v1.PauseResponse.paused:type_name -> weft.v1.PauseStatus
-	18, // 8: weft.v1.ResumeResponse.was:type_name -> weft.v1.PauseStatus
-	29, // 9: weft.v1.ProbeResponse.results:type_name -> weft.v1.ProbeResult
-	32, // 10: weft.v1.CheckConfigResponse.checks:type_name -> weft.v1.ConfigCheck
-	0,  // 11: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
-	2,  // 12: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
-	4,  // 13: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
-	6,  // 14: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
-	8,  // 15: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
-	10, // 16: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
-	13, // 17: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
-	16, // 18: weft.v1.Agent.Pause:input_type -> weft.v1.PauseRequest
-	19, // 19: weft.v1.Agent.Resume:input_type -> weft.v1.ResumeRequest
-	21, // 20: weft.v1.Agent.SetLogLevel:input_type -> weft.v1.SetLogLevelRequest
-	23, // 21: weft.v1.Agent.ListLog:input_type -> weft.v1.ListLogRequest
-	25, // 22: weft.v1.Agent.GetConfig:input_type -> weft.v1.GetConfigRequest
-	27, // 23: weft.v1.Agent.Probe:input_type -> weft.v1.ProbeRequest
-	30, // 24: weft.v1.Agent.CheckConfig:input_type -> weft.v1.CheckConfigRequest
-	1,  // 25: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
-	3,  // 26: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
-	5,  // 27: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
-	7,  // 28: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
-	9,  // 29: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
-	11, // 30: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
-	14, // 31: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
-	17, // 32: weft.v1.Agent.Pause:output_type -> weft.v1.PauseResponse
-	20, // 33: weft.v1.Agent.Resume:output_type -> weft.v1.ResumeResponse
-	22, // 34: weft.v1.Agent.SetLogLevel:output_type -> weft.v1.SetLogLevelResponse
-	24, // 35: weft.v1.Agent.ListLog:output_type -> weft.v1.ListLogResponse
-	26, // 36: weft.v1.Agent.GetConfig:output_type -> weft.v1.GetConfigResponse
-	28, // 37: weft.v1.Agent.Probe:output_type -> weft.v1.ProbeResponse
-	31, // 38: weft.v1.Agent.CheckConfig:output_type -> weft.v1.CheckConfigResponse
-	25, // [25:39] is the sub-list for method output_type
-	11, // [11:25] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	34, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
+	35, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
+	19, // 2: weft.v1.GetStatusResponse.paused:type_name -> weft.v1.PauseStatus
+	2,  // 3: weft.v1.GetStatusResponse.tunnels:type_name -> weft.v1.ServerTunnel
+	36, // 4: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
+	37, // 5: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
+	13, // 6: weft.v1.ListPeersResponse.peers:type_name -> weft.v1.PeerStatus
+	16, // 7: weft.v1.ListHealsResponse.heals:type_name -> weft.v1.Heal
+	19, // 8: weft.v1.PauseResponse.paused:type_name -> weft.v1.PauseStatus
+	19, // 9: weft.v1.ResumeResponse.was:type_name -> weft.v1.PauseStatus
+	30, // 10: weft.v1.ProbeResponse.results:type_name -> weft.v1.ProbeResult
+	33, // 11: weft.v1.CheckConfigResponse.checks:type_name -> weft.v1.ConfigCheck
+	0,  // 12: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
+	3,  // 13: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
+	5,  // 14: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
+	7,  // 15: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
+	9,  // 16: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
+	11, // 17: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
+	14, // 18: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
+	17, // 19: weft.v1.Agent.Pause:input_type -> weft.v1.PauseRequest
+	20, // 20: weft.v1.Agent.Resume:input_type -> weft.v1.ResumeRequest
+	22, // 21: weft.v1.Agent.SetLogLevel:input_type -> weft.v1.SetLogLevelRequest
+	24, // 22: weft.v1.Agent.ListLog:input_type -> weft.v1.ListLogRequest
+	26, // 23: weft.v1.Agent.GetConfig:input_type -> weft.v1.GetConfigRequest
+	28, // 24: weft.v1.Agent.Probe:input_type -> weft.v1.ProbeRequest
+	31, // 25: weft.v1.Agent.CheckConfig:input_type -> weft.v1.CheckConfigRequest
+	1,  // 26: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
+	4,  // 27: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
+	6,  // 28: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
+	8,  // 29: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
+	10, // 30: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
+	12, // 31: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
+	15, // 32: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
+	18, // 33: weft.v1.Agent.Pause:output_type -> weft.v1.PauseResponse
+	21, // 34: weft.v1.Agent.Resume:output_type -> weft.v1.ResumeResponse
+	23, // 35: weft.v1.Agent.SetLogLevel:output_type -> weft.v1.SetLogLevelResponse
+	25, // 36: weft.v1.Agent.ListLog:output_type -> weft.v1.ListLogResponse
+	27, // 37: weft.v1.Agent.GetConfig:output_type -> weft.v1.GetConfigResponse
+	29, // 38: weft.v1.Agent.Probe:output_type -> weft.v1.ProbeResponse
+	32, // 39: weft.v1.Agent.CheckConfig:output_type -> weft.v1.CheckConfigResponse
+	26, // [26:40] is the sub-list for method output_type
+	12, // [12:26] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_agent_proto_init() }
@@ -1985,7 +2149,7 @@ func file_weft_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_agent_proto_rawDesc), len(file_weft_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,6 +19,12 @@ func (a agent) GetStatus(context.Context, *weftv1.GetStatusRequest) (*weftv1.Get
 		Node: n.GetName(), Version: n.GetVersion(), Epoch: "3", Revision: 100, AppliedRevision: n.GetAppliedRevision(),
 		ServerHeardUnix: Now - 130, Lease: n.GetLease(), Addresses: n.GetAddresses(), Problems: n.GetProblems(),
 		Endpoints: 1, Peers: uint32(len(a.f.Peers)), CertificateEndsUnix: Now + 30*day, PodMtu: 1450,
+		Tunnels: []*weftv1.ServerTunnel{
+			{Server: "lb:7443", State: "same", Of: "s1:7443", SinceUnix: Now - 300},
+			{Server: "s1:7443", State: "up", SinceUnix: Now - 3600, RoundTripMicro: 2_400, Streams: 2, Proxy: "http://p:3128"},
+			{Server: "s2:7443", State: "down", SinceUnix: Now - 60, Error: "connection refused", NextUnix: Now + 10},
+			{Server: "s3:7443", State: "none", SinceUnix: Now - 900, Error: "404 Not Found"},
+		},
 	}, nil
 }
 
