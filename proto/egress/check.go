@@ -50,6 +50,26 @@ func (v Verdict) Text() string {
 	return v.Rule + ": " + v.Reason + "; " + v.Remedy
 }
 
+// classes are all that Class gives.
+var classes = []string{
+	"malformed", "node-file", "EgressPolicy", "name", "service", "host-port", "lease", "announced", "default", "not-ready",
+	"metadata", "unspecified", "loopback", "link-local", "multicast", "reserved",
+}
+
+// CutRule takes the rule off a refusal's text. It takes none but those that there
+// are: who says it may be anybody, and rules are counted.
+func CutRule(text string) (rule, rest string, ok bool) {
+	rule, rest, found := strings.Cut(text, ": ")
+	class := Verdict{Rule: rule}.Class()
+	if !found || !slices.Contains(classes, class) {
+		return "", text, false
+	}
+	if name, named := strings.CutPrefix(rule, class+"/"); named != (class == "EgressPolicy") || named && validName(name) != nil {
+		return "", text, false
+	}
+	return rule, rest, true
+}
+
 // Bound is what the node's own file says: whatever a server says, no more than this
 // is dialled. The zero value bounds nothing, but names no address either.
 type Bound struct {

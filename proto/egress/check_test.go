@@ -2,6 +2,7 @@ package egress
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -173,12 +174,39 @@ func TestCheck(t *testing.T) {
 		if v.Allow {
 			got = fmt.Sprintf("yes %s: %s", v.Rule, v.Reason)
 		}
+		if !slices.Contains(classes, v.Class()) {
+			t.Errorf("%q, dial %s: rule %s is not among the classes", c.said, c.dial, v.Rule)
+		}
 		rule, part, _ := strings.Cut(c.want, ": ")
 		if !strings.HasPrefix(got, rule+": ") || !strings.Contains(got, part) {
 			t.Errorf("%q, dial %s:\n got %s\nwant %s", c.said, c.dial, got, c.want)
 		}
 		if v.Allow == (v.Remedy != "") {
 			t.Errorf("%q, dial %s: remedy %q", c.said, c.dial, v.Remedy)
+		}
+	}
+}
+
+func TestCutRule(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{Verdict{Rule: "node-file", Reason: "no: it is shut", Remedy: "open it"}.Text(), "node-file | no: it is shut; open it"},
+		{"EgressPolicy/shop: deny[0]", "EgressPolicy/shop | deny[0]"},
+		{"not-ready: node n1 cannot judge yet", "not-ready | node n1 cannot judge yet"},
+		{"n1: it is shut", " | n1: it is shut"},
+		{"EgressPolicy: deny[0]", " | EgressPolicy: deny[0]"},
+		{"EgressPolicy/a b: deny[0]", " | EgressPolicy/a b: deny[0]"},
+		{"loopback/x: no", " | loopback/x: no"},
+		{"loopback", " | loopback"},
+		{"", " | "},
+	} {
+		rule, rest, ok := CutRule(c.text)
+		if got := rule + " | " + rest; got != c.want || ok != (rule != "") {
+			t.Errorf("%q: %s %v, want %s", c.text, got, ok, c.want)
+		}
+	}
+	for _, r := range special {
+		if !slices.Contains(classes, r.rule) {
+			t.Errorf("%s is not among the classes", r.rule)
 		}
 	}
 }

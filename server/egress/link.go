@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	rules "github.com/weft-net/weft/proto/egress"
 	"github.com/weft-net/weft/tunnel"
 )
 
@@ -46,7 +47,11 @@ func (w wire) why(ctx context.Context, err error) error {
 	if reason == "" {
 		reason = r.Code.String()
 	}
-	return &Refusal{Code: code, Reason: reason}
+	out := &Refusal{Code: code, Reason: reason}
+	if code == Forbidden {
+		out.Rule, out.Reason, _ = rules.CutRule(reason)
+	}
+	return out
 }
 
 // Serve implements Link. Agents open nothing here: dials go the other way.
