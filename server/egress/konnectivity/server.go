@@ -30,7 +30,7 @@ type Config struct {
 	Log    *slog.Logger
 
 	DialWithin time.Duration // default 30 s, as long as a kube-apiserver waits
-	MaxDials   int           // under way; default 4,096
+	MaxDials   int           // under way; default 16,384
 }
 
 // Bounds on gRPC, in bytes where not said otherwise.
@@ -58,7 +58,7 @@ func New(c Config) *Server {
 		c.DialWithin = 30 * time.Second
 	}
 	if c.MaxDials == 0 {
-		c.MaxDials = 4 << 10
+		c.MaxDials = 16 << 10
 	}
 	return &Server{Config: c}
 }
