@@ -18,8 +18,7 @@ type Conn struct {
 	config Config
 	budget *Budget // of this session, within the process's
 	start  time.Time
-	heard  atomic.Int64     // when something last came, on the session's clock
-	head   [headerSize]byte // of the goroutine that reads
+	heard  atomic.Int64 // when something last came, on the session's clock
 
 	mu       sync.Mutex // guards all below and all of every Stream but its bytes
 	err      error      // set once, when the session ends
@@ -36,6 +35,7 @@ type Conn struct {
 	drained  chan struct{}
 	quiet    chan struct{} // closed when no stream is left; nil: nobody waits
 	pings    pinger
+	flow     flow
 	stats    Stats
 
 	writers sync.WaitGroup

@@ -97,7 +97,7 @@ func fuzzEnd(f *testing.F, client bool) {
 		})
 		var open []*Stream
 		for _, message := range [][]byte{first, second} {
-			if err := c.takeMessage(bytes.NewReader(message)); err != nil {
+			if err := c.takeMessage(bytes.NewReader(message), make([]byte, headerSize)); err != nil {
 				c.fail(err)
 			}
 			for i := 0; ; i++ {

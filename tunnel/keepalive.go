@@ -9,12 +9,14 @@ import (
 // pinger is what a session knows of the other end's life and of the way there.
 type pinger struct {
 	timer  *time.Timer
-	beaten time.Duration // when beat last ran
-	due    time.Duration // when the next ping is
-	sent   bool          // a ping is unanswered
-	at     time.Duration // when it was sent
-	rtt    time.Duration // 0: not known
-	echo   [8]byte       // what is to be answered
+	beaten time.Duration    // when beat last ran
+	due    time.Duration    // when the next ping is
+	sent   bool             // a ping is unanswered
+	at     time.Duration    // when it was sent
+	rtt    time.Duration    // 0: not known
+	low    [2]time.Duration // the shortest of this half minute, and of the one before
+	since  time.Duration    // when this half minute began
+	echo   [8]byte          // what is to be answered
 }
 
 func (p *pinger) stop() {
@@ -70,11 +72,26 @@ func (p *pinger) pong(b []byte, now time.Duration) {
 	}
 	p.sent = false
 	took := max(now-p.at, 1)
+	if now-p.since > 30*time.Second {
+		p.low, p.since = [2]time.Duration{0, p.low[0]}, now
+	}
+	if p.low[0] == 0 || took < p.low[0] {
+		p.low[0] = took
+	}
 	if p.rtt == 0 || took < p.rtt {
 		p.rtt = took
 	} else {
 		p.rtt += (took - p.rtt) / 8
 	}
+}
+
+// least returns the shortest round trip of late, 0 if none was measured: what the
+// way takes when nothing waits on it. With mu held.
+func (p *pinger) least() time.Duration {
+	if p.low[1] != 0 {
+		return min(p.low[0], p.low[1])
+	}
+	return p.low[0]
 }
 
 // RTT returns the round trip to the other end, 0 if none was measured yet.

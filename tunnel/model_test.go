@@ -36,8 +36,8 @@ func (m *modelled) gone() bool {
 
 func (m *modelled) write(t *rapid.T, d, n int) {
 	h := &m.dirs[d]
-	if n = min(n, firstWindow/2-(h.sent-h.read)); m.dead || h.ended || n <= 0 {
-		return // might wait until half of a window was read, or is known to fail
+	if n = min(n, leastFlow/8/2-(h.sent-h.read)); m.dead || h.ended || n <= 0 {
+		return // might wait until half of the window was read that one of 8 has, or is known to fail
 	}
 	b := make([]byte, n)
 	for i := range b {
@@ -192,7 +192,7 @@ func (m *modelled) account(t *rapid.T) {
 		credit := from.credit
 		from.conn.mu.Unlock()
 		to.conn.mu.Lock()
-		granted, taken, window := to.granted, to.taken, to.window
+		granted, taken, window := to.granted, to.taken, to.usable()
 		to.conn.mu.Unlock()
 		if h.ended {
 			continue

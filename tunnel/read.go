@@ -11,6 +11,7 @@ import (
 
 // read takes in messages until the session ends, and says why it did.
 func (c *Conn) read() error {
+	var head [headerSize]byte
 	for {
 		c.hear()
 		mode, r, err := c.link.ws.NextReader()
@@ -20,22 +21,22 @@ func (c *Conn) read() error {
 		if mode != websocket.BinaryMessage {
 			return errors.New("tunnel: the other end sent text")
 		}
-		if err := c.takeMessage(r); err != nil {
+		if err := c.takeMessage(r, head[:]); err != nil {
 			return err
 		}
 	}
 }
 
-// takeMessage takes in the frames of one message.
-func (c *Conn) takeMessage(r io.Reader) error {
+// takeMessage takes in the frames of one message; head is where their headers go.
+func (c *Conn) takeMessage(r io.Reader, head []byte) error {
 	for {
-		if _, err := io.ReadFull(r, c.head[:]); err == io.EOF {
+		if _, err := io.ReadFull(r, head); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return readError(err)
 		}
 		c.hear()
-		h, err := parseHeader(c.head[:])
+		h, err := parseHeader(head)
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,7 @@ type Stream struct {
 	granted         int64 // bytes that they may have sent since the beginning
 	got, taken      int64 // bytes that came, that were read
 	tuned           time.Duration
+	turn            uint32 // of the session's flow
 	finGot          bool
 	readBy, writeBy deadline
 	out             queue

@@ -88,11 +88,18 @@ func (s *Stream) deliver(piece *chunk) {
 func (s *Stream) consumed(n int) {
 	s.taken += int64(n)
 	s.conn.budget.drop(int64(n))
-	if s.finGot || s.closed || s.err != nil || s.granted-s.taken > s.window/2 || s.marks&markWindow != 0 {
+	s.conn.flow.note(s, n, s.conn.clock(), s.conn.pings.least())
+	if s.finGot || s.closed || s.err != nil || s.granted-s.taken > s.usable()/2 || s.marks&markWindow != 0 {
 		return
 	}
 	s.tune()
 	s.conn.sched.mark(s, markWindow)
+}
+
+// usable is how much of its window a stream is let use: its share of what the path
+// can use. With mu held.
+func (s *Stream) usable() int64 {
+	return min(s.window, s.conn.flow.share(s.conn.pings.least()))
 }
 
 // tune doubles the window if half of it was used up in less than two round trips:
@@ -102,7 +109,7 @@ func (s *Stream) tune() {
 	if rtt == 0 {
 		rtt = unknownRTT
 	}
-	fast := now-s.tuned < 2*max(rtt, leastRTT)
+	fast := now-s.tuned < 2*max(rtt, leastRTT) && s.usable() == s.window
 	s.tuned = now
 	if more := min(s.window, mostWindow-s.window); fast && more > 0 && s.conn.budget.promise(more) {
 		s.window += more
@@ -115,7 +122,7 @@ func (s *Stream) grant() int64 {
 	if s.finGot || s.err != nil {
 		return 0
 	}
-	more := s.taken + s.window - s.granted
+	more := max(s.taken+s.usable()-s.granted, 0)
 	s.granted += more
 	return more
 }
