@@ -54,17 +54,21 @@ func newGateway(t *testing.T) *gateway {
 		t.Fatal(err)
 	}
 	r := &rooms{
-		Config: Config{DataDir: dir, Log: log}, site: &site{own: members.Own{Name: "s1"}}, auth: auth, mirror: store.NewCache(mem, store.Intent),
+		Config: Config{DataDir: dir, Log: log, EgressSocket: noSocket, KonnectivitySocket: noSocket}, site: &site{own: members.Own{Name: "s1"}}, auth: auth, mirror: store.NewCache(mem, store.Intent),
 		journal:  journal.New(journal.Config{Store: mem}),
 		room:     members.New(members.Config{Server: members.Server{Name: "s1"}, Store: mem}),
 		services: &services{grpc.NewServer(), health.NewServer()},
 		port:     newPort(tcp, auth.TLS(), log),
 	}
 	r.openEgress()
+	if err := r.openFronts(); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	for _, run := range []func(context.Context) error{
-		auth.Run, r.mirror.Run, r.gate.Run, r.port.run, (&endpoint{r.port.http, web(r.web, log)}).run,
+		auth.Run, r.mirror.Run, r.gate.Run, r.port.run, (&endpoint{r.fronts.others, web(r.web, log)}).run,
+		func(ctx context.Context) error { return r.fronts.run(ctx, r.port.http) },
 	} {
 		running.Go(func() { _ = run(ctx) })
 	}

@@ -8,8 +8,8 @@ import (
 // Bounds on tunnels that come: a thousand agents whose server was restarted are back
 // within seconds, and none of the rest is late for it.
 const (
-	arrivalsRate  = 100 // a second
-	arrivalsBurst = 50
+	arrivalsRate  = 250 // a second
+	arrivalsBurst = 100
 	longestWait   = 30 * time.Second
 )
 
