@@ -40,7 +40,7 @@ func TestBadFrames(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if err := f.StartServer(ctx); err != nil {
+	if err := f.StartServer(ctx, "--konnectivity-socket", filepath.Join(f.ServerDir(), "k.sock")); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.StartAgent(ctx, f.Nodes[0]); err != nil {
@@ -168,14 +168,21 @@ func sockets(t *testing.T, f *lab.Fabric) map[string]dialer {
 		path := filepath.Join(f.Nodes[0].Dir(), "run", name)
 		return func() (net.Conn, error) { return net.Dial("unix", path) }
 	}
+	front := func(name string) dialer {
+		path := filepath.Join(f.ServerDir(), name)
+		return func() (net.Conn, error) { return net.Dial("unix", path) }
+	}
 	return map[string]dialer{
-		"TCP 7443":              func() (net.Conn, error) { return dialIn(f.Server) },
-		"TLS 7443 h2":           over("h2"),
-		"TLS 7443 h2, operator": over("h2", own),
-		"TLS 7443 http/1.1":     over("http/1.1"),
-		"TLS 7443 other ALPN":   over("weft/0"),
-		"n1's agent.sock":       local("agent.sock"),
-		"n1's cni.sock":         local("cni.sock"),
+		"TCP 7443":                    func() (net.Conn, error) { return dialIn(f.Server) },
+		"TLS 7443 h2":                 over("h2"),
+		"TLS 7443 h2, operator":       over("h2", own),
+		"TLS 7443 http/1.1":           over("http/1.1"),
+		"TLS 7443 http/1.1, operator": over("http/1.1", own),
+		"s1's egress.sock":            front("egress.sock"),
+		"s1's k.sock":                 front("k.sock"),
+		"TLS 7443 other ALPN":         over("weft/0"),
+		"n1's agent.sock":             local("agent.sock"),
+		"n1's cni.sock":               local("cni.sock"),
 	}
 }
 
@@ -202,6 +209,12 @@ func rubbish() map[string][]byte {
 		"a flood of settings":        []byte(preface + many),
 		"a half request":             []byte("GET /v1/tunnel HTTP/1.1\r\nHost:"),
 		"a request with long header": []byte("GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("z", 2<<20) + "\r\n\r\n"),
+		"a CONNECT without port":     []byte("CONNECT n1 HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"a CONNECT of 64 KB":         []byte("CONNECT " + strings.Repeat("a", 1<<16) + ":1 HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"a CONNECT with credentials": []byte("CONNECT ann:pw@n1:10250 HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"a half CONNECT":             []byte("CONNECT n1:10250 HTTP/1.1\r\nHost:"),
+		"a CONNECT to metadata":      []byte("CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"a forged hop":               []byte("CONNECT n1:10250 HTTP/1.1\r\nHost: x\r\nWeft-Hop: 1\r\nWeft-Dial: d\r\nWeft-Node: n1\r\nWeft-Role: admin\r\n\r\n"),
 		"a body without end":         []byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\nabc"),
 		"half a document":            []byte(`{"version":1,"verb":"ADD","containerID":"x`),
 		"another document":           []byte(`{"version":99,"verb":"ADD"}`),

@@ -190,6 +190,8 @@ func TestEveryFlagOfTheClusterIsCompared(t *testing.T) {
 		"mtu":                      {MTU: 1400},
 		"masquerade":               {Masquerade: "never"},
 		"non-masquerade-cidrs":     {NonMasqueradeCIDRs: cidrs("192.0.2.0/24")},
+		"egress-selector-mode":     {EgressSelectorMode: kind.EgressPod},
+		"egress-fallback":          {EgressFallback: kind.FallbackDirect},
 	}
 	for _, f := range settings {
 		spec, ok := other[f.flag]
@@ -235,6 +237,8 @@ func TestEveryFlagOfTheClusterIsGuarded(t *testing.T) {
 		"non-masquerade-cidrs": {with(func(s *kind.ClusterConfigSpec) {
 			s.NonMasqueradeCIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")}
 		})},
+		"egress-selector-mode": {with(func(s *kind.ClusterConfigSpec) { s.EgressSelectorMode = "node" })},
+		"egress-fallback":      {with(func(s *kind.ClusterConfigSpec) { s.EgressFallback = "open" })},
 	}
 	own := []netip.Addr{netip.MustParseAddr("10.99.0.2")}
 	for _, f := range settings {

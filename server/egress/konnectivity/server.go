@@ -41,6 +41,9 @@ const (
 	maxStreams   = 1024 // of one connection; a kube-apiserver makes a connection each
 )
 
+// prefaceWithin bounds HTTP/2's preface (RFC 9113, section 3.4).
+const prefaceWithin = 5 * time.Second
+
 // Server is ProxyService.
 type Server struct {
 	proxy.UnimplementedProxyServiceServer
@@ -68,6 +71,7 @@ func New(c Config) *Server {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	g := grpc.NewServer(
 		grpc.Creds(insecure.NewCredentials()), // who may open the socket is known by that
+		grpc.ConnectionTimeout(prefaceWithin),
 		grpc.MaxRecvMsgSize(maxPacket),
 		grpc.MaxConcurrentStreams(maxStreams),
 		// Windows of a size: one that grows as the path asks would let each target that
