@@ -21,8 +21,9 @@ func (c *cli) dialCommand() *cobra.Command {
 		Long: "Connects standard input and output to HOST:PORT, which the agent of NODE dials: through its\n" +
 			"tunnel, so that a node behind NAT is reached too. A name is resolved on that node. Each direction\n" +
 			"ends by itself. NODE - leaves it to the servers which node dials.\n\n" +
-			"What may be dialled is said by rules: weft explain egresspolicy.",
-		Example: "  ssh -o ProxyCommand='weft dial %h 127.0.0.1:22' n1\n  weft dial n1 10.42.1.14:5432 < query",
+			"Without an EgressPolicy that says otherwise these are the node's pods, services, and the ports that\n" +
+			"the node declares; ssh's is not among them: weft explain egresspolicy.",
+		Example: "  ssh -o ProxyCommand='weft dial n1 %h:%p' 10.0.0.11\n  weft dial n1 10.42.1.14:5432 < query",
 		GroupID: groupFabric,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

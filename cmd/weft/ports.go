@@ -57,7 +57,7 @@ func (c *cli) portsCommand() *cobra.Command {
 
 // ports lists what a firewall must know. Embedded etcd listens on a unix socket.
 func ports(server uint16, backend string, vxlan uint16) []port {
-	out := []port{{server, "tcp", "weft-server", "weft-agent, weft", "control: gRPC, mutual TLS; agents dial, servers never"}}
+	out := []port{{server, "tcp", "weft-server", "weft-agent, weft", "control and tunnels: gRPC, websockets and HTTP CONNECT in mutual TLS; agents dial, servers never"}}
 	switch backend {
 	case "vxlan":
 		out = append(out, port{vxlan, "udp", "every node", "every node", "VXLAN between nodes, from any source port; no encryption: keep it inside your network"})
