@@ -114,14 +114,9 @@ func TestTunnelEnds(t *testing.T) {
 	f := join(t, nil)
 	ended := make(chan error, 2)
 	port := target(t, func(c *net.TCPConn) {
-		b := make([]byte, 1)
-		n, err := c.Read(b)
-		for ; err == nil; n, err = c.Read(b) {
-		}
-		if err == io.EOF { // it only half closed: wait for the rest
-			for ; err == nil || err == io.EOF; _, err = c.Write(b[:n]) {
-				b, n = []byte("x"), 1
-			}
+		_, err := io.Copy(io.Discard, c)
+		for err == nil { // it only half closed: wait for the rest
+			_, err = c.Write([]byte("x"))
 		}
 		ended <- err
 	})
