@@ -132,6 +132,9 @@ func (g *Gate) serve(s *session, held context.Context, release func()) {
 	g.Log.Debug("tunnel ended", note.Node, s.node, note.Conn, s.from, note.Why, why, note.Err, err)
 }
 
+// reasons are the words of ended.
+var reasons = []string{"replaced", "closed", "lost", "silent", "revoked", "expired", "stopping"}
+
 // ended is why a tunnel ended, one word of a few: metrics count by it.
 func ended(held context.Context, err error) string {
 	switch cause := context.Cause(held); {

@@ -26,8 +26,10 @@ type counters struct {
 	rules map[string]struct{}
 }
 
+// newCounters begins with what may happen at nought, so that it is an increase when
+// it does; not with results, which have many lines each.
 func newCounters() *counters {
-	return &counters{
+	c := &counters{
 		opening: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "weft_server_egress_open_seconds", Help: "Time from a request until the target has accepted, or until it was refused, by result.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
@@ -40,11 +42,19 @@ func newCounters() *counters {
 		}, []string{"rule"}),
 		rules: map[string]struct{}{},
 	}
+	for _, kind := range []string{"here", "hop", "remembered", "asked", "none", "direct"} {
+		c.lookups.WithLabelValues(kind)
+	}
+	c.denials.WithLabelValues("default")
+	return c
 }
+
+// resultOpen is the result of a dial whose target has accepted.
+const resultOpen = "Open"
 
 // opened counts a dial that has ended in a connection (nil) or a refusal.
 func (c *counters) opened(r *Refusal, took time.Duration) {
-	result := "Open"
+	result := resultOpen
 	if r != nil {
 		result = string(r.Code)
 	}
@@ -96,6 +106,9 @@ func (g *Gate) Collect(ch chan<- prometheus.Metric) {
 	count(ch, "bytes_total", "Bytes of streams in tunnels, by direction as seen from this server.", float64(total.Sent), "direction", "sent")
 	count(ch, "bytes_total", "Bytes of streams in tunnels, by direction as seen from this server.", float64(total.Received), "direction", "received")
 	count(ch, "window_stalls_total", "How often a stream waited for the agent's end to take what was sent.", float64(total.Stalls))
+	for _, why := range reasons {
+		back[why] += 0
+	}
 	for _, why := range slices.Sorted(maps.Keys(back)) {
 		count(ch, "reconnects_total", "Agents that came again, by why their last tunnel ended.", float64(back[why]), "reason", why)
 	}
