@@ -1,6 +1,9 @@
 package egress
 
-import "io"
+import (
+	"io"
+	"net"
+)
 
 // counted is a connection whose bytes its trace counts. Copying through it costs
 // what copying without it does: what is copied in one piece is counted when it ends.
@@ -45,4 +48,32 @@ func (c *counted) Close() error {
 		c.end()
 	}
 	return err
+}
+
+// Reset ends the connection at once, as Abort does.
+func (c *counted) Reset(reason string) {
+	Abort(c.Conn, reason)
+	_ = c.Close()
+}
+
+// Abort closes a connection so that its other end sees that it was no good end:
+// neither a tunnel's stream nor TLS says that all was sent, and TCP is reset.
+func Abort(c net.Conn, reason string) {
+	if s, ok := c.(interface{ Reset(reason string) }); ok {
+		s.Reset(reason)
+		return
+	}
+	inner := c
+	for {
+		outer, ok := inner.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		inner = outer.NetConn()
+	}
+	if t, ok := inner.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = inner.Close()
+	_ = c.Close()
 }

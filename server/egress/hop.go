@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -117,6 +118,9 @@ type ahead struct {
 	Conn
 	in *bufio.Reader // nil: all of it was taken
 }
+
+// NetConn is the connection beneath, for Abort.
+func (c *ahead) NetConn() net.Conn { return c.Conn }
 
 // Read implements net.Conn.
 func (c *ahead) Read(b []byte) (int, error) {

@@ -6,7 +6,10 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/weft-net/weft/server/egress"
 )
 
 // firstRead is how much of a client is read while its target is dialled, in bytes.
@@ -19,6 +22,7 @@ type passage struct {
 	look   time.Duration // how often a client that ended first is looked at
 
 	answered chan net.Conn // room for one: the target, once the client was told; closed: refused
+	deaf     atomic.Bool   // the target takes no more
 	down     chan struct{} // closed when the target has ended
 	upwards  sync.WaitGroup
 }
@@ -61,7 +65,7 @@ func (p *passage) end() {
 // ended, one failed, or ctx ends.
 func (p *passage) run(ctx context.Context, target net.Conn) error {
 	defer target.Close()
-	stop := context.AfterFunc(ctx, func() { p.cut(target) })
+	stop := context.AfterFunc(ctx, func() { p.cut(target, "it was ended: "+context.Cause(ctx).Error()) })
 	defer stop()
 	if _, err := io.WriteString(p.client, established); err != nil {
 		return errHungUp
@@ -70,11 +74,14 @@ func (p *passage) run(ctx context.Context, target net.Conn) error {
 	// Whichever of the two has a way of its own to move bytes, it is taken: a
 	// tunnel's stream hands out what it holds, and takes what it has room for.
 	if _, err := io.Copy(p.client, target); err != nil {
-		p.cut(target)
+		p.cut(target, "a direction failed: "+err.Error())
 	} else if !closeWrite(p.client) {
-		p.cut(target)
+		p.cut(target, "the client is gone")
 	}
 	close(p.down)
+	if p.deaf.Load() {
+		p.hurry()
+	}
 	p.upwards.Wait()
 	return nil
 }
@@ -83,44 +90,67 @@ func (p *passage) run(ctx context.Context, target net.Conn) error {
 func (p *passage) up(target net.Conn, early []byte, err error) {
 	if len(early) > 0 {
 		if _, werr := target.Write(early); werr != nil {
-			p.cut(target)
+			p.discard()
 			return
 		}
 	}
+	from := &reader{Reader: p.client}
 	if err == nil {
-		_, err = io.Copy(target, p.client)
+		_, err = io.Copy(target, from)
 	} else if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	if err != nil || !closeWrite(target) {
-		p.cut(target)
-		return
+	switch {
+	case err == nil:
+		_ = closeWrite(target) // fails where it is gone already, which the other direction says
+		p.watch(target)
+	case from.err != nil:
+		p.cut(target, "the client is gone")
+	default:
+		p.discard()
 	}
-	p.watch(target)
 }
 
+// reader notes an error of reading, to tell it from one of writing.
+type reader struct {
+	io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}
+
+// discard reads on when the target takes no more. What it has said is still on its
+// way, and would be lost if the client were closed with bytes unread.
+func (p *passage) discard() {
+	p.deaf.Store(true)
+	select {
+	case <-p.down:
+		p.hurry()
+	default:
+	}
+	_, _ = io.Copy(io.Discard, p.client)
+}
+
+// hurry bounds what is still read of a client whose target has ended.
+func (p *passage) hurry() { _ = p.client.SetReadDeadline(time.Now().Add(lingerTime)) }
+
 // cut ends both directions at once. Both ends are to see that it was no good end.
-func (p *passage) cut(target net.Conn) {
-	abort(p.client)
-	abort(target)
+func (p *passage) cut(target net.Conn, why string) {
+	egress.Abort(p.client, why)
+	egress.Abort(target, why)
 }
 
 // closeWrite ends one direction. It answers false if that cannot be done.
 func closeWrite(c net.Conn) bool {
 	half, ok := c.(interface{ CloseWrite() error })
 	return ok && half.CloseWrite() == nil
-}
-
-// abort closes a connection without the words that say that all was sent: what is
-// under TLS at once, what is under TCP by a reset.
-func abort(c net.Conn) {
-	if inner := under(c); inner != nil {
-		if t, ok := inner.(*net.TCPConn); ok {
-			_ = t.SetLinger(0)
-		}
-		_ = inner.Close()
-	}
-	_ = c.Close()
 }
 
 // under is the connection that others rest on.

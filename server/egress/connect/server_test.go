@@ -411,6 +411,48 @@ func TestTooManyUnread(t *testing.T) {
 	}
 }
 
+// full is a connection whose other end takes some bytes, and then no more.
+type full struct {
+	egress.Conn
+	left int
+}
+
+// Write implements net.Conn.
+func (f *full) Write(b []byte) (int, error) {
+	if f.left -= len(b); f.left < 0 {
+		return 0, errors.New("it takes no more")
+	}
+	return f.Conn.Write(b)
+}
+
+// A target that takes no more has said why: that arrives, however much the client is
+// still sending.
+func TestEarlyAnswer(t *testing.T) {
+	target, agent := both(t)
+	f := serve(t, Config{Dialer: one(&full{agent, 1 << 20})})
+	c := f.dial(ask)
+	_, _, rest := answered(t, c)
+	sent := make(chan int)
+	go func() {
+		n := 0
+		for m, err := 0, error(nil); err == nil; n += m {
+			m, err = c.Write(make([]byte, 64<<10))
+		}
+		sent <- n
+	}()
+	if _, err := io.ReadFull(target, make([]byte, 512<<10)); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.WriteString(target, "too much"); err != nil {
+		t.Error(err)
+	}
+	_ = target.CloseWrite()
+	hears(t, rest, "too much")
+	if n := <-sent; n < 1<<20 { // it ends when the server has had enough
+		t.Errorf("%d bytes were taken", n)
+	}
+}
+
 // When the right to be here ends, so does what it opened.
 func TestRevoked(t *testing.T) {
 	target, agent := both(t)

@@ -20,7 +20,7 @@ func (p *passage) watch(target net.Conn) {
 			return
 		case <-tick.C:
 			if gone(p.client) {
-				p.cut(target)
+				p.cut(target, "the client is gone")
 				return
 			}
 		}

@@ -24,7 +24,10 @@ type conn struct {
 
 // run moves bytes until the target has ended, the client has, or the stream does.
 func (c *conn) run() {
-	stop := context.AfterFunc(c.stream.ctx, func() { c.end("") })
+	stop := context.AfterFunc(c.stream.ctx, func() {
+		egress.Abort(c.target, "the client is gone")
+		c.end("")
+	})
 	defer stop()
 	c.stream.working.Go(c.up)
 	why := ""
@@ -45,7 +48,7 @@ func (c *conn) up() {
 			return
 		}
 		if _, err := c.target.Write(b); err != nil {
-			c.end(oneLine(err.Error()))
+			c.in.close() // what the target has said is still on its way, and its end
 			return
 		}
 	}
