@@ -46,8 +46,8 @@ func (c *cli) getCommand() *cobra.Command {
 		GroupID: groupObjects,
 		Args:    needKind,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if isTunnels(args) && !watch {
-				return c.getTunnels(cmd.Context(), &o, args)
+			if isTunnels(args) {
+				return c.getTunnels(cmd.Context(), &o, s, watch, args)
 			}
 			targets, err := c.targets(cmd.Context(), args)
 			if err != nil {

@@ -11,10 +11,8 @@ import (
 )
 
 // more asks for tunnels, for nodes when one is behind, and for everything with -o wide.
-func (r *report) more(ctx context.Context, conn *grpc.ClientConn, o *output) error {
-	if err := r.askTunnels(ctx, conn); err != nil {
-		return err
-	}
+func (r *report) more(ctx context.Context, c *cli, conn *grpc.ClientConn, o *output) error {
+	r.askTunnels(ctx, c, conn)
 	if o.format == asWide {
 		answer, err := weftv1.NewMeshClient(conn).Matrix(ctx, &weftv1.MatrixRequest{})
 		if err != nil {

@@ -55,7 +55,7 @@ type report struct {
 	nodes []*weftv1.NodeStatus
 	pairs []*weftv1.PairPath // with -o wide
 
-	tunnels *weftv1.ListTunnelsResponse // nil: the server does not tell
+	tunnels string // in a line; empty: the server does not tell
 }
 
 func (c *cli) fabricStatus(ctx context.Context, o *output) error {
@@ -71,7 +71,7 @@ func (c *cli) fabricStatus(ctx context.Context, o *output) error {
 		err = c.printMessage(o, answer)
 	} else {
 		r := report{StatusGetResponse: answer}
-		if err = r.more(ctx, conn, o); err == nil {
+		if err = r.more(ctx, c, conn, o); err == nil {
 			err = c.printf("%s", c.fabricText(o, &r))
 		}
 	}
@@ -100,8 +100,8 @@ func (c *cli) fabricText(o *output, r *report) string {
 	title(&b, "etcd", "%s%s", etcdText(r.GetEtcd()), c.backupText(r.GetBackups()))
 	title(&b, "certs", "CA until %s%s", day(r.GetCaEndsUnix()), c.firstText(r.GetFirstToEnd()))
 	title(&b, "paths", "%s", pathText(r.GetPaths()))
-	if r.tunnels != nil {
-		title(&b, "tunnels", "%s", tunnelText(r))
+	if r.tunnels != "" {
+		title(&b, "tunnels", "%s", r.tunnels)
 	}
 	if behind := c.behindText(r); behind != "" {
 		title(&b, "behind", "%s", behind)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +23,10 @@ func isTunnels(args []string) bool {
 }
 
 // getTunnels shows the tunnels of all nodes, or of those named.
-func (c *cli) getTunnels(ctx context.Context, o *output, args []string) error {
+func (c *cli) getTunnels(ctx context.Context, o *output, s selection, watch bool, args []string) error {
+	if watch || s != (selection{}) || o.columns != nil {
+		return errors.New("tunnels are told by node only: weft get tunnels NODE... [-o wide|json|yaml|jsonpath=…|name]")
+	}
 	nodes := args[1:]
 	if _, node, ok := strings.Cut(args[0], "/"); ok {
 		nodes = append([]string{node}, nodes...)
@@ -38,8 +42,8 @@ func (c *cli) getTunnels(ctx context.Context, o *output, args []string) error {
 	if len(nodes) > 1 {
 		answer.Tunnels = slices.DeleteFunc(answer.Tunnels, func(t *weftv1.Tunnel) bool { return !slices.Contains(nodes, t.GetNode()) })
 	}
-	for _, s := range answer.GetSilent() {
-		c.say("warning: its tunnels are not among these: %s", s)
+	for _, silent := range answer.GetSilent() {
+		c.say("warning: its tunnels are not among these: %s", silent)
 	}
 	switch {
 	case o.isData():
@@ -94,22 +98,25 @@ func rttText(d time.Duration) string {
 }
 
 // askTunnels asks a server for tunnels as status shows them. One of an older release
-// knows none, and a reader may not be allowed to see them: then there is no line.
-func (r *report) askTunnels(ctx context.Context, conn *grpc.ClientConn) error {
+// knows none, and a reader may not be allowed to see them: then there is no line. All
+// else that status tells does not depend on the answer.
+func (r *report) askTunnels(ctx context.Context, c *cli, conn *grpc.ClientConn) {
 	answer, err := weftv1.NewEgressClient(conn).ListTunnels(ctx, &weftv1.ListTunnelsRequest{})
 	switch status.Code(err) {
+	case codes.OK:
+		r.tunnels = tunnelText(answer, int(r.GetNodes()))
 	case codes.Unimplemented, codes.PermissionDenied:
-		return nil
+	default:
+		r.tunnels = "not known: " + c.describeError(err)
 	}
-	r.tunnels = answer
-	return err
 }
 
-// tunnelText says how many nodes have a tunnel to each server, and which have none.
-func tunnelText(r *report) string {
+// tunnelText says how many nodes have a tunnel to each server, and that some have
+// none.
+func tunnelText(answer *weftv1.ListTunnelsResponse, nodes int) string {
 	counts, have := map[string]int{}, map[string]bool{}
 	streams := uint32(0)
-	for _, t := range r.tunnels.GetTunnels() {
+	for _, t := range answer.GetTunnels() {
 		streams += t.GetStreams()
 		if t.GetState() == "Ready" {
 			counts[t.GetServer()]++
@@ -121,17 +128,17 @@ func tunnelText(r *report) string {
 		words = append(words, fmt.Sprintf("%s %d", server, n))
 	}
 	slices.Sort(words)
-	text := fmt.Sprintf("%d of %d nodes", len(have), r.GetNodes())
+	text := fmt.Sprintf("%d of %d nodes", len(have), nodes)
 	if len(words) > 0 {
 		text += ": " + strings.Join(words, ", ")
 	}
 	if streams > 0 {
 		text += "; " + count(int(streams), "stream")
 	}
-	if len(r.tunnels.GetSilent()) > 0 {
-		text += "; " + count(len(r.tunnels.GetSilent()), "server") + " did not answer"
+	if len(answer.GetSilent()) > 0 {
+		text += "; " + count(len(answer.GetSilent()), "server") + " did not answer"
 	}
-	if len(have) < int(r.GetNodes()) {
+	if len(have) < nodes {
 		text += " -> weft get tunnels"
 	}
 	return text
