@@ -81,7 +81,8 @@ func askerOf(ctx context.Context) egress.Asker {
 	return egress.Asker{User: p.Name, Role: string(p.Role), Front: "grpc"}
 }
 
-// denied writes down what a rule refused; alike ones within a minute are counted.
+// denied writes down what a rule refused; what the same rule refuses the same user at
+// the same node within a minute is counted.
 func (r *rooms) denied(by egress.Asker, to egress.Request, node string, no *egress.Refusal) {
 	from, _, err := net.SplitHostPort(by.From)
 	if err != nil {
@@ -94,7 +95,7 @@ func (r *rooms) denied(by egress.Asker, to egress.Request, node string, no *egre
 	if node != "" {
 		act.Objects = []string{"Node/" + node}
 	}
-	r.journal.Deny(act)
+	r.journal.DenyBy(node+" "+no.Rule, act)
 }
 
 // peers are the other servers, as the egress knows them.

@@ -77,6 +77,22 @@ func TestDenialsAreCounted(t *testing.T) {
 	})
 }
 
+// What another rule refuses is told by itself: a small refusal hides no great one.
+func TestDenialsByRule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, _ := running(t)
+		for _, target := range []string{"10.0.0.11:22", "10.0.0.11:23"} {
+			j.DenyBy("default", Act{At: time.Now(), User: "eve", Method: "weft.v1.Egress/Dial", Message: target})
+		}
+		j.DenyBy("metadata", Act{At: time.Now(), User: "eve", Method: "weft.v1.Egress/Dial", Message: "169.254.169.254:80"})
+		wait(3 * window)
+		acts, err := j.Acts(t.Context(), Filter{User: "eve"})
+		if err != nil || len(acts) != 2 || acts[0].Message != "10.0.0.11:22" || acts[1].Message != "169.254.169.254:80" {
+			t.Errorf("%+v (%v)", acts, err)
+		}
+	})
+}
+
 func TestActsHoldNoSecret(t *testing.T) {
 	token := "weft1." + strings.Repeat("0123456789abcdef", 4) + ".abcdefghij.abcdefghijklmnopqrstuvwxyz234567"
 	a := Act{Message: strings.Repeat("x", maxMessage-100) + token, Objects: []string{"Token/" + token}}.bounded()

@@ -48,7 +48,7 @@ type Journal struct {
 }
 
 // denial is what refusals that are counted together have in common.
-type denial struct{ user, role, serial, from, method, outcome string }
+type denial struct{ user, role, serial, from, method, outcome, rule string }
 
 // New returns a Journal. It writes while Run runs.
 func New(c Config) *Journal {
@@ -109,9 +109,13 @@ func (j *Journal) unstored(a Act, why string) {
 
 // Deny takes a refused call and never waits: refusals alike within a minute are
 // one record with a count.
-func (j *Journal) Deny(a Act) {
+func (j *Journal) Deny(a Act) { j.DenyBy("", a) }
+
+// DenyBy is Deny where a call is refused by one rule of several: what different
+// rules refuse is not alike.
+func (j *Journal) DenyBy(rule string, a Act) {
 	a = a.bounded()
-	k := denial{a.User, a.Role, a.Serial, a.From, a.Method, a.Outcome}
+	k := denial{a.User, a.Role, a.Serial, a.From, a.Method, a.Outcome, rule}
 	if j.denied.again(k, time.Now()) {
 		return
 	}
