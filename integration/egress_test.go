@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/weft-net/weft/integration/lab"
 )
@@ -78,8 +79,18 @@ func (s *scenario) get(ctx context.Context, args []string) (string, error) {
 	return f.Get(ctx, args[1])
 }
 
-// connect FRONT HOST:PORT: a connection that is closed again, or the refusal.
+// connect [within=SECONDS] FRONT HOST:PORT: a connection that is closed again, or
+// the refusal. What nothing answers is given up after the time.
 func (s *scenario) connect(ctx context.Context, args []string) (string, error) {
+	if wait, ok := strings.CutPrefix(args[0], "within="); ok {
+		d, err := time.ParseDuration(wait + "s")
+		if err != nil {
+			return "", err
+		}
+		within, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		ctx, args = within, args[1:]
+	}
 	f, _, err := s.front(args[0])
 	if err != nil {
 		return "", err

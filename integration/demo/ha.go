@@ -15,7 +15,7 @@ const patience = 2 * time.Minute
 // ha shows what nodes do not notice: an upgrade, a leader that dies, a quorum that
 // is lost, a restore. A ping runs between the pods all the while.
 type ha struct {
-	demo
+	*demo
 	flows []*lab.Flow
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 func main() {
-	scene := flag.String("scene", "base", "what to show: base or ha")
+	scene := flag.String("scene", "base", "what to show: base, ha or egress")
 	once := flag.Bool("once", false, "end after showing, instead of at Ctrl-C")
 	backend := flag.String("backend", "vxlan", "vxlan or host-gw")
 	bin := flag.String("bin", "bin", "folder of the built binaries")
@@ -30,10 +30,10 @@ func main() {
 }
 
 func run(ctx context.Context, scene, backend, bin string, once bool) (err error) {
-	layouts := map[string]lab.Layout{"base": {Nodes: 3}, "ha": {Nodes: 5, Servers: 3}}
+	layouts := map[string]lab.Layout{"base": {Nodes: 3}, "ha": {Nodes: 5, Servers: 3}, "egress": {Nodes: 2, Servers: 3, Behind: 1}}
 	layout, ok := layouts[scene]
 	if !ok {
-		return fmt.Errorf("no scene %q; there are: base, ha", scene)
+		return fmt.Errorf("no scene %q; there are: base, ha, egress", scene)
 	}
 	bin, err = filepath.Abs(bin)
 	if err != nil {
@@ -51,11 +51,10 @@ func run(ctx context.Context, scene, backend, bin string, once bool) (err error)
 			fmt.Println("\nEverything is taken down; nothing is left behind.")
 		}
 	}()
-	d := &ha{demo: demo{Fabric: f, began: time.Now()}}
-	show := d.show
-	if scene == "base" {
-		show = d.demo.show
-	}
+	d := demo{Fabric: f, began: time.Now()}
+	show := map[string]func(context.Context, string) error{
+		"base": d.show, "ha": (&ha{demo: &d}).show, "egress": (&egress{demo: &d}).show,
+	}[scene]
 	if err := show(ctx, backend); err != nil {
 		return err
 	}

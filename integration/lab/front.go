@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -91,7 +90,10 @@ func (f Front) ask(conn net.Conn, target string) (net.Conn, error) {
 	}
 	if res.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10))
-		return nil, fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(body)))
+		if text := strings.TrimSpace(string(body)); !strings.Contains(res.Status, text) {
+			return nil, fmt.Errorf("%s: %s", res.Status, text)
+		}
+		return nil, errors.New(res.Status)
 	}
 	return &readAhead{Conn: conn, r: r}, nil
 }
@@ -138,11 +140,11 @@ func (f Front) open(ctx context.Context, page string) (io.ReadCloser, error) {
 		DisableKeepAlives: true,
 		DialContext:       func(ctx context.Context, _, target string) (net.Conn, error) { return f.Connect(ctx, target) },
 	}
-	u, err := url.Parse(page)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := transport.RoundTrip((&http.Request{Method: http.MethodGet, URL: u}).WithContext(ctx))
+	res, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}

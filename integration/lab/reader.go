@@ -64,10 +64,8 @@ func (r *Reader) Lines() (int, error) {
 	return r.lines, r.err
 }
 
-// Stop waits until fifty more lines have come, and ends the stream. A stream that
-// broke before is an error.
-func (r *Reader) Stop(ctx context.Context) (string, error) {
-	defer r.Close()
+// More returns when fifty more lines have come. A stream that broke is an error.
+func (r *Reader) More(ctx context.Context) (string, error) {
 	begin, _ := r.Lines()
 	err := Until(ctx, "more lines", func() (string, error) {
 		if n, broken := r.Lines(); broken == nil && n < begin+50 {
@@ -78,6 +76,12 @@ func (r *Reader) Stop(ctx context.Context) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return fmt.Sprintf("%d lines, the longest pause %v", r.lines, r.gap.Round(time.Millisecond)), errors.Join(err, r.err)
+}
+
+// Stop waits for more lines, as More does, and ends the stream.
+func (r *Reader) Stop(ctx context.Context) (string, error) {
+	defer r.Close()
+	return r.More(ctx)
 }
 
 // Broken returns when the stream has ended by itself, with the reason.
