@@ -87,7 +87,7 @@ func TestDenialsByRule(t *testing.T) {
 		j.DenyBy("metadata", Act{At: time.Now(), User: "eve", Method: "weft.v1.Egress/Dial", Message: "169.254.169.254:80"})
 		wait(3 * window)
 		acts, err := j.Acts(t.Context(), Filter{User: "eve"})
-		if err != nil || len(acts) != 2 || acts[0].Message != "10.0.0.11:22" || acts[1].Message != "169.254.169.254:80" {
+		if err != nil || len(acts) != 3 || acts[0].Message != "10.0.0.11:22" || acts[1].Message != "169.254.169.254:80" || acts[2].Count != 1 {
 			t.Errorf("%+v (%v)", acts, err)
 		}
 	})
