@@ -73,6 +73,7 @@ type Gate struct {
 	mu      sync.Mutex
 	open    map[*counted]struct{} // connections that were given out
 	stopped bool                  // no tunnel is let in any more
+	last    chan struct{}         // closed when none of open is left; nil: nobody waits
 }
 
 // New returns a Gate that knows nothing yet.
@@ -143,15 +144,14 @@ func (g *Gate) take(events []store.Event, changed chan<- struct{}) {
 
 // stop drains, then ends everything.
 func (g *Gate) stop() {
-	drained := make(chan struct{})
-	var draining sync.WaitGroup
 	for _, s := range g.sessions.list() {
 		s.link.Drain()
 	}
-	draining.Go(func() { g.quiet(drained) })
+	wait := time.NewTimer(drainWithin)
+	defer wait.Stop()
 	select {
-	case <-drained:
-	case <-time.After(drainWithin):
+	case <-g.quiet():
+	case <-wait.C:
 	}
 	g.end(errStopping)
 	g.mu.Lock()
@@ -161,27 +161,24 @@ func (g *Gate) stop() {
 	for _, s := range g.sessions.list() {
 		s.link.End(errStopping)
 	}
-	draining.Wait()
 	g.serving.Wait()
 }
 
-// quiet closes drained when no connection is open any more, or everything ends.
-func (g *Gate) quiet(drained chan<- struct{}) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		g.mu.Lock()
-		n := len(g.open)
-		g.mu.Unlock()
-		if n == 0 {
-			close(drained)
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-g.life.Done():
-			return
-		}
+// quiet answers with what is closed when no connection is open any more.
+func (g *Gate) quiet() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	last := make(chan struct{})
+	g.last = last
+	g.gone()
+	return last
+}
+
+// gone tells who waits for it that no connection is open. g.mu is held.
+func (g *Gate) gone() {
+	if len(g.open) == 0 && g.last != nil {
+		close(g.last)
+		g.last = nil
 	}
 }
 
@@ -204,6 +201,7 @@ func (g *Gate) give(c Conn, d *trace) Conn {
 	out.end = func() {
 		g.mu.Lock()
 		delete(g.open, out)
+		g.gone()
 		g.mu.Unlock()
 	}
 	g.mu.Lock()

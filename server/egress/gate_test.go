@@ -96,12 +96,12 @@ func TestAgentsRefusals(t *testing.T) {
 		code Code
 		want string
 	}{
-		{Forbidden, "Forbidden: node n1: nobody may"},
-		{Unreachable, "Unreachable: node n1: nobody may"},
-		{TimedOut, "TimedOut: node n1: nobody may"},
-		{Overloaded, "Overloaded: node n1: nobody may"},
+		{Forbidden, "Forbidden: node n1: nobody  may"},
+		{Unreachable, "Unreachable: node n1: nobody  may"},
+		{TimedOut, "TimedOut: node n1: nobody  may"},
+		{Overloaded, "Overloaded: node n1: nobody  may"},
 	} {
-		s.has("n1", refusing(c.code, "nobody may"))
+		s.has("n1", refusing(c.code, "nobody\r\nmay"))
 		if got := s.said(ann, "", "10.42.1.7:80"); got != c.want {
 			t.Errorf("%s, want %s", got, c.want)
 		}

@@ -46,7 +46,6 @@ type session struct {
 	protocol             uint32
 	since                time.Time
 	link                 Link
-	draining             bool // sessions.mu
 }
 
 // gone says that the tunnel has ended.

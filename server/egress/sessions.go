@@ -85,7 +85,6 @@ func (s *sessions) enter(new *session) error {
 
 // retire lets a session drain. s.mu is held.
 func (s *sessions) retire(old *session) {
-	old.draining = true
 	list := append(s.older[old.node], old)
 	if len(list) > maxOlder {
 		list[0].link.End(errReplaced)

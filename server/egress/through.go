@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode"
 
 	rules "github.com/weft-net/weft/proto/egress"
 )
@@ -63,13 +64,23 @@ func refusedBy(ctx context.Context, a aim, err error) *Refusal {
 	var r *Refusal
 	if errors.As(err, &r) {
 		out := *r
-		out.Reason = "node " + a.way.Node + ": " + r.Reason
+		out.Reason = "node " + a.way.Node + ": " + oneLine(r.Reason)
 		if r.Code == Forbidden && r.Rule == "" {
 			out.Rule = ruleOfNode
 		}
 		return &out
 	}
 	return failed(ctx, "open a stream to node "+a.way.Node+" for "+a.Request.String(), err)
+}
+
+// oneLine is what a node says, as far as it can be printed.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
 }
 
 // ruleOfNode is the rule of a refusal whose node did not say which it was.
