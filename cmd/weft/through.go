@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -39,8 +38,8 @@ func (c *cli) explainDial(target string, err error) error {
 		return errors.New(r.Reason) // it names the target
 	case errors.As(err, &r):
 		return fmt.Errorf("%s: the server answered %w", target, r)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: no answer from %s within %v (--timeout)", target, c.asked(), c.timeout)
+	case front.Late(err):
+		return fmt.Errorf("%s did not answer within %v (--timeout)", target, c.timeout)
 	}
 	return fmt.Errorf("no answer from %s: %w", c.asked(), err)
 }
@@ -48,6 +47,9 @@ func (c *cli) explainDial(target string, err error) error {
 // replyTo is a dial's failure as a SOCKS client is told it. Of what did not answer,
 // only the words say whether somebody said no.
 func replyTo(err error) socks.Reply {
+	if front.Late(err) {
+		return socks.Expired
+	}
 	switch front.Code(err) {
 	case front.Forbidden:
 		return socks.NotAllowed

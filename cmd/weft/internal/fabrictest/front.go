@@ -16,7 +16,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Refusal is how a target is refused, as the real front end words it.
+// Refusal is how a target is refused, as the real front end words it. One without a
+// status is not answered at all.
 type Refusal struct {
 	Status int
 	Code   string
@@ -97,6 +98,9 @@ func (p *port) front(conn *tls.Conn) {
 	p.f.Dialled = append(p.f.Dialled, asked.Header.Get("Weft-Node")+" "+asked.RequestURI)
 	p.f.Unlock()
 	switch {
+	case no.Status == 0 && refused: // it says nothing, until it is left
+		_, _ = r.ReadByte()
+		return
 	case asked.Method != http.MethodConnect:
 		no, refused = Refusal{Status: http.StatusNotFound, Reason: "404 page not found"}, true
 	case asked.TLS != nil, len(conn.ConnectionState().PeerCertificates) == 0:

@@ -76,6 +76,11 @@ type unreached struct{ error }
 
 func (e unreached) Unwrap() error { return e.error }
 
+// Late says that a server took the request, and that nothing came of it in time.
+func Late(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(unreached))
+}
+
 // another says whether another server may do what this one did not.
 func another(err error) bool {
 	if errors.As(err, new(unreached)) {
