@@ -8,6 +8,7 @@ type batch struct {
 	control []byte
 	items   []item
 	size    int
+	limit   int // of all of it, bytes
 }
 
 type item struct {
@@ -19,8 +20,14 @@ type item struct {
 // batches rest here while no session writes.
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
+func newBatch(limit int) *batch {
+	b := batches.Get().(*batch)
+	b.limit = limit
+	return b
+}
+
 // room returns how long a body still fits.
-func (b *batch) room() int { return batchSize - len(b.control) - b.size - headerSize }
+func (b *batch) room() int { return b.limit - len(b.control) - b.size - headerSize }
 
 // data adds a frame with a body.
 func (b *batch) data(k kind, stream uint32, body []byte, free *chunk) {

@@ -26,7 +26,7 @@ type Config struct {
 	// reads: it must not block, must not keep the bytes, and must not close the Conn.
 	// Nil throws datagrams away.
 	Datagram func([]byte)
-	// PingEvery is the time between two pings; 0 means 4 s.
+	// PingEvery is the time between two pings; 0 means 4 s. At most half of DeadAfter.
 	PingEvery time.Duration
 	// DeadAfter is how long the other end may be silent; 0 means 10 s. A write that
 	// makes no progress for as long ends the session too.
@@ -50,6 +50,7 @@ func (c Config) withDefaults() Config {
 	if c.DeadAfter <= 0 {
 		c.DeadAfter = DefaultDeadAfter
 	}
+	c.PingEvery = min(c.PingEvery, c.DeadAfter/2) // or an idle session would seem dead
 	if c.MaxStreams <= 0 {
 		c.MaxStreams = DefaultMaxStreams
 	}

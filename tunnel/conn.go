@@ -36,6 +36,7 @@ type Conn struct {
 	quiet    chan struct{} // closed when no stream is left; nil: nobody waits
 	pings    pinger
 	flow     flow
+	pace     pace
 	stats    Stats
 
 	writers sync.WaitGroup
@@ -78,9 +79,7 @@ func newConn(ws *websocket.Conn, cork *Cork, client bool, config Config) *Conn {
 	}
 	c.accepts.wake = make(chan struct{}, 1)
 	c.link.silence()
-	if cork != nil {
-		cork.keepShort()
-	}
+	c.link.keepShort(notSent)
 	go c.run()
 	c.beat()
 	return c
@@ -149,7 +148,7 @@ func (c *Conn) Close() error {
 
 // goodbye is the last message, if it can be sent at once.
 func (c *Conn) goodbye() {
-	b := batches.Get().(*batch)
+	b := newBatch(batchSize)
 	b.control = appendReason(b.control, kindGoAway, 0, Refusal{Code: Closed})
 	if c.send(b) == nil {
 		_, _ = c.link.flush(false)

@@ -109,3 +109,21 @@ func TestRTT(t *testing.T) {
 		}
 	}
 }
+
+// Who was asleep himself asks before he calls the other end dead.
+func TestWhoSleptAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := sockets(t, memory)
+		a, _ := join(t, near, far, Config{}, Config{})
+		time.Sleep(time.Minute)
+		a.mu.Lock()
+		a.pings.beaten -= time.Minute / 2 // as if the last beat were so long ago
+		a.heard.Add(-int64(time.Minute / 2))
+		a.mu.Unlock()
+		a.beat()
+		synctest.Wait()
+		if err := a.Err(); err != nil {
+			t.Error(err)
+		}
+	})
+}

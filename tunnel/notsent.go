@@ -7,11 +7,13 @@ import "golang.org/x/sys/unix"
 // still pass it.
 const notSent = 128 << 10
 
-// keepShort sets notSent. A connection without a socket keeps what it has.
-func (k *Cork) keepShort() {
-	if k.raw != nil {
-		_ = k.raw.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
-		})
+// keepShort bounds what the kernel holds unsent, to a message's length where that is
+// less. A connection without a socket keeps what it has.
+func (l *link) keepShort(message int) {
+	if l.cork == nil || l.cork.raw == nil {
+		return
 	}
+	_ = l.cork.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, min(notSent, message))
+	})
 }

@@ -192,14 +192,30 @@ func (c *Conn) takeData(h header, r io.Reader) error {
 			n = floor(left)
 		}
 		piece := newChunk(n)
-		if piece.end, err = io.ReadFull(r, piece.buf[:n]); err != nil {
+		if piece.end, err = c.readFull(r, piece.buf[:n]); err != nil {
 			c.budget.drop(int64(left))
 			return readError(err)
 		}
 		s.deliver(piece)
-		if left -= n; left > 0 {
-			c.hear()
-		}
+		left -= n
 	}
 	return nil
+}
+
+// readFull is io.ReadFull, to which every byte is a sign of life: a large frame may
+// take long on a slow way.
+func (c *Conn) readFull(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = r.Read(b[n:])
+		n += m
+		c.hear()
+	}
+	if n == len(b) {
+		return n, nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }

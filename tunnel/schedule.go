@@ -83,7 +83,7 @@ func (d *scheduler) mark(s *Stream, m marks) {
 
 // gather takes what goes into the next message.
 func (c *Conn) gather() *batch {
-	b, d := batches.Get().(*batch), &c.sched
+	b, d := newBatch(c.pace.limit()), &c.sched
 	c.gatherSession(b)
 	for d.control.head != nil && b.room() > openFixed+MaxTarget+maxReason {
 		d.control.pop(byControl).encode(b)

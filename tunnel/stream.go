@@ -149,7 +149,7 @@ func (s *Stream) direct(p []byte, from *chunk) *batch {
 	c.busy = true
 	s.credit -= int64(len(p))
 	c.stats.BytesOut += uint64(len(p))
-	b := batches.Get().(*batch)
+	b := newBatch(batchSize)
 	b.data(kindData, s.id, p, from)
 	return b
 }
@@ -169,7 +169,7 @@ func (s *Stream) unspend(n int) {
 
 // enqueue puts a chunk that was accounted for in line; with mu held.
 func (s *Stream) enqueue(piece *chunk) {
-	if s.err != nil { // reset meanwhile
+	if s.err != nil || s.finSent { // ended meanwhile
 		s.unspend(piece.len())
 		piece.free()
 		return

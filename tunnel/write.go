@@ -1,5 +1,7 @@
 package tunnel
 
+import "time"
+
 // claim takes the writer's role, if there is something to write and nobody has it.
 // Who has claimed it calls turn, or starts write; with mu held.
 func (c *Conn) claim() bool {
@@ -76,11 +78,16 @@ func (c *Conn) sendNow(b *batch) {
 func (c *Conn) write() {
 	defer c.writers.Done()
 	for {
+		began := time.Now()
 		if _, err := c.link.flush(true); err != nil {
 			c.fail(err)
 			return
 		}
+		took := time.Since(began)
 		c.mu.Lock()
+		if c.pace.note(took) {
+			c.link.keepShort(c.pace.limit())
+		}
 		if c.err != nil || c.sched.empty() {
 			c.busy = false
 			c.mu.Unlock()
