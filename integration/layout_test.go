@@ -52,7 +52,7 @@ var walls = []struct {
 	},
 	{
 		from: []string{
-			"ipam", "proto/intent", "proto/egress", "proto/label", "proto/note", "proto/cniwire", "proto/schema", "proto/skew", "proto/near", "server/compile", "server/kind",
+			"ipam", "proto/intent", "proto/egress", "proto/label", "proto/note", "proto/cniwire", "proto/schema", "proto/skew", "proto/near", "server/compile", "server/kind", "server/egress/selector",
 			"agent/overlay", "agent/nat", "agent/underlay", "agent/datapath", "agent/host",
 		},
 		never: effects, except: []string{"proto/weft/v1"},
@@ -132,6 +132,11 @@ var walls = []struct {
 		from:  []string{"server/store/", "server/store", "server/kind", "server/compile", "server/lease", "server/identity", "server/journal"},
 		never: []string{"server/push", "server/admin", "server"},
 		why:   "what decides does not know who asks: push and admin are two doors of one house",
+	},
+	{
+		from:  []string{"server/egress/connect", "server/egress/konnectivity"},
+		never: []string{"server/identity", "server/push", "server/admin", "server/members", "server/store/etcd", "server"},
+		why:   "a front end speaks its protocol; who comes and what may be dialled is asked through interfaces",
 	},
 	{
 		from: []string{"server/backup"}, never: []string{"server/push", "server/admin", "server/identity", "server/lease", "server/store/etcd", "server"},
