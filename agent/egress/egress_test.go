@@ -263,6 +263,16 @@ func TestBadBytes(t *testing.T) {
 	f.drained()
 }
 
+// What the kernel says is the host's own is not dialled as a pod's: another CNI's
+// bridge has its address among those of its pods.
+func TestHostsOwnAddress(t *testing.T) {
+	f := join(t, func(c *Config) { c.Own = func(a netip.Addr) bool { return a == netip.MustParseAddr("10.42.1.7") } })
+	var no *tunnel.Refusal
+	if _, err := f.dial("10.42.1.7", 22); !errors.As(err, &no) || !strings.Contains(no.Reason, "node n1's own address, and 22 none of its host ports") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestNotReady(t *testing.T) {
 	f := join(t, func(c *Config) {
 		c.Rules = func() (egress.Rules, error) { return egress.Rules{}, errors.New("no intent is held") }

@@ -139,6 +139,9 @@ func TestCheck(t *testing.T) {
 		{"policy ok user=bob: allow cidr 192.168.1.0/24", "192.168.1.9:80", "no default"},
 		{"policy ok user=bob: allow cidr 192.168.1.0/24", "bob/viewer 192.168.1.9:80", "yes EgressPolicy/ok"},
 
+		{"policy no user=: deny cidr 0.0.0.0/0", "/ 10.42.1.5:80", "yes lease"}, // nobody is no user
+		{"policy no role=: deny cidr 0.0.0.0/0", "/ 10.42.1.5:80", "yes lease"},
+
 		// The node's file is a bound that no server widens.
 		{"file: allow cidr 10.42.1.0/24 ports 80", "10.42.1.5:80", "yes lease"},
 		{"file: allow cidr 10.42.1.0/24 ports 80", "10.42.1.5:443", "no node-file: nothing under allow in node n1's file names 10.42.1.5:443"},
