@@ -281,14 +281,19 @@ func TestDialTurnsToTheNextServer(t *testing.T) {
 		conn.Close()
 	}
 	// What a target is the matter with is not asked twice.
-	f.Refused["10.42.1.14:22"] = fabrictest.Refusal{Status: 403, Code: "Forbidden", Reason: "no"}
 	d.Servers = []string{f.Address, f.Address}
-	f.Dialled = nil
-	if _, err := d.Dial(t.Context(), "n1", "10.42.1.14:22"); err == nil || len(f.Dialled) != 1 {
-		t.Errorf("%v after %q", err, f.Dialled)
-	}
-	f.Refused["10.42.1.14:22"] = fabrictest.Refusal{Status: 503, Code: "Stopping", Reason: "this server stops"}
-	if _, err := d.Dial(t.Context(), "n1", "10.42.1.14:22"); err == nil || len(f.Dialled) != 3 {
-		t.Errorf("%v after %q", err, f.Dialled)
+	for _, tt := range []struct {
+		code string
+		want int
+	}{{"Forbidden", 1}, {"Unreachable", 1}, {"Stopping", 2}, {"Overloaded", 2}} {
+		f.Lock()
+		f.Dialled, f.Refused["10.42.1.14:22"] = nil, fabrictest.Refusal{Status: 503, Code: tt.code, Reason: "no"}
+		f.Unlock()
+		_, err := d.Dial(t.Context(), "n1", "10.42.1.14:22")
+		f.Lock()
+		if err == nil || len(f.Dialled) != tt.want {
+			t.Errorf("%s: %v after %q", tt.code, err, f.Dialled)
+		}
+		f.Unlock()
 	}
 }
