@@ -10,8 +10,8 @@ import (
 
 const (
 	warm    = 400 * time.Millisecond
-	farWarm = 1500 * time.Millisecond // windows grow by round trips
-	window  = 1200 * time.Millisecond
+	farWarm = 1200 * time.Millisecond // windows grow by round trips
+	window  = time.Second
 	soon    = 10 * time.Second // deadline of what ought to take milliseconds
 )
 

@@ -148,7 +148,13 @@ func (c *client) dials(o order) (a answer, err error) {
 // are from when a message was due. If streams are asked for, they are opened meanwhile,
 // and kept: mode down, of which nothing is read.
 func (c *client) echo(ctx context.Context, o order) (a answer, err error) {
-	conn, err := c.connect(o.Target, o.Each)
+	connect := c.connect
+	if o.Past {
+		connect = func(target string, limit time.Duration) (net.Conn, error) {
+			return net.DialTimeout("tcp", target, limit)
+		}
+	}
+	conn, err := connect(o.Target, o.Each)
 	if err == nil {
 		defer conn.Close()
 		err = first(conn, o.Each)

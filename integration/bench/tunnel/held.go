@@ -18,7 +18,7 @@ func stalled(ctx context.Context, b *bench, c contender) (out []figure, err erro
 	}
 	defer s.end()
 	const d = 1500 * time.Millisecond
-	idle, err := s.echo(ctx, d, 0)
+	idle, err := s.echo(ctx, order{For: d})
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func stalled(ctx context.Context, b *bench, c contender) (out []figure, err erro
 			what string
 			open int
 		}{{fmt.Sprintf("echo while %d streams come and stall", n), n}, {fmt.Sprintf("echo beside %d stalled", n), 0}} {
-			echo, err := s.echo(ctx, d, p.open)
+			echo, err := s.echo(ctx, order{For: d, N: p.open})
 			if err != nil {
 				return append(out, figure{what: p.what + ", p99", unit: "ms", note: "dead: " + err.Error()}), nil
 			}

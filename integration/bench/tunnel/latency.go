@@ -56,6 +56,27 @@ const besideBulk = 16
 
 // beside measures an echo beside streams that are full, down.
 func beside(ctx context.Context, b *bench, c contender) ([]figure, error) {
+	echo, err := b.besideFull(ctx, c, false)
+	if err != nil {
+		return nil, err
+	}
+	return []figure{
+		{what: fmt.Sprintf("echo beside %d full streams, p99", besideBulk), unit: "ms", value: 1e3 * quantile(echo, 0.99), share: true},
+		{what: fmt.Sprintf("echo beside %d full streams, p50", besideBulk), unit: "ms", value: 1e3 * quantile(echo, 0.5)},
+	}, nil
+}
+
+// floor measures an echo that goes straight to the target beside the same streams:
+// what the machine's processors, the client and the target make of it alone.
+func floor(ctx context.Context, b *bench, c contender) ([]figure, error) {
+	echo, err := b.besideFull(ctx, c, true)
+	if err != nil {
+		return nil, err
+	}
+	return []figure{{what: fmt.Sprintf("echo past the tunnel beside %d full streams, p99", besideBulk), unit: "ms", value: 1e3 * quantile(echo, 0.99)}}, nil
+}
+
+func (b *bench) besideFull(ctx context.Context, c contender, past bool) ([]float64, error) {
 	s, err := raise(ctx, b.self, c, shape{})
 	if err != nil {
 		return nil, err
@@ -71,19 +92,14 @@ func beside(ctx context.Context, b *bench, c contender) ([]figure, error) {
 	if err := pause(ctx, warm); err != nil {
 		return nil, err
 	}
-	echo, err := s.echo(ctx, 3*time.Second, 0)
-	if err != nil {
-		return nil, err
-	}
-	return []figure{
-		{what: fmt.Sprintf("echo beside %d full streams, p99", besideBulk), unit: "ms", value: 1e3 * quantile(echo, 0.99), share: true},
-		{what: fmt.Sprintf("echo beside %d full streams, p50", besideBulk), unit: "ms", value: 1e3 * quantile(echo, 0.5)},
-	}, nil
+	return s.echo(ctx, order{For: 3 * time.Second, Past: past})
 }
 
-// echo sends a message every 4 ms, and opens n streams meanwhile that nobody reads.
-func (s *stack) echo(ctx context.Context, d time.Duration, n int) ([]float64, error) {
-	a, err := s.client.ask(ctx, order{Do: "echo", For: d, Every: 4 * time.Millisecond, N: n, Target: s.spec.Target, Each: soon})
+// echo sends a message every 4 ms for a time, and opens o.N streams meanwhile that
+// nobody reads.
+func (s *stack) echo(ctx context.Context, o order) ([]float64, error) {
+	o.Do, o.Every, o.Target, o.Each = "echo", 4*time.Millisecond, s.spec.Target, soon/3
+	a, err := s.client.ask(ctx, o)
 	if err != nil {
 		return nil, err
 	}

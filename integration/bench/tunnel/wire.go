@@ -25,6 +25,7 @@ type order struct {
 	For     time.Duration `json:"for,omitempty"`
 	Every   time.Duration `json:"every,omitempty"` // echo: between two messages
 	Target  string        `json:"target,omitempty"`
+	Past    bool          `json:"past,omitempty"` // echo: straight to the target, past front and tunnel
 	Each    time.Duration `json:"each,omitempty"` // deadline of each dial or echo
 }
 
