@@ -1,6 +1,9 @@
 package tunnel
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Default sizes of budgets, in bytes.
 const (
@@ -15,13 +18,18 @@ const overcommit = 4
 // Budget bounds the bytes that streams of all sessions of a process hold. It counts
 // two things: what is held, never above the limit; and what was promised to peers
 // as windows, at most four times the limit. New windows are smaller when promises
-// run short. If nevertheless more comes than may be held, the stream that holds
-// most of the session is reset. It is safe for concurrent use.
+// run short. If nevertheless more comes than may be held, the streams of which most
+// was not read are reset: of the session that is beyond its own part, or of the
+// one that holds most. It is safe for concurrent use.
 type Budget struct {
 	limit    int64
 	parent   *Budget
 	held     atomic.Int64
 	promised atomic.Int64
+
+	relieving atomic.Bool
+	mu        sync.Mutex
+	sessions  map[*Conn]struct{} // of a process
 }
 
 // NewBudget returns a budget of so many bytes; 0 means DefaultBudget.
@@ -99,6 +107,9 @@ func (b *Budget) firstWindow() int64 {
 	for at := b; at != nil; at = at.parent {
 		left := at.limit*overcommit - at.promised.Load()
 		n = min(n, left/256)
+	}
+	if b.tight() {
+		n = min(n, leastShare/4)
 	}
 	n = max(n&^(leastWindow-1), leastWindow)
 	for at := b; at != nil; at = at.parent {

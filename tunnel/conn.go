@@ -78,6 +78,7 @@ func newConn(ws *websocket.Conn, cork *Cork, client bool, config Config) *Conn {
 		c.next = 1
 	}
 	c.accepts.wake = make(chan struct{}, 1)
+	config.Budget.join(c)
 	c.link.silence()
 	c.link.keepShort(notSent)
 	go c.run()
@@ -113,6 +114,7 @@ func (c *Conn) condemn(err error) bool {
 		return false
 	}
 	c.err = err
+	c.config.Budget.leave(c)
 	c.pings.stop()
 	for _, s := range c.streams {
 		s.abort(err)

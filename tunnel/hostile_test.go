@@ -369,10 +369,59 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 		}
 	}
 	p.send(raw(kindPing, 0, "12345678"))
-	if got := p.until("pong"); !strings.Contains(got, "overloaded: too much waits to be read") {
+	if got := p.until("pong"); !strings.Contains(got, "overloaded: the budget of the process, 1024 KiB, is used up") {
 		t.Error("no stream gave way")
 	}
 	if s := c.Stats(); s.Shed == 0 || s.Streams == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Sessions whose readers stall use up what a process may hold, and lose streams for
+// it; one whose readers read loses none.
+func TestStalledSessionsHurtNoOther(t *testing.T) {
+	budget := NewBudget(4 << 20)
+	config := Config{Budget: budget, SessionBudget: 1 << 20}
+	var ends []*Conn
+	for range 6 {
+		p, c := against(t, config)
+		ends = append(ends, c)
+		streams := accepting(c)
+		for id := uint32(1); id < 100; id += 2 {
+			p.send(rawOpen(id, "x"))
+			s := <-streams
+			for left := s.granted; left > 0; left -= 4096 {
+				p.send(rawData(id, int(min(left, 4096))))
+			}
+		}
+		p.send(raw(kindPing, 0, "12345678"))
+		p.until("pong")
+		if held := budget.Held(); held > budget.Limit() {
+			t.Errorf("%d bytes are held of %d", held, budget.Limit())
+		}
+	}
+	shed := uint64(0)
+	for _, c := range ends {
+		shed += c.Stats().Shed
+	}
+	if shed == 0 {
+		t.Error("the budget was never used up")
+	}
+	near, far := sockets(t, plain)
+	from, to := join(t, near, far, Config{}, config)
+	for range 5 {
+		a, z := open(t, from, to)
+		sent := noise(2 << 20)
+		go func() {
+			a.Write(sent)
+			a.Close()
+		}()
+		if got, err := io.ReadAll(z); err != nil || !bytes.Equal(got, sent) {
+			t.Errorf("%d bytes came of %d, or others: %v", len(got), len(sent), err)
+		}
+		z.Close()
+	}
+	if s := to.Stats(); s.Shed != 0 {
 		t.Errorf("%+v", s)
 	}
 }

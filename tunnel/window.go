@@ -44,26 +44,6 @@ func (s *Stream) expect(n int) bool {
 	return s.conn.hold(s, n)
 }
 
-// hold counts n bytes as held. If that is more than the budget, the stream that
-// holds most gives way; with mu held.
-func (c *Conn) hold(s *Stream, n int) bool {
-	for !c.budget.hold(int64(n)) {
-		most := s
-		for _, other := range c.streams {
-			if other.in.size > most.in.size {
-				most = other
-			}
-		}
-		c.stats.Shed++
-		const why = "too much waits to be read in this session, most of it in this stream"
-		most.end(Refusal{Code: Overloaded, Reason: why}, &ResetError{Code: Overloaded, Reason: why})
-		if most == s {
-			return false
-		}
-	}
-	return true
-}
-
 // deliver hands over a chunk that was read.
 func (s *Stream) deliver(piece *chunk) {
 	c := s.conn
@@ -99,6 +79,9 @@ func (s *Stream) consumed(n int) {
 // usable is how much of its window a stream is let use: its share of what the path
 // can use. With mu held.
 func (s *Stream) usable() int64 {
+	if s.conn.budget.tight() {
+		return min(s.window, leastShare)
+	}
 	return min(s.window, s.conn.flow.share(s.conn.pings.least()))
 }
 
