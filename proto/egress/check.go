@@ -87,9 +87,15 @@ type Rules struct {
 	// Ahead says that this is the server, which does not know the node's file: what
 	// needs its word passes, and the node decides.
 	Ahead bool
+	// Server is the name of the server that dials from its own machine, instead of the
+	// node; empty: the node dials. No node judges after it, and no file bounds it.
+	Server string
 }
 
-const explain = "; weft explain egresspolicy"
+const (
+	explain  = "; weft explain egresspolicy"
+	nameNode = "say which node is to dial it: weft dial NODE HOST:PORT, or the header Weft-Node on CONNECT"
+)
 
 // Check decides. A target that is a name still can be refused by a rule that names
 // it; what passes is checked again with each address behind it.
@@ -130,10 +136,14 @@ func (r Rules) Check(by Asker, t Target) Verdict {
 // allowed is what facts and policies allow, of which none denies the target.
 func (r Rules) allowed(by Asker, t Target, mine []Policy) Verdict {
 	if rule, what, is := Special(t.Addr); is {
-		return r.special(t, mine, rule, what)
+		return r.special(by, t, mine, rule, what)
 	}
 	only := slices.IndexFunc(mine, func(p Policy) bool { return p.Only })
-	rule, why, ok := r.Facts.granted(t)
+	facts := r.Facts
+	if r.Server != "" {
+		facts = facts.vouched()
+	}
+	rule, why, ok := facts.granted(t)
 	if ok && only < 0 {
 		return Verdict{Allow: true, Rule: rule, Reason: fmt.Sprintf("%v is %s of node %s", t, why, r.Facts.Node)}
 	}
@@ -155,25 +165,30 @@ func (r Rules) allowed(by Asker, t Target, mine []Policy) Verdict {
 }
 
 // special decides on an address that must be named itself, by a policy and by the
-// node's file.
-func (r Rules) special(t Target, mine []Policy, rule, what string) Verdict {
+// node's file. A server dials one on its own machine only for who is there already.
+func (r Rules) special(by Asker, t Target, mine []Policy, rule, what string) Verdict {
 	itself := func(a Rule) bool { return a.names(t.Addr) && a.hasPort(t.Port) }
-	by := slices.IndexFunc(mine, func(p Policy) bool { return slices.ContainsFunc(p.Allow, itself) })
-	named := r.Ahead || slices.ContainsFunc(r.Bound.Allow, itself)
-	if by >= 0 && named {
-		return Verdict{Allow: true, Rule: "EgressPolicy/" + mine[by].Name, Reason: fmt.Sprintf("it names %v itself, and so must the node's file", t.Addr)}
+	at := slices.IndexFunc(mine, func(p Policy) bool { return slices.ContainsFunc(p.Allow, itself) })
+	if r.Server != "" && by.Role != RoleLocal {
+		return Verdict{Rule: rule, Reason: fmt.Sprintf("%v is %s, and would be server %s's own", t, what, r.Server), Remedy: nameNode}
 	}
-	missing := "an EgressPolicy"
+	named := r.Ahead || r.Server != "" || slices.ContainsFunc(r.Bound.Allow, itself)
+	if at >= 0 && named {
+		return Verdict{Allow: true, Rule: "EgressPolicy/" + mine[at].Name, Reason: fmt.Sprintf("allow names %v itself", t.Addr)}
+	}
+	missing, where := "an EgressPolicy", "an EgressPolicy and in the node's --egress-file"
 	switch {
-	case by < 0 && !named:
+	case r.Server != "":
+		where = "an EgressPolicy with roles: [local]"
+	case at < 0 && !named:
 		missing = "both an EgressPolicy and the file of node " + r.Facts.Node
-	case by >= 0:
+	case at >= 0:
 		missing = "the file of node " + r.Facts.Node
 	}
 	return Verdict{
 		Rule:   rule,
 		Reason: fmt.Sprintf("%v is %s, and %s must allow that address by itself", t, what, missing),
-		Remedy: fmt.Sprintf("if it is really meant, allow cidr %v in an EgressPolicy and in the node's --egress-file", netip.PrefixFrom(t.Addr, t.Addr.BitLen())),
+		Remedy: fmt.Sprintf("if it is really meant, allow cidr %v in %s", netip.PrefixFrom(t.Addr, t.Addr.BitLen()), where),
 	}
 }
 
@@ -181,22 +196,44 @@ func (r Rules) special(t Target, mine []Policy, rule, what string) Verdict {
 func (r Rules) nothing(t Target, own bool) Verdict {
 	v := Verdict{Rule: "default", Remedy: "allow it with an EgressPolicy" + explain}
 	port := strconv.Itoa(int(t.Port))
-	lease := "none"
-	if len(r.Facts.Lease) > 0 {
-		lease = words(r.Facts.Lease)
-	}
+	announced, isAnnounced := holds(r.Facts.Announced, t.Addr)
 	switch {
+	case own && r.Server != "":
+		v.Reason = fmt.Sprintf("%v is %s own address, and server %s dials only %s there by itself", t, r.owner(), r.Server, words(DefaultHostPorts()))
 	case own:
 		ports := append(DefaultHostPorts(), r.Facts.HostPorts...)
 		v.Reason = fmt.Sprintf("%v is node %s's own address, and %s none of its host ports (%s)", t, r.Facts.Node, port, words(ports))
 		v.Remedy = fmt.Sprintf("declare it on the node: --egress-host-port %s; or allow it with an EgressPolicy", port) + explain
+	case r.Server != "" && isAnnounced:
+		v.Reason = fmt.Sprintf("%v is in %v, which node %s announces: that node may dial it, not server %s", t, announced, r.Facts.Node, r.Server)
+		v.Remedy = "let it go through tunnels: egressSelectorMode pod; or " + nameNode
+	case inAny(r.Facts.Cluster, t.Addr) && r.Facts.Node == "":
+		v.Reason = fmt.Sprintf("%v is in the cluster's range, and leased to nobody", t)
+		v.Remedy = "see who has leased what: weft get leases"
 	case inAny(r.Facts.Cluster, t.Addr):
-		v.Reason = fmt.Sprintf("%v is in the cluster's range, but not in node %s's lease (%s)", t, r.Facts.Node, lease)
+		v.Reason = fmt.Sprintf("%v is in the cluster's range, but not in node %s's lease (%s)", t, r.Facts.Node, r.lease())
 		v.Remedy = "dial it through the node that leases it"
+	case r.Facts.Node == "":
+		v.Reason = fmt.Sprintf("%v is no address of a node, of a lease or of a service, and server %s dials nothing else by itself", t, r.Server)
 	default:
-		v.Reason = fmt.Sprintf("%v is no address of node %s, of its lease (%s), of what it announces, or of a service", t, r.Facts.Node, lease)
+		v.Reason = fmt.Sprintf("%v is no address of node %s, of its lease (%s), of what it announces, or of a service", t, r.Facts.Node, r.lease())
 	}
 	return v
+}
+
+// owner is whose an address is that is dialled from a server.
+func (r Rules) owner() string {
+	if r.Facts.Node == "" {
+		return "the server's"
+	}
+	return "node " + r.Facts.Node + "'s"
+}
+
+func (r Rules) lease() string {
+	if len(r.Facts.Lease) == 0 {
+		return "none"
+	}
+	return words(r.Facts.Lease)
 }
 
 // file is a refusal of the node's own file.

@@ -170,6 +170,26 @@ func TestCheck(t *testing.T) {
 		{"file: allow cidr 127.0.0.1/32 | policy lo: allow cidr 127.0.0.1/32 | policy no: deny cidr 127.0.0.0/8", "127.0.0.1:80", "no EgressPolicy/no"},
 		{"ahead | policy md: allow cidr 169.254.169.254/32", "169.254.169.254:80", "yes EgressPolicy/md"}, // the node has the last word
 		{"ahead", "169.254.169.254:80", "no metadata: and an EgressPolicy must allow"},
+
+		// A server dials from its own machine, where no node judges again and no file is:
+		// what a node says of itself opens nothing there.
+		{"server", "10.42.1.5:80", "yes lease"},
+		{"server", "10.0.0.11:10250", "yes host-port"},
+		{"server", "10.0.0.11:9100", "no default: node n1's own address, and server s1 dials only 10250 10010 there by itself"},
+		{"server", "own 10.0.0.11:22", "no default: node n1's own address"},
+		{"server", "own 10.244.1.9:22", "no default: own address, and server s1"},
+		{"server", "10.244.1.9:8080", "no default: in 10.244.1.0/24, which node n1 announces: that node may dial it, not server s1"},
+		{"server", "10.43.0.1:443", "yes service"},
+		{"server | policy db: allow cidr 10.244.0.0/16 ports 8080", "10.244.1.9:8080", "yes EgressPolicy/db"},
+		{"server | policy lo: allow cidr 127.0.0.1/32 ports 6060", "bob/dialer 127.0.0.1:6060", "no loopback: and would be server s1's own"},
+		{"server | policy lo: allow cidr 127.0.0.1/32 ports 6060", "ann/admin localhost=127.0.0.1:6060", "no loopback"},
+		{"server | policy md: allow cidr 169.254.169.254/32", "bob/operator 169.254.169.254:80", "no metadata"},
+		{"server | policy lo: allow cidr 127.0.0.1/32 ports 6060", "/local 127.0.0.1:6060", "yes EgressPolicy/lo"}, // who is on that machine
+		{"server", "/local 127.0.0.1:6060", "no loopback: and an EgressPolicy must allow"},
+		{"server of nobody's", "10.42.77.1:80", "no default: in the cluster's range, and leased to nobody"},
+		{"server of nobody's", "198.51.100.7:443", "no default: no address of a node, of a lease or of a service, and server s1 dials nothing else by itself"},
+		{"server of nobody's", "own 192.0.2.1:9100", "no default: the server's own address"},
+		{"server of nobody's | policy out: allow cidr 198.51.100.0/24 ports 443", "198.51.100.7:443", "yes EgressPolicy/out"},
 	} {
 		by, target := dial(t, c.dial)
 		v := rules(t, c.said).Check(by, target)

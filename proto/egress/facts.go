@@ -20,6 +20,14 @@ type Facts struct {
 	Cluster   []netip.Prefix // ranges that nodes lease from: for reasons only
 }
 
+// vouched is without what only the node says may be dialled at it: on another
+// machine, a server's, that opens nothing. Whose an address is, nodes say too, so that
+// of those only the ports of kubelets and runtimes are left.
+func (f Facts) vouched() Facts {
+	f.HostPorts, f.Announced = nil, nil
+	return f
+}
+
 // own tells whether an address is the node's.
 func (f Facts) own(a netip.Addr) bool {
 	return slices.Contains(f.Addresses, a) || slices.ContainsFunc(f.Lease, func(p netip.Prefix) bool { return p.Addr() == a })

@@ -8,7 +8,7 @@ import (
 	"github.com/weft-net/weft/proto/label"
 )
 
-// rules reads what is said about n1: "ahead", "file: allow cidr 10.42.0.0/16 ports
+// rules reads what is said about n1: "ahead", "server", "file: allow cidr 10.42.0.0/16 ports
 // 80", "file: closed", "policy shop role=viewer only: deny host *.internal".
 func rules(t *testing.T, said string) Rules {
 	t.Helper()
@@ -19,6 +19,10 @@ func rules(t *testing.T, said string) Rules {
 		case part == "":
 		case part == "ahead":
 			r.Ahead = true
+		case part == "server":
+			r.Server = "s1"
+		case part == "server of nobody's":
+			r.Server, r.Facts = "s1", Facts{Services: r.Facts.Services, Cluster: r.Facts.Cluster}
 		case part == "file: closed":
 			r.Bound.Closed = "line 3: no such field"
 		case part == "file: none":

@@ -15,7 +15,7 @@ func (a *atlas) rules(node string, addr netip.Addr) rules.Rules {
 	defer a.mu.RUnlock()
 	k := a.nodes[node]
 	return rules.Rules{
-		Ahead: true,
+		Ahead: true, // what is dialled from here: see Gate.check
 		Facts: rules.Facts{
 			Node: node, Addresses: k.addresses, HostPorts: k.ports,
 			Lease:     a.leases.by[kind.Key(kind.Lease, "", node)],

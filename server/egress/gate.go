@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,6 +52,8 @@ type Config struct {
 	// Dial and Resolve are those of this machine; nil: net.Dialer, net.Resolver.
 	Dial    func(ctx context.Context, at netip.AddrPort) (Conn, error)
 	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Own says that an address is this machine's; nil: as its kernel says.
+	Own func(netip.Addr) bool
 	// Denied is told of each dial that a rule refused, for the audit; may be nil.
 	Denied func(by Asker, to Request, node string, r *Refusal)
 	Log    *slog.Logger
@@ -86,6 +89,9 @@ func New(c Config) *Gate {
 	}
 	if c.Resolve == nil {
 		c.Resolve = resolve
+	}
+	if c.Own == nil {
+		c.Own = own
 	}
 	if c.Denied == nil {
 		c.Denied = func(Asker, Request, string, *Refusal) {}
@@ -211,6 +217,16 @@ func (g *Gate) give(c Conn, d *trace) Conn {
 		_ = out.Close()
 	}
 	return out
+}
+
+// own tells whether an address is one of this machine's. If that cannot be told, it
+// is judged as if it were.
+func own(addr netip.Addr) bool {
+	all, err := net.InterfaceAddrs()
+	return err != nil || slices.ContainsFunc(all, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr().Unmap() == addr
+	})
 }
 
 func dialTCP(ctx context.Context, at netip.AddrPort) (Conn, error) {

@@ -125,12 +125,20 @@ func (g *Gate) permit(by Asker, a aim) *Refusal {
 
 // check is what the rules say.
 func (g *Gate) check(by Asker, a aim) rules.Verdict {
-	node := a.way.Node
-	if a.way.Via == Direct && len(a.place.Nodes) > 0 {
-		node = a.place.Nodes[0]
-		if a.Node != "" && slices.Contains(a.place.Nodes, a.Node) {
-			node = a.Node
-		}
+	asker := rules.Asker{User: by.User, Role: by.Role, Front: by.Front}
+	target := rules.Target{Host: a.name, Addr: a.addr, Port: a.Port}
+	if a.way.Via != Direct {
+		return g.atlas.rules(a.way.Node, a.addr).Check(asker, target)
 	}
-	return g.atlas.rules(node, a.addr).Check(rules.Asker{User: by.User, Role: by.Role, Front: by.Front}, rules.Target{Host: a.name, Addr: a.addr, Port: a.Port})
+	node := ""
+	if len(a.place.Nodes) > 0 {
+		node = a.place.Nodes[0]
+	}
+	if a.Node != "" && slices.Contains(a.place.Nodes, a.Node) {
+		node = a.Node
+	}
+	r := g.atlas.rules(node, a.addr)
+	r.Ahead, r.Server = false, g.Server
+	target.Own = g.Own(a.addr)
+	return r.Check(asker, target)
 }
