@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -83,13 +84,14 @@ func askerOf(ctx context.Context) egress.Asker {
 
 // denied writes down what a rule refused; what the same rule refuses the same user at
 // the same node within a minute is counted.
+// Who comes over a socket has no name but that of the machine's user.
 func (r *rooms) denied(by egress.Asker, to egress.Request, node string, no *egress.Refusal) {
 	from, _, err := net.SplitHostPort(by.From)
 	if err != nil {
 		from = by.From
 	}
 	act := journal.Act{
-		At: time.Now(), User: by.User, Role: by.Role, From: from, Method: "weft.v1.Egress/Dial", Verb: "dial",
+		At: time.Now(), User: cmp.Or(by.User, by.From, by.Front), Role: by.Role, From: from, Method: "weft.v1.Egress/Dial", Verb: "dial",
 		Outcome: codes.PermissionDenied.String(), Message: to.String() + " over " + by.Front + ": " + no.Error(),
 	}
 	if node != "" {
