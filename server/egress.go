@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"syscall"
 	"time"
 
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -49,9 +50,19 @@ func (r *rooms) openEgress() {
 			}
 			return egress.Over(c), nil
 		},
-		Denied: r.denied,
+		Denied: r.denied, MaxOpen: shareOfFiles(),
 	})
 	weftv1.RegisterEgressServer(r.services.grpc, &egress.Service{Gate: r.gate, Asker: askerOf})
+}
+
+// shareOfFiles is how many dialled connections may be open: a fifth of the files that
+// the process may have, for each can take two, and agents take two each.
+func shareOfFiles() int {
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil {
+		return 0
+	}
+	return int(min(max(files.Cur/5, 128), 16_384))
 }
 
 // hold lets in who shows a certificate on a request of HTTP, as a call of a method

@@ -70,6 +70,9 @@ func (g *Gate) try(ctx context.Context, d *trace, handed bool) (Conn, *Refusal) 
 	default:
 		return nil, refuse(Overloaded, "%d dials are going on", maxDialling).do("try again in a moment")
 	}
+	if g.full() {
+		return nil, refuse(Overloaded, "%d connections are open, as many as server %s bears", g.MaxOpen, g.Server).do("see who holds them: weft get tunnels; or ask another server")
+	}
 	aims, r := g.aims(ctx, d.to)
 	d.step("resolve")
 	if r != nil {

@@ -19,6 +19,7 @@ import (
 const (
 	dialWithin   = 30 * time.Second // from asking to bytes: as long as a kube-apiserver waits
 	maxDialling  = 16_384           // at one time; past that, Overloaded
+	maxOpen      = 4_096            // connections, unless Config says another number; likewise
 	maxAddresses = 8                // of a name that are tried
 	drainWithin  = 3 * time.Second  // for streams to end, when the server stops
 )
@@ -54,6 +55,10 @@ type Config struct {
 	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
 	// Own says that an address is this machine's; nil: as its kernel says.
 	Own func(netip.Addr) bool
+	// MaxOpen bounds the connections that are open. Each takes one or two of the files
+	// that the process may have, of which its etcd, agents and operators need theirs.
+	// 0: 4,096.
+	MaxOpen int
 	// Denied is told of each dial that a rule refused, for the audit; may be nil.
 	Denied func(by Asker, to Request, node string, r *Refusal)
 	Log    *slog.Logger
@@ -92,6 +97,9 @@ func New(c Config) *Gate {
 	}
 	if c.Own == nil {
 		c.Own = own
+	}
+	if c.MaxOpen <= 0 {
+		c.MaxOpen = maxOpen
 	}
 	if c.Denied == nil {
 		c.Denied = func(Asker, Request, string, *Refusal) {}
@@ -199,6 +207,13 @@ func (g *Gate) cut() {
 	for _, c := range all {
 		_ = c.Close()
 	}
+}
+
+// full says whether as many connections are open, or about to be, as may.
+func (g *Gate) full() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.open)+len(g.dialling) > g.MaxOpen
 }
 
 // give counts a connection that goes out.

@@ -351,3 +351,27 @@ func TestEndpointsFollowTheMode(t *testing.T) {
 }
 
 var _ weftv1.EgressServer = (*Service)(nil)
+
+// Connections that are open are bounded; who closes one makes room.
+func TestOpenIsBounded(t *testing.T) {
+	s := one(t, kind.EgressPod, kind.FallbackClosed)
+	s.has("n1", echo("n1"))
+	s.MaxOpen = 2
+	var open []Conn
+	for range s.MaxOpen {
+		c, err := s.Dial(t.Context(), ann, Request{Host: "10.42.1.7", Port: 80})
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+	}
+	const want = "Overloaded: 2 connections are open, as many as server s1 bears; see who holds them: weft get tunnels; or ask another server"
+	if got := s.said(ann, "", "10.42.1.7:80"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	_ = open[0].Close()
+	if got := s.said(ann, "", "10.42.1.7:80"); !strings.HasPrefix(got, "n1 dials") {
+		t.Error(got)
+	}
+	_ = open[1].Close()
+}
