@@ -43,7 +43,8 @@ type atlas struct {
 	settings  kind.ClusterConfigSpec
 	leases    claims
 	fabric    claims
-	hosts     claims
+	hosts     claims // on nodes' underlay
+	external  claims // that nodes say lead to them
 	attached  claims
 	announced claims
 	nodes     map[string]known
@@ -124,8 +125,9 @@ func (a *atlas) report(e store.Event, node string) {
 	for _, u := range spec.Addresses {
 		own = append(own, u.Address.Addr().Unmap())
 	}
-	own = append(own, spec.External...)
 	a.hosts.set(e.Key, node, hosts(own))
+	a.external.set(e.Key, node, hosts(spec.External))
+	own = append(own, spec.External...)
 	a.announced.set(e.Key, node, masked(spec.Announced))
 	k := a.nodes[node]
 	k.addresses, k.ports, k.said = own, spec.HostPorts, spec.Labels
@@ -225,7 +227,7 @@ func (a *atlas) place(addr netip.Addr) Place {
 	for _, said := range []struct {
 		kind Kind
 		by   *claims
-	}{{NodeAddress, &a.hosts}, {Attached, &a.attached}, {Announced, &a.announced}} {
+	}{{NodeAddress, &a.hosts}, {NodeAddress, &a.external}, {Attached, &a.attached}, {Announced, &a.announced}} {
 		if p, nodes := said.by.find(addr); nodes != nil {
 			return Place{said.kind, p, nodes}
 		}

@@ -182,3 +182,19 @@ func BenchmarkPlace(b *testing.B) {
 		a.place(addr)
 	}
 }
+
+// An address on a node's underlay is that node's, whatever others say that leads to
+// them from outside.
+func TestUnderlayBeforeExternal(t *testing.T) {
+	a := cluster(t, kind.EgressAgent)
+	liar := kind.ReportSpec{
+		Addresses: []kind.ReportAddress{{Address: netip.MustParsePrefix("192.168.7.7/24"), Device: "eth0"}},
+		External:  []netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("203.0.113.7")},
+	}
+	a.take([]store.Event{event(t, kind.Report, "n2", nil, liar)})
+	for addr, want := range map[string]string{"192.0.2.11": "n1", "203.0.113.7": "n2", "192.168.7.7": "n2"} {
+		if p := a.place(netip.MustParseAddr(addr)); p.Kind != NodeAddress || !slices.Equal(p.Nodes, []string{want}) {
+			t.Errorf("%s is %s of %v, want node %s alone", addr, p.Kind, p.Nodes, want)
+		}
+	}
+}

@@ -99,7 +99,10 @@ func (g *Gate) try(ctx context.Context, d *trace, handed bool) (Conn, *Refusal) 
 func (g *Gate) aims(ctx context.Context, to Request) ([]aim, *Refusal) {
 	addr, isAddr := to.addr()
 	own, isNode := g.atlas.of(to.Host)
+	_, isThere := g.atlas.of(to.Node)
 	switch {
+	case to.Node != "" && !isThere:
+		return nil, refuse(NoTunnel, "there is no node %s", to.Node).do("see which there are: weft get nodes")
 	case isAddr:
 		return g.at(to, "", []netip.Addr{addr})
 	case to.Node != "" && !(isNode && to.Host == to.Node):

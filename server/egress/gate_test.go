@@ -46,7 +46,7 @@ func TestDial(t *testing.T) {
 		{kind.EgressPod, direct, "", "169.254.169.254:80", "Forbidden: 169.254.169.254"},
 		{kind.EgressPod, direct, "", "[::1]:80", "Forbidden: [::1]:80 is loopback"},
 		{kind.EgressPod, direct, "", "0.0.0.0:80", "Forbidden: 0.0.0.0"},
-		{kind.EgressPod, closed, "unheard", "10.42.1.7:80", "Forbidden: "},
+		{kind.EgressPod, closed, "unheard", "10.42.1.7:80", "NoTunnel: there is no node unheard; see which there are: weft get nodes"},
 	} {
 		s := one(t, c.mode, c.fallback)
 		s.has("n1", echo("n1"))
