@@ -29,9 +29,10 @@ type Conn struct {
 	most     int    // streams that were in the map at once
 	accepts  backlog
 	sched    scheduler
-	busy     bool // somebody has the writer's role
-	drains   bool // we take no more streams
-	shut     bool // the other end takes no more
+	busy     bool          // somebody has the writer's role
+	freed    chan struct{} // closed when it is given up; nil: nobody waits
+	drains   bool          // we take no more streams
+	shut     bool          // the other end takes no more
 	drained  chan struct{}
 	quiet    chan struct{} // closed when no stream is left; nil: nobody waits
 	pings    pinger
@@ -134,7 +135,8 @@ func (c *Conn) condemn(err error) bool {
 // done at once, and waits until nothing of it runs any more.
 func (c *Conn) Close() error {
 	c.mu.Lock()
-	idle := !c.busy && c.link.tries()
+	c.awaitRole()
+	idle := !c.busy && c.link.cork != nil
 	first := c.condemn(fmt.Errorf("tunnel: session closed by this end: %w", net.ErrClosed))
 	c.busy = c.busy || idle
 	c.mu.Unlock()
@@ -148,12 +150,40 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// farewell is how long the last message may wait for the one before it, and where only
+// waiting tells whether a connection takes it, for that.
+const farewell = 100 * time.Millisecond
+
+// awaitRole waits a moment for who writes to have done so; with mu held.
+func (c *Conn) awaitRole() {
+	if !c.busy || c.err != nil {
+		return
+	}
+	if c.freed == nil {
+		c.freed = make(chan struct{})
+	}
+	freed := c.freed
+	c.mu.Unlock()
+	moment := time.NewTimer(farewell)
+	defer moment.Stop()
+	select {
+	case <-freed:
+	case <-moment.C:
+	}
+	c.mu.Lock()
+}
+
 // goodbye is the last message, if it can be sent at once.
 func (c *Conn) goodbye() {
 	b := newBatch(batchSize)
 	b.control = appendReason(b.control, kindGoAway, 0, Refusal{Code: Closed})
-	if c.send(b) == nil {
+	if c.send(b) != nil {
+		return
+	}
+	if c.link.tries() {
 		_, _ = c.link.flush(false)
+	} else {
+		_, _ = c.link.cork.flush(farewell)
 	}
 }
 

@@ -12,6 +12,15 @@ func (c *Conn) claim() bool {
 	return true
 }
 
+// release gives the writer's role up; with mu held.
+func (c *Conn) release() {
+	c.busy = false
+	if c.freed != nil {
+		close(c.freed)
+		c.freed = nil
+	}
+}
+
 // unlockAndWrite gives mu back and writes what waits, as far as that needs no
 // waiting. The loop that reads does not use it, but kick.
 func (c *Conn) unlockAndWrite() {
@@ -32,7 +41,7 @@ func (c *Conn) kick() {
 // spawn hands the writer's role to a goroutine; with mu held.
 func (c *Conn) spawn() {
 	if c.err != nil {
-		c.busy = false
+		c.release()
 		return
 	}
 	c.writers.Add(1)
@@ -63,7 +72,7 @@ func (c *Conn) sendNow(b *batch) {
 		if err == nil && (!all || !c.sched.empty()) {
 			c.spawn()
 		} else {
-			c.busy = false
+			c.release()
 		}
 		c.mu.Unlock()
 	} else {
@@ -89,7 +98,7 @@ func (c *Conn) write() {
 			c.link.keepShort(c.pace.limit())
 		}
 		if c.err != nil || c.sched.empty() {
-			c.busy = false
+			c.release()
 			c.mu.Unlock()
 			return
 		}

@@ -168,7 +168,10 @@ func (r Rules) allowed(by Asker, t Target, mine []Policy) Verdict {
 // node's file. A server dials one on its own machine only for who is there already.
 func (r Rules) special(by Asker, t Target, mine []Policy, rule, what string) Verdict {
 	itself := func(a Rule) bool { return a.names(t.Addr) && a.hasPort(t.Port) }
-	at := slices.IndexFunc(mine, func(p Policy) bool { return slices.ContainsFunc(p.Allow, itself) })
+	at := slices.IndexFunc(mine, func(p Policy) bool {
+		meant := r.Server == "" || slices.Contains(p.Roles, RoleLocal) // what is for nodes says nothing of servers
+		return meant && slices.ContainsFunc(p.Allow, itself)
+	})
 	if r.Server != "" && by.Role != RoleLocal {
 		return Verdict{Rule: rule, Reason: fmt.Sprintf("%v is %s, and would be server %s's own", t, what, r.Server), Remedy: nameNode}
 	}
@@ -179,7 +182,7 @@ func (r Rules) special(by Asker, t Target, mine []Policy, rule, what string) Ver
 	missing, where := "an EgressPolicy", "an EgressPolicy and in the node's --egress-file"
 	switch {
 	case r.Server != "":
-		where = "an EgressPolicy with roles: [local]"
+		missing, where = "an EgressPolicy with role local", "an EgressPolicy with roles: [local]"
 	case at < 0 && !named:
 		missing = "both an EgressPolicy and the file of node " + r.Facts.Node
 	case at >= 0:
