@@ -186,7 +186,7 @@ func TestCheck(t *testing.T) {
 		{"server | policy md: allow cidr 169.254.169.254/32", "bob/operator 169.254.169.254:80", "no metadata"},
 		{"server | policy lo role=local: allow cidr 127.0.0.1/32 ports 6060", "/local 127.0.0.1:6060", "yes EgressPolicy/lo"}, // who is on that machine
 		{"server | policy lo: allow cidr 127.0.0.1/32 ports 6060", "/local 127.0.0.1:6060", "no loopback: an EgressPolicy with role local must allow"},
-		{"server", "/local 127.0.0.1:6060", "no loopback: and an EgressPolicy must allow"},
+		{"server", "/local 127.0.0.1:6060", "no loopback: and an EgressPolicy with role local must allow"},
 		{"server of nobody's", "10.42.77.1:80", "no default: in the cluster's range, and leased to nobody"},
 		{"server of nobody's", "198.51.100.7:443", "no default: no address of a node, of a lease or of a service, and server s1 dials nothing else by itself"},
 		{"server of nobody's", "own 192.0.2.1:9100", "no default: the server's own address"},
