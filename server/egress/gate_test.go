@@ -375,3 +375,21 @@ func TestOpenIsBounded(t *testing.T) {
 	}
 	_ = open[1].Close()
 }
+
+// A node whose tunnel has just ended is waited for: an agent that is started again
+// comes back, and who dials meanwhile is not turned away.
+func TestNodeThatComesAgain(t *testing.T) {
+	s := one(t, kind.EgressPod, kind.FallbackClosed)
+	s.has("n1", echo("before")).End(errors.New("the agent stops"))
+	said := make(chan string, 1)
+	go func() { said <- s.said(ann, "", "10.42.1.7:80") }()
+	s.until(func() bool {
+		s.sessions.mu.Lock()
+		defer s.sessions.mu.Unlock()
+		return s.sessions.await["n1"] != nil
+	})
+	s.has("n1", echo("after"))
+	if got := <-said; !strings.HasPrefix(got, "after dials") {
+		t.Error(got)
+	}
+}

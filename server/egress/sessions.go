@@ -15,6 +15,7 @@ const (
 	maxSessions = 12_000          // of agents: a process has 20,000 files
 	maxOlder    = 4               // of a node that drain; the oldest is closed
 	answerIn    = 2 * time.Second // for who holds a name, before another gets it
+	backWithin  = 3 * time.Second // that a dial waits for a node whose tunnel has just ended
 )
 
 // sessions are the tunnels of this server. Of a node one is used: the newest of the
@@ -22,14 +23,21 @@ const (
 type sessions struct {
 	mu    sync.Mutex
 	held  map[string]*session
-	older map[string][]*session // replaced; what goes through them ends
-	last  map[string]string     // why the last session of a node ended, one word
-	back  map[string]uint64     // nodes that came again, by why
-	total Figures               // of those that have ended
+	older map[string][]*session    // replaced; what goes through them ends
+	last  map[string]ending        // how the last session of a node did
+	await map[string]chan struct{} // closed when a node comes that is waited for
+	back  map[string]uint64        // nodes that came again, by why
+	total Figures                  // of those that have ended
 }
 
 func newSessions() *sessions {
-	return &sessions{held: map[string]*session{}, older: map[string][]*session{}, last: map[string]string{}, back: map[string]uint64{}}
+	return &sessions{held: map[string]*session{}, older: map[string][]*session{}, last: map[string]ending{}, await: map[string]chan struct{}{}, back: map[string]uint64{}}
+}
+
+// ending is how a session ended: why, in one word, and when.
+type ending struct {
+	why string
+	at  time.Time
 }
 
 // Why a session ended, and a reconnection is counted by.
@@ -77,9 +85,13 @@ func (s *sessions) enter(new *session) error {
 		s.back["replaced"]++
 		s.retire(old)
 	case was:
-		s.back[before]++
+		s.back[before.why]++
 	}
 	delete(s.last, new.node)
+	if waited := s.await[new.node]; waited != nil {
+		close(waited)
+		delete(s.await, new.node)
+	}
 	return nil
 }
 
@@ -102,7 +114,7 @@ func (s *sessions) leave(gone *session, why string) {
 	s.total.Opened, s.total.Sent, s.total.Received, s.total.Stalls = s.total.Opened+f.Opened, s.total.Sent+f.Sent, s.total.Received+f.Received, s.total.Stalls+f.Stalls
 	if s.held[gone.node] == gone {
 		delete(s.held, gone.node)
-		s.last[gone.node] = why
+		s.last[gone.node] = ending{why, time.Now()}
 	}
 	list := slices.DeleteFunc(s.older[gone.node], func(o *session) bool { return o == gone })
 	if s.older[gone.node] = list; len(list) == 0 {
@@ -115,6 +127,43 @@ func (s *sessions) forget(node string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.last, node)
+	delete(s.await, node)
+}
+
+// again tells whether a node whose tunnel has just ended has another, and waits for it:
+// an agent that was started again is back in less than a second.
+func (s *sessions) again(ctx context.Context, node string) bool {
+	s.mu.Lock()
+	left := time.Duration(0)
+	if e, was := s.last[node]; was {
+		left = backWithin - time.Since(e.at)
+	}
+	if held := s.held[node]; held != nil {
+		if !held.gone() {
+			s.mu.Unlock()
+			return true
+		}
+		left = backWithin // it is about to leave
+	}
+	if left <= 0 {
+		s.mu.Unlock()
+		return false
+	}
+	back := s.await[node]
+	if back == nil {
+		back = make(chan struct{})
+		s.await[node] = back
+	}
+	s.mu.Unlock()
+	patience := time.NewTimer(left)
+	defer patience.Stop()
+	select {
+	case <-back:
+		return true
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // get answers with the session of a node, nil if it has none here.

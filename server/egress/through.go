@@ -17,9 +17,19 @@ const maxTries = 3
 // any more: the next one may.
 var errGone = errors.New("the tunnel has ended")
 
-// through dials by way of a node: over its tunnel here, or over another server that
-// has one.
+// through dials by way of a node; one whose tunnel has just ended gets a moment to
+// come again.
 func (g *Gate) through(ctx context.Context, d *trace, a aim, handed bool) (Conn, *Refusal) {
+	c, r := g.by(ctx, d, a, handed)
+	if r == nil || r.Code != NoTunnel || handed || !g.sessions.again(ctx, a.way.Node) {
+		return c, r
+	}
+	return g.by(ctx, d, a, handed)
+}
+
+// by dials by way of a node: over its tunnel here, or over another server that has
+// one.
+func (g *Gate) by(ctx context.Context, d *trace, a aim, handed bool) (Conn, *Refusal) {
 	last := refuse(NoTunnel, "node %s has no tunnel to server %s", a.way.Node, g.Server).do("on the node: weft status --local")
 	var tried *session
 	for range maxTries {
