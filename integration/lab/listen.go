@@ -7,23 +7,32 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // listener opens a TCP port in the host's namespace. A socket stays in the
 // namespace in which it was made: what is accepted from it is there too.
 func (h *Host) listener(addr netip.AddrPort) (net.Listener, error) {
-	var l net.Listener
-	err := within(h.Path(), func() error {
-		var err error
-		l, err = net.Listen("tcp", addr.String())
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("lab: on %s: %w", h.Name, err)
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		var l net.Listener
+		err := within(h.Path(), func() error {
+			var err error
+			l, err = net.Listen("tcp", addr.String())
+			return err
+		})
+		switch {
+		case err == nil:
+			return l, nil
+		case !errors.Is(err, syscall.EADDRINUSE) || time.Since(began) > forked:
+			return nil, fmt.Errorf("lab: on %s: %w", h.Name, err)
+		}
 	}
-	return l, nil
 }
+
+// forked is for how long a port that was closed may still be in use: a process that
+// is being started holds what this one had open until it execs.
+const forked = 5 * time.Second
 
 // dial connects from the host's namespace to an address and a port; a name would
 // be looked up elsewhere.
