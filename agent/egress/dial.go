@@ -74,11 +74,16 @@ func (s *session) dial(r *tunnel.Request, req egress.Request) (*net.TCPConn, err
 	return connect(ctx, allowed)
 }
 
+// toAnswer is kept of the time that the opener gives, so that it hears whose silence it
+// was before it gives up; of a short time it is a tenth.
+const toAnswer = 500 * time.Millisecond
+
 // within is the time that a dial has.
 func (s *session) within(r *tunnel.Request) (context.Context, context.CancelFunc) {
 	most := dialWithin
 	if d := r.Deadline(); !d.IsZero() {
-		most = min(time.Until(d), dialMost)
+		left := time.Until(d)
+		most = min(left-min(left/10, toAnswer), dialMost)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), most)
 	stop := context.AfterFunc(s.ctx, cancel)
@@ -190,6 +195,11 @@ func late(ctx context.Context, reason string) refusal {
 func kernelsOwn(a netip.Addr) bool {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9)))
 	if err != nil {
+		for _, scarce := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+			if errors.Is(err, scarce) {
+				return true // nobody can tell: judged as if it were
+			}
+		}
 		return false
 	}
 	defer c.Close()

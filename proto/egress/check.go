@@ -64,7 +64,7 @@ func CutRule(text string) (rule, rest string, ok bool) {
 	if !found || !slices.Contains(classes, class) {
 		return "", text, false
 	}
-	if name, named := strings.CutPrefix(rule, class+"/"); named != (class == "EgressPolicy") || named && validName(name) != nil {
+	if name, named := strings.CutPrefix(rule, class+"/"); named != (class == "EgressPolicy") || named && ValidName(name) != nil {
 		return "", text, false
 	}
 	return rule, rest, true
@@ -271,7 +271,7 @@ func (t Target) malformed() string {
 	if t.Host == "" {
 		return ""
 	}
-	if err := validName(t.Host); err != nil {
+	if err := ValidName(t.Host); err != nil {
 		return err.Error()
 	}
 	return ""

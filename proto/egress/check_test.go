@@ -79,6 +79,9 @@ func TestCheck(t *testing.T) {
 		{"", "[2002:a9fe:a9fe::1]:80", "no metadata"},
 		{"", "[::7f00:1]:80", "no loopback"},
 		{"policy wide: allow cidr ::/0", "[64:ff9b::a9fe:a9fe]:80", "no metadata"},
+		{"policy wide: allow cidr ::/0", "[64:ff9b:1:a9fe:a9:fe00::]:80", "no reserved: NAT64 of a site"},
+		{"policy wide: allow cidr ::/0", "[::ffff:0:a9fe:a9fe]:80", "no metadata"},
+		{"policy wide: allow cidr ::/0", "[fec0::1]:80", "no link-local: site-local"},
 
 		// What cannot be judged.
 		{"", "[::ffff:10.42.1.5]:80", "no malformed: IPv4 mapped into IPv6; write it as 10.42.1.5"},

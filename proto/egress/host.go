@@ -26,7 +26,7 @@ func ParseHost(s string) (name string, addr netip.Addr, err error) {
 		return "", a, validAddr(a)
 	}
 	name = strings.TrimSuffix(strings.ToLower(s), ".")
-	return name, netip.Addr{}, validName(name)
+	return name, netip.Addr{}, ValidName(name)
 }
 
 // validAddr refuses spellings by which an address would be another one for the
@@ -41,9 +41,9 @@ func validAddr(a netip.Addr) error {
 	return nil
 }
 
-// validName takes names of hosts (RFC 1123, section 2.1), with the underscore that
+// ValidName takes names of hosts (RFC 1123, section 2.1), with the underscore that
 // names of services have.
-func validName(s string) error {
+func ValidName(s string) error {
 	if s == "" || len(s) > maxHost {
 		return fmt.Errorf("%.60q is no name of 1 to %d bytes", s, maxHost)
 	}
@@ -83,7 +83,7 @@ func validPattern(s string) error {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return fmt.Errorf("%.60q is an address; write it as cidr", s)
 	}
-	if err := validName(name); err != nil {
+	if err := ValidName(name); err != nil {
 		return fmt.Errorf("%w; accepted: a name in lower case such as db.example.com, or *.example.com", err)
 	}
 	return nil

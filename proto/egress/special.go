@@ -30,6 +30,8 @@ var special = []struct {
 	{netip.MustParsePrefix("::/128"), "unspecified", "unspecified (RFC 4291, section 2.5.2)"},
 	{netip.MustParsePrefix("::1/128"), "loopback", "loopback (RFC 4291, section 2.5.3)"},
 	{netip.MustParsePrefix("fe80::/10"), "link-local", "link-local (RFC 4291, section 2.5.6)"},
+	{netip.MustParsePrefix("fec0::/10"), "link-local", "site-local (RFC 3879)"},
+	{netip.MustParsePrefix("64:ff9b:1::/48"), "reserved", "NAT64 of a site (RFC 8215), whose IPv4 address can be anywhere in it (RFC 6052, section 2.2)"},
 	{netip.MustParsePrefix("ff00::/8"), "multicast", "multicast (RFC 4291, section 2.7)"},
 }
 
@@ -39,11 +41,11 @@ var wrapped = []struct {
 	prefix netip.Prefix
 	at     int // byte
 }{
-	{netip.MustParsePrefix("::ffff:0:0/96"), 12},  // mapped (RFC 4291, section 2.5.5.2)
-	{netip.MustParsePrefix("64:ff9b::/96"), 12},   // NAT64 (RFC 6052, section 2.1)
-	{netip.MustParsePrefix("64:ff9b:1::/48"), 12}, // NAT64 of a site (RFC 8215), with the usual /96
-	{netip.MustParsePrefix("2002::/16"), 2},       // 6to4 (RFC 3056, section 2)
-	{netip.MustParsePrefix("::/96"), 12},          // compatible (RFC 4291, section 2.5.5.1)
+	{netip.MustParsePrefix("::ffff:0:0/96"), 12},   // mapped (RFC 4291, section 2.5.5.2)
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},    // NAT64 (RFC 6052, section 2.1)
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // translated (RFC 7915, section 7.1)
+	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4 (RFC 3056, section 2)
+	{netip.MustParsePrefix("::/96"), 12},           // compatible (RFC 4291, section 2.5.5.1)
 }
 
 // SpecialRange tells whether all addresses of a range are of one of those that must

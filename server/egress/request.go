@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	rules "github.com/weft-net/weft/proto/egress"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -58,8 +59,8 @@ func ParseTarget(target string) (Request, error) {
 	return r.checked()
 }
 
-// checked is a request whose host is an address as it is written shortest, or a
-// name of letters, digits, dots, hyphens and underscores.
+// checked is a request whose host is an address as it is written shortest, or a name
+// that no resolver takes for an address.
 func (r Request) checked() (Request, error) {
 	if r.Port == 0 {
 		return Request{}, refuse(Malformed, "there is no port; write HOST:PORT")
@@ -79,6 +80,9 @@ func (r Request) checked() (Request, error) {
 	name := strings.ToLower(strings.TrimSuffix(r.Host, "."))
 	if name == "" || len(name) > maxHost || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789.-_") != "" || strings.HasPrefix(name, "-") {
 		return Request{}, refuse(Malformed, "%.60q is neither an address nor a name", r.Host)
+	}
+	if err := rules.ValidName(name); err != nil { // 127.1 and the like
+		return Request{}, refuse(Malformed, "%v", err)
 	}
 	r.Host = name
 	return r, nil
