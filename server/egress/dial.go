@@ -46,32 +46,30 @@ func (g *Gate) dial(ctx context.Context, by Asker, to Request, handed string) (C
 	d := g.traces.begin(handed, by, to)
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
-	c, r := g.try(ctx, d, handed != "")
+	var c Conn
+	release, r := g.places.take(by)
+	if r == nil {
+		c, r = g.try(ctx, d, handed != "")
+	}
 	took := d.end(r)
 	g.counters.opened(r, took)
 	if r != nil {
+		if release != nil {
+			release()
+		}
 		if r.Code == Forbidden {
 			g.counters.denied(r.Rule)
 			g.Denied(by, to, d.node(), r)
 		}
 		return nil, r
 	}
-	return g.give(c, d), nil
+	return g.give(c, d, release), nil
 }
 
-// try dials, if there is room for one more.
+// try dials.
 func (g *Gate) try(ctx context.Context, d *trace, handed bool) (Conn, *Refusal) {
 	if g.life.Err() != nil {
 		return nil, refuse(Stopping, "this server stops").do("ask another")
-	}
-	select {
-	case g.dialling <- struct{}{}:
-		defer func() { <-g.dialling }()
-	default:
-		return nil, refuse(Overloaded, "%d dials are going on", maxDialling).do("try again in a moment")
-	}
-	if g.full() {
-		return nil, refuse(Overloaded, "%d connections are open, as many as server %s bears", g.MaxOpen, g.Server).do("see who holds them: weft get tunnels; or ask another server")
 	}
 	aims, r := g.aims(ctx, d.to)
 	d.step("resolve")

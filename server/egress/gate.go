@@ -18,8 +18,7 @@ import (
 // Bounds on dials.
 const (
 	dialWithin   = 30 * time.Second // from asking to bytes: as long as a kube-apiserver waits
-	maxDialling  = 16_384           // at one time; past that, Overloaded
-	maxOpen      = 4_096            // connections, unless Config says another number; likewise
+	maxOpen      = 4_096            // connections, unless Config says another number; past that, Overloaded
 	maxAddresses = 8                // of a name that are tried
 	drainWithin  = 3 * time.Second  // for streams to end, when the server stops
 )
@@ -55,9 +54,8 @@ type Config struct {
 	Resolve func(ctx context.Context, name string) ([]netip.Addr, error)
 	// Own says that an address is this machine's; nil: as its kernel says.
 	Own func(netip.Addr) bool
-	// MaxOpen bounds the connections that are open. Each takes one or two of the files
-	// that the process may have, of which its etcd, agents and operators need theirs.
-	// 0: 4,096.
+	// MaxOpen bounds the connections that are open or about to be, of one asker three
+	// quarters of it. 0: 4,096.
 	MaxOpen int
 	// Denied is told of each dial that a rule refused, for the audit; may be nil.
 	Denied func(by Asker, to Request, node string, r *Refusal)
@@ -73,7 +71,7 @@ type Gate struct {
 	counters *counters
 	found    found
 	coming   arrivals
-	dialling chan struct{} // a place each
+	places   *places
 	life     context.Context
 	end      context.CancelCauseFunc
 	serving  sync.WaitGroup // tunnels
@@ -109,7 +107,7 @@ func New(c Config) *Gate {
 	}
 	g := &Gate{
 		Config: c, atlas: newAtlas(), sessions: newSessions(), counters: newCounters(),
-		dialling: make(chan struct{}, maxDialling), open: map[*counted]struct{}{},
+		places: newPlaces(c.Server, c.MaxOpen), open: map[*counted]struct{}{},
 	}
 	g.life, g.end = context.WithCancelCause(context.Background())
 	return g
@@ -209,17 +207,19 @@ func (g *Gate) cut() {
 	}
 }
 
-// full says whether as many connections are open, or about to be, as may.
-func (g *Gate) full() bool {
+// dialling is how many dials are going on.
+func (g *Gate) dialling() int {
+	taken := g.places.count()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.open)+len(g.dialling) > g.MaxOpen
+	return max(taken-len(g.open), 0)
 }
 
 // give counts a connection that goes out.
-func (g *Gate) give(c Conn, d *trace) Conn {
+func (g *Gate) give(c Conn, d *trace, release func()) Conn {
 	out := &counted{Conn: c, trace: d}
 	out.end = func() {
+		release()
 		g.mu.Lock()
 		delete(g.open, out)
 		g.gone()

@@ -352,28 +352,43 @@ func TestEndpointsFollowTheMode(t *testing.T) {
 
 var _ weftv1.EgressServer = (*Service)(nil)
 
-// Connections that are open are bounded; who closes one makes room.
+// Connections that are open are bounded, for all and for each who asks; who closes one
+// makes room.
 func TestOpenIsBounded(t *testing.T) {
 	s := one(t, kind.EgressPod, kind.FallbackClosed)
 	s.has("n1", echo("n1"))
-	s.MaxOpen = 2
-	var open []Conn
-	for range s.MaxOpen {
-		c, err := s.Dial(t.Context(), ann, Request{Host: "10.42.1.7", Port: 80})
+	s.places.most = 4
+	dial := func(by Asker) Conn {
+		t.Helper()
+		c, err := s.Dial(t.Context(), by, Request{Host: "10.42.1.7", Port: 80})
 		if err != nil {
 			t.Fatal(err)
 		}
-		open = append(open, c)
+		return c
 	}
-	const want = "Overloaded: 2 connections are open, as many as server s1 bears; see who holds them: weft get tunnels; or ask another server"
-	if got := s.said(ann, "", "10.42.1.7:80"); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
+	says := func(by Asker, want string) {
+		t.Helper()
+		if got := s.said(by, "", "10.42.1.7:80"); !strings.HasPrefix(got, want) {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
-	_ = open[0].Close()
-	if got := s.said(ann, "", "10.42.1.7:80"); !strings.HasPrefix(got, "n1 dials") {
-		t.Error(got)
+	bob := Asker{User: "bob", Role: "operator", Front: "connect"}
+	anns := []Conn{dial(ann), dial(ann), dial(ann)}
+	says(ann, "Overloaded: admin ann over connect has 3 connections open, as many as server s1 bears of one; end some, or ask another server")
+	bobs := dial(bob)
+	says(bob, "Overloaded: 4 connections are open, as many as server s1 bears; ask another server")
+	_ = anns[0].Close()
+	says(bob, "n1 dials")
+	s.has("n1", refusing(Unreachable, "nobody listens"))
+	for range 5 { // what fails takes no place
+		says(bob, "Unreachable: ")
 	}
-	_ = open[1].Close()
+	for _, c := range append(anns, bobs) {
+		_ = c.Close()
+	}
+	if s.places.taken != 0 || len(s.places.by) != 0 {
+		t.Errorf("places left: %d, %v", s.places.taken, s.places.by)
+	}
 }
 
 // A node whose tunnel has just ended is waited for: an agent that is started again

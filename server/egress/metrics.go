@@ -100,7 +100,7 @@ func (g *Gate) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstSummary(desc("round_trip_seconds", "Last round trips of the tunnels there are: quantiles over tunnels, not over time."), uint64(len(trips)), sum, quantiles(trips))
 	gauge(ch, "streams", "Streams that are open in tunnels.", float64(total.Streams))
-	gauge(ch, "dials", "Dials that are going on.", float64(len(g.dialling)))
+	gauge(ch, "dials", "Dials that are going on.", float64(g.dialling()))
 	gauge(ch, "buffered_bytes", "Bytes that came through tunnels and are not read yet, or wait to be sent.", float64(total.Buffered))
 	count(ch, "streams_total", "Streams that were opened in tunnels.", float64(total.Opened))
 	count(ch, "bytes_total", "Bytes of streams in tunnels, by direction as seen from this server.", float64(total.Sent), "direction", "sent")
