@@ -81,7 +81,7 @@ var (
 	ErrDead = errors.New("tunnel: the other end is silent")
 	// ErrPeerClosed ends a session that the other end closed.
 	ErrPeerClosed = errors.New("tunnel: the other end closed the session")
-	// ErrSpent ends the opening of streams on a session that has named 2^31 of them.
+	// ErrSpent ends the opening of streams on a session that has opened 2^30 of them.
 	ErrSpent = errors.New("tunnel: the session has no more stream numbers; open a new session")
 )
 

@@ -31,6 +31,9 @@ var refusals = map[tunnel.Code]Code{
 func (w wire) why(ctx context.Context, err error) error {
 	var r *tunnel.Refusal
 	switch {
+	case errors.Is(err, tunnel.ErrSpent):
+		w.Drain() // its agent opens the next
+		return errGone
 	case !errors.As(err, &r):
 		if ctx.Err() == nil {
 			return errGone
