@@ -73,14 +73,14 @@ func (f *Fabric) serve(g wire) error {
 func (s *Stream) Beat(ctx context.Context) {
 	tick := time.NewTicker(3 * time.Second)
 	defer tick.Stop()
-	for {
+	for { // a server speaks as soon as it is spoken to
+		_ = s.Send(&weftv1.SyncResponse{Message: &weftv1.SyncResponse_Heartbeat{Heartbeat: &weftv1.Heartbeat{}}})
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.Context().Done():
 			return
 		case <-tick.C:
-			_ = s.Send(&weftv1.SyncResponse{Message: &weftv1.SyncResponse_Heartbeat{Heartbeat: &weftv1.Heartbeat{}}})
 		}
 	}
 }
