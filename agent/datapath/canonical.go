@@ -52,9 +52,16 @@ func canonicalWords(s string) string {
 	return strings.Join(words, " . ")
 }
 
-// same tells whether nothing needs to be done. What a wanted device leaves open
-// is as the kernel has it.
+// same tells whether nothing needs to be done. What a wanted device or peer leaves
+// open is as the kernel has it.
 func same(want, have Object) bool {
+	if w, ok := want.(WGPeer); ok {
+		h, ok := have.(WGPeer)
+		if ok && !w.Endpoint.IsValid() {
+			h.Endpoint = w.Endpoint
+		}
+		return ok && w == h
+	}
 	w, ok := want.(Link)
 	if !ok {
 		return want == have

@@ -54,6 +54,8 @@ func (l lost) has(o Object) bool {
 		return l.devs[o.Dev] || l.moved[o.Dev]
 	case FDB:
 		return l.devs[o.Dev]
+	case WGPeer:
+		return l.devs[o.Dev]
 	case Route:
 		return l.devs[o.Dev] || l.down[o.Dev] || l.addrs[o.Src]
 	case Sysctl:

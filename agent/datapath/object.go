@@ -1,8 +1,10 @@
 package datapath
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weft-net/weft/proto/intent"
@@ -18,6 +20,7 @@ const (
 	KindAddr
 	KindNeigh
 	KindFDB
+	KindWGPeer
 	KindRoute
 	KindSet
 	KindChain
@@ -50,12 +53,15 @@ const (
 	VXLANLink6  = "weft-vx6" // VXLAN over an IPv6 underlay
 	SpareLink4  = "weft-vy"  // the same two beside them, of another VNI or port
 	SpareLink6  = "weft-vy6"
-	PodPrefix   = "wf"   // pod veths: wf + 11 hex
-	RouteProto  = 87     // rtnetlink protocol of every route of ours
-	Table       = "weft" // nftables table, family inet
+	WGLink0     = "weft-wg0" // WireGuard, slot 0
+	WGLink1     = "weft-wg1" // WireGuard, slot 1
+	PodPrefix   = "wf"       // pod veths: wf + 11 hex
+	RouteProto  = 87         // rtnetlink protocol of every route of ours
+	Table       = "weft"     // nftables table, family inet
 	LinkVXLAN   = "vxlan"
 	LinkBridge  = "bridge"
 	LinkVeth    = "veth"
+	LinkWG      = "wireguard"
 	RouteNormal = ""
 	Blackhole   = "blackhole"
 )
@@ -65,10 +71,11 @@ const (
 // by name.
 type Link struct {
 	Name  string
-	Type  string // LinkVXLAN, LinkBridge, LinkVeth
+	Type  string // LinkVXLAN, LinkBridge, LinkVeth, LinkWG
 	MTU   int    // bytes; 0: any
 	MAC   MAC    // zero: any
 	VXLAN VXLAN  // for LinkVXLAN
+	WG    WG     // for LinkWG
 	Down  bool   // seen only: somebody set it down; what is wanted is always up
 }
 
@@ -80,6 +87,15 @@ type VXLAN struct {
 	Port     uint16
 	Local    netip.Addr // underlay address
 	CheckOff bool       // transmit checksum offload switched off
+}
+
+// WG is what a WireGuard device has of its own. All of it is changed in place. The
+// private key is not here: package kernel asks its keyring for the one that belongs to
+// Key.
+type WG struct {
+	Key  intent.Key // public
+	Port uint16     // UDP
+	Mark uint32     // fwmark of what it sends; 0: none
 }
 
 // Key implements Object.
@@ -137,6 +153,44 @@ type FDB struct {
 
 // Key implements Object. One MAC has one VTEP.
 func (f FDB) Key() Key { return Key{KindFDB, fmt.Sprintf("%s %v", f.Dev, f.MAC)} }
+
+// WGPeer is a peer of a WireGuard device. Peers are added, changed and removed one by
+// one: a device is never filled anew.
+type WGPeer struct {
+	Dev       string
+	Peer      intent.Key     // public
+	Endpoint  netip.AddrPort // zero: whatever the kernel has, which follows the peer
+	Allowed   string         // prefixes that it sends from and is sent to: as AllowedText makes it
+	Keepalive int            // seconds; 0: none
+	PSK       [32]byte       // SHA-256 of the pre-shared key, which package kernel asks its keyring for; zero: none
+}
+
+// Key implements Object.
+func (p WGPeer) Key() Key { return Key{KindWGPeer, p.Dev + " " + p.Peer.String()} }
+
+// AllowedText is a list of prefixes as WGPeer holds it: sorted, with commas.
+func AllowedText(prefixes []netip.Prefix) string {
+	list := slices.Clone(prefixes)
+	slices.SortFunc(list, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits())
+	})
+	var b strings.Builder
+	for i, p := range slices.Compact(list) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(p.String())
+	}
+	return b.String()
+}
+
+// WGLink is the name of the WireGuard device of a slot.
+func WGLink(slot uint8) string {
+	if slot == 0 {
+		return WGLink0
+	}
+	return WGLink1
+}
 
 // Sysctl is a kernel setting, by its path below /proc/sys with slashes
 // (a device's name may hold dots).

@@ -160,7 +160,7 @@ func (p *plan) rank(o Object) int {
 		return 2
 	case Addr:
 		return 4
-	case FDB:
+	case FDB, WGPeer:
 		return 5
 	case Neigh:
 		return 6

@@ -17,6 +17,12 @@ func (l Link) String() string {
 			b.WriteString(" tx-checksum off")
 		}
 	}
+	if l.Type == LinkWG {
+		fmt.Fprintf(&b, " public-key %v listen-port %d", l.WG.Key, l.WG.Port)
+		if l.WG.Mark != 0 {
+			fmt.Fprintf(&b, " fwmark %#x", l.WG.Mark)
+		}
+	}
 	if l.MAC != (MAC{}) {
 		fmt.Fprintf(&b, " address %v", l.MAC)
 	}
@@ -27,6 +33,22 @@ func (l Link) String() string {
 		return b.String() + " down"
 	}
 	return b.String() + " up"
+}
+
+// String is wg set syntax. Of a pre-shared key it tells which, not what.
+func (p WGPeer) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "wg %s peer %v", p.Dev, p.Peer)
+	if p.PSK != ([32]byte{}) {
+		fmt.Fprintf(&b, " preshared-key sha256:%x", p.PSK[:4])
+	}
+	if p.Endpoint.IsValid() {
+		fmt.Fprintf(&b, " endpoint %v", p.Endpoint)
+	}
+	if p.Keepalive != 0 {
+		fmt.Fprintf(&b, " persistent-keepalive %d", p.Keepalive)
+	}
+	return b.String() + " allowed-ips " + p.Allowed
 }
 
 // String is ip address syntax.

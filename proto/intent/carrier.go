@@ -24,7 +24,11 @@ const maxCarriers = 4
 
 // String names it: vxlan 4096 on UDP 8472, host-gw.
 func (k Carrier) String() string {
-	if k.Backend != VXLAN {
+	switch k.Backend {
+	case VXLAN:
+	case Auto:
+		return fmt.Sprintf("auto with vxlan %d on UDP %d", k.VNI, k.Port)
+	default:
 		return string(k.Backend)
 	}
 	return fmt.Sprintf("vxlan %d on UDP %d", k.VNI, k.Port)
@@ -33,8 +37,11 @@ func (k Carrier) String() string {
 // Is tells whether two carry packets the same way, by whatever devices. Only VXLAN
 // has a number and a port.
 func (k Carrier) Is(o Carrier) bool {
-	return k.Backend == o.Backend && (k.Backend != VXLAN || k.VNI == o.VNI && k.Port == o.Port)
+	return k.Backend == o.Backend && (!k.VXLANs() || k.VNI == o.VNI && k.Port == o.Port)
 }
+
+// VXLANs tells whether packets may travel through VXLAN.
+func (k Carrier) VXLANs() bool { return k.Backend == VXLAN || k.Backend == Auto }
 
 // Carrier is how the fabric sends.
 func (c Cluster) Carrier() Carrier {
@@ -60,7 +67,7 @@ func (c Cluster) Toward(a, b string) Cluster {
 // fabric sends by first.
 func (c Cluster) VXLANs() []Carrier {
 	all := append([]Carrier{c.Carrier()}, c.Receive...)
-	return slices.DeleteFunc(all, func(k Carrier) bool { return k.Backend != VXLAN })
+	return slices.DeleteFunc(all, func(k Carrier) bool { return !k.VXLANs() })
 }
 
 func encodeCarriers(list []Carrier) []*weftv1.CarrierIntent {
@@ -90,8 +97,8 @@ func decodeCarriers(list []*weftv1.CarrierIntent) ([]Carrier, error) {
 func carrier(backend string, vni, port uint32, spare bool) (Carrier, error) {
 	k := Carrier{Backend: Backend(backend), VNI: vni, Port: uint16(port), Spare: spare}
 	switch {
-	case k.Backend != VXLAN && k.Backend != HostGW && k.Backend != None:
-		return Carrier{}, fmt.Errorf("backend %q: this release knows vxlan, host-gw and none", backend)
+	case !slices.Contains([]Backend{VXLAN, HostGW, None, WireGuard, Auto}, k.Backend):
+		return Carrier{}, fmt.Errorf("backend %q: this release knows vxlan, host-gw, wireguard, auto and none", backend)
 	case vni > maxVNI:
 		return Carrier{}, fmt.Errorf("vni %d: at most %d", vni, maxVNI)
 	case port > 65535:

@@ -81,6 +81,11 @@ type Cluster struct {
 	MTU           int            // of pods' devices, bytes; 0 derives it
 	Masquerade    []netip.Prefix // cluster CIDRs masqueraded when traffic leaves the cluster
 	NonMasquerade []netip.Prefix // further destinations reached with the pod's own address
+	Encryption    Encryption     // of backend auto
+	Topology      Topology
+	WireGuardPort uint16 // UDP, of slot 0; slot 1 has the next
+	PostQuantum   bool   // pairs agree on pre-shared keys
+	KeyDays       int    // after which a node changes its WireGuard key; 0: never
 }
 
 // Peer is a node as every node knows it.
@@ -91,6 +96,11 @@ type Peer struct {
 	VTEP     MAC            // of the node's VXLAN devices
 	Labels   map[string]string
 	Draining []netip.Prefix // of Lease: no pod gets an address of these any more
+
+	Slots      []Slot      // WireGuard devices
+	Candidates []Candidate // where these may be reached, in the node's order
+	NAT4, NAT6 NAT
+	Relays     []string // names of servers whose relay it is connected to, the quickest first
 }
 
 // Underlay is one address of a node on the network below.
@@ -165,11 +175,13 @@ func (c Cluster) Equal(o Cluster) bool {
 	return slices.Equal(c.CIDRs, o.CIDRs) && slices.Equal(c.ServiceCIDRs, o.ServiceCIDRs) &&
 		c.Backend == o.Backend && c.DirectRouting == o.DirectRouting && c.VNI == o.VNI && c.VXLANPort == o.VXLANPort && c.MTU == o.MTU &&
 		c.Spare == o.Spare && slices.Equal(c.Receive, o.Receive) && slices.Equal(c.Behind, o.Behind) &&
-		slices.Equal(c.Masquerade, o.Masquerade) && slices.Equal(c.NonMasquerade, o.NonMasquerade)
+		slices.Equal(c.Masquerade, o.Masquerade) && slices.Equal(c.NonMasquerade, o.NonMasquerade) &&
+		c.Encryption == o.Encryption && c.Topology == o.Topology && c.WireGuardPort == o.WireGuardPort && c.PostQuantum == o.PostQuantum && c.KeyDays == o.KeyDays
 }
 
 // Equal tells whether two peers are known alike.
 func (p Peer) Equal(o Peer) bool {
 	return p.Name == o.Name && slices.Equal(p.Lease, o.Lease) && slices.Equal(p.Underlay, o.Underlay) && p.VTEP == o.VTEP &&
-		maps.Equal(p.Labels, o.Labels) && slices.Equal(p.Draining, o.Draining)
+		maps.Equal(p.Labels, o.Labels) && slices.Equal(p.Draining, o.Draining) &&
+		slices.Equal(p.Slots, o.Slots) && slices.Equal(p.Candidates, o.Candidates) && p.NAT4 == o.NAT4 && p.NAT6 == o.NAT6 && slices.Equal(p.Relays, o.Relays)
 }

@@ -13,6 +13,7 @@ type Transport string
 const (
 	Direct  Transport = "direct" // routed over a shared L2
 	Overlay Transport = "vxlan"
+	Sealed  Transport = "wireguard"
 	NoPath  Transport = "none"
 )
 
@@ -58,12 +59,32 @@ func (c Cluster) Path(a, b Peer) Path {
 		p.Why = fmt.Sprintf("host-gw needs a shared L2: %v and %v are not on one link", local.Addr, remote.Addr)
 	case c.DirectRouting && shared:
 		p.Transport, p.Why = Direct, "directRouting: both are on "+local.Addr.Masked().String()
+	case c.Carrier().Meshed():
+		p = c.first(p, a, b)
 	default:
 		p.Transport, p.Why = Overlay, "backend vxlan"
 		p.MTU -= VXLANOverhead(local.Addr.Addr().Is4())
 	}
 	if c.MTU > 0 {
 		p.MTU = min(p.MTU, c.MTU)
+	}
+	return p
+}
+
+// first is the way on which a pair begins that chooses its way, before its two ends
+// have proved any.
+func (c Cluster) first(p Path, a, b Peer) Path {
+	w := c.Ways(a, b)
+	is4 := p.Local.Addr.Addr().Is4()
+	switch {
+	case w.VXLAN.OK:
+		p.Transport, p.Why = Overlay, w.VXLAN.Why
+		p.MTU -= VXLANOverhead(is4)
+	case w.WireGuard.OK:
+		p.Transport, p.Why = Sealed, w.WireGuard.Why
+		p.MTU -= WireGuardOverhead(is4)
+	default:
+		p.Transport, p.MTU, p.Why = NoPath, 0, w.WireGuard.Why
 	}
 	return p
 }
@@ -92,10 +113,14 @@ func (p Path) Link(a, b Peer, is4 bool) (local, remote Underlay, ok bool) {
 // Overhead is the largest cost in bytes of any transport that the backend
 // allows, or that packets may come by, over an underlay of a family.
 func (c Cluster) Overhead(is4 bool) int {
+	most := 0
 	if len(c.VXLANs()) > 0 {
-		return VXLANOverhead(is4)
+		most = VXLANOverhead(is4)
 	}
-	return 0
+	if c.Meshed() {
+		most = max(most, WireGuardOverhead(is4))
+	}
+	return most
 }
 
 // VXLANOverhead is VXLAN's cost in bytes over an underlay of a family.

@@ -65,6 +65,11 @@ func EncodeCluster(c Cluster) []byte {
 		Spare:              c.Spare,
 		Receive:            encodeCarriers(c.Receive),
 		Behind:             c.Behind,
+		Encryption:         string(c.Encryption),
+		Topology:           string(c.Topology),
+		WireguardPort:      uint32(c.WireGuardPort),
+		PostQuantum:        c.PostQuantum,
+		KeyDays:            uint32(c.KeyDays),
 	})
 }
 
@@ -79,6 +84,9 @@ func DecodeCluster(b []byte) (Cluster, error) {
 		return Cluster{}, err
 	}
 	c := Cluster{DirectRouting: m.DirectRouting, MTU: int(m.Mtu), Behind: m.Behind}.By(sends)
+	if err := decodeEncryption(&c, &m); err != nil {
+		return Cluster{}, err
+	}
 	if m.Mtu > maxMTU {
 		return Cluster{}, fmt.Errorf("mtu %d: at most %d", m.Mtu, maxMTU)
 	}
@@ -107,7 +115,9 @@ func DecodeCluster(b []byte) (Cluster, error) {
 
 // EncodePeer is the wire form of a Peer, the same bytes for equal values.
 func EncodePeer(p Peer) []byte {
-	m := &weftv1.PeerIntent{Name: p.Name, Lease: texts(p.Lease), Labels: p.Labels, Addresses: EncodeUnderlay(p.Underlay), Draining: texts(p.Draining)}
+	m := &weftv1.PeerIntent{Name: p.Name, Lease: texts(p.Lease), Labels: p.Labels, Addresses: EncodeUnderlay(p.Underlay), Draining: texts(p.Draining),
+		WireguardSlots: encodeSlots(p.Slots), Candidates: encodeCandidates(p.Candidates), Nat4: string(p.NAT4), Nat6: string(p.NAT6), Relays: p.Relays,
+	}
 	if p.VTEP != (MAC{}) {
 		m.VtepMac = p.VTEP.String()
 	}
@@ -138,6 +148,9 @@ func DecodePeer(b []byte) (Peer, error) {
 		return Peer{}, err
 	}
 	if p.Labels, err = labels(m.Labels); err != nil {
+		return Peer{}, err
+	}
+	if err := DecodeMesh(&p, &m); err != nil {
 		return Peer{}, err
 	}
 	return p, nil

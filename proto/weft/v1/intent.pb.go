@@ -27,7 +27,7 @@ type ClusterIntent struct {
 	// ClusterCidrs in the order of families that holds everywhere.
 	ClusterCidrs []string `protobuf:"bytes,1,rep,name=cluster_cidrs,json=clusterCidrs,proto3" json:"cluster_cidrs,omitempty"`
 	ServiceCidrs []string `protobuf:"bytes,2,rep,name=service_cidrs,json=serviceCidrs,proto3" json:"service_cidrs,omitempty"`
-	// Backend is vxlan, host-gw or none.
+	// Backend is vxlan, host-gw, wireguard, auto or none.
 	Backend string `protobuf:"bytes,3,opt,name=backend,proto3" json:"backend,omitempty"`
 	// DirectRouting routes pairs on one L2 without VXLAN.
 	DirectRouting bool   `protobuf:"varint,4,opt,name=direct_routing,json=directRouting,proto3" json:"direct_routing,omitempty"`
@@ -47,7 +47,17 @@ type ClusterIntent struct {
 	Receive []*CarrierIntent `protobuf:"bytes,21,rep,name=receive,proto3" json:"receive,omitempty"`
 	// Behind names the nodes that do not know of the carrier above yet: pairs with them
 	// use the first of receive, both ways.
-	Behind        []string `protobuf:"bytes,22,rep,name=behind,proto3" json:"behind,omitempty"`
+	Behind []string `protobuf:"bytes,22,rep,name=behind,proto3" json:"behind,omitempty"`
+	// Encryption bounds what backend auto may use: never, untrusted or always.
+	Encryption string `protobuf:"bytes,100,opt,name=encryption,proto3" json:"encryption,omitempty"`
+	// Topology is full or site-gateways.
+	Topology string `protobuf:"bytes,101,opt,name=topology,proto3" json:"topology,omitempty"`
+	// WireguardPort of slot 0; slot 1 has the next.
+	WireguardPort uint32 `protobuf:"varint,102,opt,name=wireguard_port,json=wireguardPort,proto3" json:"wireguard_port,omitempty"`
+	// PostQuantum has pairs agree on pre-shared keys.
+	PostQuantum bool `protobuf:"varint,103,opt,name=post_quantum,json=postQuantum,proto3" json:"post_quantum,omitempty"`
+	// KeyDays is after how many days a node changes its WireGuard key; 0: never.
+	KeyDays       uint32 `protobuf:"varint,104,opt,name=key_days,json=keyDays,proto3" json:"key_days,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,6 +176,41 @@ func (x *ClusterIntent) GetBehind() []string {
 	return nil
 }
 
+func (x *ClusterIntent) GetEncryption() string {
+	if x != nil {
+		return x.Encryption
+	}
+	return ""
+}
+
+func (x *ClusterIntent) GetTopology() string {
+	if x != nil {
+		return x.Topology
+	}
+	return ""
+}
+
+func (x *ClusterIntent) GetWireguardPort() uint32 {
+	if x != nil {
+		return x.WireguardPort
+	}
+	return 0
+}
+
+func (x *ClusterIntent) GetPostQuantum() bool {
+	if x != nil {
+		return x.PostQuantum
+	}
+	return false
+}
+
+func (x *ClusterIntent) GetKeyDays() uint32 {
+	if x != nil {
+		return x.KeyDays
+	}
+	return 0
+}
+
 // CarrierIntent is one way in which packets travel between nodes.
 type CarrierIntent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -246,9 +291,15 @@ type PeerIntent struct {
 	VtepMac   string            `protobuf:"bytes,4,opt,name=vtep_mac,json=vtepMac,proto3" json:"vtep_mac,omitempty"`
 	Labels    map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Draining are prefixes of the lease from which no pod gets an address any more.
-	Draining      []string `protobuf:"bytes,60,rep,name=draining,proto3" json:"draining,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Draining []string `protobuf:"bytes,60,rep,name=draining,proto3" json:"draining,omitempty"`
+	// As in NodeReport.
+	WireguardSlots []*WireguardSlot `protobuf:"bytes,100,rep,name=wireguard_slots,json=wireguardSlots,proto3" json:"wireguard_slots,omitempty"`
+	Candidates     []*Candidate     `protobuf:"bytes,101,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	Nat4           string           `protobuf:"bytes,102,opt,name=nat4,proto3" json:"nat4,omitempty"`
+	Nat6           string           `protobuf:"bytes,103,opt,name=nat6,proto3" json:"nat6,omitempty"`
+	Relays         []string         `protobuf:"bytes,104,rep,name=relays,proto3" json:"relays,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PeerIntent) Reset() {
@@ -319,6 +370,41 @@ func (x *PeerIntent) GetLabels() map[string]string {
 func (x *PeerIntent) GetDraining() []string {
 	if x != nil {
 		return x.Draining
+	}
+	return nil
+}
+
+func (x *PeerIntent) GetWireguardSlots() []*WireguardSlot {
+	if x != nil {
+		return x.WireguardSlots
+	}
+	return nil
+}
+
+func (x *PeerIntent) GetCandidates() []*Candidate {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+func (x *PeerIntent) GetNat4() string {
+	if x != nil {
+		return x.Nat4
+	}
+	return ""
+}
+
+func (x *PeerIntent) GetNat6() string {
+	if x != nil {
+		return x.Nat6
+	}
+	return ""
+}
+
+func (x *PeerIntent) GetRelays() []string {
+	if x != nil {
+		return x.Relays
 	}
 	return nil
 }
@@ -626,7 +712,7 @@ var File_weft_v1_intent_proto protoreflect.FileDescriptor
 
 const file_weft_v1_intent_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/intent.proto\x12\aweft.v1\x1a\x12weft/v1/sync.proto\"\x9a\x03\n" +
+	"\x14weft/v1/intent.proto\x12\aweft.v1\x1a\x12weft/v1/sync.proto\"\xbb\x04\n" +
 	"\rClusterIntent\x12#\n" +
 	"\rcluster_cidrs\x18\x01 \x03(\tR\fclusterCidrs\x12#\n" +
 	"\rservice_cidrs\x18\x02 \x03(\tR\fserviceCidrs\x12\x18\n" +
@@ -640,13 +726,20 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"\x14non_masquerade_cidrs\x18\t \x03(\tR\x12nonMasqueradeCidrs\x12\x14\n" +
 	"\x05spare\x18\x14 \x01(\bR\x05spare\x120\n" +
 	"\areceive\x18\x15 \x03(\v2\x16.weft.v1.CarrierIntentR\areceive\x12\x16\n" +
-	"\x06behind\x18\x16 \x03(\tR\x06behind\"p\n" +
+	"\x06behind\x18\x16 \x03(\tR\x06behind\x12\x1e\n" +
+	"\n" +
+	"encryption\x18d \x01(\tR\n" +
+	"encryption\x12\x1a\n" +
+	"\btopology\x18e \x01(\tR\btopology\x12%\n" +
+	"\x0ewireguard_port\x18f \x01(\rR\rwireguardPort\x12!\n" +
+	"\fpost_quantum\x18g \x01(\bR\vpostQuantum\x12\x19\n" +
+	"\bkey_days\x18h \x01(\rR\akeyDays\"p\n" +
 	"\rCarrierIntent\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x1d\n" +
 	"\n" +
 	"vxlan_port\x18\x03 \x01(\rR\tvxlanPort\x12\x14\n" +
-	"\x05spare\x18\x04 \x01(\bR\x05spare\"\x95\x02\n" +
+	"\x05spare\x18\x04 \x01(\bR\x05spare\"\xca\x03\n" +
 	"\n" +
 	"PeerIntent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -654,7 +747,14 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"\taddresses\x18\x03 \x03(\v2\x14.weft.v1.NodeAddressR\taddresses\x12\x19\n" +
 	"\bvtep_mac\x18\x04 \x01(\tR\avtepMac\x127\n" +
 	"\x06labels\x18\x05 \x03(\v2\x1f.weft.v1.PeerIntent.LabelsEntryR\x06labels\x12\x1a\n" +
-	"\bdraining\x18< \x03(\tR\bdraining\x1a9\n" +
+	"\bdraining\x18< \x03(\tR\bdraining\x12?\n" +
+	"\x0fwireguard_slots\x18d \x03(\v2\x16.weft.v1.WireguardSlotR\x0ewireguardSlots\x122\n" +
+	"\n" +
+	"candidates\x18e \x03(\v2\x12.weft.v1.CandidateR\n" +
+	"candidates\x12\x12\n" +
+	"\x04nat4\x18f \x01(\tR\x04nat4\x12\x12\n" +
+	"\x04nat6\x18g \x01(\tR\x04nat6\x12\x16\n" +
+	"\x06relays\x18h \x03(\tR\x06relays\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
@@ -705,19 +805,23 @@ var file_weft_v1_intent_proto_goTypes = []any{
 	(*PortRange)(nil),     // 6: weft.v1.PortRange
 	nil,                   // 7: weft.v1.PeerIntent.LabelsEntry
 	(*NodeAddress)(nil),   // 8: weft.v1.NodeAddress
+	(*WireguardSlot)(nil), // 9: weft.v1.WireguardSlot
+	(*Candidate)(nil),     // 10: weft.v1.Candidate
 }
 var file_weft_v1_intent_proto_depIdxs = []int32{
-	1, // 0: weft.v1.ClusterIntent.receive:type_name -> weft.v1.CarrierIntent
-	8, // 1: weft.v1.PeerIntent.addresses:type_name -> weft.v1.NodeAddress
-	7, // 2: weft.v1.PeerIntent.labels:type_name -> weft.v1.PeerIntent.LabelsEntry
-	5, // 3: weft.v1.EgressIntent.allow:type_name -> weft.v1.EgressRule
-	5, // 4: weft.v1.EgressIntent.deny:type_name -> weft.v1.EgressRule
-	6, // 5: weft.v1.EgressRule.ports:type_name -> weft.v1.PortRange
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	1,  // 0: weft.v1.ClusterIntent.receive:type_name -> weft.v1.CarrierIntent
+	8,  // 1: weft.v1.PeerIntent.addresses:type_name -> weft.v1.NodeAddress
+	7,  // 2: weft.v1.PeerIntent.labels:type_name -> weft.v1.PeerIntent.LabelsEntry
+	9,  // 3: weft.v1.PeerIntent.wireguard_slots:type_name -> weft.v1.WireguardSlot
+	10, // 4: weft.v1.PeerIntent.candidates:type_name -> weft.v1.Candidate
+	5,  // 5: weft.v1.EgressIntent.allow:type_name -> weft.v1.EgressRule
+	5,  // 6: weft.v1.EgressIntent.deny:type_name -> weft.v1.EgressRule
+	6,  // 7: weft.v1.EgressRule.ports:type_name -> weft.v1.PortRange
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_intent_proto_init() }

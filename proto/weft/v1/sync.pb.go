@@ -68,7 +68,7 @@ func (x ReplaceAll_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReplaceAll_Phase.Descriptor instead.
 func (ReplaceAll_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18, 0}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22, 0}
 }
 
 // SyncRequest is one message from an agent.
@@ -88,6 +88,7 @@ type SyncRequest struct {
 	//	*SyncRequest_Claims
 	//	*SyncRequest_Resync
 	//	*SyncRequest_Pools
+	//	*SyncRequest_Paths
 	Message       isSyncRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -238,6 +239,15 @@ func (x *SyncRequest) GetPools() *PoolReport {
 	return nil
 }
 
+func (x *SyncRequest) GetPaths() *PathSummary {
+	if x != nil {
+		if x, ok := x.Message.(*SyncRequest_Paths); ok {
+			return x.Paths
+		}
+	}
+	return nil
+}
+
 type isSyncRequest_Message interface {
 	isSyncRequest_Message()
 }
@@ -290,6 +300,10 @@ type SyncRequest_Pools struct {
 	Pools *PoolReport `protobuf:"bytes,60,opt,name=pools,proto3,oneof"`
 }
 
+type SyncRequest_Paths struct {
+	Paths *PathSummary `protobuf:"bytes,100,opt,name=paths,proto3,oneof"`
+}
+
 func (*SyncRequest_Hello) isSyncRequest_Message() {}
 
 func (*SyncRequest_Ack) isSyncRequest_Message() {}
@@ -314,6 +328,8 @@ func (*SyncRequest_Resync) isSyncRequest_Message() {}
 
 func (*SyncRequest_Pools) isSyncRequest_Message() {}
 
+func (*SyncRequest_Paths) isSyncRequest_Message() {}
+
 // SyncResponse is one message from a server.
 type SyncResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -331,6 +347,7 @@ type SyncResponse struct {
 	//	*SyncResponse_Servers
 	//	*SyncResponse_AskClaims
 	//	*SyncResponse_Batch
+	//	*SyncResponse_Echo
 	Message       isSyncResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -481,6 +498,15 @@ func (x *SyncResponse) GetBatch() *Batch {
 	return nil
 }
 
+func (x *SyncResponse) GetEcho() *EchoOffer {
+	if x != nil {
+		if x, ok := x.Message.(*SyncResponse_Echo); ok {
+			return x.Echo
+		}
+	}
+	return nil
+}
+
 type isSyncResponse_Message interface {
 	isSyncResponse_Message()
 }
@@ -533,6 +559,10 @@ type SyncResponse_Batch struct {
 	Batch *Batch `protobuf:"bytes,90,opt,name=batch,proto3,oneof"`
 }
 
+type SyncResponse_Echo struct {
+	Echo *EchoOffer `protobuf:"bytes,100,opt,name=echo,proto3,oneof"`
+}
+
 func (*SyncResponse_Set) isSyncResponse_Message() {}
 
 func (*SyncResponse_Delete) isSyncResponse_Message() {}
@@ -556,6 +586,8 @@ func (*SyncResponse_Servers) isSyncResponse_Message() {}
 func (*SyncResponse_AskClaims) isSyncResponse_Message() {}
 
 func (*SyncResponse_Batch) isSyncResponse_Message() {}
+
+func (*SyncResponse_Echo) isSyncResponse_Message() {}
 
 // Hello opens the stream: who speaks, what it understands, what it holds.
 type Hello struct {
@@ -1030,7 +1062,19 @@ type NodeReport struct {
 	AnnouncedPrefixes []string `protobuf:"bytes,40,rep,name=announced_prefixes,json=announcedPrefixes,proto3" json:"announced_prefixes,omitempty"`
 	// HostPorts are TCP ports of the node's own addresses that may be dialled through
 	// its tunnel, beside those that may be on every node.
-	HostPorts     []uint32 `protobuf:"varint,41,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"`
+	HostPorts []uint32 `protobuf:"varint,41,rep,packed,name=host_ports,json=hostPorts,proto3" json:"host_ports,omitempty"`
+	// WireguardSlots are the node's WireGuard devices: one, or two while keys rotate.
+	WireguardSlots []*WireguardSlot `protobuf:"bytes,100,rep,name=wireguard_slots,json=wireguardSlots,proto3" json:"wireguard_slots,omitempty"`
+	// Candidates are where those devices may be reached.
+	Candidates []*Candidate `protobuf:"bytes,101,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	// Nat4 and nat6 are what stands between the node and the servers' echo, by family:
+	// none, easy (the same outer address and port for every destination), hard (another
+	// for each), blocked (no answer), or empty while it is not known.
+	Nat4 string `protobuf:"bytes,102,opt,name=nat4,proto3" json:"nat4,omitempty"`
+	Nat6 string `protobuf:"bytes,103,opt,name=nat6,proto3" json:"nat6,omitempty"`
+	// Relays are the names of servers whose relay the node is connected to, the
+	// quickest first.
+	Relays        []string `protobuf:"bytes,104,rep,name=relays,proto3" json:"relays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1128,6 +1172,324 @@ func (x *NodeReport) GetHostPorts() []uint32 {
 	return nil
 }
 
+func (x *NodeReport) GetWireguardSlots() []*WireguardSlot {
+	if x != nil {
+		return x.WireguardSlots
+	}
+	return nil
+}
+
+func (x *NodeReport) GetCandidates() []*Candidate {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+func (x *NodeReport) GetNat4() string {
+	if x != nil {
+		return x.Nat4
+	}
+	return ""
+}
+
+func (x *NodeReport) GetNat6() string {
+	if x != nil {
+		return x.Nat6
+	}
+	return ""
+}
+
+func (x *NodeReport) GetRelays() []string {
+	if x != nil {
+		return x.Relays
+	}
+	return nil
+}
+
+// WireguardSlot is one WireGuard device of a node. Slot 0 of a node talks to slot 0
+// of its peers, and slot 1 to slot 1.
+type WireguardSlot struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slot is 0 or 1.
+	Slot uint32 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
+	// PublicKey is of 32 bytes (Curve25519).
+	PublicKey []byte `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Port is UDP.
+	Port uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	// Leaving says that the key is to go: pairs move to the other slot.
+	Leaving       bool `protobuf:"varint,4,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WireguardSlot) Reset() {
+	*x = WireguardSlot{}
+	mi := &file_weft_v1_sync_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WireguardSlot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WireguardSlot) ProtoMessage() {}
+
+func (x *WireguardSlot) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WireguardSlot.ProtoReflect.Descriptor instead.
+func (*WireguardSlot) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *WireguardSlot) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *WireguardSlot) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *WireguardSlot) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *WireguardSlot) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+// Candidate is an address and UDP port where a WireGuard device of a node may be
+// reached.
+type Candidate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Address is address:port.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Slot    uint32 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Source is how it is known: interface, external, echo, seen (the node's address as
+	// a server sees it) or peer (as a peer has seen it).
+	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Candidate) Reset() {
+	*x = Candidate{}
+	mi := &file_weft_v1_sync_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Candidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Candidate) ProtoMessage() {}
+
+func (x *Candidate) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
+func (*Candidate) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Candidate) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Candidate) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Candidate) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+// PathSummary is on which rungs the node's pairs stand.
+type PathSummary struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Epoch    string                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Revision int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Rungs counts pairs, by rung.
+	Rungs map[string]uint32 `protobuf:"bytes,3,rep,name=rungs,proto3" json:"rungs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Old counts pairs that still send by a carrier that the fabric leaves; old_peers
+	// names some of them.
+	Old           uint32   `protobuf:"varint,4,opt,name=old,proto3" json:"old,omitempty"`
+	OldPeers      []string `protobuf:"bytes,5,rep,name=old_peers,json=oldPeers,proto3" json:"old_peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathSummary) Reset() {
+	*x = PathSummary{}
+	mi := &file_weft_v1_sync_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathSummary) ProtoMessage() {}
+
+func (x *PathSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathSummary.ProtoReflect.Descriptor instead.
+func (*PathSummary) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PathSummary) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *PathSummary) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PathSummary) GetRungs() map[string]uint32 {
+	if x != nil {
+		return x.Rungs
+	}
+	return nil
+}
+
+func (x *PathSummary) GetOld() uint32 {
+	if x != nil {
+		return x.Old
+	}
+	return 0
+}
+
+func (x *PathSummary) GetOldPeers() []string {
+	if x != nil {
+		return x.OldPeers
+	}
+	return nil
+}
+
+// EchoOffer says where the server tells a node how its packets look from outside.
+type EchoOffer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cookie proves to the echo that the asker has a stream.
+	Cookie []byte `protobuf:"bytes,1,opt,name=cookie,proto3" json:"cookie,omitempty"`
+	// Ports are UDP, on the server's own address.
+	Ports []uint32 `protobuf:"varint,2,rep,packed,name=ports,proto3" json:"ports,omitempty"`
+	// Seconds that the cookie is good for.
+	Seconds       uint32 `protobuf:"varint,3,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EchoOffer) Reset() {
+	*x = EchoOffer{}
+	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EchoOffer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EchoOffer) ProtoMessage() {}
+
+func (x *EchoOffer) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EchoOffer.ProtoReflect.Descriptor instead.
+func (*EchoOffer) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *EchoOffer) GetCookie() []byte {
+	if x != nil {
+		return x.Cookie
+	}
+	return nil
+}
+
+func (x *EchoOffer) GetPorts() []uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *EchoOffer) GetSeconds() uint32 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
 // NodeAddress is one address of a node on the underlay.
 type NodeAddress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1142,7 +1504,7 @@ type NodeAddress struct {
 
 func (x *NodeAddress) Reset() {
 	*x = NodeAddress{}
-	mi := &file_weft_v1_sync_proto_msgTypes[8]
+	mi := &file_weft_v1_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1516,7 @@ func (x *NodeAddress) String() string {
 func (*NodeAddress) ProtoMessage() {}
 
 func (x *NodeAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[8]
+	mi := &file_weft_v1_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1529,7 @@ func (x *NodeAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeAddress.ProtoReflect.Descriptor instead.
 func (*NodeAddress) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NodeAddress) GetAddress() string {
@@ -1204,7 +1566,7 @@ type EndpointDelta struct {
 
 func (x *EndpointDelta) Reset() {
 	*x = EndpointDelta{}
-	mi := &file_weft_v1_sync_proto_msgTypes[9]
+	mi := &file_weft_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1578,7 @@ func (x *EndpointDelta) String() string {
 func (*EndpointDelta) ProtoMessage() {}
 
 func (x *EndpointDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[9]
+	mi := &file_weft_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1591,7 @@ func (x *EndpointDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointDelta.ProtoReflect.Descriptor instead.
 func (*EndpointDelta) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EndpointDelta) GetFull() bool {
@@ -1273,7 +1635,7 @@ type EndpointRecord struct {
 
 func (x *EndpointRecord) Reset() {
 	*x = EndpointRecord{}
-	mi := &file_weft_v1_sync_proto_msgTypes[10]
+	mi := &file_weft_v1_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +1647,7 @@ func (x *EndpointRecord) String() string {
 func (*EndpointRecord) ProtoMessage() {}
 
 func (x *EndpointRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[10]
+	mi := &file_weft_v1_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +1660,7 @@ func (x *EndpointRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointRecord.ProtoReflect.Descriptor instead.
 func (*EndpointRecord) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EndpointRecord) GetKey() string {
@@ -1370,7 +1732,7 @@ type PoolReport struct {
 
 func (x *PoolReport) Reset() {
 	*x = PoolReport{}
-	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	mi := &file_weft_v1_sync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1744,7 @@ func (x *PoolReport) String() string {
 func (*PoolReport) ProtoMessage() {}
 
 func (x *PoolReport) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	mi := &file_weft_v1_sync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1757,7 @@ func (x *PoolReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolReport.ProtoReflect.Descriptor instead.
 func (*PoolReport) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PoolReport) GetEpoch() string {
@@ -1437,7 +1799,7 @@ type PoolUse struct {
 
 func (x *PoolUse) Reset() {
 	*x = PoolUse{}
-	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	mi := &file_weft_v1_sync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1811,7 @@ func (x *PoolUse) String() string {
 func (*PoolUse) ProtoMessage() {}
 
 func (x *PoolUse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	mi := &file_weft_v1_sync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1824,7 @@ func (x *PoolUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolUse.ProtoReflect.Descriptor instead.
 func (*PoolUse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PoolUse) GetPrefix() string {
@@ -1513,7 +1875,7 @@ type ProblemReport struct {
 
 func (x *ProblemReport) Reset() {
 	*x = ProblemReport{}
-	mi := &file_weft_v1_sync_proto_msgTypes[13]
+	mi := &file_weft_v1_sync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1887,7 @@ func (x *ProblemReport) String() string {
 func (*ProblemReport) ProtoMessage() {}
 
 func (x *ProblemReport) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[13]
+	mi := &file_weft_v1_sync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1900,7 @@ func (x *ProblemReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProblemReport.ProtoReflect.Descriptor instead.
 func (*ProblemReport) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ProblemReport) GetProblems() []*Problem {
@@ -1571,7 +1933,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_weft_v1_sync_proto_msgTypes[14]
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1583,7 +1945,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[14]
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1596,7 +1958,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Problem) GetSubject() string {
@@ -1648,7 +2010,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_weft_v1_sync_proto_msgTypes[15]
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +2022,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[15]
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +2035,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Heartbeat) GetSequence() int64 {
@@ -1703,7 +2065,7 @@ type Set struct {
 
 func (x *Set) Reset() {
 	*x = Set{}
-	mi := &file_weft_v1_sync_proto_msgTypes[16]
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1715,7 +2077,7 @@ func (x *Set) String() string {
 func (*Set) ProtoMessage() {}
 
 func (x *Set) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[16]
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1728,7 +2090,7 @@ func (x *Set) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Set.ProtoReflect.Descriptor instead.
 func (*Set) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Set) GetCollection() string {
@@ -1771,7 +2133,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_weft_v1_sync_proto_msgTypes[17]
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +2145,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[17]
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +2158,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Delete) GetCollection() string {
@@ -1830,7 +2192,7 @@ type ReplaceAll struct {
 
 func (x *ReplaceAll) Reset() {
 	*x = ReplaceAll{}
-	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +2204,7 @@ func (x *ReplaceAll) String() string {
 func (*ReplaceAll) ProtoMessage() {}
 
 func (x *ReplaceAll) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +2217,7 @@ func (x *ReplaceAll) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceAll.ProtoReflect.Descriptor instead.
 func (*ReplaceAll) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReplaceAll) GetPhase() ReplaceAll_Phase {
@@ -1885,7 +2247,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +2259,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +2272,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Complete) GetEpoch() string {
@@ -1966,7 +2328,7 @@ type Backoff struct {
 
 func (x *Backoff) Reset() {
 	*x = Backoff{}
-	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1978,7 +2340,7 @@ func (x *Backoff) String() string {
 func (*Backoff) ProtoMessage() {}
 
 func (x *Backoff) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1991,7 +2353,7 @@ func (x *Backoff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backoff.ProtoReflect.Descriptor instead.
 func (*Backoff) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Backoff) GetSeconds() uint32 {
@@ -2020,7 +2382,7 @@ type ServerList struct {
 
 func (x *ServerList) Reset() {
 	*x = ServerList{}
-	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2394,7 @@ func (x *ServerList) String() string {
 func (*ServerList) ProtoMessage() {}
 
 func (x *ServerList) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2407,7 @@ func (x *ServerList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerList.ProtoReflect.Descriptor instead.
 func (*ServerList) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ServerList) GetAddresses() []string {
@@ -2072,7 +2434,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2084,7 +2446,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2097,7 +2459,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Question) GetId() uint64 {
@@ -2145,7 +2507,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2519,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2532,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -2217,7 +2579,7 @@ type AskClaims struct {
 
 func (x *AskClaims) Reset() {
 	*x = AskClaims{}
-	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	mi := &file_weft_v1_sync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2591,7 @@ func (x *AskClaims) String() string {
 func (*AskClaims) ProtoMessage() {}
 
 func (x *AskClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	mi := &file_weft_v1_sync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2604,7 @@ func (x *AskClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskClaims.ProtoReflect.Descriptor instead.
 func (*AskClaims) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{28}
 }
 
 // Claims is what an agent carries of an intent that the server does not know, in
@@ -2265,7 +2627,7 @@ type Claims struct {
 
 func (x *Claims) Reset() {
 	*x = Claims{}
-	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	mi := &file_weft_v1_sync_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2639,7 @@ func (x *Claims) String() string {
 func (*Claims) ProtoMessage() {}
 
 func (x *Claims) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	mi := &file_weft_v1_sync_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2652,7 @@ func (x *Claims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claims.ProtoReflect.Descriptor instead.
 func (*Claims) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Claims) GetEpoch() string {
@@ -2339,7 +2701,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	mi := &file_weft_v1_sync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2713,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	mi := &file_weft_v1_sync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2726,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{26}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Batch) GetMessages() []*SyncResponse {
@@ -2384,7 +2746,7 @@ type Resync struct {
 
 func (x *Resync) Reset() {
 	*x = Resync{}
-	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	mi := &file_weft_v1_sync_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2758,7 @@ func (x *Resync) String() string {
 func (*Resync) ProtoMessage() {}
 
 func (x *Resync) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	mi := &file_weft_v1_sync_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2771,7 @@ func (x *Resync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resync.ProtoReflect.Descriptor instead.
 func (*Resync) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{27}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Resync) GetReason() string {
@@ -2435,7 +2797,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_weft_v1_sync_proto_msgTypes[28]
+	mi := &file_weft_v1_sync_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2809,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[28]
+	mi := &file_weft_v1_sync_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2822,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{28}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Trust) GetRoots() [][]byte {
@@ -2495,7 +2857,7 @@ type Trusts struct {
 
 func (x *Trusts) Reset() {
 	*x = Trusts{}
-	mi := &file_weft_v1_sync_proto_msgTypes[29]
+	mi := &file_weft_v1_sync_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2869,7 @@ func (x *Trusts) String() string {
 func (*Trusts) ProtoMessage() {}
 
 func (x *Trusts) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[29]
+	mi := &file_weft_v1_sync_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2882,7 @@ func (x *Trusts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trusts.ProtoReflect.Descriptor instead.
 func (*Trusts) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{29}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Trusts) GetRoots() []string {
@@ -2534,7 +2896,7 @@ var File_weft_v1_sync_proto protoreflect.FileDescriptor
 
 const file_weft_v1_sync_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xc7\x04\n" +
+	"\x12weft/v1/sync.proto\x12\aweft.v1\"\xf5\x04\n" +
 	"\vSyncRequest\x12&\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloH\x00R\x05hello\x12 \n" +
 	"\x03ack\x18\x02 \x01(\v2\f.weft.v1.AckH\x00R\x03ack\x129\n" +
@@ -2547,8 +2909,9 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06answer\x18P \x01(\v2\x0f.weft.v1.AnswerH\x00R\x06answer\x12)\n" +
 	"\x06claims\x18\x1e \x01(\v2\x0f.weft.v1.ClaimsH\x00R\x06claims\x12)\n" +
 	"\x06resync\x18Z \x01(\v2\x0f.weft.v1.ResyncH\x00R\x06resync\x12+\n" +
-	"\x05pools\x18< \x01(\v2\x13.weft.v1.PoolReportH\x00R\x05poolsB\t\n" +
-	"\amessage\"\xc6\x04\n" +
+	"\x05pools\x18< \x01(\v2\x13.weft.v1.PoolReportH\x00R\x05pools\x12,\n" +
+	"\x05paths\x18d \x01(\v2\x14.weft.v1.PathSummaryH\x00R\x05pathsB\t\n" +
+	"\amessage\"\xf0\x04\n" +
 	"\fSyncResponse\x12 \n" +
 	"\x03set\x18\x01 \x01(\v2\f.weft.v1.SetH\x00R\x03set\x12)\n" +
 	"\x06delete\x18\x02 \x01(\v2\x0f.weft.v1.DeleteH\x00R\x06delete\x126\n" +
@@ -2563,7 +2926,8 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\aservers\x18\x14 \x01(\v2\x13.weft.v1.ServerListH\x00R\aservers\x123\n" +
 	"\n" +
 	"ask_claims\x18\x1e \x01(\v2\x12.weft.v1.AskClaimsH\x00R\taskClaims\x12&\n" +
-	"\x05batch\x18Z \x01(\v2\x0e.weft.v1.BatchH\x00R\x05batchB\t\n" +
+	"\x05batch\x18Z \x01(\v2\x0e.weft.v1.BatchH\x00R\x05batch\x12(\n" +
+	"\x04echo\x18d \x01(\v2\x12.weft.v1.EchoOfferH\x00R\x04echoB\t\n" +
 	"\amessage\"\x9c\x04\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -2604,7 +2968,7 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12\x16\n" +
-	"\x06remedy\x18\x05 \x01(\tR\x06remedy\"\x9e\x03\n" +
+	"\x06remedy\x18\x05 \x01(\tR\x06remedy\"\xd3\x04\n" +
 	"\n" +
 	"NodeReport\x122\n" +
 	"\taddresses\x18\x01 \x03(\v2\x14.weft.v1.NodeAddressR\taddresses\x12-\n" +
@@ -2616,10 +2980,41 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06kernel\x18\a \x01(\tR\x06kernel\x12-\n" +
 	"\x12announced_prefixes\x18( \x03(\tR\x11announcedPrefixes\x12\x1d\n" +
 	"\n" +
-	"host_ports\x18) \x03(\rR\thostPorts\x1a9\n" +
+	"host_ports\x18) \x03(\rR\thostPorts\x12?\n" +
+	"\x0fwireguard_slots\x18d \x03(\v2\x16.weft.v1.WireguardSlotR\x0ewireguardSlots\x122\n" +
+	"\n" +
+	"candidates\x18e \x03(\v2\x12.weft.v1.CandidateR\n" +
+	"candidates\x12\x12\n" +
+	"\x04nat4\x18f \x01(\tR\x04nat4\x12\x12\n" +
+	"\x04nat6\x18g \x01(\tR\x04nat6\x12\x16\n" +
+	"\x06relays\x18h \x03(\tR\x06relays\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Q\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"p\n" +
+	"\rWireguardSlot\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\fR\tpublicKey\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x18\n" +
+	"\aleaving\x18\x04 \x01(\bR\aleaving\"Q\n" +
+	"\tCandidate\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\"\xdf\x01\n" +
+	"\vPathSummary\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x125\n" +
+	"\x05rungs\x18\x03 \x03(\v2\x1f.weft.v1.PathSummary.RungsEntryR\x05rungs\x12\x10\n" +
+	"\x03old\x18\x04 \x01(\rR\x03old\x12\x1b\n" +
+	"\told_peers\x18\x05 \x03(\tR\boldPeers\x1a8\n" +
+	"\n" +
+	"RungsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"S\n" +
+	"\tEchoOffer\x12\x16\n" +
+	"\x06cookie\x18\x01 \x01(\fR\x06cookie\x12\x14\n" +
+	"\x05ports\x18\x02 \x03(\rR\x05ports\x12\x18\n" +
+	"\aseconds\x18\x03 \x01(\rR\aseconds\"Q\n" +
 	"\vNodeAddress\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x10\n" +
@@ -2742,7 +3137,7 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
@@ -2753,73 +3148,83 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*Ack)(nil),               // 6: weft.v1.Ack
 	(*ObjectError)(nil),       // 7: weft.v1.ObjectError
 	(*NodeReport)(nil),        // 8: weft.v1.NodeReport
-	(*NodeAddress)(nil),       // 9: weft.v1.NodeAddress
-	(*EndpointDelta)(nil),     // 10: weft.v1.EndpointDelta
-	(*EndpointRecord)(nil),    // 11: weft.v1.EndpointRecord
-	(*PoolReport)(nil),        // 12: weft.v1.PoolReport
-	(*PoolUse)(nil),           // 13: weft.v1.PoolUse
-	(*ProblemReport)(nil),     // 14: weft.v1.ProblemReport
-	(*Problem)(nil),           // 15: weft.v1.Problem
-	(*Heartbeat)(nil),         // 16: weft.v1.Heartbeat
-	(*Set)(nil),               // 17: weft.v1.Set
-	(*Delete)(nil),            // 18: weft.v1.Delete
-	(*ReplaceAll)(nil),        // 19: weft.v1.ReplaceAll
-	(*Complete)(nil),          // 20: weft.v1.Complete
-	(*Backoff)(nil),           // 21: weft.v1.Backoff
-	(*ServerList)(nil),        // 22: weft.v1.ServerList
-	(*Question)(nil),          // 23: weft.v1.Question
-	(*Answer)(nil),            // 24: weft.v1.Answer
-	(*AskClaims)(nil),         // 25: weft.v1.AskClaims
-	(*Claims)(nil),            // 26: weft.v1.Claims
-	(*Batch)(nil),             // 27: weft.v1.Batch
-	(*Resync)(nil),            // 28: weft.v1.Resync
-	(*Trust)(nil),             // 29: weft.v1.Trust
-	(*Trusts)(nil),            // 30: weft.v1.Trusts
-	nil,                       // 31: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 32: weft.v1.EndpointRecord.LabelsEntry
+	(*WireguardSlot)(nil),     // 9: weft.v1.WireguardSlot
+	(*Candidate)(nil),         // 10: weft.v1.Candidate
+	(*PathSummary)(nil),       // 11: weft.v1.PathSummary
+	(*EchoOffer)(nil),         // 12: weft.v1.EchoOffer
+	(*NodeAddress)(nil),       // 13: weft.v1.NodeAddress
+	(*EndpointDelta)(nil),     // 14: weft.v1.EndpointDelta
+	(*EndpointRecord)(nil),    // 15: weft.v1.EndpointRecord
+	(*PoolReport)(nil),        // 16: weft.v1.PoolReport
+	(*PoolUse)(nil),           // 17: weft.v1.PoolUse
+	(*ProblemReport)(nil),     // 18: weft.v1.ProblemReport
+	(*Problem)(nil),           // 19: weft.v1.Problem
+	(*Heartbeat)(nil),         // 20: weft.v1.Heartbeat
+	(*Set)(nil),               // 21: weft.v1.Set
+	(*Delete)(nil),            // 22: weft.v1.Delete
+	(*ReplaceAll)(nil),        // 23: weft.v1.ReplaceAll
+	(*Complete)(nil),          // 24: weft.v1.Complete
+	(*Backoff)(nil),           // 25: weft.v1.Backoff
+	(*ServerList)(nil),        // 26: weft.v1.ServerList
+	(*Question)(nil),          // 27: weft.v1.Question
+	(*Answer)(nil),            // 28: weft.v1.Answer
+	(*AskClaims)(nil),         // 29: weft.v1.AskClaims
+	(*Claims)(nil),            // 30: weft.v1.Claims
+	(*Batch)(nil),             // 31: weft.v1.Batch
+	(*Resync)(nil),            // 32: weft.v1.Resync
+	(*Trust)(nil),             // 33: weft.v1.Trust
+	(*Trusts)(nil),            // 34: weft.v1.Trusts
+	nil,                       // 35: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 36: weft.v1.PathSummary.RungsEntry
+	nil,                       // 37: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
 	6,  // 1: weft.v1.SyncRequest.ack:type_name -> weft.v1.Ack
 	7,  // 2: weft.v1.SyncRequest.object_error:type_name -> weft.v1.ObjectError
 	8,  // 3: weft.v1.SyncRequest.report:type_name -> weft.v1.NodeReport
-	10, // 4: weft.v1.SyncRequest.endpoints:type_name -> weft.v1.EndpointDelta
-	16, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
-	14, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
-	30, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
-	24, // 8: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
-	26, // 9: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
-	28, // 10: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
-	12, // 11: weft.v1.SyncRequest.pools:type_name -> weft.v1.PoolReport
-	17, // 12: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
-	18, // 13: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
-	19, // 14: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
-	20, // 15: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
-	16, // 16: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
-	21, // 17: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	29, // 18: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
-	4,  // 19: weft.v1.SyncResponse.welcome:type_name -> weft.v1.Welcome
-	23, // 20: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
-	22, // 21: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
-	25, // 22: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
-	27, // 23: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
-	5,  // 24: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
-	8,  // 25: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	9,  // 26: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	31, // 27: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
-	11, // 28: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	32, // 29: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	13, // 30: weft.v1.PoolReport.pools:type_name -> weft.v1.PoolUse
-	15, // 31: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 32: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	2,  // 33: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
-	1,  // 34: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 35: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	35, // [35:36] is the sub-list for method output_type
-	34, // [34:35] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	14, // 4: weft.v1.SyncRequest.endpoints:type_name -> weft.v1.EndpointDelta
+	20, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
+	18, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
+	34, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
+	28, // 8: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
+	30, // 9: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
+	32, // 10: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
+	16, // 11: weft.v1.SyncRequest.pools:type_name -> weft.v1.PoolReport
+	11, // 12: weft.v1.SyncRequest.paths:type_name -> weft.v1.PathSummary
+	21, // 13: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
+	22, // 14: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
+	23, // 15: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
+	24, // 16: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
+	20, // 17: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
+	25, // 18: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
+	33, // 19: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
+	4,  // 20: weft.v1.SyncResponse.welcome:type_name -> weft.v1.Welcome
+	27, // 21: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
+	26, // 22: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	29, // 23: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
+	31, // 24: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
+	12, // 25: weft.v1.SyncResponse.echo:type_name -> weft.v1.EchoOffer
+	5,  // 26: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
+	8,  // 27: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
+	13, // 28: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	35, // 29: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	9,  // 30: weft.v1.NodeReport.wireguard_slots:type_name -> weft.v1.WireguardSlot
+	10, // 31: weft.v1.NodeReport.candidates:type_name -> weft.v1.Candidate
+	36, // 32: weft.v1.PathSummary.rungs:type_name -> weft.v1.PathSummary.RungsEntry
+	15, // 33: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	37, // 34: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	17, // 35: weft.v1.PoolReport.pools:type_name -> weft.v1.PoolUse
+	19, // 36: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 37: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	2,  // 38: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
+	1,  // 39: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 40: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	40, // [40:41] is the sub-list for method output_type
+	39, // [39:40] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -2840,6 +3245,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncRequest_Claims)(nil),
 		(*SyncRequest_Resync)(nil),
 		(*SyncRequest_Pools)(nil),
+		(*SyncRequest_Paths)(nil),
 	}
 	file_weft_v1_sync_proto_msgTypes[1].OneofWrappers = []any{
 		(*SyncResponse_Set)(nil),
@@ -2854,6 +3260,7 @@ func file_weft_v1_sync_proto_init() {
 		(*SyncResponse_Servers)(nil),
 		(*SyncResponse_AskClaims)(nil),
 		(*SyncResponse_Batch)(nil),
+		(*SyncResponse_Echo)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2861,7 +3268,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
