@@ -53,7 +53,7 @@ var walls = []struct {
 	{
 		from: []string{
 			"ipam", "proto/intent", "proto/egress", "proto/label", "proto/note", "proto/cniwire", "proto/schema", "proto/skew", "proto/near", "server/compile", "server/kind", "server/egress/selector",
-			"agent/overlay", "agent/nat", "agent/underlay", "agent/datapath", "agent/host",
+			"agent/overlay", "agent/nat", "agent/underlay", "agent/datapath", "agent/host", "agent/mesh", "proto/disco", "proto/echo", "proto/relay",
 		},
 		never: effects, except: []string{"proto/weft/v1"},
 		why: "pure rooms decide; they never touch the world, so that they can be tested and run anywhere (weft plan)",
@@ -64,9 +64,19 @@ var walls = []struct {
 		why:   "etcd enters only through server/store/etcd; the rest knows store.Store",
 	},
 	{
-		from: []string{"server/", "server", "cmd/", "agent/", "agent"}, except: []string{"agent/kernel", "agent/kernel/kerneltest"},
+		from: []string{"server/", "server", "cmd/", "agent/", "agent"}, except: []string{"agent/kernel", "agent/kernel/kerneltest", "agent/userspace"},
 		never: []string{"github.com/vishvananda/", "github.com/google/nftables", "github.com/mdlayher/", "golang.zx2c4.com/"},
 		why:   "agent/kernel is the only importer of netlink, nftables and wgctrl",
+	},
+	{
+		from: []string{"agent/", "agent", "cmd/"}, except: []string{"agent/userspace", "agent/kernel/kerneltest", "cmd/weft-agent"},
+		never: []string{"golang.zx2c4.com/wireguard/device", "golang.zx2c4.com/wireguard/tun", "golang.zx2c4.com/wireguard/conn"},
+		why:   "agent/userspace is the only importer of wireguard-go, and runs in a process of its own: the agent's end is not the tunnel's",
+	},
+	{
+		from: []string{"agent/mesh"}, never: []string{"agent/overlay", "agent/paths", "agent/probe", "agent/kernel", "agent/relay", "agent/uplink", "proto/weft/"},
+		except: []string{"proto/intent"},
+		why:    "which way a pair takes is decided from values and a given time: its tests simulate whole fabrics in virtual time",
 	},
 	{
 		from: []string{"server/", "server", "agent/", "agent", "cmd/weft-server", "cmd/weft-agent", "cmd/weft-cni"}, except: []string{"agent/kernel/kerneltest"},

@@ -115,7 +115,8 @@ func DecodeCluster(b []byte) (Cluster, error) {
 
 // EncodePeer is the wire form of a Peer, the same bytes for equal values.
 func EncodePeer(p Peer) []byte {
-	m := &weftv1.PeerIntent{Name: p.Name, Lease: texts(p.Lease), Labels: p.Labels, Addresses: EncodeUnderlay(p.Underlay), Draining: texts(p.Draining),
+	m := &weftv1.PeerIntent{
+		Name: p.Name, Lease: texts(p.Lease), Labels: p.Labels, Addresses: EncodeUnderlay(p.Underlay), Draining: texts(p.Draining),
 		WireguardSlots: encodeSlots(p.Slots), Candidates: encodeCandidates(p.Candidates), Nat4: string(p.NAT4), Nat6: string(p.NAT6), Relays: p.Relays,
 	}
 	if p.VTEP != (MAC{}) {
