@@ -10,8 +10,15 @@
 // A Machine is pure: what is known (Input) and what happened (Event) go in, with the
 // time; choices and Actions come out. It holds no clock, no socket and no goroutine.
 //
+// Words: a line is a set of devices of the data path (Over), proved by echo requests
+// between the fabric addresses through it. A tunnel is one WireGuard slot of a pair,
+// and a trail is one of the ways on which its ciphertext can go: an address of the
+// peer, or a relay. Trails are proved by probes outside of WireGuard. The end with the
+// lower name nominates the trail; either may when the one in use dies.
+//
 // Invariants: a pair that has a way that works never leaves it for one that is not
 // proved. Receiving is open on all rungs that a pair may use, whichever it sends by, so
 // that either end may move alone. Traffic never waits for a probe. Once a pair that
-// must be encrypted has been, it is never sent in the clear again.
+// must be encrypted has been, it is never sent in the clear again. What a node sends
+// as probes is bounded, per pair and altogether.
 package mesh

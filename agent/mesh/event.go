@@ -7,19 +7,22 @@ import (
 	"github.com/weft-net/weft/proto/intent"
 )
 
-// Input is what is known, as it is now.
+// Input is what is known, as it is now. A Machine keeps it and changes nothing in it;
+// nor may the caller, afterwards.
 type Input struct {
-	Intent    intent.Node     // with the node's own entry as it is here, not as peers know it
-	Relays    []string        // names of servers whose relay is connected, the quickest first
-	Adopted   map[string]Rung // at the start: the rung on which the kernel was found to send, by peer
-	Preshared map[string][intent.Slots][32]byte
+	Intent intent.Node // with the node's own entry as it is here, not as peers know it
+	Relays []string    // names of servers whose relay is connected, the quickest first
+	// Adopted is by which devices the kernel was found to send at the agent's start, by
+	// peer. Only what the first Set says of a peer counts.
+	Adopted   map[string]Over
+	Preshared map[string][intent.Slots][32]byte // SHA-256 of the key, by peer and slot
 }
 
 // Event is something that happened.
 type Event interface{ event() }
 
-// Heard says that a probe of a peer came: from where, and by what. Where it came
-// from is a candidate.
+// Heard says that a probe of a peer came, authenticated: from where, and by what. It
+// was answered already, by the way it came. Where it came from is a candidate.
 type Heard struct {
 	Peer string
 	Slot uint8
@@ -27,6 +30,8 @@ type Heard struct {
 	Via  Via
 	// Nominate says that the peer sends here from now on, and asks to do the same.
 	Nominate bool
+	Call     bool // asks to probe now, so that both routers open at once
+	Sends    Over // by which devices the peer sends
 }
 
 // Answered says that a probe of ours was answered.
@@ -38,6 +43,7 @@ type Answered struct {
 	Via      Via
 	Observed netip.AddrPort // our address as the peer saw it
 	RTT      time.Duration
+	Sends    Over // by which devices the peer sends, as it last said
 }
 
 // Inner says that a probe through the data path was answered. Its peer is that of the
@@ -50,28 +56,42 @@ type Inner struct {
 	RTT  time.Duration
 }
 
-// Device is what the kernel says of a peer of a WireGuard device.
+// Unsent says that our own kernel refused to send a probe of either kind: there is no
+// way to the address, or the packet is larger than a device or a known path allows.
+type Unsent struct {
+	ID   uint64
+	Peer string
+	Why  string // the kernel's words
+}
+
+// Device is what the kernel says of a peer of a WireGuard device. Only peers of whom
+// anything has changed since need be told.
 type Device struct {
 	Peer      string
 	Slot      uint8
-	Endpoint  netip.AddrPort
-	Handshake time.Time // of the last; zero: none
-	Received  uint64    // bytes
-	Sent      uint64    // bytes
+	Endpoint  netip.AddrPort // on a loopback address: the relay's
+	Handshake time.Time      // of the last; zero: none
+	Received  uint64         // bytes
+	Sent      uint64         // bytes
 }
+
+// Traffic says that packets of pods went to the peer of late. It is for rungs without
+// counters of their own; without it, pairs there count as in use.
+type Traffic struct{ Peer string }
+
+// Changed says that addresses, routes or links of the node have changed: what failed
+// may work now.
+type Changed struct{}
 
 func (Heard) event()    {}
 func (Answered) event() {}
 func (Inner) event()    {}
+func (Unsent) event()   {}
 func (Device) event()   {}
+func (Traffic) event()  {}
+func (Changed) event()  {}
 
-// Over is by which device a probe goes through the data path.
-type Over struct {
-	Rung Rung  // Direct, VXLAN or WireGuard
-	Slot uint8 // of WireGuard
-}
-
-// Action is something to do. All of them are probes: choices are read with Choices.
+// Action is something to do. Choices are no actions: they are read with Choices.
 type Action interface{ action() }
 
 // Probe sends a probe outside of WireGuard.
@@ -83,6 +103,8 @@ type Probe struct {
 	Via      Via
 	TTL      int // hops; 0: as usual. A small one opens our own router and dies before the peer's.
 	Nominate bool
+	Call     bool
+	Sends    Over
 }
 
 // ProbeInner sends an echo request from fabric address to fabric address, through one
@@ -94,5 +116,10 @@ type ProbeInner struct {
 	Size int // bytes; 0: small
 }
 
+// Look asks for Device of all peers now: endpoints are being set, and the kernel may
+// have gone elsewhere since.
+type Look struct{}
+
 func (Probe) action()      {}
 func (ProbeInner) action() {}
+func (Look) action()       {}
