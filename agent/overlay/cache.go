@@ -1,9 +1,12 @@
 package overlay
 
 import (
+	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -26,6 +29,8 @@ type Cache struct {
 // planned is one peer: the way to it, and the addresses it sends from.
 type planned struct {
 	peer     intent.Peer
+	choice   mesh.Choice
+	chosen   bool    // there was a choice
 	tunnel   [2]bool // what it adds to plan.tunnels
 	way      []datapath.Object
 	sources  []datapath.Object
@@ -36,13 +41,13 @@ type planned struct {
 // and two a peer.
 func (c *Cache) Parts(n Node) ([][]datapath.Object, []intent.Problem) {
 	like := c.filled && alike(c.last, n)
-	if like && identical(c.last.Intent.Peers, n.Intent.Peers) {
+	if like && identical(c.last.Intent.Peers, n.Intent.Peers) && one(c.last.Choices, n.Choices) {
 		return c.parts, c.problems
 	}
 	if !like {
 		c.peers = nil
 	}
-	n.Underlay, n.AcceptRA = slices.Clone(n.Underlay), slices.Clone(n.AcceptRA)
+	n.Underlay, n.AcceptRA, n.Slots = slices.Clone(n.Underlay), slices.Clone(n.AcceptRA), slices.Clone(n.Slots)
 	c.last, c.filled = n, true
 	c.parts, c.problems = nil, nil
 	self, ok := n.Intent.Self()
@@ -50,13 +55,14 @@ func (c *Cache) Parts(n Node) ([][]datapath.Object, []intent.Problem) {
 		c.peers = nil
 		return nil, nil
 	}
-	self.Underlay, self.VTEP = n.Underlay, n.VTEP
-	p := &plan{Node: n, cluster: n.Intent.Cluster, self: self, carriers: carriers(n.Intent.Cluster)}
+	self.Underlay, self.VTEP, self.Slots = n.Underlay, n.VTEP, n.Slots
+	p := newPlan(n, self)
 	p.forwarding()
 	p.fabric()
 	var peers []*planned
-	if p.cluster.Backend != intent.None || len(p.carriers) > 0 {
+	if p.cluster.Backend != intent.None || len(p.carriers) > 0 || p.cluster.Meshed() {
 		peers = c.plan(p)
+		p.sealedDevices()
 		p.devices()
 		p.guard()
 	}
@@ -71,7 +77,7 @@ func (c *Cache) plan(p *plan) []*planned {
 		c.peers = nil
 		return nil
 	}
-	lost, vteps, holders := p.lost(), p.vteps(), p.holders()
+	owned, holders := owned{lost: p.lost(), vteps: p.vteps(), keys: p.keys()}, p.holders()
 	if len(p.problems) > before { // one peer's plan depends on another's
 		c.peers = nil
 	}
@@ -82,8 +88,9 @@ func (c *Cache) plan(p *plan) []*planned {
 			continue
 		}
 		was := c.peers[peer.Name]
-		if was == nil || !was.peer.Equal(peer) {
-			was = p.one(i, lost, vteps)
+		choice, chosen := p.Choices[peer.Name]
+		if was == nil || was.chosen != chosen || was.choice != choice || !was.peer.Equal(peer) {
+			was = p.one(i, owned)
 		}
 		for i, t := range was.tunnel {
 			p.tunnels[i] = p.tunnels[i] || t
@@ -124,10 +131,16 @@ func assemble(p *plan, peers []*planned) ([][]datapath.Object, []intent.Problem)
 func alike(a, b Node) bool {
 	x, ok := a.Intent.Self()
 	y, has := b.Intent.Self()
-	return ok == has && slices.Equal(x.Lease, y.Lease) &&
+	return ok == has && slices.Equal(x.Lease, y.Lease) && maps.Equal(x.Labels, y.Labels) && slices.Equal(a.Slots, b.Slots) &&
 		a.Intent.Name == b.Intent.Name && a.Intent.Cluster.Equal(b.Intent.Cluster) &&
 		slices.Equal(a.Underlay, b.Underlay) && a.VTEP == b.VTEP &&
 		a.ChecksumOff == b.ChecksumOff && slices.Equal(a.AcceptRA, b.AcceptRA)
+}
+
+// one tells whether two are one map: whoever makes choices gives the same again while
+// none is another, and never changes what it gave.
+func one(a, b map[string]mesh.Choice) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
 
 func identical(a, b []intent.Peer) bool {

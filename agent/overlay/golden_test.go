@@ -11,11 +11,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -132,8 +134,10 @@ func set(ar *txtar.Archive, f txtar.File) {
 //	self n1 [tx-checksum-off] [accept-ra eth0]
 //	node n1 lease 10.42.1.0/24 on eth0 mtu 1500 addr 10.0.0.1/24 vtep 02:57:00:00:00:01
 //	live eth0 mtu 1500 addr 10.0.0.9/24
+//	choice n2 wireguard slot 0 mtu 1400 peer 0 peer 1 endpoint 198.51.100.2:51820 keepalive 25 psk
 //
-// A node's addresses belong to the device and MTU last named. Without a live
+// A node may have further words: site paris, slot 0, slot 1. Its keys follow from its
+// name. What follows peer in a choice is of that slot. A node's addresses belong to the device and MTU last named. Without a live
 // line the kernel has what the intent says.
 func parse(t *testing.T, in string) Node {
 	t.Helper()
@@ -159,6 +163,11 @@ func parse(t *testing.T, in string) Node {
 			self(t, &n, words[1:])
 		case "node":
 			n.Intent.Peers = append(n.Intent.Peers, peer(t, words[1:]))
+		case "choice":
+			if n.Choices == nil {
+				n.Choices = map[string]mesh.Choice{}
+			}
+			n.Choices[words[1]] = choice(t, words[2:])
 		case "live":
 			p := peer(t, slices.Concat([]string{"live", "on"}, words[1:]))
 			n.Underlay, live = append(n.Underlay, p.Underlay...), true
@@ -167,7 +176,7 @@ func parse(t *testing.T, in string) Node {
 		}
 	}
 	me, _ := n.Intent.Self()
-	n.VTEP = me.VTEP
+	n.VTEP, n.Slots = me.VTEP, me.Slots
 	if !live {
 		n.Underlay = me.Underlay
 	}
@@ -183,6 +192,9 @@ func backend(t *testing.T, c *intent.Cluster, words []string) {
 		case "mtu":
 			i++
 			c.MTU = number(t, words[i])
+		case "encryption":
+			i++
+			c.Encryption = intent.Encryption(words[i])
 		default:
 			t.Fatalf("bad word %q", words[i])
 		}
@@ -243,11 +255,62 @@ func peer(t *testing.T, words []string) intent.Peer {
 				t.Fatal(err)
 			}
 			p.VTEP = mac
+		case "site":
+			p.Labels = map[string]string{intent.SiteLabel: value}
+		case "slot":
+			n := number(t, value)
+			p.Slots = append(p.Slots, intent.Slot{Slot: uint8(n), Key: key(p.Name, n), Port: uint16(51820 + n)})
 		default:
 			t.Fatalf("bad word %q", words[i])
 		}
 	}
 	return p
+}
+
+// key is that of a node's slot, as an operator cannot read it but tell it apart.
+func key(name string, slot int) (k intent.Key) {
+	copy(k[:], fmt.Sprintf("key of %s, slot %d", name, slot))
+	return k
+}
+
+// rungs by their words in a description.
+var rungs = map[string]mesh.Rung{
+	"none": mesh.None, "direct": mesh.Direct, "vxlan": mesh.VXLAN, "wireguard": mesh.WireGuard,
+	"punched": mesh.Punched, "by-node": mesh.ByNode, "by-server": mesh.ByServer,
+}
+
+func choice(t *testing.T, words []string) mesh.Choice {
+	rung, ok := rungs[words[0]]
+	if !ok {
+		t.Fatalf("bad rung %q", words[0])
+	}
+	c := mesh.Choice{Rung: rung}
+	var peer *mesh.Peer
+	for i := 1; i < len(words); i++ {
+		switch words[i] {
+		case "slot":
+			i++
+			c.Slot = uint8(number(t, words[i]))
+		case "mtu":
+			i++
+			c.MTU = number(t, words[i])
+		case "peer":
+			i++
+			peer = &c.Peers[number(t, words[i])]
+			peer.There = true
+		case "endpoint":
+			i++
+			peer.Endpoint = netip.MustParseAddrPort(words[i])
+		case "keepalive":
+			i++
+			peer.Keepalive = time.Duration(number(t, words[i])) * time.Second
+		case "psk":
+			peer.PSK = [32]byte{0xab, 0xcd, 1}
+		default:
+			t.Fatalf("bad word %q", words[i])
+		}
+	}
+	return c
 }
 
 func number(t *testing.T, s string) int {

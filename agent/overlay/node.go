@@ -1,11 +1,13 @@
 package overlay
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -24,6 +26,11 @@ type Node struct {
 	VTEP        datapath.MAC      // of this node's VXLAN devices, kept over restarts; weft0's follows from it
 	ChecksumOff bool              // switch transmit checksum offload of the VXLAN devices off
 	AcceptRA    []string          // links with accept_ra=1 whose default route came from an advertisement
+	Slots       []intent.Slot     // the node's own WireGuard devices; may be newer than what peers know
+	// Choices are by which way each peer is sent to that chooses: the same map while
+	// nothing changes. What it does not name stays as the kernel has it, as long as the
+	// caller keeps it.
+	Choices map[string]mesh.Choice
 }
 
 // plan is one planning of a node.
@@ -33,8 +40,19 @@ type plan struct {
 	self     intent.Peer
 	carriers []intent.Carrier // of VXLAN, by which packets may come; each has devices of its own
 	tunnels  [2]bool          // families of the underlay that may carry VXLAN: IPv6, IPv4
+	slots    []intent.Slot    // WireGuard devices to have
 	objects  []datapath.Object
 	problems []intent.Problem
+
+	sealedMTU int // of the WireGuard devices, bytes
+}
+
+func newPlan(n Node, self intent.Peer) *plan {
+	p := &plan{Node: n, cluster: n.Intent.Cluster, self: self, carriers: carriers(n.Intent.Cluster)}
+	if p.cluster.Meshed() {
+		p.slots, p.sealedMTU = n.Slots, cmp.Or(widest(n.Underlay), anyMTU)
+	}
+	return p
 }
 
 // Objects plans the node. The objects are in a fixed order: devices, addresses,

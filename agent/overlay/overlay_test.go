@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -28,9 +31,79 @@ func TestObjectsAgree(t *testing.T) {
 	})
 }
 
+var backends = []intent.Backend{intent.VXLAN, intent.HostGW, intent.None, intent.WireGuard, intent.Auto}
+
+// anySlots draws devices of few keys, so that two nodes may have one.
+func anySlots(t *rapid.T) []intent.Slot {
+	var out []intent.Slot
+	for slot := range uint8(intent.Slots) {
+		if rapid.Bool().Draw(t, "slot there") {
+			out = append(out, intent.Slot{Slot: slot, Key: intent.Key{slot, 31: rapid.ByteRange(1, 4).Draw(t, "key")}, Port: 51820 + uint16(slot)})
+		}
+	}
+	return out
+}
+
+func anyChoice(t *rapid.T) mesh.Choice {
+	c := mesh.Choice{
+		Rung: mesh.Rung(rapid.IntRange(int(mesh.None), int(mesh.ByServer)).Draw(t, "rung")),
+		Slot: rapid.Uint8Range(0, intent.Slots-1).Draw(t, "slot"), MTU: rapid.SampledFrom([]int{0, 60, 1200, 1400}).Draw(t, "path mtu"),
+	}
+	for i := range c.Peers {
+		c.Peers[i] = mesh.Peer{There: rapid.Bool().Draw(t, "there"), Keepalive: time.Duration(rapid.IntRange(0, 25).Draw(t, "keepalive")) * time.Second}
+	}
+	return c
+}
+
+// TestNeverInTheClear: whatever is chosen, a pair that must be encrypted has no route
+// by which a packet leaves in the clear, neither chosen nor standing by, and what is
+// for the peer is refused where no other route leads. Only while the fabric still
+// receives by a carrier in the clear may the pair stay on it.
+func TestNeverInTheClear(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := anyNode(t)
+		n.Intent.Cluster.Receive, n.Intent.Cluster.Behind = nil, nil
+		self, ok := n.Intent.Self()
+		objects, _ := Objects(n)
+		if !ok || len(self.Lease) == 0 || !n.Intent.Cluster.Meshed() || len(n.Underlay) == 0 {
+			return
+		}
+		self.Underlay = n.Underlay
+		for _, peer := range n.Intent.Peers {
+			may := n.Intent.Cluster.Ways(self, peer)
+			if peer.Name == self.Name || may.VXLAN.OK || may.Direct.OK {
+				continue
+			}
+			for _, lease := range peer.Lease {
+				shared := slices.ContainsFunc(n.Intent.Peers, func(o intent.Peer) bool { return o.Name != peer.Name && slices.Contains(o.Lease, lease) })
+				if !shared {
+					sealedOnly(t, objects, lease)
+				}
+			}
+		}
+	})
+}
+
+func sealedOnly(t *rapid.T, objects []datapath.Object, lease netip.Prefix) {
+	refused := false
+	for _, o := range objects {
+		r, ok := o.(datapath.Route)
+		if !ok || r.Dst != lease {
+			continue
+		}
+		refused = refused || r.Type == datapath.Blackhole
+		if r.Type != datapath.Blackhole && !strings.HasPrefix(r.Dev, "weft-wg") {
+			t.Fatalf("in the clear: %v", r)
+		}
+	}
+	if !refused {
+		t.Fatalf("%v is not refused where no other route leads", lease)
+	}
+}
+
 func anyCarrier(t *rapid.T) intent.Carrier {
 	return intent.Carrier{
-		Backend: rapid.SampledFrom([]intent.Backend{intent.VXLAN, intent.HostGW, intent.None}).Draw(t, "carrier"),
+		Backend: rapid.SampledFrom(backends).Draw(t, "carrier"),
 		VNI:     rapid.Uint32Range(4096, 4097).Draw(t, "vni"), Port: rapid.Uint16Range(8472, 8473).Draw(t, "port"),
 		Spare: rapid.Bool().Draw(t, "spare device"),
 	}
@@ -57,7 +130,7 @@ func anyNode(t *rapid.T) Node {
 	n.Intent.Name = "n1"
 	n.Intent.Cluster = intent.Cluster{
 		CIDRs:   rapid.SliceOfN(rapid.SampledFrom(leases), 0, 2).Draw(t, "cidrs"),
-		Backend: rapid.SampledFrom([]intent.Backend{intent.VXLAN, intent.HostGW, intent.None}).Draw(t, "backend"),
+		Backend: rapid.SampledFrom(backends).Draw(t, "backend"),
 		VNI:     4096, VXLANPort: 8472,
 		DirectRouting: rapid.Bool().Draw(t, "direct"),
 		MTU:           rapid.SampledFrom([]int{0, 1200, 1400, 9000}).Draw(t, "mtu"),
@@ -65,9 +138,17 @@ func anyNode(t *rapid.T) Node {
 		Receive:       rapid.SliceOfN(rapid.Custom(anyCarrier), 0, 3).Draw(t, "receive"),
 		Behind:        rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"n1", "n2", "n3"}), 0, 2, rapid.ID).Draw(t, "behind"),
 	}
+	n.Intent.Cluster.Encryption = rapid.SampledFrom([]intent.Encryption{intent.EncryptNever, intent.EncryptUntrusted, intent.EncryptAlways}).Draw(t, "encryption")
+	n.Slots, n.Choices = anySlots(t), map[string]mesh.Choice{}
 	for i := range rapid.IntRange(0, 6).Draw(t, "peers") {
+		name := fmt.Sprintf("n%d", i)
+		if rapid.Bool().Draw(t, "chosen") {
+			n.Choices[name] = anyChoice(t)
+		}
 		n.Intent.Peers = append(n.Intent.Peers, intent.Peer{
-			Name:     fmt.Sprintf("n%d", i),
+			Name:     name,
+			Slots:    anySlots(t),
+			Labels:   map[string]string{intent.SiteLabel: rapid.SampledFrom([]string{"", "paris", "oslo"}).Draw(t, "site")},
 			Lease:    rapid.SliceOfN(rapid.SampledFrom(leases), 0, 3).Draw(t, "lease"),
 			Underlay: underlay.Draw(t, "underlay"),
 			VTEP:     mac.Draw(t, "vtep"),
@@ -187,9 +268,13 @@ func TestCacheForgets(t *testing.T) {
 			}
 			other := anyNode(t)
 			n.Intent.Peers = slices.Clone(n.Intent.Peers)
-			switch rapid.IntRange(0, 4).Draw(t, "change") {
+			switch rapid.IntRange(0, 6).Draw(t, "change") {
 			case 0:
 				n = other
+			case 3:
+				n.Choices = other.Choices
+			case 4:
+				n.Slots = other.Slots
 			case 1:
 				n.Underlay = other.Underlay
 			case 2:

@@ -2,44 +2,58 @@ package overlay
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
 )
 
 // minMTU4 is the least MTU of a link that carries IPv4 (RFC 791, section 3.2).
 const minMTU4 = 68
 
-// reachable tells whether any peer can be reached at all.
+// reachable tells whether ways to peers are to be planned. A node that roams has no
+// address for a while, and keeps its tunnels.
 func (p *plan) reachable() bool {
 	if len(p.Underlay) == 0 && len(p.Intent.Peers) > 1 {
 		p.problem("uplink", "see which address the agent looks for; --node-ip or --iface names one",
 			"this node has no underlay address, so no other node is reached")
-		return false
+		return p.cluster.Meshed()
 	}
 	return true
 }
 
+// owned tells whose each thing is that only one peer can have.
+type owned struct {
+	lost  map[claim]bool       // claims to a prefix that do not count
+	vteps map[datapath.MAC]int // the peer that has a VTEP's address
+	keys  map[intent.Key]int   // the peer that has a WireGuard key
+}
+
 // one plans the way to the i-th peer.
-func (p *plan) one(i int, lost map[claim]bool, vteps map[datapath.MAC]int) *planned {
+func (p *plan) one(i int, o owned) *planned {
 	peer := p.Intent.Peers[i]
 	cluster := p.cluster.Toward(p.Intent.Name, peer.Name)
 	w := way{
-		plan: &plan{Node: p.Node, cluster: cluster, self: p.self}, // for problems of its own
-		peer: peer, path: cluster.Path(p.self, peer), vtep: vteps[peer.VTEP] == i,
+		plan: &plan{Node: p.Node, cluster: cluster, self: p.self, slots: p.slots, sealedMTU: p.sealedMTU}, // for problems of its own
+		peer: peer, path: cluster.Path(p.self, peer), vtep: o.vteps[peer.VTEP] == i,
 	}
-	out := &planned{peer: peer}
+	for _, s := range peer.Slots {
+		w.keys[s.Slot] = o.keys[s.Key] == i
+	}
+	w.choice, w.has = p.Choices[peer.Name]
+	out := &planned{peer: peer, choice: w.choice, chosen: w.has}
 	if is4, ok := p.takes(peer); ok {
 		out.tunnel[family(is4)] = true
 	}
-	if cluster.Backend == intent.None {
-		return out // who routes is somebody else
-	}
-	if w.usable() {
-		for _, prefix := range peer.Lease {
-			if !lost[claim{prefix, i}] {
-				out.way = w.route(out.way, prefix)
-			}
+	prefixes := slices.DeleteFunc(slices.Clone(peer.Lease), func(l netip.Prefix) bool { return o.lost[claim{l, i}] })
+	out.way = w.seal(out.way, prefixes)
+	switch {
+	case cluster.Carrier().Meshed():
+		out.way = w.chosen(out.way, prefixes)
+	case cluster.Backend != intent.None && w.usable(): // else who routes is somebody else
+		for _, prefix := range prefixes {
+			out.way = w.route(out.way, prefix)
 		}
 	}
 	out.problems = w.problems
@@ -48,13 +62,16 @@ func (p *plan) one(i int, lost map[claim]bool, vteps map[datapath.MAC]int) *plan
 
 // takes tells over which family of the underlay the peer's VXLAN may come.
 func (p *plan) takes(peer intent.Peer) (is4, ok bool) {
-	if len(p.carriers) == 0 || len(peer.Lease) == 0 {
+	if len(peer.Lease) == 0 {
 		return false, false
 	}
-	cluster := p.cluster.By(p.carriers[0])
-	cluster.Receive, cluster.Behind = nil, nil
-	path := cluster.Path(p.self, peer)
-	return path.Local.Addr.Addr().Is4(), path.Transport != intent.NoPath && path.MTU >= minMTU4
+	for _, k := range p.cluster.VXLANs() {
+		path := p.by(k).Path(p.self, peer)
+		if path.Transport != intent.NoPath && path.MTU >= minMTU4 && p.carries(k, peer) {
+			return path.Local.Addr.Addr().Is4(), true
+		}
+	}
+	return false, false
 }
 
 // family is the index of a family in plan.tunnels.
@@ -68,10 +85,15 @@ func family(is4 bool) int {
 // way is the way to one peer.
 type way struct {
 	*plan
-	peer intent.Peer
-	path intent.Path
-	vtep bool // the peer's VTEP MAC is its alone
+	peer   intent.Peer
+	path   intent.Path
+	vtep   bool // the peer's VTEP MAC is its alone
+	choice mesh.Choice
+	has    bool               // a choice was made
+	keys   [intent.Slots]bool // the peer's WireGuard keys are its alone
 
+	may       intent.Ways         // of a pair that chooses its way
+	open      [intent.Slots]bool  // WireGuard devices that hold the peer
 	tunnelled map[netip.Addr]bool // fabric addresses that have a neighbour entry
 }
 
@@ -134,7 +156,7 @@ func below(mtu, dev int) int {
 
 // tooNarrow reports a path that IPv6 cannot take.
 func (w *way) tooNarrow(prefix netip.Prefix, mtu int) bool {
-	if prefix.Addr().Is4() || mtu >= intent.MinMTU6 {
+	if prefix.Addr().Is4() || !narrow(prefix, mtu) {
 		return false
 	}
 	w.problem(intent.PeerKey(w.peer.Name), "raise the MTU of the uplink here or on "+w.peer.Name+", or take IPv6 out of the cluster",

@@ -65,10 +65,8 @@ func (p *plan) vteps() map[datapath.MAC]int {
 	return out
 }
 
-// tunnel routes a prefix through VXLAN: the peer's fabric address, of the
-// prefix's family, is an on-link next hop whose Ethernet address is the VTEP.
+// tunnel routes a prefix through VXLAN, or refuses it.
 func (w *way) tunnel(out []datapath.Object, prefix netip.Prefix) []datapath.Object {
-	outer := w.path.Local.Addr.Addr().Is4()
 	mtu := w.tunnelMTU()
 	switch {
 	case w.peer.VTEP == (datapath.MAC{}):
@@ -77,7 +75,20 @@ func (w *way) tunnel(out []datapath.Object, prefix netip.Prefix) []datapath.Obje
 	case !w.vtep || w.tooNarrow(prefix, mtu):
 		return w.refuse(out, prefix)
 	}
-	dev := device(w.cluster.Spare, outer)
+	out, _ = w.carried(out, prefix, mtu, 0)
+	return out
+}
+
+// carried is a prefix's route through VXLAN, if there can be one: the peer's fabric
+// address, of the prefix's family, is an on-link next hop whose Ethernet address is
+// the VTEP.
+func (w *way) carried(out []datapath.Object, prefix netip.Prefix, mtu int, metric uint32) ([]datapath.Object, bool) {
+	spare, ok := w.carrier()
+	if !ok || !w.vtep || w.peer.VTEP == (datapath.MAC{}) || !w.path.Local.Addr.IsValid() {
+		return out, false
+	}
+	outer := w.path.Local.Addr.Addr().Is4()
+	dev := device(spare, outer)
 	is4 := prefix.Addr().Is4()
 	via, _ := w.peer.FabricOf(is4)
 	src, _ := w.self.FabricOf(is4)
@@ -90,9 +101,20 @@ func (w *way) tunnel(out []datapath.Object, prefix netip.Prefix) []datapath.Obje
 		out = append(out, datapath.Neigh{Dev: dev, IP: via, MAC: w.peer.VTEP})
 	}
 	return append(out, datapath.Route{
-		Dst: prefix, Via: via, Dev: dev, OnLink: true, Src: src,
+		Dst: prefix, Via: via, Dev: dev, OnLink: true, Src: src, Metric: metric,
 		MTU: below(mtu, w.path.Local.MTU-intent.VXLANOverhead(outer)),
-	})
+	}), true
+}
+
+// carrier tells whether the pair may go by VXLAN, and whether that has the spare
+// devices: by what the cluster sends by, or by what it still receives by.
+func (w *way) carrier() (spare, ok bool) {
+	for _, k := range w.cluster.VXLANs() {
+		if w.carries(k, w.peer) {
+			return k.Spare, true
+		}
+	}
+	return false, false
 }
 
 // tunnelMTU is the pair's MTU through VXLAN, also where the pair itself is
@@ -101,8 +123,12 @@ func (w *way) tunnelMTU() int {
 	if w.path.Transport == intent.Overlay {
 		return w.path.MTU
 	}
-	outer := w.path.Local.Addr.Addr().Is4()
-	return min(w.path.MTU, min(w.path.Local.MTU, w.path.Remote.MTU)-intent.VXLANOverhead(outer))
+	return min(w.path.MTU, w.vxlanMTU())
+}
+
+// vxlanMTU is what the pair's uplinks carry through VXLAN.
+func (w *way) vxlanMTU() int {
+	return w.mtuOver(intent.VXLANOverhead(w.path.Local.Addr.Addr().Is4()))
 }
 
 // devices plans a VXLAN device for each carrier and each family of the underlay on
@@ -219,10 +245,35 @@ func (p *plan) holders() map[netip.Addr]string {
 	return out
 }
 
-// sources is every underlay address of a peer, of the families that carry VXLAN:
-// which of them it sends from is its own choice. It is never nil.
+// trusted tells whether packets of a peer may come in the clear, by any of the
+// carriers.
+func (p *plan) trusted(peer intent.Peer) bool {
+	return slices.ContainsFunc(p.cluster.VXLANs(), func(k intent.Carrier) bool { return p.carries(k, peer) })
+}
+
+// carries tells whether a carrier lets a peer send in the clear. Only one whose pairs
+// choose their way may not.
+func (p *plan) carries(k intent.Carrier, peer intent.Peer) bool {
+	if !k.Meshed() {
+		return true
+	}
+	return p.by(k).Ways(p.self, peer).VXLAN.OK
+}
+
+// by is the cluster as if it had never known another carrier.
+func (p *plan) by(k intent.Carrier) intent.Cluster {
+	c := p.cluster.By(k)
+	c.Receive, c.Behind = nil, nil
+	return c
+}
+
+// sources is every underlay address of a peer that may send VXLAN, of the families
+// that carry it: which of them it sends from is its own choice. It is never nil.
 func (p *plan) sources(peer intent.Peer, holders map[netip.Addr]string) []datapath.Object {
 	out := []datapath.Object{}
+	if !p.trusted(peer) {
+		return out
+	}
 	for _, u := range peer.Underlay {
 		a := u.Addr.Addr()
 		if !p.tunnels[family(a.Is4())] || holders[a] != peer.Name {
