@@ -14,6 +14,8 @@ const (
 	DefaultPingEvery  = 4 * time.Second
 	DefaultDeadAfter  = 10 * time.Second
 	DefaultMaxStreams = 16 << 10
+
+	DefaultDatagramQueue = 512 << 10
 )
 
 // Config is what an end of a session may choose. The zero value is good.
@@ -26,6 +28,12 @@ type Config struct {
 	// reads: it must not block, must not keep the bytes, and must not close the Conn.
 	// Nil throws datagrams away.
 	Datagram func([]byte)
+	// Taken is called by the same goroutine after each message in which datagrams came,
+	// under the same conditions: what they caused may be sent together. Nil: not called.
+	Taken func()
+	// DatagramQueue is how much memory datagrams may hold that wait to be sent, in bytes;
+	// 0 means 512 KiB.
+	DatagramQueue int
 	// PingEvery is the time between two pings; 0 means 4 s. At most half of DeadAfter.
 	PingEvery time.Duration
 	// DeadAfter is how long the other end may be silent; 0 means 10 s. A write that
@@ -51,6 +59,10 @@ func (c Config) withDefaults() Config {
 		c.DeadAfter = DefaultDeadAfter
 	}
 	c.PingEvery = min(c.PingEvery, c.DeadAfter/2) // or an idle session would seem dead
+	if c.DatagramQueue <= 0 {
+		c.DatagramQueue = DefaultDatagramQueue
+	}
+	c.DatagramQueue = max(c.DatagramQueue, largestChunk) // one always fits
 	if c.MaxStreams <= 0 {
 		c.MaxStreams = DefaultMaxStreams
 	}

@@ -49,7 +49,8 @@ func Dial(ctx context.Context, conn net.Conn, url string, h http.Header, c Confi
 	return nil, resp, fmt.Errorf("tunnel: handshake with %s: %w", url, err)
 }
 
-// Upgrade makes the server's websocket handshake. When it fails, it has answered.
+// Upgrade makes the server's websocket handshake; the headers that w has go along. When
+// it fails, it has answered.
 func Upgrade(w http.ResponseWriter, r *http.Request, c Config) (*Conn, error) {
 	offered := false
 	for _, p := range websocket.Subprotocols(r) {
@@ -67,7 +68,7 @@ func Upgrade(w http.ResponseWriter, r *http.Request, c Config) (*Conn, error) {
 		CheckOrigin: func(r *http.Request) bool { return r.Header.Get("Origin") == "" }, // no browsers
 	}
 	hijacked := &hijacker{ResponseWriter: w}
-	ws, err := upgrader.Upgrade(hijacked, r, nil)
+	ws, err := upgrader.Upgrade(hijacked, r, w.Header())
 	if err != nil {
 		return nil, fmt.Errorf("tunnel: handshake with %s: %w", r.RemoteAddr, err)
 	}

@@ -100,3 +100,15 @@ func (c *Conn) RTT() time.Duration {
 	defer c.mu.Unlock()
 	return c.pings.rtt
 }
+
+// Silence returns for how long nothing has come from the other end.
+func (c *Conn) Silence() time.Duration {
+	return max(c.clock()-time.Duration(c.heard.Load()), 0)
+}
+
+// Ping asks the other end for a sign of life, beside those that are asked for anyway.
+func (c *Conn) Ping() {
+	c.mu.Lock()
+	c.sched.ping = c.err == nil
+	c.unlockAndWrite()
+}

@@ -21,8 +21,12 @@ func (c *Conn) read() error {
 		if mode != websocket.BinaryMessage {
 			return errors.New("tunnel: the other end sent text")
 		}
+		before := c.came
 		if err := c.takeMessage(r, head[:]); err != nil {
 			return err
+		}
+		if c.came != before && c.config.Taken != nil {
+			c.config.Taken()
 		}
 	}
 }

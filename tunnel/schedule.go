@@ -5,7 +5,6 @@ import "encoding/binary"
 // What a session may have waiting that no stream accounts for.
 const (
 	maxRefusals     = 32 << 10 // answers to streams that were refused unseen
-	maxDatagrams    = 512 << 10
 	datagramQuantum = 64 << 10
 	quantum         = 64 << 10 // of a stream, in each round, while others wait
 )
