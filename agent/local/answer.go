@@ -12,7 +12,7 @@ import (
 
 // answered are the methods that a server may ask over the stream.
 var answered = []string{
-	"GetStatus", "GetKernel", "GetDrift", "ListPeers", "ListHeals", "ListLog", "GetConfig", "SetLogLevel", "Probe",
+	"GetStatus", "GetKernel", "GetDrift", "ListPeers", "ListHeals", "ListLog", "GetConfig", "SetLogLevel", "Probe", "GetMesh", "RotateKeys",
 }
 
 // Answer answers a method of the service whose messages are encoded: what a

@@ -52,6 +52,15 @@ type Key [32]byte
 // String is base64, as wg(8) prints it.
 func (k Key) String() string { return base64.StdEncoding.EncodeToString(k[:]) }
 
+// ParseKey reads what String writes.
+func ParseKey(s string) (Key, error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != len(Key{}) {
+		return Key{}, fmt.Errorf("intent: %.60q is not a WireGuard public key: %d bytes in base64", s, len(Key{}))
+	}
+	return Key(b), nil
+}
+
 // Slot is one WireGuard device of a node.
 type Slot struct {
 	Slot    uint8
@@ -88,6 +97,13 @@ const (
 	NATEasy    NAT = "easy"    // the same outer address and port for every destination (RFC 4787, endpoint-independent mapping)
 	NATHard    NAT = "hard"    // another for each destination
 	NATBlocked NAT = "blocked" // no answer
+)
+
+// Capabilities that a node reports.
+const (
+	CapabilityMesh   = "mesh"             // its agent knows backends whose pairs choose their way
+	CapabilityKernel = "wireguard-kernel" // WireGuard devices in the kernel
+	CapabilityGo     = "wireguard-go"     // or in a process
 )
 
 // Bounds of a peer's mesh.

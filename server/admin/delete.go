@@ -165,6 +165,7 @@ func saidBy(node string) []store.Write {
 		{Key: kind.Key(kind.Pause, "", node)},
 		{Key: kind.ObservedNode(node)},
 		{Key: kind.ObservedPool(node)},
+		{Key: kind.ObservedPath(node)},
 		{Key: kind.ObservedEndpoint(node + "/"), Prefix: true},
 	}
 }

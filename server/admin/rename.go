@@ -62,7 +62,7 @@ func (s *Server) rename(ctx context.Context, from, to string) (int64, error) {
 	}
 	// The agent tells these anew when it comes.
 	txn.Then = append(txn.Then,
-		store.Write{Key: kind.ObservedNode(from)}, store.Write{Key: kind.ObservedPool(from)},
+		store.Write{Key: kind.ObservedNode(from)}, store.Write{Key: kind.ObservedPool(from)}, store.Write{Key: kind.ObservedPath(from)},
 		store.Write{Key: kind.ObservedEndpoint(from + "/"), Prefix: true})
 	rev, err := s.Store.Commit(ctx, txn)
 	if err != nil {

@@ -20,6 +20,7 @@ func spec(c intent.Cluster, nodes []Node) (kind.ClusterConfigSpec, error) {
 		ClusterCIDRs: c.CIDRs, ServiceCIDRs: c.ServiceCIDRs, Backend: string(c.Backend), DirectRouting: c.DirectRouting,
 		VNI: c.VNI, VXLANPort: c.VXLANPort, MTU: c.MTU, NonMasqueradeCIDRs: c.NonMasquerade,
 		NodeCIDRMaskSize4: usualMask(nodes, true), NodeCIDRMaskSize6: usualMask(nodes, false),
+		Encryption: string(c.Encryption), Topology: string(c.Topology), WireGuardPort: c.WireGuardPort, KeyDays: c.KeyDays, PostQuantum: c.PostQuantum,
 	}
 	for _, mode := range []string{"auto", "always", "never"} {
 		s.Masquerade = mode

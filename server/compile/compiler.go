@@ -216,6 +216,9 @@ func (c *Compiler) object(r ref) (Object, bool) {
 		VTEP:     p.report.value.VTEP,
 		Labels:   labels,
 		Draining: p.lease.value.Draining,
+
+		Slots: p.report.value.Slots, Candidates: p.report.value.Candidates,
+		NAT4: p.report.value.NAT4, NAT6: p.report.value.NAT6, Relays: p.report.value.Relays,
 	})
 	return o, true
 }

@@ -36,6 +36,11 @@ func Cluster(spec kind.ClusterConfigSpec) (intent.Cluster, error) {
 		MTU:           spec.MTU,
 		Masquerade:    spec.MasqueradeCIDRs(),
 		NonMasquerade: spec.NonMasqueradeCIDRs,
+		Encryption:    intent.Encryption(spec.Encryption),
+		Topology:      intent.Topology(spec.Topology),
+		WireGuardPort: spec.WireGuardPort,
+		PostQuantum:   spec.PostQuantum,
+		KeyDays:       spec.KeyDays,
 	}))
 }
 
@@ -71,7 +76,26 @@ func report(e store.Entry, name string) (intent.Peer, error) {
 	if p.VTEP, err = intent.ParseMAC(spec.VTEP); err != nil {
 		return intent.Peer{}, err
 	}
+	if err := meshOf(&p, spec); err != nil {
+		return intent.Peer{}, err
+	}
 	return part(p)
+}
+
+// meshOf brings in what a node said of its WireGuard.
+func meshOf(p *intent.Peer, spec kind.ReportSpec) error {
+	for _, s := range spec.Slots {
+		key, err := intent.ParseKey(s.Key)
+		if err != nil {
+			return err
+		}
+		p.Slots = append(p.Slots, intent.Slot{Slot: s.Slot, Key: key, Port: s.Port, Leaving: s.Leaving})
+	}
+	for _, c := range spec.Candidates {
+		p.Candidates = append(p.Candidates, intent.Candidate{Addr: c.Address, Slot: c.Slot, Source: c.Source})
+	}
+	p.NAT4, p.NAT6, p.Relays = spec.NAT4, spec.NAT6, spec.Relays
+	return nil
 }
 
 // pause reads that healing shall be paused on a node.

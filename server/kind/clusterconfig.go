@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/weft-net/weft/ipam"
+	"github.com/weft-net/weft/proto/intent"
 )
 
 // Defaults of ClusterConfigSpec.
@@ -23,6 +23,10 @@ const (
 
 	DefaultEgressMode     = EgressAgent
 	DefaultEgressFallback = FallbackClosed
+
+	DefaultEncryption    = string(intent.EncryptUntrusted)
+	DefaultTopology      = string(intent.TopologyFull)
+	DefaultWireGuardPort = 51820 // as everybody's
 )
 
 // Values of ClusterConfigSpec.EgressSelectorMode, with K3s's meaning: what the
@@ -57,6 +61,7 @@ const (
 	minMTU6      = 1280 // RFC 8200, section 5
 	longestMask4 = 30   // two pods
 	longestMask6 = 126
+	maxKeyDays   = 3650
 
 	flannelVNI = 1
 )
@@ -64,11 +69,13 @@ const (
 // udpPorts are those that the fabric, or every host, needs for something else.
 var udpPorts = map[uint16]string{
 	53: "DNS's", 67: "DHCP's", 68: "DHCP's", 123: "NTP's", 546: "DHCPv6's", 547: "DHCPv6's",
-	7443: "the servers' echo", 7444: "the servers' echo", 51820: "WireGuard's", 51821: "WireGuard's",
+	7443: "the servers' echo", 7444: "the servers' echo",
 }
 
 var (
-	backends    = []string{"vxlan", "host-gw", "none"}
+	backends    = []string{"vxlan", "host-gw", "wireguard", "auto", "none"}
+	encryptions = []string{string(intent.EncryptNever), string(intent.EncryptUntrusted), string(intent.EncryptAlways)}
+	topologies  = []string{string(intent.TopologyFull), string(intent.TopologyGateways)}
 	egressModes = []string{EgressDisabled, EgressAgent, EgressPod, EgressCluster}
 	fallbacks   = []string{FallbackClosed, FallbackDirect}
 	masquerades = []string{MasqueradeAuto, MasqueradeAlways, MasqueradeNever}
@@ -86,6 +93,9 @@ func (s ClusterConfigSpec) WithDefaults() ClusterConfigSpec {
 	s.MaxPrefixes = cmp.Or(s.MaxPrefixes, DefaultMaxPrefixes)
 	s.EgressSelectorMode = cmp.Or(s.EgressSelectorMode, DefaultEgressMode)
 	s.EgressFallback = cmp.Or(s.EgressFallback, DefaultEgressFallback)
+	s.Encryption = cmp.Or(s.Encryption, DefaultEncryption)
+	s.Topology = cmp.Or(s.Topology, DefaultTopology)
+	s.WireGuardPort = cmp.Or(s.WireGuardPort, DefaultWireGuardPort)
 	return s
 }
 
@@ -122,18 +132,7 @@ func (s ClusterConfigSpec) Validate() error {
 	f := &findings{object: ClusterConfig + "/" + DefaultName}
 	s.validateRanges(f)
 	s.validateMasks(f)
-	if !slices.Contains(backends, s.Backend) {
-		f.add("spec.backend", "%q is not a backend of this release; accepted: %s", s.Backend, strings.Join(backends, ", "))
-	}
-	if !slices.Contains(masquerades, s.Masquerade) {
-		f.add("spec.masquerade", "%q is not accepted; accepted: %s", s.Masquerade, strings.Join(masquerades, ", "))
-	}
-	if !slices.Contains(egressModes, s.EgressSelectorMode) {
-		f.add("spec.egressSelectorMode", "%q is not accepted; accepted: %s", s.EgressSelectorMode, strings.Join(egressModes, ", "))
-	}
-	if !slices.Contains(fallbacks, s.EgressFallback) {
-		f.add("spec.egressFallback", "%q is not accepted; accepted: %s", s.EgressFallback, strings.Join(fallbacks, ", "))
-	}
+	s.validateWords(f)
 	if s.VNI > maxVNI {
 		f.add("spec.vni", "%d is out of bounds; accepted: 1 to %d", s.VNI, maxVNI)
 	}
@@ -143,9 +142,8 @@ func (s ClusterConfigSpec) Validate() error {
 	if s.MaxPrefixes < 1 || s.MaxPrefixes > MaxLeasePrefixes/2 {
 		f.add("spec.maxPrefixesPerNode", "%d is out of bounds; accepted: 1, for no further prefix, to %d", s.MaxPrefixes, MaxLeasePrefixes/2)
 	}
-	if what, taken := udpPorts[s.VXLANPort]; taken {
-		f.add("spec.vxlanPort", "%d is %s; take another, such as %d", s.VXLANPort, what, DefaultVXLANPort)
-	}
+	s.validatePorts(f)
+	s.validateMesh(f)
 	s.validateMTU(f)
 	return f.err()
 }

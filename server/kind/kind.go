@@ -69,6 +69,11 @@ type ClusterConfigSpec struct {
 	MaxPrefixes        int            `json:"maxPrefixesPerNode,omitempty"` // of a family, given by itself; default 4
 	EgressSelectorMode string         `json:"egressSelectorMode,omitempty"` // disabled, agent, pod, cluster; default agent
 	EgressFallback     string         `json:"egressFallback,omitempty"`     // closed, direct; default closed
+	Encryption         string         `json:"encryption,omitempty"`         // of backend auto: never, untrusted, always; default untrusted
+	Topology           string         `json:"topology,omitempty"`           // full, site-gateways; default full
+	WireGuardPort      uint16         `json:"wireguardPort,omitempty"`      // of slot 0, UDP; slot 1 has the next; default 51820
+	KeyDays            int            `json:"keyDays,omitempty"`            // after which a node changes its WireGuard key; 0: never
+	PostQuantum        bool           `json:"postQuantum,omitempty"`        // pairs agree on pre-shared keys
 }
 
 // NodeSpec is what operators say of a node. Its labels are in the metadata.
@@ -90,6 +95,28 @@ type ReportSpec struct {
 	Labels    map[string]string `json:"labels,omitempty"`
 	Announced []netip.Prefix    `json:"announced,omitempty"` // that it answers for; a lease of another node beats it
 	HostPorts []uint16          `json:"hostPorts,omitempty"` // of its own addresses that may be dialled through it, beside those of every node
+
+	Capabilities []string          `json:"capabilities,omitempty"` // of its kernel and agent: see intent.CapabilityMesh
+	Slots        []ReportSlot      `json:"wireguard,omitempty"`
+	Candidates   []ReportCandidate `json:"candidates,omitempty"` // in the node's order, then those that a server has seen
+	NAT4         intent.NAT        `json:"nat4,omitempty"`
+	NAT6         intent.NAT        `json:"nat6,omitempty"`
+	Relays       []string          `json:"relays,omitempty"` // names of servers whose relay it is connected to, the quickest first
+}
+
+// ReportSlot is one WireGuard device of a node.
+type ReportSlot struct {
+	Slot    uint8  `json:"slot"`
+	Key     string `json:"key"` // public, base64
+	Port    uint16 `json:"port"`
+	Leaving bool   `json:"leaving,omitempty"`
+}
+
+// ReportCandidate is where a WireGuard device of a node may be reached.
+type ReportCandidate struct {
+	Address netip.AddrPort `json:"address"`
+	Slot    uint8          `json:"slot,omitempty"`
+	Source  intent.Source  `json:"source"`
 }
 
 // PauseSpec asks a node not to heal for a while.

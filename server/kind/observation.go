@@ -91,6 +91,7 @@ const (
 	ObservedServers   = store.Observed + "server/"
 	ObservedEndpoints = store.Observed + "endpoint/"
 	ObservedPools     = store.Observed + "pool/"
+	ObservedPaths     = store.Observed + "paths/"
 )
 
 // ObservedNode is the key of a node's observation.
@@ -98,6 +99,9 @@ func ObservedNode(node string) string { return ObservedNodes + node }
 
 // ObservedPool is the key of a node's PoolsObservation.
 func ObservedPool(node string) string { return ObservedPools + node }
+
+// ObservedPath is the key of a node's PathsObservation.
+func ObservedPath(node string) string { return ObservedPaths + node }
 
 // ObservedServer is the key of what a run of a server says of its streams.
 func ObservedServer(server, run string) string { return ObservedServers + server + "/" + run }
@@ -113,7 +117,7 @@ func EndpointNode(key string) string {
 }
 
 // DecodeObservation reads an observation of some kind.
-func DecodeObservation[T NodeObservation | EndpointObservation | PoolsObservation | ServerObservation](e store.Entry) (T, error) {
+func DecodeObservation[T NodeObservation | EndpointObservation | PoolsObservation | ServerObservation | PathsObservation](e store.Entry) (T, error) {
 	var o T
 	if err := json.Unmarshal(e.Value, &o); err != nil {
 		return o, fmt.Errorf("kind: stored observation %s: %w", e.Key, err)

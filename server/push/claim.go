@@ -210,5 +210,8 @@ func readClaim(b []byte, revision int64) (kind.Claim, error) {
 	for _, u := range p.Underlay {
 		c.Report.Addresses = append(c.Report.Addresses, kind.ReportAddress{Address: u.Addr, Device: u.Device, MTU: u.MTU})
 	}
+	if err := keepMesh(&c.Report, p); err != nil {
+		return kind.Claim{}, fmt.Errorf("peer %s: %w", p.Name, err)
+	}
 	return c, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/ipam"
@@ -44,6 +45,7 @@ func (s *stream) open(hello *weftv1.Hello) error {
 		return err
 	}
 	s.answers = hello.GetQuestions() > 0
+	s.meshes = slices.Contains(hello.GetReport().GetCapabilities(), intent.CapabilityMesh)
 	s.knows = understood(hello.GetCollections())
 	s.takesServers = hello.GetTakesServers()
 	s.manner = manner{versionFor(s.knows), hello.GetBatches(), hello.GetBatches() || hello.GetDigest() != 0}
@@ -132,6 +134,7 @@ func (s *stream) settle(hello *weftv1.Hello) error {
 	s.node = s.hub.nodeOf(s.name)
 	s.misplaced(spec, nil)
 	s.announces(spec, nil)
+	s.candidates(&spec)
 	_, err = s.hub.storeReport(ctx, s.node, spec) // first: a lease depends on the node's addresses
 	if err == nil {
 		err = s.lease(ctx, hello)

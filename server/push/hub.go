@@ -78,6 +78,9 @@ type Config struct {
 	AskAt func(ctx context.Context, server, node, method string, request []byte) ([]byte, error)
 	// Trust says which roots agents shall trust; nil: nobody is told.
 	Trust Trust
+	// Echo makes what an agent asks the echo with, for a node at an address; nil: there
+	// is no echo.
+	Echo func(node string, at netip.Addr, now time.Time) *weftv1.EchoOffer
 	// Note is told who comes and goes, and what goes wrong; it must not block.
 	Note func(journal.Event)
 	Log  *slog.Logger

@@ -2,6 +2,7 @@ package push
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/weft-net/weft/server/kind"
@@ -27,19 +28,27 @@ func (s *stream) misplaced(spec kind.ReportSpec, bad error) {
 }
 
 func (h *Hub) inRanges(report kind.ReportSpec) error {
-	e, ok := h.cfg.Mirror.Get(kind.Key(kind.ClusterConfig, "", kind.DefaultName))
-	var spec kind.ClusterConfigSpec
-	if !ok {
-		return nil
-	} else if _, err := kind.Decode(e.Value, &spec); err != nil {
-		return nil // compile's problem
-	}
 	for _, a := range report.Addresses {
-		for _, p := range slices.Concat(spec.ClusterCIDRs, spec.ServiceCIDRs) {
-			if p.Contains(a.Address.Addr()) {
-				return fmt.Errorf("its address %v on %s lies in %v, which belongs to pods or services", a.Address.Addr(), a.Device, p)
-			}
+		if p, in := h.ranges(a.Address.Addr()); in {
+			return fmt.Errorf("its address %v on %s lies in %v, which belongs to pods or services", a.Address.Addr(), a.Device, p)
 		}
 	}
 	return nil
+}
+
+// ranges finds the range of pods or services that an address lies in.
+func (h *Hub) ranges(a netip.Addr) (netip.Prefix, bool) {
+	e, ok := h.cfg.Mirror.Get(kind.Key(kind.ClusterConfig, "", kind.DefaultName))
+	var spec kind.ClusterConfigSpec
+	if !ok {
+		return netip.Prefix{}, false
+	} else if _, err := kind.Decode(e.Value, &spec); err != nil {
+		return netip.Prefix{}, false // compile's problem
+	}
+	for _, p := range slices.Concat(spec.ClusterCIDRs, spec.ServiceCIDRs) {
+		if p.Contains(a) {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
 }

@@ -66,31 +66,36 @@ type node struct {
 	errors    map[ref]kind.ObjectError
 	endpoints map[string][]byte // as stored, by key; nil before the first full list
 	double    double
-	recorded  int64  // revision at which we stored its observation last; 0: not yet
-	claimed   bool   // that was of the stream that it has now
-	pool      []byte // as last to be stored; nil if it does not matter
-	pooled    bool   // pool is known
+	recorded  int64             // revision at which we stored its observation last; 0: not yet
+	claimed   bool              // that was of the stream that it has now
+	kept      map[string][]byte // further observations as last to be stored, by key; nil of one that is not there
 }
 
-// poolKnown tells whether the use of the node's prefixes was noted before.
-func (n *node) poolKnown() bool {
+// keptOf are the keys of a node's further observations.
+func keptOf(name string) []string { return []string{kind.ObservedPool(name), kind.ObservedPath(name)} }
+
+// keptKnown tells whether an observation of the node was noted before.
+func (n *node) keptKnown(key string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.pooled
+	_, known := n.kept[key]
+	return known
 }
 
-// poolNews notes the use of a node's prefixes, and tells whether it is other than
-// is stored. The first word of a node is: another server may have stored more.
-func (n *node) poolNews(value []byte) bool {
+// keptNews notes an observation of a node, and tells whether it is other than is
+// stored. The first word of a node is: another server may have stored more.
+func (n *node) keptNews(key string, value []byte) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	news := !n.pooled || !bytes.Equal(n.pool, value)
-	n.pool, n.pooled = value, true
-	return news
+	old, known := n.kept[key]
+	n.kept[key] = value
+	return !known || !bytes.Equal(old, value)
 }
 
 func newNode(name string) *node {
-	return &node{name: name, status: Status{Node: name}, noted: map[string]kind.Problem{}, errors: map[ref]kind.ObjectError{}}
+	return &node{
+		name: name, status: Status{Node: name}, noted: map[string]kind.Problem{}, errors: map[ref]kind.ObjectError{}, kept: map[string][]byte{},
+	}
 }
 
 func (n *node) heard() {
@@ -110,6 +115,7 @@ func (n *node) came(hello *weftv1.Hello, remote, run string) {
 	}
 	n.reports, n.recorded, n.claimed = nil, 0, false // another server may have had a stream meanwhile
 	clear(n.errors)
+	delete(n.kept, kind.ObservedPath(n.name)) // and have written of its paths
 	n.double.doubt = time.Time{}
 	delete(n.noted, reportSubject)
 	delete(n.noted, endpointSubject)

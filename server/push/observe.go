@@ -27,12 +27,12 @@ type observer struct {
 	mu     *sync.Mutex // taken after a node's
 	nodes  map[string]*node
 	writes map[string][]byte // endpoints, by key; nil deletes
-	pools  map[string][]byte // by node; nil deletes
+	plain  map[string][]byte // further observations of nodes, by key in the store; nil deletes
 	all    bool              // what is said of all streams
 }
 
 func newObserver() observer {
-	return observer{wake: make(chan struct{}, 1), mu: &sync.Mutex{}, nodes: map[string]*node{}, writes: map[string][]byte{}, pools: map[string][]byte{}}
+	return observer{wake: make(chan struct{}, 1), mu: &sync.Mutex{}, nodes: map[string]*node{}, writes: map[string][]byte{}, plain: map[string][]byte{}}
 }
 
 func (o *observer) kick() {
@@ -76,14 +76,14 @@ func (o *observer) endpoints(n *node, changed map[string][]byte) {
 	o.kick()
 }
 
-// pool has the use of a node's prefixes written, nil that it does not matter.
-func (o *observer) pool(n *node, value []byte) {
-	if !n.poolNews(value) {
+// keep has an observation of a node written, nil that there is none.
+func (o *observer) keep(n *node, key string, value []byte) {
+	if !n.keptNews(key, value) {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pools[n.name] = value
+	o.plain[key] = value
 	o.kick()
 }
 
@@ -92,7 +92,9 @@ func (o *observer) forget(n *node) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.nodes, n.name)
-	delete(o.pools, n.name)
+	for _, key := range keptOf(n.name) {
+		delete(o.plain, key)
+	}
 	maps.DeleteFunc(o.writes, func(key string, _ []byte) bool { return kind.EndpointNode(key) == n.name })
 }
 
@@ -122,22 +124,22 @@ func (o *observer) drain() (nodes []*node, writes map[string][]byte) {
 	return nodes, writes
 }
 
-// drainPools takes the use of prefixes that is to be written.
-func (o *observer) drainPools() map[string][]byte {
+// drainPlain takes the further observations that are to be written.
+func (o *observer) drainPlain() map[string][]byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	out := o.pools
-	o.pools = map[string][]byte{}
+	out := o.plain
+	o.plain = map[string][]byte{}
 	return out
 }
 
-// giveBackPools returns what was not written, but for what is newer meanwhile.
-func (o *observer) giveBackPools(pools map[string][]byte) {
+// giveBackPlain returns what was not written, but for what is newer meanwhile.
+func (o *observer) giveBackPlain(plain map[string][]byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for name, value := range pools {
-		if _, newer := o.pools[name]; !newer {
-			o.pools[name] = value
+	for key, value := range plain {
+		if _, newer := o.plain[key]; !newer {
+			o.plain[key] = value
 		}
 	}
 	o.kick()
@@ -212,8 +214,8 @@ func (h *Hub) flush(ctx context.Context) {
 	if failed(b.commit(ctx, h.cfg.Store)) {
 		return
 	}
-	if err := h.flushPools(ctx); err != nil {
-		h.cfg.Log.Warn("use of prefixes not written", note.Err, err, note.Retry, writeEvery)
+	if err := h.flushPlain(ctx); err != nil {
+		h.cfg.Log.Warn("use of prefixes and paths not written", note.Err, err, note.Retry, writeEvery)
 	}
 	if h.observed.drainBeacon() {
 		if err := h.shine(ctx); err != nil {
@@ -223,17 +225,17 @@ func (h *Hub) flush(ctx context.Context) {
 	}
 }
 
-// flushPools writes what is known of the use of prefixes.
-func (h *Hub) flushPools(ctx context.Context) error {
-	b, pools := batch{}, h.observed.drainPools()
-	for _, name := range slices.Sorted(maps.Keys(pools)) {
-		if err := b.add(ctx, h.cfg.Store, store.Write{Key: kind.ObservedPool(name), Value: pools[name]}); err != nil {
-			h.observed.giveBackPools(pools)
+// flushPlain writes what is known of the use of prefixes, and of paths.
+func (h *Hub) flushPlain(ctx context.Context) error {
+	b, plain := batch{}, h.observed.drainPlain()
+	for _, key := range slices.Sorted(maps.Keys(plain)) {
+		if err := b.add(ctx, h.cfg.Store, store.Write{Key: key, Value: plain[key]}); err != nil {
+			h.observed.giveBackPlain(plain)
 			return err
 		}
 	}
 	if err := b.commit(ctx, h.cfg.Store); err != nil {
-		h.observed.giveBackPools(pools)
+		h.observed.giveBackPlain(plain)
 		return err
 	}
 	return nil

@@ -27,7 +27,7 @@ func (s *stream) pools(r *weftv1.PoolReport) {
 		value, err = json.Marshal(o)
 	}
 	if err == nil {
-		s.keepPools(value)
+		s.keep(kind.ObservedPool(s.name), value)
 		err = full(o)
 	}
 	if s.node.note(poolSubject, err, "a further prefix comes within seconds if there is one: look at maxPrefixesPerNode and clusterCIDRs (weft get cc -o yaml), or delete pods of the node") {
@@ -35,20 +35,19 @@ func (s *stream) pools(r *weftv1.PoolReport) {
 	}
 }
 
-// keepPools has the use of prefixes written if it is news. Of a node that came just
-// now a read tells whether there is something to take back.
-func (s *stream) keepPools(value []byte) {
-	if value == nil && !s.node.poolKnown() {
+// keep has an observation written if it is news. Of a node that came just now a read
+// tells whether there is something to take back.
+func (s *stream) keep(key string, value []byte) {
+	if value == nil && !s.node.keptKnown(key) {
 		ctx, cancel := context.WithTimeout(s.ctx, letInWork)
 		defer cancel()
-		key := kind.ObservedPool(s.name)
 		entries, _, err := s.hub.cfg.Store.List(ctx, key)
 		if err == nil && !slices.ContainsFunc(entries, func(e store.Entry) bool { return e.Key == key }) {
-			s.node.poolNews(nil)
+			s.node.keptNews(key, nil)
 			return
 		}
 	}
-	s.hub.observed.pool(s.node, value)
+	s.hub.observed.keep(s.node, key, value)
 }
 
 func readPools(r *weftv1.PoolReport) (kind.PoolsObservation, error) {

@@ -59,6 +59,8 @@ func (s *stream) take(m *weftv1.SyncRequest) error {
 		s.hub.work.aside(func() { s.endpoints(m.Endpoints) })
 	case *weftv1.SyncRequest_Pools:
 		s.pools(m.Pools)
+	case *weftv1.SyncRequest_Paths:
+		s.paths(m.Paths)
 	case *weftv1.SyncRequest_Resync:
 		return s.resync()
 	case *weftv1.SyncRequest_Claims:

@@ -62,7 +62,7 @@ func readReport(r *weftv1.NodeReport) (kind.ReportSpec, error) {
 		}
 		spec.External = append(spec.External, a)
 	}
-	if err := readEgress(&spec, r); err != nil {
+	if err := errors.Join(readEgress(&spec, r), readMesh(&spec, r)); err != nil {
 		return kind.ReportSpec{}, err
 	}
 	return spec, checkLabels(spec.Labels)
@@ -84,6 +84,13 @@ func checkLabels(labels map[string]string) error {
 // the node, and the last good one stands.
 func (s *stream) report(r *weftv1.NodeReport) {
 	spec, err := readReport(r)
+	if err == nil {
+		err = s.hub.forged(s.name, spec)
+	}
+	if err == nil {
+		s.seen(&spec)
+		s.node.note(candidateSubject, nil, "") // of the hello
+	}
 	switch now := time.Now(); {
 	case err != nil:
 	case now.Sub(s.reported) < writeEvery:

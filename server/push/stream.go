@@ -54,8 +54,10 @@ type stream struct {
 	standing standing // for a full set; the hub's turns'
 	turned   int
 
-	answers bool   // questions; set before the agent is let in
-	pulse   signal // a message came
+	answers bool      // questions; set before the agent is let in
+	meshes  bool      // pairs that choose their way; likewise
+	offered time.Time // when the echo's cookie is due again; write's own
+	pulse   signal    // a message came
 
 	mu        sync.Mutex
 	asking    asking
@@ -147,7 +149,7 @@ func (s *stream) write() {
 		if !news && !beating {
 			return
 		}
-		if news && !s.tell(send) || beating && !send(beat(sequence)) || !s.flush() {
+		if news && !s.tell(send) || beating && !send(beat(sequence)) || !s.offer(send) || !s.flush() {
 			stalled.Stop()
 			s.asked()
 			return

@@ -1897,6 +1897,416 @@ func (x *ConfigCheck) GetRemedy() string {
 	return ""
 }
 
+// GetMeshRequest names a peer.
+type GetMeshRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Peer is empty for all.
+	Peer          string `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMeshRequest) Reset() {
+	*x = GetMeshRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMeshRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMeshRequest) ProtoMessage() {}
+
+func (x *GetMeshRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMeshRequest.ProtoReflect.Descriptor instead.
+func (*GetMeshRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *GetMeshRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+// GetMeshResponse holds the paths of this node's sending, by name of peer.
+type GetMeshResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Paths         []*MeshPath            `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetMeshResponse) Reset() {
+	*x = GetMeshResponse{}
+	mi := &file_weft_v1_agent_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetMeshResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetMeshResponse) ProtoMessage() {}
+
+func (x *GetMeshResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetMeshResponse.ProtoReflect.Descriptor instead.
+func (*GetMeshResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *GetMeshResponse) GetPaths() []*MeshPath {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+// MeshPath is how the node sends to one peer.
+type MeshPath struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Peer  string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Rung is none, direct, vxlan, wireguard, punched, relayed (node) or relayed.
+	Rung string `protobuf:"bytes,2,opt,name=rung,proto3" json:"rung,omitempty"`
+	// Via is the node or the server that relays, by name.
+	Via string `protobuf:"bytes,3,opt,name=via,proto3" json:"via,omitempty"`
+	// Slot of the WireGuard devices, on a rung that is encrypted.
+	Slot uint32 `protobuf:"varint,4,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Endpoint is address:port that WireGuard sends to; empty where none is set.
+	Endpoint string `protobuf:"bytes,5,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	// SinceUnixMilli is when the rung was taken, in milliseconds since 1970.
+	SinceUnixMilli int64 `protobuf:"varint,6,opt,name=since_unix_milli,json=sinceUnixMilli,proto3" json:"since_unix_milli,omitempty"`
+	// RttMicros is the round trip of the last probe in the tunnel, in microseconds; 0:
+	// none has been answered.
+	RttMicros int64 `protobuf:"varint,7,opt,name=rtt_micros,json=rttMicros,proto3" json:"rtt_micros,omitempty"`
+	// LossPermille of the last probes on the path, in thousandths.
+	LossPermille uint32 `protobuf:"varint,8,opt,name=loss_permille,json=lossPermille,proto3" json:"loss_permille,omitempty"`
+	// Mtu that a packet between pods may have on the path, in bytes, and whether it was
+	// proved by probes of that size; else it is what the devices say.
+	Mtu       uint32 `protobuf:"varint,9,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	MtuProved bool   `protobuf:"varint,10,opt,name=mtu_proved,json=mtuProved,proto3" json:"mtu_proved,omitempty"`
+	// Rungs are those of the ladder, the best first.
+	Rungs []*Rung `protobuf:"bytes,11,rep,name=rungs,proto3" json:"rungs,omitempty"`
+	// Climb is what a person can do for a better rung; empty: nothing.
+	Climb string `protobuf:"bytes,12,opt,name=climb,proto3" json:"climb,omitempty"`
+	// Slots says of each WireGuard slot of the pair how it stands, in words.
+	Slots         []string `protobuf:"bytes,13,rep,name=slots,proto3" json:"slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeshPath) Reset() {
+	*x = MeshPath{}
+	mi := &file_weft_v1_agent_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeshPath) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeshPath) ProtoMessage() {}
+
+func (x *MeshPath) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeshPath.ProtoReflect.Descriptor instead.
+func (*MeshPath) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *MeshPath) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *MeshPath) GetRung() string {
+	if x != nil {
+		return x.Rung
+	}
+	return ""
+}
+
+func (x *MeshPath) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
+func (x *MeshPath) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *MeshPath) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *MeshPath) GetSinceUnixMilli() int64 {
+	if x != nil {
+		return x.SinceUnixMilli
+	}
+	return 0
+}
+
+func (x *MeshPath) GetRttMicros() int64 {
+	if x != nil {
+		return x.RttMicros
+	}
+	return 0
+}
+
+func (x *MeshPath) GetLossPermille() uint32 {
+	if x != nil {
+		return x.LossPermille
+	}
+	return 0
+}
+
+func (x *MeshPath) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *MeshPath) GetMtuProved() bool {
+	if x != nil {
+		return x.MtuProved
+	}
+	return false
+}
+
+func (x *MeshPath) GetRungs() []*Rung {
+	if x != nil {
+		return x.Rungs
+	}
+	return nil
+}
+
+func (x *MeshPath) GetClimb() string {
+	if x != nil {
+		return x.Climb
+	}
+	return ""
+}
+
+func (x *MeshPath) GetSlots() []string {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+// Rung is one way between two nodes.
+type Rung struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name is direct, vxlan, wireguard, punched, relayed (node) or relayed (SERVER).
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Result is "in use", or why not in a word: ready (it works, a better one is in
+	// use), refused, no, no reply, failed, off, trying.
+	Result        string `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rung) Reset() {
+	*x = Rung{}
+	mi := &file_weft_v1_agent_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rung) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rung) ProtoMessage() {}
+
+func (x *Rung) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rung.ProtoReflect.Descriptor instead.
+func (*Rung) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Rung) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Rung) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *Rung) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// RotateKeysRequest is empty.
+type RotateKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeysRequest) Reset() {
+	*x = RotateKeysRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeysRequest) ProtoMessage() {}
+
+func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{38}
+}
+
+// RotateKeysResponse says what was begun.
+type RotateKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slot that the new key is in; both slots are kept until all pairs have moved.
+	Slot uint32 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
+	// PublicKey is the new one, in base64.
+	PublicKey string `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Pairs that are to move.
+	Pairs         uint32 `protobuf:"varint,3,opt,name=pairs,proto3" json:"pairs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeysResponse) Reset() {
+	*x = RotateKeysResponse{}
+	mi := &file_weft_v1_agent_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeysResponse) ProtoMessage() {}
+
+func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RotateKeysResponse) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *RotateKeysResponse) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
+func (x *RotateKeysResponse) GetPairs() uint32 {
+	if x != nil {
+		return x.Pairs
+	}
+	return 0
+}
+
 var File_weft_v1_agent_proto protoreflect.FileDescriptor
 
 const file_weft_v1_agent_proto_rawDesc = "" +
@@ -2018,7 +2428,38 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\x06result\x18\x01 \x01(\tR\x06result\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x14\n" +
 	"\x05found\x18\x03 \x01(\tR\x05found\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy2\xad\a\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"$\n" +
+	"\x0eGetMeshRequest\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\":\n" +
+	"\x0fGetMeshResponse\x12'\n" +
+	"\x05paths\x18\x01 \x03(\v2\x11.weft.v1.MeshPathR\x05paths\"\xe4\x02\n" +
+	"\bMeshPath\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x12\n" +
+	"\x04rung\x18\x02 \x01(\tR\x04rung\x12\x10\n" +
+	"\x03via\x18\x03 \x01(\tR\x03via\x12\x12\n" +
+	"\x04slot\x18\x04 \x01(\rR\x04slot\x12\x1a\n" +
+	"\bendpoint\x18\x05 \x01(\tR\bendpoint\x12(\n" +
+	"\x10since_unix_milli\x18\x06 \x01(\x03R\x0esinceUnixMilli\x12\x1d\n" +
+	"\n" +
+	"rtt_micros\x18\a \x01(\x03R\trttMicros\x12#\n" +
+	"\rloss_permille\x18\b \x01(\rR\flossPermille\x12\x10\n" +
+	"\x03mtu\x18\t \x01(\rR\x03mtu\x12\x1d\n" +
+	"\n" +
+	"mtu_proved\x18\n" +
+	" \x01(\bR\tmtuProved\x12#\n" +
+	"\x05rungs\x18\v \x03(\v2\r.weft.v1.RungR\x05rungs\x12\x14\n" +
+	"\x05climb\x18\f \x01(\tR\x05climb\x12\x14\n" +
+	"\x05slots\x18\r \x03(\tR\x05slots\"D\n" +
+	"\x04Rung\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06result\x18\x02 \x01(\tR\x06result\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"\x13\n" +
+	"\x11RotateKeysRequest\"]\n" +
+	"\x12RotateKeysResponse\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\rR\x04slot\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\tR\tpublicKey\x12\x14\n" +
+	"\x05pairs\x18\x03 \x01(\rR\x05pairs2\xb2\b\n" +
 	"\x05Agent\x12B\n" +
 	"\tGetStatus\x12\x19.weft.v1.GetStatusRequest\x1a\x1a.weft.v1.GetStatusResponse\x12B\n" +
 	"\tGetIntent\x12\x19.weft.v1.GetIntentRequest\x1a\x1a.weft.v1.GetIntentResponse\x12B\n" +
@@ -2033,7 +2474,10 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\aListLog\x12\x17.weft.v1.ListLogRequest\x1a\x18.weft.v1.ListLogResponse\x12B\n" +
 	"\tGetConfig\x12\x19.weft.v1.GetConfigRequest\x1a\x1a.weft.v1.GetConfigResponse\x126\n" +
 	"\x05Probe\x12\x15.weft.v1.ProbeRequest\x1a\x16.weft.v1.ProbeResponse\x12H\n" +
-	"\vCheckConfig\x12\x1b.weft.v1.CheckConfigRequest\x1a\x1c.weft.v1.CheckConfigResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
+	"\vCheckConfig\x12\x1b.weft.v1.CheckConfigRequest\x1a\x1c.weft.v1.CheckConfigResponse\x12<\n" +
+	"\aGetMesh\x12\x17.weft.v1.GetMeshRequest\x1a\x18.weft.v1.GetMeshResponse\x12E\n" +
+	"\n" +
+	"RotateKeys\x12\x1a.weft.v1.RotateKeysRequest\x1a\x1b.weft.v1.RotateKeysResponseB/Z-github.com/weft-net/weft/proto/weft/v1;weftv1b\x06proto3"
 
 var (
 	file_weft_v1_agent_proto_rawDescOnce sync.Once
@@ -2047,7 +2491,7 @@ func file_weft_v1_agent_proto_rawDescGZIP() []byte {
 	return file_weft_v1_agent_proto_rawDescData
 }
 
-var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_weft_v1_agent_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),      // 0: weft.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 1: weft.v1.GetStatusResponse
@@ -2083,57 +2527,69 @@ var file_weft_v1_agent_proto_goTypes = []any{
 	(*CheckConfigRequest)(nil),    // 31: weft.v1.CheckConfigRequest
 	(*CheckConfigResponse)(nil),   // 32: weft.v1.CheckConfigResponse
 	(*ConfigCheck)(nil),           // 33: weft.v1.ConfigCheck
-	(*NodeAddress)(nil),           // 34: weft.v1.NodeAddress
-	(*Problem)(nil),               // 35: weft.v1.Problem
-	(*NodeIntent)(nil),            // 36: weft.v1.NodeIntent
-	(*EndpointRecord)(nil),        // 37: weft.v1.EndpointRecord
+	(*GetMeshRequest)(nil),        // 34: weft.v1.GetMeshRequest
+	(*GetMeshResponse)(nil),       // 35: weft.v1.GetMeshResponse
+	(*MeshPath)(nil),              // 36: weft.v1.MeshPath
+	(*Rung)(nil),                  // 37: weft.v1.Rung
+	(*RotateKeysRequest)(nil),     // 38: weft.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),    // 39: weft.v1.RotateKeysResponse
+	(*NodeAddress)(nil),           // 40: weft.v1.NodeAddress
+	(*Problem)(nil),               // 41: weft.v1.Problem
+	(*NodeIntent)(nil),            // 42: weft.v1.NodeIntent
+	(*EndpointRecord)(nil),        // 43: weft.v1.EndpointRecord
 }
 var file_weft_v1_agent_proto_depIdxs = []int32{
-	34, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
-	35, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
+	40, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
+	41, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
 	19, // 2: weft.v1.GetStatusResponse.paused:type_name -> weft.v1.PauseStatus
 	2,  // 3: weft.v1.GetStatusResponse.tunnels:type_name -> weft.v1.ServerTunnel
-	36, // 4: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
-	37, // 5: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
+	42, // 4: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
+	43, // 5: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
 	13, // 6: weft.v1.ListPeersResponse.peers:type_name -> weft.v1.PeerStatus
 	16, // 7: weft.v1.ListHealsResponse.heals:type_name -> weft.v1.Heal
 	19, // 8: weft.v1.PauseResponse.paused:type_name -> weft.v1.PauseStatus
 	19, // 9: weft.v1.ResumeResponse.was:type_name -> weft.v1.PauseStatus
 	30, // 10: weft.v1.ProbeResponse.results:type_name -> weft.v1.ProbeResult
 	33, // 11: weft.v1.CheckConfigResponse.checks:type_name -> weft.v1.ConfigCheck
-	0,  // 12: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
-	3,  // 13: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
-	5,  // 14: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
-	7,  // 15: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
-	9,  // 16: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
-	11, // 17: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
-	14, // 18: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
-	17, // 19: weft.v1.Agent.Pause:input_type -> weft.v1.PauseRequest
-	20, // 20: weft.v1.Agent.Resume:input_type -> weft.v1.ResumeRequest
-	22, // 21: weft.v1.Agent.SetLogLevel:input_type -> weft.v1.SetLogLevelRequest
-	24, // 22: weft.v1.Agent.ListLog:input_type -> weft.v1.ListLogRequest
-	26, // 23: weft.v1.Agent.GetConfig:input_type -> weft.v1.GetConfigRequest
-	28, // 24: weft.v1.Agent.Probe:input_type -> weft.v1.ProbeRequest
-	31, // 25: weft.v1.Agent.CheckConfig:input_type -> weft.v1.CheckConfigRequest
-	1,  // 26: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
-	4,  // 27: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
-	6,  // 28: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
-	8,  // 29: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
-	10, // 30: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
-	12, // 31: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
-	15, // 32: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
-	18, // 33: weft.v1.Agent.Pause:output_type -> weft.v1.PauseResponse
-	21, // 34: weft.v1.Agent.Resume:output_type -> weft.v1.ResumeResponse
-	23, // 35: weft.v1.Agent.SetLogLevel:output_type -> weft.v1.SetLogLevelResponse
-	25, // 36: weft.v1.Agent.ListLog:output_type -> weft.v1.ListLogResponse
-	27, // 37: weft.v1.Agent.GetConfig:output_type -> weft.v1.GetConfigResponse
-	29, // 38: weft.v1.Agent.Probe:output_type -> weft.v1.ProbeResponse
-	32, // 39: weft.v1.Agent.CheckConfig:output_type -> weft.v1.CheckConfigResponse
-	26, // [26:40] is the sub-list for method output_type
-	12, // [12:26] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	36, // 12: weft.v1.GetMeshResponse.paths:type_name -> weft.v1.MeshPath
+	37, // 13: weft.v1.MeshPath.rungs:type_name -> weft.v1.Rung
+	0,  // 14: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
+	3,  // 15: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
+	5,  // 16: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
+	7,  // 17: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
+	9,  // 18: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
+	11, // 19: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
+	14, // 20: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
+	17, // 21: weft.v1.Agent.Pause:input_type -> weft.v1.PauseRequest
+	20, // 22: weft.v1.Agent.Resume:input_type -> weft.v1.ResumeRequest
+	22, // 23: weft.v1.Agent.SetLogLevel:input_type -> weft.v1.SetLogLevelRequest
+	24, // 24: weft.v1.Agent.ListLog:input_type -> weft.v1.ListLogRequest
+	26, // 25: weft.v1.Agent.GetConfig:input_type -> weft.v1.GetConfigRequest
+	28, // 26: weft.v1.Agent.Probe:input_type -> weft.v1.ProbeRequest
+	31, // 27: weft.v1.Agent.CheckConfig:input_type -> weft.v1.CheckConfigRequest
+	34, // 28: weft.v1.Agent.GetMesh:input_type -> weft.v1.GetMeshRequest
+	38, // 29: weft.v1.Agent.RotateKeys:input_type -> weft.v1.RotateKeysRequest
+	1,  // 30: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
+	4,  // 31: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
+	6,  // 32: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
+	8,  // 33: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
+	10, // 34: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
+	12, // 35: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
+	15, // 36: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
+	18, // 37: weft.v1.Agent.Pause:output_type -> weft.v1.PauseResponse
+	21, // 38: weft.v1.Agent.Resume:output_type -> weft.v1.ResumeResponse
+	23, // 39: weft.v1.Agent.SetLogLevel:output_type -> weft.v1.SetLogLevelResponse
+	25, // 40: weft.v1.Agent.ListLog:output_type -> weft.v1.ListLogResponse
+	27, // 41: weft.v1.Agent.GetConfig:output_type -> weft.v1.GetConfigResponse
+	29, // 42: weft.v1.Agent.Probe:output_type -> weft.v1.ProbeResponse
+	32, // 43: weft.v1.Agent.CheckConfig:output_type -> weft.v1.CheckConfigResponse
+	35, // 44: weft.v1.Agent.GetMesh:output_type -> weft.v1.GetMeshResponse
+	39, // 45: weft.v1.Agent.RotateKeys:output_type -> weft.v1.RotateKeysResponse
+	30, // [30:46] is the sub-list for method output_type
+	14, // [14:30] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_agent_proto_init() }
@@ -2149,7 +2605,7 @@ func file_weft_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_agent_proto_rawDesc), len(file_weft_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

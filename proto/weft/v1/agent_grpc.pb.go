@@ -33,6 +33,8 @@ const (
 	Agent_GetConfig_FullMethodName     = "/weft.v1.Agent/GetConfig"
 	Agent_Probe_FullMethodName         = "/weft.v1.Agent/Probe"
 	Agent_CheckConfig_FullMethodName   = "/weft.v1.Agent/CheckConfig"
+	Agent_GetMesh_FullMethodName       = "/weft.v1.Agent/GetMesh"
+	Agent_RotateKeys_FullMethodName    = "/weft.v1.Agent/RotateKeys"
 )
 
 // AgentClient is the client API for Agent service.
@@ -67,6 +69,12 @@ type AgentClient interface {
 	// CheckConfig tests whether this node can carry the fabric, as
 	// `weft-agent check-config` does before it joins.
 	CheckConfig(ctx context.Context, in *CheckConfigRequest, opts ...grpc.CallOption) (*CheckConfigResponse, error)
+	// GetMesh tells how the node sends to a peer that chooses its way, or to all of
+	// them, and why not by a better one.
+	GetMesh(ctx context.Context, in *GetMeshRequest, opts ...grpc.CallOption) (*GetMeshResponse, error)
+	// RotateKeys has the node change its WireGuard key now. It answers when the new
+	// key is made; pairs move one by one, and lose nothing.
+	RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...grpc.CallOption) (*RotateKeysResponse, error)
 }
 
 type agentClient struct {
@@ -217,6 +225,26 @@ func (c *agentClient) CheckConfig(ctx context.Context, in *CheckConfigRequest, o
 	return out, nil
 }
 
+func (c *agentClient) GetMesh(ctx context.Context, in *GetMeshRequest, opts ...grpc.CallOption) (*GetMeshResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetMeshResponse)
+	err := c.cc.Invoke(ctx, Agent_GetMesh_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...grpc.CallOption) (*RotateKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateKeysResponse)
+	err := c.cc.Invoke(ctx, Agent_RotateKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServer is the server API for Agent service.
 // All implementations must embed UnimplementedAgentServer
 // for forward compatibility.
@@ -249,6 +277,12 @@ type AgentServer interface {
 	// CheckConfig tests whether this node can carry the fabric, as
 	// `weft-agent check-config` does before it joins.
 	CheckConfig(context.Context, *CheckConfigRequest) (*CheckConfigResponse, error)
+	// GetMesh tells how the node sends to a peer that chooses its way, or to all of
+	// them, and why not by a better one.
+	GetMesh(context.Context, *GetMeshRequest) (*GetMeshResponse, error)
+	// RotateKeys has the node change its WireGuard key now. It answers when the new
+	// key is made; pairs move one by one, and lose nothing.
+	RotateKeys(context.Context, *RotateKeysRequest) (*RotateKeysResponse, error)
 	mustEmbedUnimplementedAgentServer()
 }
 
@@ -300,6 +334,12 @@ func (UnimplementedAgentServer) Probe(context.Context, *ProbeRequest) (*ProbeRes
 }
 func (UnimplementedAgentServer) CheckConfig(context.Context, *CheckConfigRequest) (*CheckConfigResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckConfig not implemented")
+}
+func (UnimplementedAgentServer) GetMesh(context.Context, *GetMeshRequest) (*GetMeshResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetMesh not implemented")
+}
+func (UnimplementedAgentServer) RotateKeys(context.Context, *RotateKeysRequest) (*RotateKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateKeys not implemented")
 }
 func (UnimplementedAgentServer) mustEmbedUnimplementedAgentServer() {}
 func (UnimplementedAgentServer) testEmbeddedByValue()               {}
@@ -574,6 +614,42 @@ func _Agent_CheckConfig_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_GetMesh_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetMeshRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).GetMesh(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_GetMesh_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).GetMesh(ctx, req.(*GetMeshRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_RotateKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).RotateKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_RotateKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).RotateKeys(ctx, req.(*RotateKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Agent_ServiceDesc is the grpc.ServiceDesc for Agent service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -636,6 +712,14 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CheckConfig",
 			Handler:    _Agent_CheckConfig_Handler,
+		},
+		{
+			MethodName: "GetMesh",
+			Handler:    _Agent_GetMesh_Handler,
+		},
+		{
+			MethodName: "RotateKeys",
+			Handler:    _Agent_RotateKeys_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

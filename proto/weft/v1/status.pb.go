@@ -787,8 +787,15 @@ type NodeStatus struct {
 	FabricAddresses []string       `protobuf:"bytes,11,rep,name=fabric_addresses,json=fabricAddresses,proto3" json:"fabric_addresses,omitempty"`
 	// PausedUntilUnix is set while healing is paused by the fabric.
 	PausedUntilUnix int64 `protobuf:"varint,80,opt,name=paused_until_unix,json=pausedUntilUnix,proto3" json:"paused_until_unix,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Site of the node, or empty: its label weft/site.
+	Site string `protobuf:"bytes,100,opt,name=site,proto3" json:"site,omitempty"`
+	// Nat is what stands between the node and the servers' echo: none, easy, hard,
+	// blocked, of IPv4 and IPv6 where they differ; empty while it is not known.
+	Nat string `protobuf:"bytes,101,opt,name=nat,proto3" json:"nat,omitempty"`
+	// Wireguard is kernel, go, or empty of a node that has none.
+	Wireguard     string `protobuf:"bytes,102,opt,name=wireguard,proto3" json:"wireguard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeStatus) Reset() {
@@ -903,6 +910,27 @@ func (x *NodeStatus) GetPausedUntilUnix() int64 {
 		return x.PausedUntilUnix
 	}
 	return 0
+}
+
+func (x *NodeStatus) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+func (x *NodeStatus) GetNat() string {
+	if x != nil {
+		return x.Nat
+	}
+	return ""
+}
+
+func (x *NodeStatus) GetWireguard() string {
+	if x != nil {
+		return x.Wireguard
+	}
+	return ""
 }
 
 // NodesGetIntentRequest names a node.
@@ -1938,13 +1966,16 @@ type PairPath struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To    string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// Transport is direct, vxlan or none.
+	// Transport is direct, vxlan, wireguard or none; of a pair that chooses its way, the
+	// rung that the lower-named node says that it sends by, where it could be asked.
 	Transport string `protobuf:"bytes,3,opt,name=transport,proto3" json:"transport,omitempty"`
 	// Mtu that a packet between pods may have, in bytes.
-	Mtu           uint32 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	Why           string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
-	FromAddress   string `protobuf:"bytes,6,opt,name=from_address,json=fromAddress,proto3" json:"from_address,omitempty"`
-	ToAddress     string `protobuf:"bytes,7,opt,name=to_address,json=toAddress,proto3" json:"to_address,omitempty"`
+	Mtu         uint32 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Why         string `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	FromAddress string `protobuf:"bytes,6,opt,name=from_address,json=fromAddress,proto3" json:"from_address,omitempty"`
+	ToAddress   string `protobuf:"bytes,7,opt,name=to_address,json=toAddress,proto3" json:"to_address,omitempty"`
+	// Via is the node or the server that relays.
+	Via           string `protobuf:"bytes,8,opt,name=via,proto3" json:"via,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2028,6 +2059,13 @@ func (x *PairPath) GetToAddress() string {
 	return ""
 }
 
+func (x *PairPath) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
 // ExplainPathRequest names two nodes.
 type ExplainPathRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2083,9 +2121,12 @@ func (x *ExplainPathRequest) GetTo() string {
 
 // ExplainPathResponse holds the path and every rung that was weighed.
 type ExplainPathResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          *PairPath              `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Rungs         []*Rung                `protobuf:"bytes,2,rep,name=rungs,proto3" json:"rungs,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  *PairPath              `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Rungs []*Rung                `protobuf:"bytes,2,rep,name=rungs,proto3" json:"rungs,omitempty"`
+	// Ends are what the two agents say of their own sending, from first, of a pair that
+	// chooses its way.
+	Ends          []*PathEnd `protobuf:"bytes,3,rep,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2134,32 +2175,43 @@ func (x *ExplainPathResponse) GetRungs() []*Rung {
 	return nil
 }
 
-// Rung is one way between two nodes.
-type Rung struct {
+func (x *ExplainPathResponse) GetEnds() []*PathEnd {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+// PathEnd is one direction of a pair.
+type PathEnd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name is direct, vxlan, or one of a later release.
-	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Result is "in use", or why not in a word: refused, no, off.
-	Result        string `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
-	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Path is unset where the agent could not be asked; then error says why.
+	Path  *MeshPath `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Error string    `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// Nat4 and nat6 are what stands between the node and the servers' echo: none, easy,
+	// hard, blocked, or empty while it is not known.
+	Nat4          string `protobuf:"bytes,4,opt,name=nat4,proto3" json:"nat4,omitempty"`
+	Nat6          string `protobuf:"bytes,5,opt,name=nat6,proto3" json:"nat6,omitempty"`
+	Site          string `protobuf:"bytes,6,opt,name=site,proto3" json:"site,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Rung) Reset() {
-	*x = Rung{}
+func (x *PathEnd) Reset() {
+	*x = PathEnd{}
 	mi := &file_weft_v1_status_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Rung) String() string {
+func (x *PathEnd) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Rung) ProtoMessage() {}
+func (*PathEnd) ProtoMessage() {}
 
-func (x *Rung) ProtoReflect() protoreflect.Message {
+func (x *PathEnd) ProtoReflect() protoreflect.Message {
 	mi := &file_weft_v1_status_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2171,28 +2223,202 @@ func (x *Rung) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Rung.ProtoReflect.Descriptor instead.
-func (*Rung) Descriptor() ([]byte, []int) {
+// Deprecated: Use PathEnd.ProtoReflect.Descriptor instead.
+func (*PathEnd) Descriptor() ([]byte, []int) {
 	return file_weft_v1_status_proto_rawDescGZIP(), []int{37}
 }
 
-func (x *Rung) GetName() string {
+func (x *PathEnd) GetNode() string {
 	if x != nil {
-		return x.Name
+		return x.Node
 	}
 	return ""
 }
 
-func (x *Rung) GetResult() string {
+func (x *PathEnd) GetPath() *MeshPath {
 	if x != nil {
-		return x.Result
+		return x.Path
+	}
+	return nil
+}
+
+func (x *PathEnd) GetError() string {
+	if x != nil {
+		return x.Error
 	}
 	return ""
 }
 
-func (x *Rung) GetWhy() string {
+func (x *PathEnd) GetNat4() string {
 	if x != nil {
-		return x.Why
+		return x.Nat4
+	}
+	return ""
+}
+
+func (x *PathEnd) GetNat6() string {
+	if x != nil {
+		return x.Nat6
+	}
+	return ""
+}
+
+func (x *PathEnd) GetSite() string {
+	if x != nil {
+		return x.Site
+	}
+	return ""
+}
+
+// MeshRotateKeysRequest names nodes.
+type MeshRotateKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nodes that change their keys; none: all that have WireGuard devices.
+	Nodes         []string `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeshRotateKeysRequest) Reset() {
+	*x = MeshRotateKeysRequest{}
+	mi := &file_weft_v1_status_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeshRotateKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeshRotateKeysRequest) ProtoMessage() {}
+
+func (x *MeshRotateKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeshRotateKeysRequest.ProtoReflect.Descriptor instead.
+func (*MeshRotateKeysRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *MeshRotateKeysRequest) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+// MeshRotateKeysResponse tells of each node.
+type MeshRotateKeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rotations     []*KeyRotation         `protobuf:"bytes,1,rep,name=rotations,proto3" json:"rotations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeshRotateKeysResponse) Reset() {
+	*x = MeshRotateKeysResponse{}
+	mi := &file_weft_v1_status_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeshRotateKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeshRotateKeysResponse) ProtoMessage() {}
+
+func (x *MeshRotateKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeshRotateKeysResponse.ProtoReflect.Descriptor instead.
+func (*MeshRotateKeysResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *MeshRotateKeysResponse) GetRotations() []*KeyRotation {
+	if x != nil {
+		return x.Rotations
+	}
+	return nil
+}
+
+// KeyRotation is what one node has begun.
+type KeyRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Begun *RotateKeysResponse    `protobuf:"bytes,2,opt,name=begun,proto3" json:"begun,omitempty"`
+	// Error is why it has not; begun is unset then.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyRotation) Reset() {
+	*x = KeyRotation{}
+	mi := &file_weft_v1_status_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyRotation) ProtoMessage() {}
+
+func (x *KeyRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_status_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyRotation.ProtoReflect.Descriptor instead.
+func (*KeyRotation) Descriptor() ([]byte, []int) {
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *KeyRotation) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *KeyRotation) GetBegun() *RotateKeysResponse {
+	if x != nil {
+		return x.Begun
+	}
+	return nil
+}
+
+func (x *KeyRotation) GetError() string {
+	if x != nil {
+		return x.Error
 	}
 	return ""
 }
@@ -2219,7 +2445,7 @@ type TokensCreateRequest struct {
 
 func (x *TokensCreateRequest) Reset() {
 	*x = TokensCreateRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[38]
+	mi := &file_weft_v1_status_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2457,7 @@ func (x *TokensCreateRequest) String() string {
 func (*TokensCreateRequest) ProtoMessage() {}
 
 func (x *TokensCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[38]
+	mi := &file_weft_v1_status_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2470,7 @@ func (x *TokensCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensCreateRequest.ProtoReflect.Descriptor instead.
 func (*TokensCreateRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{38}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TokensCreateRequest) GetTtlSeconds() int64 {
@@ -2307,7 +2533,7 @@ type TokensCreateResponse struct {
 
 func (x *TokensCreateResponse) Reset() {
 	*x = TokensCreateResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[39]
+	mi := &file_weft_v1_status_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2545,7 @@ func (x *TokensCreateResponse) String() string {
 func (*TokensCreateResponse) ProtoMessage() {}
 
 func (x *TokensCreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[39]
+	mi := &file_weft_v1_status_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2558,7 @@ func (x *TokensCreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensCreateResponse.ProtoReflect.Descriptor instead.
 func (*TokensCreateResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{39}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TokensCreateResponse) GetToken() string {
@@ -2369,7 +2595,7 @@ type TokenStatus struct {
 
 func (x *TokenStatus) Reset() {
 	*x = TokenStatus{}
-	mi := &file_weft_v1_status_proto_msgTypes[40]
+	mi := &file_weft_v1_status_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2607,7 @@ func (x *TokenStatus) String() string {
 func (*TokenStatus) ProtoMessage() {}
 
 func (x *TokenStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[40]
+	mi := &file_weft_v1_status_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2620,7 @@ func (x *TokenStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenStatus.ProtoReflect.Descriptor instead.
 func (*TokenStatus) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{40}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *TokenStatus) GetId() string {
@@ -2476,7 +2702,7 @@ type TokensListRequest struct {
 
 func (x *TokensListRequest) Reset() {
 	*x = TokensListRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[41]
+	mi := &file_weft_v1_status_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2714,7 @@ func (x *TokensListRequest) String() string {
 func (*TokensListRequest) ProtoMessage() {}
 
 func (x *TokensListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[41]
+	mi := &file_weft_v1_status_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2727,7 @@ func (x *TokensListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensListRequest.ProtoReflect.Descriptor instead.
 func (*TokensListRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{41}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{44}
 }
 
 // TokensListResponse lists tokens, by creation.
@@ -2514,7 +2740,7 @@ type TokensListResponse struct {
 
 func (x *TokensListResponse) Reset() {
 	*x = TokensListResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[42]
+	mi := &file_weft_v1_status_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2526,7 +2752,7 @@ func (x *TokensListResponse) String() string {
 func (*TokensListResponse) ProtoMessage() {}
 
 func (x *TokensListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[42]
+	mi := &file_weft_v1_status_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2539,7 +2765,7 @@ func (x *TokensListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensListResponse.ProtoReflect.Descriptor instead.
 func (*TokensListResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{42}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TokensListResponse) GetTokens() []*TokenStatus {
@@ -2559,7 +2785,7 @@ type TokensRevokeRequest struct {
 
 func (x *TokensRevokeRequest) Reset() {
 	*x = TokensRevokeRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[43]
+	mi := &file_weft_v1_status_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2797,7 @@ func (x *TokensRevokeRequest) String() string {
 func (*TokensRevokeRequest) ProtoMessage() {}
 
 func (x *TokensRevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[43]
+	mi := &file_weft_v1_status_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2810,7 @@ func (x *TokensRevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensRevokeRequest.ProtoReflect.Descriptor instead.
 func (*TokensRevokeRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{43}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TokensRevokeRequest) GetId() string {
@@ -2603,7 +2829,7 @@ type TokensRevokeResponse struct {
 
 func (x *TokensRevokeResponse) Reset() {
 	*x = TokensRevokeResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[44]
+	mi := &file_weft_v1_status_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2841,7 @@ func (x *TokensRevokeResponse) String() string {
 func (*TokensRevokeResponse) ProtoMessage() {}
 
 func (x *TokensRevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[44]
+	mi := &file_weft_v1_status_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2854,7 @@ func (x *TokensRevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokensRevokeResponse.ProtoReflect.Descriptor instead.
 func (*TokensRevokeResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{44}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{47}
 }
 
 // NodesRenameRequest names a node, and how it is to be called.
@@ -2642,7 +2868,7 @@ type NodesRenameRequest struct {
 
 func (x *NodesRenameRequest) Reset() {
 	*x = NodesRenameRequest{}
-	mi := &file_weft_v1_status_proto_msgTypes[45]
+	mi := &file_weft_v1_status_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2880,7 @@ func (x *NodesRenameRequest) String() string {
 func (*NodesRenameRequest) ProtoMessage() {}
 
 func (x *NodesRenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[45]
+	mi := &file_weft_v1_status_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2893,7 @@ func (x *NodesRenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRenameRequest.ProtoReflect.Descriptor instead.
 func (*NodesRenameRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{45}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *NodesRenameRequest) GetNode() string {
@@ -2694,7 +2920,7 @@ type NodesRenameResponse struct {
 
 func (x *NodesRenameResponse) Reset() {
 	*x = NodesRenameResponse{}
-	mi := &file_weft_v1_status_proto_msgTypes[46]
+	mi := &file_weft_v1_status_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +2932,7 @@ func (x *NodesRenameResponse) String() string {
 func (*NodesRenameResponse) ProtoMessage() {}
 
 func (x *NodesRenameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_status_proto_msgTypes[46]
+	mi := &file_weft_v1_status_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2945,7 @@ func (x *NodesRenameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRenameResponse.ProtoReflect.Descriptor instead.
 func (*NodesRenameResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_status_proto_rawDescGZIP(), []int{46}
+	return file_weft_v1_status_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *NodesRenameResponse) GetRevision() int64 {
@@ -2788,7 +3014,7 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bproblems\x18\x01 \x03(\v2\x10.weft.v1.ProblemR\bproblems\"\x12\n" +
 	"\x10NodesListRequest\">\n" +
 	"\x11NodesListResponse\x12)\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x13.weft.v1.NodeStatusR\x05nodes\"\xa8\x03\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x13.weft.v1.NodeStatusR\x05nodes\"\xec\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -2805,7 +3031,10 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\tendpoints\x18\n" +
 	" \x01(\rR\tendpoints\x12)\n" +
 	"\x10fabric_addresses\x18\v \x03(\tR\x0ffabricAddresses\x12*\n" +
-	"\x11paused_until_unix\x18P \x01(\x03R\x0fpausedUntilUnix\"+\n" +
+	"\x11paused_until_unix\x18P \x01(\x03R\x0fpausedUntilUnix\x12\x12\n" +
+	"\x04site\x18d \x01(\tR\x04site\x12\x10\n" +
+	"\x03nat\x18e \x01(\tR\x03nat\x12\x1c\n" +
+	"\twireguard\x18f \x01(\tR\twireguard\"+\n" +
 	"\x15NodesGetIntentRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"Y\n" +
 	"\x16NodesGetIntentResponse\x12+\n" +
@@ -2859,7 +3088,7 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bendpoint\x18\x03 \x01(\v2\x17.weft.v1.EndpointRecordR\bendpoint\"\x0f\n" +
 	"\rMatrixRequest\"9\n" +
 	"\x0eMatrixResponse\x12'\n" +
-	"\x05pairs\x18\x01 \x03(\v2\x11.weft.v1.PairPathR\x05pairs\"\xb2\x01\n" +
+	"\x05pairs\x18\x01 \x03(\v2\x11.weft.v1.PairPathR\x05pairs\"\xc4\x01\n" +
 	"\bPairPath\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1c\n" +
@@ -2868,17 +3097,30 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12!\n" +
 	"\ffrom_address\x18\x06 \x01(\tR\vfromAddress\x12\x1d\n" +
 	"\n" +
-	"to_address\x18\a \x01(\tR\ttoAddress\"8\n" +
+	"to_address\x18\a \x01(\tR\ttoAddress\x12\x10\n" +
+	"\x03via\x18\b \x01(\tR\x03via\"8\n" +
 	"\x12ExplainPathRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\tR\x02to\"a\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"\x87\x01\n" +
 	"\x13ExplainPathResponse\x12%\n" +
 	"\x04path\x18\x01 \x01(\v2\x11.weft.v1.PairPathR\x04path\x12#\n" +
-	"\x05rungs\x18\x02 \x03(\v2\r.weft.v1.RungR\x05rungs\"D\n" +
-	"\x04Rung\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06result\x18\x02 \x01(\tR\x06result\x12\x10\n" +
-	"\x03why\x18\x03 \x01(\tR\x03why\"\xb7\x02\n" +
+	"\x05rungs\x18\x02 \x03(\v2\r.weft.v1.RungR\x05rungs\x12$\n" +
+	"\x04ends\x18\x03 \x03(\v2\x10.weft.v1.PathEndR\x04ends\"\x96\x01\n" +
+	"\aPathEnd\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12%\n" +
+	"\x04path\x18\x02 \x01(\v2\x11.weft.v1.MeshPathR\x04path\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x12\n" +
+	"\x04nat4\x18\x04 \x01(\tR\x04nat4\x12\x12\n" +
+	"\x04nat6\x18\x05 \x01(\tR\x04nat6\x12\x12\n" +
+	"\x04site\x18\x06 \x01(\tR\x04site\"-\n" +
+	"\x15MeshRotateKeysRequest\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\"L\n" +
+	"\x16MeshRotateKeysResponse\x122\n" +
+	"\trotations\x18\x01 \x03(\v2\x14.weft.v1.KeyRotationR\trotations\"j\n" +
+	"\vKeyRotation\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
+	"\x05begun\x18\x02 \x01(\v2\x1b.weft.v1.RotateKeysResponseR\x05begun\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\xb7\x02\n" +
 	"\x13TokensCreateRequest\x12\x1f\n" +
 	"\vttl_seconds\x18\x01 \x01(\x03R\n" +
 	"ttlSeconds\x12\x12\n" +
@@ -2935,10 +3177,12 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\x06Leases\x12?\n" +
 	"\x04List\x12\x1a.weft.v1.LeasesListRequest\x1a\x1b.weft.v1.LeasesListResponse\x12<\n" +
 	"\aReserve\x12\x17.weft.v1.ReserveRequest\x1a\x18.weft.v1.ReserveResponse\x12<\n" +
-	"\aWhoOwns\x12\x17.weft.v1.WhoOwnsRequest\x1a\x18.weft.v1.WhoOwnsResponse2\x8b\x01\n" +
+	"\aWhoOwns\x12\x17.weft.v1.WhoOwnsRequest\x1a\x18.weft.v1.WhoOwnsResponse2\xda\x01\n" +
 	"\x04Mesh\x129\n" +
 	"\x06Matrix\x12\x16.weft.v1.MatrixRequest\x1a\x17.weft.v1.MatrixResponse\x12H\n" +
-	"\vExplainPath\x12\x1b.weft.v1.ExplainPathRequest\x1a\x1c.weft.v1.ExplainPathResponse2\xd7\x01\n" +
+	"\vExplainPath\x12\x1b.weft.v1.ExplainPathRequest\x1a\x1c.weft.v1.ExplainPathResponse\x12M\n" +
+	"\n" +
+	"RotateKeys\x12\x1e.weft.v1.MeshRotateKeysRequest\x1a\x1f.weft.v1.MeshRotateKeysResponse2\xd7\x01\n" +
 	"\x06Tokens\x12E\n" +
 	"\x06Create\x12\x1c.weft.v1.TokensCreateRequest\x1a\x1d.weft.v1.TokensCreateResponse\x12?\n" +
 	"\x04List\x12\x1a.weft.v1.TokensListRequest\x1a\x1b.weft.v1.TokensListResponse\x12E\n" +
@@ -2956,7 +3200,7 @@ func file_weft_v1_status_proto_rawDescGZIP() []byte {
 	return file_weft_v1_status_proto_rawDescData
 }
 
-var file_weft_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_weft_v1_status_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_weft_v1_status_proto_goTypes = []any{
 	(*StatusGetRequest)(nil),       // 0: weft.v1.StatusGetRequest
 	(*StatusGetResponse)(nil),      // 1: weft.v1.StatusGetResponse
@@ -2995,94 +3239,106 @@ var file_weft_v1_status_proto_goTypes = []any{
 	(*PairPath)(nil),               // 34: weft.v1.PairPath
 	(*ExplainPathRequest)(nil),     // 35: weft.v1.ExplainPathRequest
 	(*ExplainPathResponse)(nil),    // 36: weft.v1.ExplainPathResponse
-	(*Rung)(nil),                   // 37: weft.v1.Rung
-	(*TokensCreateRequest)(nil),    // 38: weft.v1.TokensCreateRequest
-	(*TokensCreateResponse)(nil),   // 39: weft.v1.TokensCreateResponse
-	(*TokenStatus)(nil),            // 40: weft.v1.TokenStatus
-	(*TokensListRequest)(nil),      // 41: weft.v1.TokensListRequest
-	(*TokensListResponse)(nil),     // 42: weft.v1.TokensListResponse
-	(*TokensRevokeRequest)(nil),    // 43: weft.v1.TokensRevokeRequest
-	(*TokensRevokeResponse)(nil),   // 44: weft.v1.TokensRevokeResponse
-	(*NodesRenameRequest)(nil),     // 45: weft.v1.NodesRenameRequest
-	(*NodesRenameResponse)(nil),    // 46: weft.v1.NodesRenameResponse
-	nil,                            // 47: weft.v1.TokensCreateRequest.LabelsEntry
-	nil,                            // 48: weft.v1.TokenStatus.LabelsEntry
-	(*Problem)(nil),                // 49: weft.v1.Problem
-	(*Confirmation)(nil),           // 50: weft.v1.Confirmation
-	(*BackupStatus)(nil),           // 51: weft.v1.BackupStatus
-	(*NodeAddress)(nil),            // 52: weft.v1.NodeAddress
-	(*NodeIntent)(nil),             // 53: weft.v1.NodeIntent
-	(*ProbeResponse)(nil),          // 54: weft.v1.ProbeResponse
-	(*EndpointRecord)(nil),         // 55: weft.v1.EndpointRecord
+	(*PathEnd)(nil),                // 37: weft.v1.PathEnd
+	(*MeshRotateKeysRequest)(nil),  // 38: weft.v1.MeshRotateKeysRequest
+	(*MeshRotateKeysResponse)(nil), // 39: weft.v1.MeshRotateKeysResponse
+	(*KeyRotation)(nil),            // 40: weft.v1.KeyRotation
+	(*TokensCreateRequest)(nil),    // 41: weft.v1.TokensCreateRequest
+	(*TokensCreateResponse)(nil),   // 42: weft.v1.TokensCreateResponse
+	(*TokenStatus)(nil),            // 43: weft.v1.TokenStatus
+	(*TokensListRequest)(nil),      // 44: weft.v1.TokensListRequest
+	(*TokensListResponse)(nil),     // 45: weft.v1.TokensListResponse
+	(*TokensRevokeRequest)(nil),    // 46: weft.v1.TokensRevokeRequest
+	(*TokensRevokeResponse)(nil),   // 47: weft.v1.TokensRevokeResponse
+	(*NodesRenameRequest)(nil),     // 48: weft.v1.NodesRenameRequest
+	(*NodesRenameResponse)(nil),    // 49: weft.v1.NodesRenameResponse
+	nil,                            // 50: weft.v1.TokensCreateRequest.LabelsEntry
+	nil,                            // 51: weft.v1.TokenStatus.LabelsEntry
+	(*Problem)(nil),                // 52: weft.v1.Problem
+	(*Confirmation)(nil),           // 53: weft.v1.Confirmation
+	(*BackupStatus)(nil),           // 54: weft.v1.BackupStatus
+	(*NodeAddress)(nil),            // 55: weft.v1.NodeAddress
+	(*NodeIntent)(nil),             // 56: weft.v1.NodeIntent
+	(*ProbeResponse)(nil),          // 57: weft.v1.ProbeResponse
+	(*EndpointRecord)(nil),         // 58: weft.v1.EndpointRecord
+	(*Rung)(nil),                   // 59: weft.v1.Rung
+	(*MeshPath)(nil),               // 60: weft.v1.MeshPath
+	(*RotateKeysResponse)(nil),     // 61: weft.v1.RotateKeysResponse
 }
 var file_weft_v1_status_proto_depIdxs = []int32{
 	4,  // 0: weft.v1.StatusGetResponse.servers:type_name -> weft.v1.ServerStatus
 	5,  // 1: weft.v1.StatusGetResponse.etcd:type_name -> weft.v1.EtcdStatus
 	7,  // 2: weft.v1.StatusGetResponse.paths:type_name -> weft.v1.PathCount
-	49, // 3: weft.v1.StatusGetResponse.problems:type_name -> weft.v1.Problem
+	52, // 3: weft.v1.StatusGetResponse.problems:type_name -> weft.v1.Problem
 	6,  // 4: weft.v1.StatusGetResponse.first_to_end:type_name -> weft.v1.CertificateEnd
-	50, // 5: weft.v1.StatusGetResponse.confirmations:type_name -> weft.v1.Confirmation
-	51, // 6: weft.v1.StatusGetResponse.backups:type_name -> weft.v1.BackupStatus
+	53, // 5: weft.v1.StatusGetResponse.confirmations:type_name -> weft.v1.Confirmation
+	54, // 6: weft.v1.StatusGetResponse.backups:type_name -> weft.v1.BackupStatus
 	1,  // 7: weft.v1.StatusWatchResponse.status:type_name -> weft.v1.StatusGetResponse
-	49, // 8: weft.v1.ListProblemsResponse.problems:type_name -> weft.v1.Problem
+	52, // 8: weft.v1.ListProblemsResponse.problems:type_name -> weft.v1.Problem
 	12, // 9: weft.v1.NodesListResponse.nodes:type_name -> weft.v1.NodeStatus
-	52, // 10: weft.v1.NodeStatus.addresses:type_name -> weft.v1.NodeAddress
-	49, // 11: weft.v1.NodeStatus.problems:type_name -> weft.v1.Problem
-	53, // 12: weft.v1.NodesGetIntentResponse.intent:type_name -> weft.v1.NodeIntent
-	54, // 13: weft.v1.NodesProbeResponse.probe:type_name -> weft.v1.ProbeResponse
+	55, // 10: weft.v1.NodeStatus.addresses:type_name -> weft.v1.NodeAddress
+	52, // 11: weft.v1.NodeStatus.problems:type_name -> weft.v1.Problem
+	56, // 12: weft.v1.NodesGetIntentResponse.intent:type_name -> weft.v1.NodeIntent
+	57, // 13: weft.v1.NodesProbeResponse.probe:type_name -> weft.v1.ProbeResponse
 	27, // 14: weft.v1.LeasesListResponse.leases:type_name -> weft.v1.LeaseStatus
 	27, // 15: weft.v1.ReserveResponse.lease:type_name -> weft.v1.LeaseStatus
-	55, // 16: weft.v1.WhoOwnsResponse.endpoint:type_name -> weft.v1.EndpointRecord
+	58, // 16: weft.v1.WhoOwnsResponse.endpoint:type_name -> weft.v1.EndpointRecord
 	34, // 17: weft.v1.MatrixResponse.pairs:type_name -> weft.v1.PairPath
 	34, // 18: weft.v1.ExplainPathResponse.path:type_name -> weft.v1.PairPath
-	37, // 19: weft.v1.ExplainPathResponse.rungs:type_name -> weft.v1.Rung
-	47, // 20: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
-	40, // 21: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
-	48, // 22: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
-	40, // 23: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
-	0,  // 24: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
-	8,  // 25: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
-	2,  // 26: weft.v1.Status.Watch:input_type -> weft.v1.StatusWatchRequest
-	10, // 27: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
-	13, // 28: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
-	15, // 29: weft.v1.Nodes.GetKernel:input_type -> weft.v1.NodesGetKernelRequest
-	17, // 30: weft.v1.Nodes.GetDrift:input_type -> weft.v1.NodesGetDriftRequest
-	19, // 31: weft.v1.Nodes.Probe:input_type -> weft.v1.NodesProbeRequest
-	21, // 32: weft.v1.Nodes.Pause:input_type -> weft.v1.NodesPauseRequest
-	45, // 33: weft.v1.Nodes.Rename:input_type -> weft.v1.NodesRenameRequest
-	23, // 34: weft.v1.Nodes.Resume:input_type -> weft.v1.NodesResumeRequest
-	25, // 35: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
-	28, // 36: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
-	30, // 37: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
-	32, // 38: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
-	35, // 39: weft.v1.Mesh.ExplainPath:input_type -> weft.v1.ExplainPathRequest
-	38, // 40: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
-	41, // 41: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
-	43, // 42: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
-	1,  // 43: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
-	9,  // 44: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
-	3,  // 45: weft.v1.Status.Watch:output_type -> weft.v1.StatusWatchResponse
-	11, // 46: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
-	14, // 47: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
-	16, // 48: weft.v1.Nodes.GetKernel:output_type -> weft.v1.NodesGetKernelResponse
-	18, // 49: weft.v1.Nodes.GetDrift:output_type -> weft.v1.NodesGetDriftResponse
-	20, // 50: weft.v1.Nodes.Probe:output_type -> weft.v1.NodesProbeResponse
-	22, // 51: weft.v1.Nodes.Pause:output_type -> weft.v1.NodesPauseResponse
-	46, // 52: weft.v1.Nodes.Rename:output_type -> weft.v1.NodesRenameResponse
-	24, // 53: weft.v1.Nodes.Resume:output_type -> weft.v1.NodesResumeResponse
-	26, // 54: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
-	29, // 55: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
-	31, // 56: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
-	33, // 57: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
-	36, // 58: weft.v1.Mesh.ExplainPath:output_type -> weft.v1.ExplainPathResponse
-	39, // 59: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
-	42, // 60: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
-	44, // 61: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
-	43, // [43:62] is the sub-list for method output_type
-	24, // [24:43] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	59, // 19: weft.v1.ExplainPathResponse.rungs:type_name -> weft.v1.Rung
+	37, // 20: weft.v1.ExplainPathResponse.ends:type_name -> weft.v1.PathEnd
+	60, // 21: weft.v1.PathEnd.path:type_name -> weft.v1.MeshPath
+	40, // 22: weft.v1.MeshRotateKeysResponse.rotations:type_name -> weft.v1.KeyRotation
+	61, // 23: weft.v1.KeyRotation.begun:type_name -> weft.v1.RotateKeysResponse
+	50, // 24: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
+	43, // 25: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
+	51, // 26: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
+	43, // 27: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
+	0,  // 28: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
+	8,  // 29: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
+	2,  // 30: weft.v1.Status.Watch:input_type -> weft.v1.StatusWatchRequest
+	10, // 31: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
+	13, // 32: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
+	15, // 33: weft.v1.Nodes.GetKernel:input_type -> weft.v1.NodesGetKernelRequest
+	17, // 34: weft.v1.Nodes.GetDrift:input_type -> weft.v1.NodesGetDriftRequest
+	19, // 35: weft.v1.Nodes.Probe:input_type -> weft.v1.NodesProbeRequest
+	21, // 36: weft.v1.Nodes.Pause:input_type -> weft.v1.NodesPauseRequest
+	48, // 37: weft.v1.Nodes.Rename:input_type -> weft.v1.NodesRenameRequest
+	23, // 38: weft.v1.Nodes.Resume:input_type -> weft.v1.NodesResumeRequest
+	25, // 39: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
+	28, // 40: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
+	30, // 41: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
+	32, // 42: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
+	35, // 43: weft.v1.Mesh.ExplainPath:input_type -> weft.v1.ExplainPathRequest
+	38, // 44: weft.v1.Mesh.RotateKeys:input_type -> weft.v1.MeshRotateKeysRequest
+	41, // 45: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
+	44, // 46: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
+	46, // 47: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
+	1,  // 48: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
+	9,  // 49: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
+	3,  // 50: weft.v1.Status.Watch:output_type -> weft.v1.StatusWatchResponse
+	11, // 51: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
+	14, // 52: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
+	16, // 53: weft.v1.Nodes.GetKernel:output_type -> weft.v1.NodesGetKernelResponse
+	18, // 54: weft.v1.Nodes.GetDrift:output_type -> weft.v1.NodesGetDriftResponse
+	20, // 55: weft.v1.Nodes.Probe:output_type -> weft.v1.NodesProbeResponse
+	22, // 56: weft.v1.Nodes.Pause:output_type -> weft.v1.NodesPauseResponse
+	49, // 57: weft.v1.Nodes.Rename:output_type -> weft.v1.NodesRenameResponse
+	24, // 58: weft.v1.Nodes.Resume:output_type -> weft.v1.NodesResumeResponse
+	26, // 59: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
+	29, // 60: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
+	31, // 61: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
+	33, // 62: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
+	36, // 63: weft.v1.Mesh.ExplainPath:output_type -> weft.v1.ExplainPathResponse
+	39, // 64: weft.v1.Mesh.RotateKeys:output_type -> weft.v1.MeshRotateKeysResponse
+	42, // 65: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
+	45, // 66: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
+	47, // 67: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
+	48, // [48:68] is the sub-list for method output_type
+	28, // [28:48] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_status_proto_init() }
@@ -3100,7 +3356,7 @@ func file_weft_v1_status_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_status_proto_rawDesc), len(file_weft_v1_status_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -785,6 +785,7 @@ var Leases_ServiceDesc = grpc.ServiceDesc{
 const (
 	Mesh_Matrix_FullMethodName      = "/weft.v1.Mesh/Matrix"
 	Mesh_ExplainPath_FullMethodName = "/weft.v1.Mesh/ExplainPath"
+	Mesh_RotateKeys_FullMethodName  = "/weft.v1.Mesh/RotateKeys"
 )
 
 // MeshClient is the client API for Mesh service.
@@ -797,6 +798,8 @@ type MeshClient interface {
 	Matrix(ctx context.Context, in *MatrixRequest, opts ...grpc.CallOption) (*MatrixResponse, error)
 	// ExplainPath tells of one pair which ways there are, and why one is taken.
 	ExplainPath(ctx context.Context, in *ExplainPathRequest, opts ...grpc.CallOption) (*ExplainPathResponse, error)
+	// RotateKeys has nodes change their WireGuard keys now.
+	RotateKeys(ctx context.Context, in *MeshRotateKeysRequest, opts ...grpc.CallOption) (*MeshRotateKeysResponse, error)
 }
 
 type meshClient struct {
@@ -827,6 +830,16 @@ func (c *meshClient) ExplainPath(ctx context.Context, in *ExplainPathRequest, op
 	return out, nil
 }
 
+func (c *meshClient) RotateKeys(ctx context.Context, in *MeshRotateKeysRequest, opts ...grpc.CallOption) (*MeshRotateKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MeshRotateKeysResponse)
+	err := c.cc.Invoke(ctx, Mesh_RotateKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MeshServer is the server API for Mesh service.
 // All implementations must embed UnimplementedMeshServer
 // for forward compatibility.
@@ -837,6 +850,8 @@ type MeshServer interface {
 	Matrix(context.Context, *MatrixRequest) (*MatrixResponse, error)
 	// ExplainPath tells of one pair which ways there are, and why one is taken.
 	ExplainPath(context.Context, *ExplainPathRequest) (*ExplainPathResponse, error)
+	// RotateKeys has nodes change their WireGuard keys now.
+	RotateKeys(context.Context, *MeshRotateKeysRequest) (*MeshRotateKeysResponse, error)
 	mustEmbedUnimplementedMeshServer()
 }
 
@@ -852,6 +867,9 @@ func (UnimplementedMeshServer) Matrix(context.Context, *MatrixRequest) (*MatrixR
 }
 func (UnimplementedMeshServer) ExplainPath(context.Context, *ExplainPathRequest) (*ExplainPathResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExplainPath not implemented")
+}
+func (UnimplementedMeshServer) RotateKeys(context.Context, *MeshRotateKeysRequest) (*MeshRotateKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateKeys not implemented")
 }
 func (UnimplementedMeshServer) mustEmbedUnimplementedMeshServer() {}
 func (UnimplementedMeshServer) testEmbeddedByValue()              {}
@@ -910,6 +928,24 @@ func _Mesh_ExplainPath_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Mesh_RotateKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MeshRotateKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeshServer).RotateKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Mesh_RotateKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeshServer).RotateKeys(ctx, req.(*MeshRotateKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Mesh_ServiceDesc is the grpc.ServiceDesc for Mesh service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -924,6 +960,10 @@ var Mesh_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ExplainPath",
 			Handler:    _Mesh_ExplainPath_Handler,
+		},
+		{
+			MethodName: "RotateKeys",
+			Handler:    _Mesh_RotateKeys_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

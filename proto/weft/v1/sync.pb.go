@@ -1051,7 +1051,8 @@ type NodeReport struct {
 	ExternalAddresses []string `protobuf:"bytes,2,rep,name=external_addresses,json=externalAddresses,proto3" json:"external_addresses,omitempty"`
 	// VtepMac is the MAC address of the node's VXLAN devices.
 	VtepMac string `protobuf:"bytes,3,opt,name=vtep_mac,json=vtepMac,proto3" json:"vtep_mac,omitempty"`
-	// Capabilities of the node's kernel, such as "vxlan", "nftables".
+	// Capabilities of the node's kernel and agent: vxlan, nftables; mesh, of an agent
+	// that knows pairs which choose their way; wireguard-kernel or wireguard-go.
 	Capabilities []string `protobuf:"bytes,4,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Lease is what the node carries, so that a store that was lost can learn it.
 	Lease  []string          `protobuf:"bytes,5,rep,name=lease,proto3" json:"lease,omitempty"`
@@ -1355,8 +1356,12 @@ type PathSummary struct {
 	Rungs map[string]uint32 `protobuf:"bytes,3,rep,name=rungs,proto3" json:"rungs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Old counts pairs that still send by a carrier that the fabric leaves; old_peers
 	// names some of them.
-	Old           uint32   `protobuf:"varint,4,opt,name=old,proto3" json:"old,omitempty"`
-	OldPeers      []string `protobuf:"bytes,5,rep,name=old_peers,json=oldPeers,proto3" json:"old_peers,omitempty"`
+	Old      uint32   `protobuf:"varint,4,opt,name=old,proto3" json:"old,omitempty"`
+	OldPeers []string `protobuf:"bytes,5,rep,name=old_peers,json=oldPeers,proto3" json:"old_peers,omitempty"`
+	// Pairs counts those of rungs in which the node's name is the lower one, so that
+	// over all nodes each pair is counted once. A pair over a server's relay may be
+	// counted with its name: relayed (s1).
+	Pairs         map[string]uint32 `protobuf:"bytes,6,rep,name=pairs,proto3" json:"pairs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1422,6 +1427,13 @@ func (x *PathSummary) GetOld() uint32 {
 func (x *PathSummary) GetOldPeers() []string {
 	if x != nil {
 		return x.OldPeers
+	}
+	return nil
+}
+
+func (x *PathSummary) GetPairs() map[string]uint32 {
+	if x != nil {
+		return x.Pairs
 	}
 	return nil
 }
@@ -3000,15 +3012,20 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\tCandidate\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x16\n" +
-	"\x06source\x18\x03 \x01(\tR\x06source\"\xdf\x01\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\"\xd0\x02\n" +
 	"\vPathSummary\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x125\n" +
 	"\x05rungs\x18\x03 \x03(\v2\x1f.weft.v1.PathSummary.RungsEntryR\x05rungs\x12\x10\n" +
 	"\x03old\x18\x04 \x01(\rR\x03old\x12\x1b\n" +
-	"\told_peers\x18\x05 \x03(\tR\boldPeers\x1a8\n" +
+	"\told_peers\x18\x05 \x03(\tR\boldPeers\x125\n" +
+	"\x05pairs\x18\x06 \x03(\v2\x1f.weft.v1.PathSummary.PairsEntryR\x05pairs\x1a8\n" +
 	"\n" +
 	"RungsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"PairsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"S\n" +
 	"\tEchoOffer\x12\x16\n" +
@@ -3137,7 +3154,7 @@ func file_weft_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_weft_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_weft_v1_sync_proto_goTypes = []any{
 	(ReplaceAll_Phase)(0),     // 0: weft.v1.ReplaceAll.Phase
 	(*SyncRequest)(nil),       // 1: weft.v1.SyncRequest
@@ -3176,7 +3193,8 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*Trusts)(nil),            // 34: weft.v1.Trusts
 	nil,                       // 35: weft.v1.NodeReport.LabelsEntry
 	nil,                       // 36: weft.v1.PathSummary.RungsEntry
-	nil,                       // 37: weft.v1.EndpointRecord.LabelsEntry
+	nil,                       // 37: weft.v1.PathSummary.PairsEntry
+	nil,                       // 38: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.SyncRequest.hello:type_name -> weft.v1.Hello
@@ -3212,19 +3230,20 @@ var file_weft_v1_sync_proto_depIdxs = []int32{
 	9,  // 30: weft.v1.NodeReport.wireguard_slots:type_name -> weft.v1.WireguardSlot
 	10, // 31: weft.v1.NodeReport.candidates:type_name -> weft.v1.Candidate
 	36, // 32: weft.v1.PathSummary.rungs:type_name -> weft.v1.PathSummary.RungsEntry
-	15, // 33: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
-	37, // 34: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	17, // 35: weft.v1.PoolReport.pools:type_name -> weft.v1.PoolUse
-	19, // 36: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
-	0,  // 37: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
-	2,  // 38: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
-	1,  // 39: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
-	2,  // 40: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
-	40, // [40:41] is the sub-list for method output_type
-	39, // [39:40] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	37, // 33: weft.v1.PathSummary.pairs:type_name -> weft.v1.PathSummary.PairsEntry
+	15, // 34: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	38, // 35: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
+	17, // 36: weft.v1.PoolReport.pools:type_name -> weft.v1.PoolUse
+	19, // 37: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	0,  // 38: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
+	2,  // 39: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
+	1,  // 40: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest
+	2,  // 41: weft.v1.NodeSync.Sync:output_type -> weft.v1.SyncResponse
+	41, // [41:42] is the sub-list for method output_type
+	40, // [40:41] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_sync_proto_init() }
@@ -3268,7 +3287,7 @@ func file_weft_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_sync_proto_rawDesc), len(file_weft_v1_sync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

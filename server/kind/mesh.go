@@ -1,0 +1,66 @@
+package kind
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// validateWords refuses words that a field does not know.
+func (s ClusterConfigSpec) validateWords(f *findings) {
+	if !slices.Contains(backends, s.Backend) {
+		f.add("spec.backend", "%q is not a backend of this release; accepted: %s", s.Backend, strings.Join(backends, ", "))
+	}
+	for _, w := range []struct {
+		field, word string
+		known       []string
+	}{
+		{"spec.masquerade", s.Masquerade, masquerades},
+		{"spec.egressSelectorMode", s.EgressSelectorMode, egressModes},
+		{"spec.egressFallback", s.EgressFallback, fallbacks},
+		{"spec.encryption", s.Encryption, encryptions},
+		{"spec.topology", s.Topology, topologies},
+	} {
+		if !slices.Contains(w.known, w.word) {
+			f.add(w.field, "%q is not accepted; accepted: %s", w.word, strings.Join(w.known, ", "))
+		}
+	}
+}
+
+// validatePorts refuses UDP ports that are taken, by each other too. WireGuard has
+// two: the second slot's is the next.
+func (s ClusterConfigSpec) validatePorts(f *findings) {
+	next := s.WireGuardPort + 1
+	if what, taken := udpPorts[s.VXLANPort]; taken {
+		f.add("spec.vxlanPort", "%d is %s; take another, such as %d", s.VXLANPort, what, DefaultVXLANPort)
+	}
+	switch at := "spec.wireguardPort"; {
+	case next == 0:
+		f.add(at, "%d is out of bounds: the second device has the next port; accepted: 1 to 65534", s.WireGuardPort)
+	case udpPorts[s.WireGuardPort] != "":
+		f.add(at, "%d is %s; take another, such as %d", s.WireGuardPort, udpPorts[s.WireGuardPort], DefaultWireGuardPort)
+	case udpPorts[next] != "":
+		f.add(at, "the second device has the next port, and %d is %s; take another, such as %d", next, udpPorts[next], DefaultWireGuardPort)
+	case s.VXLANPort != s.WireGuardPort && s.VXLANPort != next:
+	case s.WireGuardPort == DefaultWireGuardPort:
+		f.add("spec.vxlanPort", "%d is WireGuard's; take another, such as %d", s.VXLANPort, DefaultVXLANPort)
+	default:
+		f.add(at, "WireGuard has %d and %d, and VXLAN %d; take another, such as %d", s.WireGuardPort, next, s.VXLANPort, DefaultWireGuardPort)
+	}
+}
+
+// validateMesh refuses what contradicts itself: encryption that is asked for is
+// never promised where nothing encrypts.
+func (s ClusterConfigSpec) validateMesh(f *findings) {
+	clear := s.Backend == string(intent.VXLAN) || s.Backend == string(intent.HostGW)
+	switch {
+	case s.Encryption == string(intent.EncryptAlways) && clear:
+		f.add("spec.encryption", "always, and backend %s sends in the clear; accepted: backend wireguard, or auto, with it", s.Backend)
+	case s.Encryption == string(intent.EncryptNever) && s.Backend == string(intent.WireGuard):
+		f.add("spec.encryption", "never, and backend wireguard encrypts everything; accepted: backend auto with it, or encryption untrusted")
+	}
+	if s.KeyDays < 0 || s.KeyDays > maxKeyDays {
+		f.add("spec.keyDays", "%d is out of bounds; accepted: 1 to %d, or 0 for never", s.KeyDays, maxKeyDays)
+	}
+}

@@ -1,0 +1,12 @@
+package kind
+
+// PathsObservation is on which rungs a node's pairs stand, JSON at ObservedPath. It is
+// there only of a node whose pairs choose their way.
+type PathsObservation struct {
+	Epoch    string            `json:"epoch"`
+	Revision int64             `json:"revision"`           // of the intent that the node went by
+	Rungs    map[string]uint32 `json:"rungs,omitempty"`    // all pairs of the node, by the rung that it sends by
+	Pairs    map[string]uint32 `json:"pairs,omitempty"`    // those in which its name is the lower one
+	Old      uint32            `json:"old,omitempty"`      // pairs that still send by a carrier that the fabric leaves
+	OldPeers []string          `json:"oldPeers,omitempty"` // some of them
+}
