@@ -16,6 +16,7 @@ import (
 const (
 	directMetric = 8701
 	vxlanMetric  = 8702
+	spareMetric  = 8703
 	sealedMetric = 8710 // and the slot
 )
 
@@ -60,8 +61,15 @@ func (w *way) standby(out []datapath.Object, prefix netip.Prefix) []datapath.Obj
 			out = append(out, r)
 		}
 	}
-	if w.may.VXLAN.OK && !narrow(prefix, w.vxlanMTU()) {
-		out, _ = w.carried(out, prefix, w.vxlanMTU(), vxlanMetric)
+	if !w.may.VXLAN.OK || narrow(prefix, w.vxlanMTU()) {
+		return out
+	}
+	for _, spare := range w.spares() {
+		r := w.tunnelled(prefix, spare, w.vxlanMTU())
+		if r.Metric = vxlanMetric; spare {
+			r.Metric = spareMetric
+		}
+		out = append(w.neighbour(out, prefix, spare), r)
 	}
 	return out
 }
@@ -79,14 +87,16 @@ func (w *way) first(out []datapath.Object, prefix netip.Prefix) []datapath.Objec
 		}
 		rung = mesh.VXLAN
 	}
-	if rung == mesh.VXLAN {
+	if spares := w.spares(); rung == mesh.VXLAN && len(spares) > 0 {
+		spare := w.choice.Spare
+		if !slices.Contains(spares, spare) {
+			spare = spares[0]
+		}
 		mtu := w.chosenMTU(w.vxlanMTU())
 		if w.tooNarrow(prefix, mtu) {
 			return out
 		}
-		if more, ok := w.carried(out, prefix, mtu, 0); ok {
-			return more
-		}
+		return append(w.neighbour(out, prefix, spare), w.tunnelled(prefix, spare, mtu))
 	}
 	slot := w.choice.Slot
 	mtu := w.chosenMTU(w.mtuOver(w.sealing()))

@@ -129,6 +129,7 @@ func set(ar *txtar.Archive, f txtar.File) {
 //
 //	cluster 10.42.0.0/16 fd42:42::/48
 //	backend vxlan [direct-routing] [mtu 1400]
+//	spare
 //	receive vxlan [vni 5000] [port 4789] [spare]
 //	behind n3
 //	self n1 [tx-checksum-off] [accept-ra eth0]
@@ -155,6 +156,8 @@ func parse(t *testing.T, in string) Node {
 			}
 		case "backend":
 			backend(t, &n.Intent.Cluster, words[1:])
+		case "spare":
+			n.Intent.Cluster.Spare = true
 		case "receive":
 			n.Intent.Cluster.Receive = append(n.Intent.Cluster.Receive, carrier(t, words[1:]))
 		case "behind":
@@ -294,6 +297,8 @@ func choice(t *testing.T, words []string) mesh.Choice {
 		case "mtu":
 			i++
 			c.MTU = number(t, words[i])
+		case "spare":
+			c.Spare = true
 		case "peer":
 			i++
 			peer = &c.Peers[number(t, words[i])]

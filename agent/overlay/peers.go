@@ -92,9 +92,9 @@ type way struct {
 	has    bool               // a choice was made
 	keys   [intent.Slots]bool // the peer's WireGuard keys are its alone
 
-	may       intent.Ways         // of a pair that chooses its way
-	open      [intent.Slots]bool  // WireGuard devices that hold the peer
-	tunnelled map[netip.Addr]bool // fabric addresses that have a neighbour entry
+	may  intent.Ways           // of a pair that chooses its way
+	open [intent.Slots]bool    // WireGuard devices that hold the peer
+	met  map[datapath.Key]bool // neighbours and forwarding entries that are planned
 }
 
 func (w *way) usable() bool {

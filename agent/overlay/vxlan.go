@@ -75,46 +75,53 @@ func (w *way) tunnel(out []datapath.Object, prefix netip.Prefix) []datapath.Obje
 	case !w.vtep || w.tooNarrow(prefix, mtu):
 		return w.refuse(out, prefix)
 	}
-	out, _ = w.carried(out, prefix, mtu, 0)
+	return append(w.neighbour(out, prefix, w.cluster.Spare), w.tunnelled(prefix, w.cluster.Spare, mtu))
+}
+
+// tunnelled is a prefix's route through VXLAN: the peer's fabric address, of the
+// prefix's family, is an on-link next hop whose Ethernet address is the VTEP.
+func (w *way) tunnelled(prefix netip.Prefix, spare bool, mtu int) datapath.Route {
+	outer, is4 := w.path.Local.Addr.Addr().Is4(), prefix.Addr().Is4()
+	via, _ := w.peer.FabricOf(is4)
+	src, _ := w.self.FabricOf(is4)
+	return datapath.Route{
+		Dst: prefix, Via: via, Dev: device(spare, outer), OnLink: true, Src: src,
+		MTU: below(mtu, w.path.Local.MTU-intent.VXLANOverhead(outer)),
+	}
+}
+
+// neighbour is what such a route rests on, once for all prefixes.
+func (w *way) neighbour(out []datapath.Object, prefix netip.Prefix, spare bool) []datapath.Object {
+	dev := device(spare, w.path.Local.Addr.Addr().Is4())
+	via, _ := w.peer.FabricOf(prefix.Addr().Is4())
+	for _, o := range []datapath.Object{
+		datapath.FDB{Dev: dev, MAC: w.peer.VTEP, Dst: w.path.Remote.Addr.Addr()},
+		datapath.Neigh{Dev: dev, IP: via, MAC: w.peer.VTEP},
+	} {
+		if !w.met[o.Key()] {
+			if w.met == nil {
+				w.met = make(map[datapath.Key]bool, 3)
+			}
+			w.met[o.Key()] = true
+			out = append(out, o)
+		}
+	}
 	return out
 }
 
-// carried is a prefix's route through VXLAN, if there can be one: the peer's fabric
-// address, of the prefix's family, is an on-link next hop whose Ethernet address is
-// the VTEP.
-func (w *way) carried(out []datapath.Object, prefix netip.Prefix, mtu int, metric uint32) ([]datapath.Object, bool) {
-	spare, ok := w.carrier()
-	if !ok || !w.vtep || w.peer.VTEP == (datapath.MAC{}) || !w.path.Local.Addr.IsValid() {
-		return out, false
+// spares lists the VXLAN devices by which the pair may go: by what the cluster sends
+// by first, then by what it still receives by. True is the spare ones.
+func (w *way) spares() []bool {
+	var out []bool
+	if !w.vtep || w.peer.VTEP == (datapath.MAC{}) || !w.path.Local.Addr.IsValid() {
+		return nil
 	}
-	outer := w.path.Local.Addr.Addr().Is4()
-	dev := device(spare, outer)
-	is4 := prefix.Addr().Is4()
-	via, _ := w.peer.FabricOf(is4)
-	src, _ := w.self.FabricOf(is4)
-	if !w.tunnelled[via] {
-		if len(w.tunnelled) == 0 {
-			w.tunnelled = make(map[netip.Addr]bool, 2)
-			out = append(out, datapath.FDB{Dev: dev, MAC: w.peer.VTEP, Dst: w.path.Remote.Addr.Addr()})
-		}
-		w.tunnelled[via] = true
-		out = append(out, datapath.Neigh{Dev: dev, IP: via, MAC: w.peer.VTEP})
-	}
-	return append(out, datapath.Route{
-		Dst: prefix, Via: via, Dev: dev, OnLink: true, Src: src, Metric: metric,
-		MTU: below(mtu, w.path.Local.MTU-intent.VXLANOverhead(outer)),
-	}), true
-}
-
-// carrier tells whether the pair may go by VXLAN, and whether that has the spare
-// devices: by what the cluster sends by, or by what it still receives by.
-func (w *way) carrier() (spare, ok bool) {
 	for _, k := range w.cluster.VXLANs() {
-		if w.carries(k, w.peer) {
-			return k.Spare, true
+		if w.carries(k, w.peer) && !slices.Contains(out, k.Spare) {
+			out = append(out, k.Spare)
 		}
 	}
-	return false, false
+	return out
 }
 
 // tunnelMTU is the pair's MTU through VXLAN, also where the pair itself is
