@@ -110,6 +110,7 @@ type link struct {
 	server string
 	via    *proxy.Proxy        // nil: directly
 	local  netip.Addr          // our end; zero if it is no TCP connection
+	remote netip.Addr          // the other end; zero likewise
 	shown  []*x509.Certificate // by the server
 }
 
@@ -119,8 +120,10 @@ func (l link) host() string {
 	return host
 }
 
-func localOf(c net.Conn) netip.Addr {
-	if a, ok := c.LocalAddr().(*net.TCPAddr); ok {
+func localOf(c net.Conn) netip.Addr { return ipOf(c.LocalAddr()) }
+
+func ipOf(addr net.Addr) netip.Addr {
+	if a, ok := addr.(*net.TCPAddr); ok {
 		return a.AddrPort().Addr().Unmap().WithZone("")
 	}
 	return netip.Addr{}

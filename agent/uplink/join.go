@@ -208,7 +208,7 @@ func (u *Uplink) reach(ctx context.Context, cfg *tls.Config, f func(context.Cont
 		return c.target.server, err
 	}
 	defer conn.Close()
-	if err = f(ctx, conn, link{c.target.server, c.target.via, localOf(conn), conn.ConnectionState().PeerCertificates}); err != nil && !ours(err) {
+	if err = f(ctx, conn, link{c.target.server, c.target.via, localOf(conn), ipOf(conn.RemoteAddr()), conn.ConnectionState().PeerCertificates}); err != nil && !ours(err) {
 		u.order.failed(c.target.server)
 	}
 	return c.target.server, err

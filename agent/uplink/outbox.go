@@ -36,6 +36,7 @@ type outbox struct {
 	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint
 	pools     Pools
+	paths     Paths
 	unfiled   int64  // revision of the intent held while it is not on disk yet
 	epoch     string // of the intent that may be acknowledged
 	ceiling   int64  // its revision
@@ -205,6 +206,7 @@ type sent struct {
 	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint // nil before the full set
 	pools     Pools
+	paths     Paths
 	acked     int64
 	epoch     string
 	told      bool // by this stream what should be: before, nothing can be acknowledged
@@ -233,7 +235,8 @@ func (b *outbox) next(s *sent) []*weftv1.SyncRequest {
 		report.Settings = b.settings
 		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Problems{Problems: report}})
 	}
-	return append(append(out, b.nextEndpoints(s)...), b.nextPools(s)...)
+	out = append(append(out, b.nextEndpoints(s)...), b.nextPools(s)...)
+	return append(out, b.nextPaths(s)...)
 }
 
 // nextErrors goes before the ack: an ack holds as far as no error says otherwise.

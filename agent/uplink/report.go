@@ -21,12 +21,25 @@ type Report struct {
 	Kernel       string         // release, as uname -r prints it
 	Announced    []netip.Prefix // that the node answers for, beside its lease
 	HostPorts    []uint16       // of its own addresses that may be dialled through its tunnel
+	Mesh         Mesh
+}
+
+// Mesh is how the node's WireGuard devices are reached.
+type Mesh struct {
+	Slots      []intent.Slot
+	Candidates []intent.Candidate // in the node's order
+	NAT4, NAT6 intent.NAT
+	Relays     []string // names of servers whose relay it is connected to, the quickest first
+}
+
+func (m Mesh) equal(o Mesh) bool {
+	return slices.Equal(m.Slots, o.Slots) && slices.Equal(m.Candidates, o.Candidates) && m.NAT4 == o.NAT4 && m.NAT6 == o.NAT6 && slices.Equal(m.Relays, o.Relays)
 }
 
 func (r Report) equal(o Report) bool {
 	return slices.Equal(r.Underlay, o.Underlay) && slices.Equal(r.External, o.External) && r.VTEP == o.VTEP &&
 		slices.Equal(r.Capabilities, o.Capabilities) && maps.Equal(r.Labels, o.Labels) && r.Kernel == o.Kernel &&
-		slices.Equal(r.Announced, o.Announced) && slices.Equal(r.HostPorts, o.HostPorts)
+		slices.Equal(r.Announced, o.Announced) && slices.Equal(r.HostPorts, o.HostPorts) && r.Mesh.equal(o.Mesh)
 }
 
 func (r Report) wire(lease []netip.Prefix) *weftv1.NodeReport {
@@ -38,6 +51,11 @@ func (r Report) wire(lease []netip.Prefix) *weftv1.NodeReport {
 		Labels:            r.Labels,
 		Kernel:            r.Kernel,
 		AnnouncedPrefixes: texts(r.Announced),
+		WireguardSlots:    intent.EncodeSlots(r.Mesh.Slots),
+		Candidates:        intent.EncodeCandidates(r.Mesh.Candidates),
+		Nat4:              string(r.Mesh.NAT4),
+		Nat6:              string(r.Mesh.NAT6),
+		Relays:            r.Mesh.Relays,
 	}
 	for _, p := range r.HostPorts {
 		m.HostPorts = append(m.HostPorts, uint32(p))

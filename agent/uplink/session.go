@@ -248,6 +248,10 @@ func (s *session) take(m *weftv1.SyncResponse) error {
 			return err
 		}
 	}
+	if e := m.GetEcho(); e != nil {
+		s.u.offer(e, s.link)
+		return nil
+	}
 	if m.GetAskClaims() != nil {
 		s.carry()
 		return nil

@@ -36,6 +36,7 @@ type Config struct {
 	Version  string
 	Log      *slog.Logger
 	OnChange func() // called when Intent has changed; must not block
+	OnEcho   func() // called when Echo has; must not block; nil: nobody asks
 	// Answer answers what a server asks of service Agent: a method's name, its
 	// request and its response, encoded. nil: nothing is answered.
 	Answer func(ctx context.Context, method string, request []byte) ([]byte, error)
@@ -86,6 +87,7 @@ type Uplink struct {
 	id    identity
 	early time.Time // when a server wants the certificate renewed; zero: it does not
 	line  line
+	echo  Echo
 	guard guard
 	filed *held // as on disk; New's, then the writer's
 }

@@ -145,7 +145,8 @@ func (p Peer) NATOf(is4 bool) NAT {
 	return p.NAT6
 }
 
-func encodeSlots(list []Slot) []*weftv1.WireguardSlot {
+// EncodeSlots is the devices as reports and intents have them.
+func EncodeSlots(list []Slot) []*weftv1.WireguardSlot {
 	var out []*weftv1.WireguardSlot
 	for _, s := range list {
 		out = append(out, &weftv1.WireguardSlot{Slot: uint32(s.Slot), PublicKey: s.Key[:], Port: uint32(s.Port), Leaving: s.Leaving})
@@ -153,7 +154,8 @@ func encodeSlots(list []Slot) []*weftv1.WireguardSlot {
 	return out
 }
 
-func encodeCandidates(list []Candidate) []*weftv1.Candidate {
+// EncodeCandidates is the candidates as reports and intents have them.
+func EncodeCandidates(list []Candidate) []*weftv1.Candidate {
 	var out []*weftv1.Candidate
 	for _, c := range list {
 		out = append(out, &weftv1.Candidate{Address: c.Addr.String(), Slot: uint32(c.Slot), Source: string(c.Source)})

@@ -117,7 +117,7 @@ func DecodeCluster(b []byte) (Cluster, error) {
 func EncodePeer(p Peer) []byte {
 	m := &weftv1.PeerIntent{
 		Name: p.Name, Lease: texts(p.Lease), Labels: p.Labels, Addresses: EncodeUnderlay(p.Underlay), Draining: texts(p.Draining),
-		WireguardSlots: encodeSlots(p.Slots), Candidates: encodeCandidates(p.Candidates), Nat4: string(p.NAT4), Nat6: string(p.NAT6), Relays: p.Relays,
+		WireguardSlots: EncodeSlots(p.Slots), Candidates: EncodeCandidates(p.Candidates), Nat4: string(p.NAT4), Nat6: string(p.NAT6), Relays: p.Relays,
 	}
 	if p.VTEP != (MAC{}) {
 		m.VtepMac = p.VTEP.String()
