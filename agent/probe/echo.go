@@ -94,6 +94,9 @@ func checksum(b []byte) uint16 {
 	for i := 0; i+1 < len(b); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(b[i:]))
 	}
+	if len(b)%2 != 0 {
+		sum += uint32(b[len(b)-1]) << 8
+	}
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}
