@@ -40,7 +40,7 @@ func TestScenarios(t *testing.T) {
 		Dir:                "testdata",
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*lab.Flow{}, streams: map[string]*lab.Reader{}, started: map[string]*lab.Process{}}
+			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*lab.Flow{}, streams: map[string]*lab.Reader{}, snoops: map[string]*lab.Snoop{}, started: map[string]*lab.Process{}}
 			s.ctx, s.cancel = context.WithCancel(context.Background())
 			env.Values[key{}] = s
 			env.Setenv("DEPLOY", filepath.Join(filepath.Dir(bin), "deploy"))
@@ -91,6 +91,8 @@ func TestScenarios(t *testing.T) {
 			"stall":   command((*scenario).stall),
 			"proxy":   command((*scenario).proxy),
 			"environ": command((*scenario).environ),
+			"roam":    command((*scenario).roam),
+			"snoop":   command((*scenario).snoop),
 		},
 	})
 }
@@ -107,6 +109,7 @@ type scenario struct {
 	flows   map[string]*lab.Flow
 	started map[string]*lab.Process
 	streams map[string]*lab.Reader
+	snoops  map[string]*lab.Snoop
 	relay   *lab.Proxy
 	disks   []string // mounted
 	last    string   // what the last command printed
@@ -189,7 +192,9 @@ func (s *scenario) host(name string) (*lab.Host, error) {
 
 // fabric nodes=3 servers=3 store=embedded|etcd under=46 cidrs=… mtu=1500; behind=1
 // puts the last node behind a router that lets nothing in, and out only what
-// out=443|7443|proxy says
+// out=443|7443|proxy says. nat=public,preserving,symmetric,answering,tcponly,+ says
+// instead what each node stands behind, + being the router of the node before, and
+// lan=same that all networks behind routers have the same addresses
 func (s *scenario) fabric(ctx context.Context, args []string) (string, error) {
 	layout := lab.Layout{Nodes: 2}
 	for _, a := range args {
@@ -212,6 +217,13 @@ func (s *scenario) fabric(ctx context.Context, args []string) (string, error) {
 			layout.Behind, err = strconv.Atoi(value)
 		case "out":
 			layout.Out = lab.Out(value)
+		case "nat":
+			for _, kind := range strings.Split(value, ",") {
+				layout.NATs = append(layout.NATs, lab.NAT(kind))
+			}
+			layout.Nodes = len(layout.NATs)
+		case "lan":
+			layout.SameLAN = value == "same"
 		default:
 			err = fmt.Errorf("fabric: unknown setting %q", a)
 		}

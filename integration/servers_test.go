@@ -123,21 +123,6 @@ func (s *scenario) leading() string {
 	return h.Name
 }
 
-// wire cut|mend HOST: its packets vanish, without a link that goes down.
-func (s *scenario) wire(ctx context.Context, args []string) (string, error) {
-	h, err := s.host(args[1])
-	if err != nil {
-		return "", err
-	}
-	switch args[0] {
-	case "cut":
-		return "", h.Cut(ctx)
-	case "mend":
-		return "", h.Mend(ctx)
-	}
-	return "", fmt.Errorf("wire: cut or mend, not %q", args[0])
-}
-
 // version new|old|next|far: which release the next process, pod and command is of.
 func (s *scenario) version(_ context.Context, args []string) (string, error) {
 	return "", s.Use(args[0])

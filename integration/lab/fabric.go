@@ -25,13 +25,18 @@ type Layout struct {
 	Release string // that it begins with; ThisRelease by default
 	Behind  int    // so many of the nodes, the last ones, stand each behind a router of its own that lets nothing in
 	Out     Out    // what these routers let out; Anything by default
+
+	// NATs is what stands before each node instead, in their order. Hosts then share
+	// no link with nodes and routers: each has its own to s1, as in clouds.
+	NATs    []NAT
+	SameLAN bool // the networks behind routers have the same addresses
 }
 
 // Fabric is control servers s1, s2, … and nodes n1, n2, … on one switch; with
 // StoreEtcd also e1, e2, …, as many as servers, for an etcd of their own. s1 is
 // everybody's default route and holds Outside4 and Outside6. A node n3 that stands
-// behind a router has r3 for it; where that lets nothing out but to a proxy, p1 is
-// the proxy's host.
+// behind a router has r3 for it, or that of a node before; where that lets nothing
+// out but to a proxy, p1 is the proxy's host.
 type Fabric struct {
 	*Lab
 	Server  *Host // s1
@@ -108,11 +113,7 @@ func (f *Fabric) hosts46(ctx context.Context) error {
 			return err
 		}
 	}
-	open := f.Layout.Nodes - f.Layout.Behind
-	if f.Nodes, err = f.row(ctx, "n", firstNode, open, 1); err != nil {
-		return err
-	}
-	return f.behind(ctx, open+1)
+	return f.stand(ctx)
 }
 
 // gateways are s1's addresses, everybody's default route.

@@ -57,8 +57,9 @@ func (h *Host) Reboot(ctx context.Context) error {
 			p.Kill()
 		}
 	}
-	// The kernel ends a namespace some time after its name: the wire goes now.
-	if err := errors.Join(ip(ctx, "-n", h.sw, "link", "del", h.port), ip(ctx, "netns", "del", h.ns)); err != nil {
+	// The kernel ends a namespace some time after its name: the wire goes now. What a
+	// process of ours started and left is ended too, and /run is empty after a boot.
+	if err := errors.Join(ip(ctx, "-n", h.sw, "link", "del", h.port), killAll(ctx, h.ns), ip(ctx, "netns", "del", h.ns), os.RemoveAll(h.sockets())); err != nil {
 		return err
 	}
 	return h.boot(ctx)
@@ -107,7 +108,11 @@ func (h *Host) wire(ctx context.Context) error {
 		steps = append(steps, []string{"-n", h.ns, "addr", "add", a.String(), "dev", "eth0"})
 	}
 	for _, g := range h.gateways {
-		steps = append(steps, []string{"-n", h.ns, "route", "add", "default", "via", g.String()})
+		step := []string{"-n", h.ns, "route", "add", "default", "via", g.String(), "dev", "eth0"}
+		if !slices.ContainsFunc(h.addrs, func(a netip.Prefix) bool { return a.Contains(g) }) {
+			step = append(step, "onlink")
+		}
+		steps = append(steps, step)
 	}
 	for _, step := range steps {
 		if err := ip(ctx, step...); err != nil {
@@ -121,7 +126,7 @@ func (h *Host) wire(ctx context.Context) error {
 // survive a link that goes down, as they do on machines where a network manager
 // puts them back.
 func (h *Host) make(ctx context.Context) error {
-	if err := os.MkdirAll(h.Dir(), 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(h.sockets(), 0o755), os.MkdirAll(wireguardSockets, 0o755)); err != nil {
 		return err
 	}
 	if err := ip(ctx, "netns", "add", h.ns); err != nil {
@@ -138,10 +143,21 @@ echo "0 2147483647" >ipv4/ping_group_range`)
 	return err
 }
 
+// wireguardSockets is where userspace WireGuard devices are configured, by name.
+// Names are of a namespace, files are of the machine: each host has its own folder
+// there, and shares all other files with it.
+const wireguardSockets = "/var/run/wireguard"
+
+// sockets is what the host has for wireguardSockets.
+func (h *Host) sockets() string { return filepath.Join(h.Dir(), "wireguard") }
+
+// inside runs a command in a mount namespace of its own, which ip-netns(8) has made.
+const inside = `mount --bind "$0" ` + wireguardSockets + ` && exec "$@"`
+
 // Command prepares a command in the namespace. Our own binaries come first in
 // its PATH.
 func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns}, args...)...)
+	cmd := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.ns, "sh", "-c", inside, h.sockets()}, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+h.lab.Bin+":"+os.Getenv("PATH"), "XDG_CACHE_HOME="+filepath.Join(h.lab.Dir, "cache"),
 		"HTTPS_PROXY=", "https_proxy=") // of whoever runs the tests: it is no host of the lab's
 	cmd.Env = append(cmd.Env, h.Env...)

@@ -32,6 +32,7 @@ type Lab struct {
 	Dir string // folder of all state and logs; removed by Close
 
 	prefix string
+	wire   *Host // the switch
 
 	mu    sync.Mutex
 	hosts map[string]*Host
@@ -52,10 +53,12 @@ func New(ctx context.Context, bin string) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{Bin: bin, Dir: dir, prefix: namePrefix + strings.TrimPrefix(filepath.Base(dir), dirPrefix) + "-", hosts: map[string]*Host{}}
+	if l.wire, err = l.Namespace(ctx, switchName); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	for _, step := range [][]string{
-		{"netns", "add", l.prefix + switchName},
-		{"-n", l.prefix + switchName, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"},
-		{"-n", l.prefix + switchName, "link", "set", "br0", "up"},
+		{"-n", l.wire.ns, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"},
+		{"-n", l.wire.ns, "link", "set", "br0", "up"},
 	} {
 		if err := ip(ctx, step...); err != nil {
 			return nil, errors.Join(err, l.Close())
@@ -89,7 +92,7 @@ func (l *Lab) keep(k interface{ Close() }) {
 // Host makes a namespace with eth0 on the switch. The gateway, if it is valid,
 // becomes the default route of its family.
 func (l *Lab) Host(ctx context.Context, name string, mtu int, addrs []netip.Prefix, gateways []netip.Addr) (*Host, error) {
-	return l.host(ctx, l.prefix+switchName, name, mtu, addrs, gateways)
+	return l.host(ctx, l.wire.ns, name, mtu, addrs, gateways)
 }
 
 // host makes a namespace with eth0 on the bridge of another one.
@@ -105,7 +108,7 @@ func (l *Lab) host(ctx context.Context, sw, name string, mtu int, addrs []netip.
 // Namespace makes a namespace that is wired to nothing, such as a pod's.
 func (l *Lab) Namespace(ctx context.Context, name string) (*Host, error) {
 	h := &Host{Name: name, lab: l, ns: l.prefix + name}
-	if err := os.MkdirAll(h.Dir(), 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(h.sockets(), 0o755), os.MkdirAll(wireguardSockets, 0o755)); err != nil {
 		return nil, err
 	}
 	return h, ip(ctx, "netns", "add", h.ns)
@@ -166,17 +169,24 @@ func remove(ctx context.Context, prefix string) error {
 	var errs []error
 	for _, p := range paths {
 		name := filepath.Base(p)
-		out, _ := exec.CommandContext(ctx, "ip", "netns", "pids", name).Output()
-		for _, f := range strings.Fields(string(out)) {
-			if pid, err := strconv.Atoi(f); err == nil && pid != os.Getpid() {
-				errs = append(errs, ignore(syscall.Kill(pid, syscall.SIGKILL), syscall.ESRCH))
-			}
-		}
+		errs = append(errs, killAll(ctx, name))
 		err := ip(ctx, "netns", "del", name)
 		if _, gone := os.Lstat(p); errors.Is(gone, os.ErrNotExist) {
 			err = nil // another lab swept it meanwhile
 		}
 		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// killAll ends what runs in a namespace.
+func killAll(ctx context.Context, ns string) error {
+	var errs []error
+	out, _ := exec.CommandContext(ctx, "ip", "netns", "pids", ns).Output()
+	for _, f := range strings.Fields(string(out)) {
+		if pid, err := strconv.Atoi(f); err == nil && pid != os.Getpid() {
+			errs = append(errs, ignore(syscall.Kill(pid, syscall.SIGKILL), syscall.ESRCH))
+		}
 	}
 	return errors.Join(errs...)
 }

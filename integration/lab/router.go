@@ -19,15 +19,15 @@ const (
 )
 
 // Router hides a network: what begins behind it goes out under the router's
-// address and a port of chance for each connection (a symmetric NAT, RFC 4787
-// section 4.1), what begins outside never comes in.
+// address, what begins outside never comes in.
 type Router struct {
 	*Host
 	gateways []netip.Addr // its own addresses on the inside
 }
 
-// Router makes one between the switch and a bridge of its own.
-func (l *Lab) Router(ctx context.Context, name string, mtu int, outside, inside []netip.Prefix, gateways []netip.Addr, out string) (*Router, error) {
+// Router makes one of a kind between the switch and a bridge of its own. It lets out
+// what an nft match says, all if there is none.
+func (l *Lab) Router(ctx context.Context, name string, mtu int, kind NAT, outside, inside []netip.Prefix, gateways []netip.Addr, out string) (*Router, error) {
 	h, err := l.Host(ctx, name, mtu, outside, gateways)
 	if err != nil {
 		return nil, err
@@ -43,14 +43,20 @@ func (l *Lab) Router(ctx context.Context, name string, mtu int, outside, inside 
 			return nil, err
 		}
 	}
-	_, err = h.Run(ctx, "sh", "-c", `echo 1 >/proc/sys/net/ipv4/ip_forward && echo 1 >/proc/sys/net/ipv6/conf/all/forwarding`)
-	if err != nil {
+	if err := h.forwards(ctx); err != nil {
 		return nil, err
 	}
-	return r, h.ruleset(ctx, fmt.Sprintf(routerRules, out))
+	return r, h.ruleset(ctx, fmt.Sprintf(routerRules, out, kind.input(), kind.masquerade()))
 }
 
-// routerRules is what a router is, less what it lets out. ICMPv6 is accepted: the
+// forwards lets the host forward packets of both families.
+func (h *Host) forwards(ctx context.Context) error {
+	_, err := h.Run(ctx, "sh", "-c", `echo 1 >/proc/sys/net/ipv4/ip_forward && echo 1 >/proc/sys/net/ipv6/conf/all/forwarding`)
+	return err
+}
+
+// routerRules is what a router is, less what it lets out, what becomes of packets to
+// itself that nobody asked for, and how it maps ports. ICMPv6 is accepted: the
 // router's neighbours must find it.
 const routerRules = `
 table inet router {
@@ -60,14 +66,14 @@ table inet router {
 		iifname "br0" %s accept
 	}
 	chain input {
-		type filter hook input priority 0; policy drop;
+		type filter hook input priority 0; policy %s;
 		ct state established,related accept
 		meta l4proto { icmp, ipv6-icmp } accept
 		iifname { "br0", "lo" } accept
 	}
 	chain postrouting {
 		type nat hook postrouting priority 100;
-		oifname "eth0" masquerade random,fully-random
+		oifname "eth0" %s
 	}
 }
 `
@@ -82,32 +88,8 @@ func (h *Host) ruleset(ctx context.Context, text string) error {
 	return nil
 }
 
-// behind makes the nodes from a number on, each with its router, and the proxy if
-// they need one.
-func (f *Fabric) behind(ctx context.Context, number int) error {
-	if f.Layout.Behind == 0 {
-		return nil
-	}
-	out, err := f.out(ctx)
-	if err != nil {
-		return err
-	}
-	for i := range f.Layout.Behind {
-		r, err := f.Router(ctx, fmt.Sprintf("r%d", number+i), f.Layout.MTU, f.underlay(firstRouter+i), f.hidden(number+i, 1), f.gateways(), out)
-		if err != nil {
-			return err
-		}
-		h, err := f.host(ctx, r.ns, fmt.Sprintf("n%d", number+i), f.Layout.MTU, f.hidden(number+i, 2), r.gateways)
-		if err != nil {
-			return err
-		}
-		f.Routers, f.Nodes = append(f.Routers, r), append(f.Nodes, h)
-	}
-	return nil
-}
-
-// out is nft's match of what the layout's routers let out.
-func (f *Fabric) out(ctx context.Context) (string, error) {
+// wayOut is nft's match of what the layout's routers let out.
+func (f *Fabric) wayOut(ctx context.Context) (string, error) {
 	switch f.Layout.Out {
 	case Anything:
 		return "", nil
@@ -127,18 +109,4 @@ func (f *Fabric) out(ctx context.Context) (string, error) {
 		return to[0] + " tcp dport " + ProxyPort, err // the family that is preferred
 	}
 	return "", fmt.Errorf("lab: no way out %q: 443, 7443, proxy, or none for anything", f.Layout.Out)
-}
-
-// hidden gives the addresses of a host in the network behind a router.
-func (f *Fabric) hidden(network, host int) []netip.Prefix {
-	var out []netip.Prefix
-	for _, family := range f.Layout.Under {
-		switch family {
-		case '4':
-			out = append(out, netip.MustParsePrefix(fmt.Sprintf("192.168.%d.%d/24", network, host)))
-		case '6':
-			out = append(out, netip.MustParsePrefix(fmt.Sprintf("fd19:%x::%x/64", network, host)))
-		}
-	}
-	return out
 }
