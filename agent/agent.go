@@ -64,7 +64,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer a.dir.Close()
-	if a.kernel, err = kernel.Open(a.log); err != nil {
+	if a.kernel, err = kernel.Open(a.log, kernel.Config{}); err != nil {
 		return err
 	}
 	defer a.kernel.Close()

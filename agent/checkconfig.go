@@ -38,7 +38,7 @@ func CheckConfig(ctx context.Context, cfg Config, out io.Writer) (good bool, err
 	if err != nil {
 		return false, err
 	}
-	k, err := kernel.Open(cfg.Log)
+	k, err := kernel.Open(cfg.Log, kernel.Config{})
 	if err != nil {
 		return false, err
 	}

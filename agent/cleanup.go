@@ -49,7 +49,7 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 	if dir != nil {
 		defer dir.Close()
 	}
-	k, err := kernel.Open(c.Log)
+	k, err := kernel.Open(c.Log, kernel.Config{})
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,9 @@ func Canonical(o Object) Object {
 	case Element:
 		o.Elem, o.Data = canonicalWords(o.Elem), canonicalWords(o.Data)
 		return o
+	case WGPeer:
+		o.Endpoint = netip.AddrPortFrom(o.Endpoint.Addr().Unmap(), o.Endpoint.Port())
+		return o
 	}
 	return o
 }

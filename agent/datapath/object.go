@@ -46,6 +46,9 @@ type Object interface {
 // MAC is an Ethernet address. The zero value means none, or any.
 type MAC = intent.MAC
 
+// WGKey is a WireGuard public key. The zero value means none.
+type WGKey = intent.Key
+
 // Names of our own devices and numbers in the kernel.
 const (
 	FabricLink  = "weft0"    // a bridge without ports, holds the fabric addresses
@@ -216,6 +219,8 @@ func IsOurs(name, typ string) bool {
 		return typ == LinkBridge
 	case VXLANLink4, VXLANLink6, SpareLink4, SpareLink6:
 		return typ == LinkVXLAN
+	case WGLink0, WGLink1:
+		return typ == LinkWG
 	}
 	return typ == LinkVeth && IsPodLink(name)
 }

@@ -40,7 +40,7 @@ func filtersAfter(t *testing.T, commands ...string) string {
 	for _, c := range commands {
 		kerneltest.Run(t, c)
 	}
-	k, err := kernel.Open(slog.New(slog.DiscardHandler))
+	k, err := kernel.Open(slog.New(slog.DiscardHandler), kernel.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestOpening(t *testing.T) {
 	kerneltest.Netns(t)
 	kerneltest.Run(t, "iptables-nft -N DOCKER-USER")
 	kerneltest.Run(t, "iptables-nft -A FORWARD -j DOCKER-USER")
-	k, err := kernel.Open(slog.New(slog.DiscardHandler))
+	k, err := kernel.Open(slog.New(slog.DiscardHandler), kernel.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

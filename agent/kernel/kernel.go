@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 
@@ -31,18 +32,25 @@ type Kernel struct {
 	dests dests
 	nft   *nft
 	ioctl int // a datagram socket, for ethtool
+	wg    wireguard
 
 	mu      sync.Mutex
 	sysctls map[string]bool // paths that were ever asked for: Observe cannot list /proc/sys
 }
 
+// Config is what a Kernel needs for WireGuard. The zero value does without.
+type Config struct {
+	Keyring   Keyring   // nil: there are no keys
+	Userspace Userspace // nil: only the kernel makes devices
+}
+
 // Open binds to the calling thread's current network namespace.
-func Open(log *slog.Logger) (*Kernel, error) {
+func Open(log *slog.Logger, c Config) (*Kernel, error) {
 	ns, err := netns.Get()
 	if err != nil {
 		return nil, fmt.Errorf("kernel: network namespace of this thread: %w", err)
 	}
-	k := &Kernel{log: log, ns: ns, ioctl: -1, sysctls: map[string]bool{}}
+	k := &Kernel{log: log, ns: ns, ioctl: -1, wg: wireguard{keyring: c.Keyring, userspace: c.Userspace}, sysctls: map[string]bool{}}
 	if err := k.open(); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
@@ -93,7 +101,7 @@ func (k *Kernel) Close() error {
 	for _, s := range k.raw {
 		s.Close()
 	}
-	var errs []error
+	errs := []error{k.wg.close()}
 	if k.rt != nil {
 		errs = append(errs, k.rt.close())
 	}
@@ -133,6 +141,11 @@ func (k *Kernel) observeForwarding(ctx context.Context, kinds datapath.Kinds, s 
 	if err != nil {
 		return err
 	}
+	if kinds&datapath.Of(datapath.KindLink, datapath.KindWGPeer) != 0 {
+		if err := k.lookWireGuard(ctx, devs); err != nil {
+			return err
+		}
+	}
 	for _, look := range []struct {
 		kind    datapath.Kind
 		observe func(*devices, datapath.State) error
@@ -142,6 +155,7 @@ func (k *Kernel) observeForwarding(ctx context.Context, kinds datapath.Kinds, s 
 		{datapath.KindAddr, k.observeAddrs},
 		{datapath.KindNeigh, k.observeNeighs},
 		{datapath.KindFDB, k.observeFDB},
+		{datapath.KindWGPeer, k.observeWGPeers},
 		{datapath.KindRoute, k.observeRoutes},
 	} {
 		if !kinds.Has(look.kind) {
@@ -174,6 +188,9 @@ func (k *Kernel) Apply(ctx context.Context, ops []datapath.Op) []error {
 		switch {
 		case many.Has(kind) && ctx.Err() == nil:
 			i = h.batch(ctx, ops, i, errs)
+			continue
+		case kind == datapath.KindWGPeer:
+			i = h.peers(ctx, ops, i, errs)
 			continue
 		case !firewall.Has(kind):
 			errs[i] = h.step(ctx, ops[i])
@@ -211,9 +228,9 @@ func (k *hands) step(ctx context.Context, op datapath.Op) error {
 	}
 	var err error
 	if op.New == nil {
-		err = k.remove(op.Old)
+		err = k.remove(ctx, op.Old)
 	} else {
-		err = k.put(op.Old, op.New)
+		err = k.put(ctx, op.Old, op.New)
 	}
 	if err != nil {
 		return fmt.Errorf("kernel: %v: %w", op, err)
@@ -222,13 +239,13 @@ func (k *hands) step(ctx context.Context, op datapath.Op) error {
 }
 
 // put makes one object be there as it should be, whatever was there before.
-func (k *hands) put(old, o datapath.Object) error {
+func (k *hands) put(ctx context.Context, old, o datapath.Object) error {
 	switch o := o.(type) {
 	case datapath.Sysctl:
 		return k.putSysctl(o)
 	case datapath.Link:
 		delete(k.indexes, o.Name)
-		return k.putLink(o)
+		return k.putLink(ctx, o)
 	case datapath.Addr:
 		return k.putAddr(o)
 	case datapath.Neigh:
@@ -243,7 +260,7 @@ func (k *hands) put(old, o datapath.Object) error {
 
 // remove makes one object be gone. That it is gone already, or its device, is
 // success.
-func (k *hands) remove(o datapath.Object) error {
+func (k *hands) remove(ctx context.Context, o datapath.Object) error {
 	var err error
 	switch o := o.(type) {
 	case datapath.Sysctl:
@@ -253,7 +270,7 @@ func (k *hands) remove(o datapath.Object) error {
 		if err := removeIfb(k.route, o.Name); err != nil {
 			return err
 		}
-		err = removeLink(k.route, o.Name, o.Type)
+		err = k.removeLink(ctx, o)
 	case datapath.Addr:
 		err = k.removeAddr(o)
 	case datapath.Neigh:
@@ -276,5 +293,5 @@ func isGone(err error) bool {
 	var none netlink.LinkNotFoundError
 	return errors.As(err, &none) ||
 		errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) ||
-		errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EADDRNOTAVAIL)
+		errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EADDRNOTAVAIL)
 }

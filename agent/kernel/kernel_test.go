@@ -24,7 +24,7 @@ var discard = slog.New(slog.DiscardHandler)
 func open(t testing.TB) *kernel.Kernel {
 	t.Helper()
 	kerneltest.Netns(t)
-	k, err := kernel.Open(discard)
+	k, err := kernel.Open(discard, kernel.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestNoRouteEver(t *testing.T) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil { // another, with lo down: nothing was ever routed there
 		t.Fatal(err)
 	}
-	k, err := kernel.Open(discard)
+	k, err := kernel.Open(discard, kernel.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,7 +18,8 @@ import (
 type devices struct {
 	name map[int]string // of every device, by index
 	ours []netlink.Link
-	own  map[int]bool // indexes of ours
+	own  map[int]bool        // indexes of ours
+	wg   map[string]wgDevice // of ours, once they were looked at
 }
 
 func (k *Kernel) devices() (*devices, error) {
@@ -29,7 +31,7 @@ func (k *Kernel) devices() (*devices, error) {
 	for _, l := range links {
 		a := l.Attrs()
 		d.name[a.Index] = a.Name
-		if datapath.IsOurs(a.Name, l.Type()) {
+		if datapath.IsOurs(a.Name, typeOf(l)) {
 			d.ours = append(d.ours, l)
 			d.own[a.Index] = true
 		}
@@ -51,7 +53,14 @@ func dump[T any](list func() ([]T, error)) ([]T, error) {
 func (k *Kernel) observeLinks(d *devices, s datapath.State) error {
 	for _, l := range d.ours {
 		a := l.Attrs()
-		o := datapath.Link{Name: a.Name, Type: l.Type(), MTU: a.MTU, MAC: mac(a.HardwareAddr), Down: a.RawFlags&unix.IFF_UP == 0}
+		o := datapath.Link{Name: a.Name, Type: typeOf(l), MTU: a.MTU, MAC: mac(a.HardwareAddr), Down: a.RawFlags&unix.IFF_UP == 0}
+		if o.Type == datapath.LinkWG {
+			dev, ok := d.wg[a.Name]
+			if !ok {
+				continue // it does not answer: putLink says so
+			}
+			o.WG = dev.wg
+		}
 		if vx, ok := l.(*netlink.Vxlan); ok {
 			off, err := k.checksumOff(a.Name)
 			if err != nil && !isGone(err) {
@@ -66,7 +75,10 @@ func (k *Kernel) observeLinks(d *devices, s datapath.State) error {
 }
 
 // putLink makes a device be there, made anew only if it must be, and up.
-func (k *hands) putLink(o datapath.Link) error {
+func (k *hands) putLink(ctx context.Context, o datapath.Link) error {
+	if o.Type == datapath.LinkWG {
+		return k.putWireGuard(ctx, o)
+	}
 	have, err := k.route.LinkByName(o.Name)
 	var none netlink.LinkNotFoundError
 	switch {
@@ -148,12 +160,21 @@ func (k *Kernel) configureLink(l netlink.Link, o datapath.Link) error {
 		return nil
 	}
 	switch err := k.route.LinkSetUp(l); {
+	case errors.Is(err, unix.EADDRINUSE) && o.Type == datapath.LinkWG:
+		return portTaken(o, err)
 	case errors.Is(err, unix.EADDRINUSE):
 		return fmt.Errorf("UDP port %d is taken, often by another overlay's VXLAN device (ip -d link show type vxlan; ss -lun); choose another vxlanPort: %w", o.VXLAN.Port, err)
 	case err != nil:
 		return fmt.Errorf("set it up: %w", err)
 	}
 	return nil
+}
+
+func (k *hands) removeLink(ctx context.Context, o datapath.Link) error {
+	if o.Type == datapath.LinkWG {
+		return k.removeWireGuard(ctx, o.Name)
+	}
+	return removeLink(k.route, o.Name, o.Type)
 }
 
 func removeLink(h *netlink.Handle, name, typ string) error {

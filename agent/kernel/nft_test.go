@@ -277,7 +277,7 @@ func TestAdopt(t *testing.T) {
 	k := open(t)
 	want := merge(t, everyRule(), everySet(), datapath.BaseChains())
 	converge(t, k, want)
-	other, err := kernel.Open(discard)
+	other, err := kernel.Open(discard, kernel.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func inNew(log *slog.Logger, uplink string, addr netip.Prefix, f func(*Kernel) e
 		return fmt.Errorf("kernel: make a network namespace; the agent needs CAP_SYS_ADMIN: %w", err)
 	}
 	defer ns.Close()
-	k, err := Open(log)
+	k, err := Open(log, Config{})
 	if err != nil {
 		return err
 	}

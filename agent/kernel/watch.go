@@ -134,7 +134,7 @@ func (w *watch) receive(ctx context.Context, c *netlink.Conn, event func(netlink
 }
 
 // What may rest on a device.
-var onDevice = datapath.Of(datapath.KindLink, datapath.KindAddr, datapath.KindNeigh, datapath.KindFDB, datapath.KindRoute, datapath.KindSysctl)
+var onDevice = datapath.Of(datapath.KindLink, datapath.KindAddr, datapath.KindNeigh, datapath.KindFDB, datapath.KindWGPeer, datapath.KindRoute, datapath.KindSysctl)
 
 func (w *watch) routeEvent(m netlink.Message) datapath.Kinds {
 	if m.Header.PID == w.rtPID { // not the first of its datagram; what goes along unasked has no port

@@ -199,7 +199,7 @@ func install(t *testing.T, n nat.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := kernel.Open(slog.New(slog.DiscardHandler))
+	k, err := kernel.Open(slog.New(slog.DiscardHandler), kernel.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

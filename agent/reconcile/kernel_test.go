@@ -103,7 +103,7 @@ func start(t testing.TB) *bench {
 	} {
 		b.run(t, line)
 	}
-	k, err := kernel.Open(slog.New(slog.DiscardHandler))
+	k, err := kernel.Open(slog.New(slog.DiscardHandler), kernel.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func BenchmarkKernel(b *testing.B) {
 	for _, peers := range []int{100, 1000} {
 		b.Run(fmt.Sprintf("peers=%d", peers), func(b *testing.B) {
 			enter(b)
-			k, err := kernel.Open(slog.New(slog.DiscardHandler))
+			k, err := kernel.Open(slog.New(slog.DiscardHandler), kernel.Config{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -139,7 +139,7 @@ func (n *node) start() {
 	var k *kernel.Kernel
 	var spaces pod.Namespaces
 	err := n.inside("node", func() (err error) {
-		if k, err = kernel.Open(log); err == nil {
+		if k, err = kernel.Open(log, kernel.Config{}); err == nil {
 			spaces, err = pod.HostNamespaces()
 		}
 		return err

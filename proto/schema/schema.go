@@ -18,6 +18,7 @@ const (
 	Settings
 	Pauses
 	Servers
+	Keyring
 	ServerFolder
 	ServerKey
 	Credentials
@@ -47,6 +48,7 @@ func rows() [count]row {
 		Settings:     {"A/sysctl.json", "old values of the host's settings", 1},
 		Pauses:       {"A/pause.json", "pauses of healing", 1},
 		Servers:      {"A/servers.json", "where the servers are", 1},
+		Keyring:      {"A/wireguard.json", "the node's WireGuard keys", 1},
 		ServerFolder: {"D/schema", "all of a server's folder but its etcd", 1},
 		ServerKey:    {"D/server.key", "the key that unseals the CA's", 1},
 		Credentials:  {"D/admin.yaml", "credentials of a user", 1},

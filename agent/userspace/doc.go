@@ -1,0 +1,19 @@
+// Package userspace makes WireGuard devices by wireguard-go, for kernels that have no
+// WireGuard.
+//
+// Open makes one device in this process: a TUN device, the protocol, and the socket
+// /var/run/wireguard/DEV.sock, by which it is configured with the very calls that
+// configure the kernel's own. `weft-agent wireguard DEV` is a process that does that
+// and nothing else. Starter has such processes started, and ended: as units of
+// systemd where it runs, else as processes of a session of their own.
+//
+// Invariants: the process is never in the agent's control group, so that the end of
+// the agent is not the end of the tunnel. It is told no secret but by its socket, and
+// keeps nothing on the disk. A device has one process, which holds DEV.lock beside the
+// socket; what another process holds is never taken from it. The UDP port is bound as
+// long as the device is there, whether its link is up or down, so that a port that is
+// taken is the answer to whoever sets it.
+//
+// The room decides nothing about keys or peers. It owns the goroutines of a Device,
+// until Close; Starter owns none.
+package userspace

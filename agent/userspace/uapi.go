@@ -1,0 +1,164 @@
+package userspace
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/device"
+)
+
+const (
+	maxRequest   = 64 << 20         // bytes; a peer is some 300
+	requestTime  = 30 * time.Second // from the first byte to the answer's last
+	maxAskers    = 64               // connections at once
+	maxSetOfLine = 4096             // bytes of a line
+)
+
+// accept takes connections until the socket or the device ends.
+func (d *Device) accept() {
+	defer close(d.done)
+	gone := make(chan struct{})
+	defer close(gone)
+	go func() {
+		select {
+		case <-d.wg.Wait(): // the link was removed
+			_ = d.hush()
+		case <-gone:
+		}
+	}()
+	slots := make(chan struct{}, maxAskers)
+	for {
+		c, err := d.uapi.Accept()
+		if err != nil {
+			return
+		}
+		d.mu.Lock()
+		d.open[c] = true
+		d.mu.Unlock()
+		slots <- struct{}{}
+		d.askers.Add(1)
+		go func() {
+			defer d.askers.Done()
+			d.serve(c)
+			d.mu.Lock()
+			delete(d.open, c)
+			d.mu.Unlock()
+			<-slots
+		}()
+	}
+}
+
+// serve answers the requests of one connection.
+func (d *Device) serve(c net.Conn) {
+	defer c.Close()
+	in := bufio.NewReaderSize(c, maxSetOfLine)
+	for {
+		if c.SetDeadline(time.Now().Add(requestTime)) != nil {
+			return
+		}
+		op, body, err := request(in)
+		if err != nil {
+			return
+		}
+		var answer bytes.Buffer
+		switch op {
+		case "get=1":
+			err = d.get(&answer)
+		case "set=1":
+			err = d.set(body)
+		default:
+			return
+		}
+		fmt.Fprintf(&answer, "errno=%d\n\n", code(err))
+		if _, err := c.Write(answer.Bytes()); err != nil {
+			return
+		}
+	}
+}
+
+// request reads one: lines up to an empty one. The first is the operation.
+func request(in *bufio.Reader) (op string, body []byte, err error) {
+	for {
+		line, err := in.ReadSlice('\n')
+		switch {
+		case err != nil:
+			return "", nil, err
+		case op == "":
+			op = strings.TrimSuffix(string(line), "\n")
+		case len(body)+len(line) > maxRequest:
+			return "", nil, errors.New("userspace: request is too long")
+		case len(line) == 1:
+			return op, body, nil
+		default:
+			body = append(body, line...)
+		}
+	}
+}
+
+// set changes the device. Where IPv6 is switched off, wireguard-go listens on the
+// IPv4 port and then forgets which it was (conn.StdNetBind.Open returns that of the
+// IPv6 socket), so it is kept here.
+func (d *Device) set(body []byte) error {
+	if d.cfg.Heard != nil {
+		d.cfg.Heard(body)
+	}
+	err := d.wg.IpcSetOperation(bytes.NewReader(body))
+	head, _, _ := strings.Cut("\n"+string(body), "\npublic_key=") // what follows is peers'
+	if _, rest, ok := strings.Cut(head, "\nlisten_port="); ok {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.port, _, _ = strings.Cut(rest, "\n"); err != nil {
+			d.port = ""
+		}
+	}
+	return err
+}
+
+// get writes what the device is.
+func (d *Device) get(out *bytes.Buffer) error {
+	if err := d.wg.IpcGetOperation(out); err != nil {
+		out.Reset()
+		return err
+	}
+	head, _, _ := bytes.Cut(out.Bytes(), []byte("public_key="))
+	if bytes.Contains(head, []byte("listen_port=")) {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.port == "" || d.port == "0" || !noIPv6() {
+		return nil
+	}
+	rest := bytes.Clone(out.Bytes()[len(head):])
+	out.Truncate(len(head))
+	fmt.Fprintf(out, "listen_port=%s\n", d.port)
+	out.Write(rest)
+	return nil
+}
+
+// noIPv6 tells whether the kernel makes no IPv6 sockets (ipv6.disable=1).
+func noIPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return errors.Is(err, unix.EAFNOSUPPORT)
+}
+
+// code is the number of an error, as wireguard-go gives it.
+func code(err error) int64 {
+	var coded *device.IPCError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &coded):
+		return coded.ErrorCode()
+	}
+	return -int64(unix.EIO)
+}
