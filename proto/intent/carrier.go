@@ -13,6 +13,8 @@ type Carrier struct {
 	VNI     uint32  `json:"vni,omitempty"`       // of VXLAN, 24 bits
 	Port    uint16  `json:"vxlanPort,omitempty"` // of VXLAN, UDP
 	Spare   bool    `json:"spare,omitempty"`     // its VXLAN devices are the spare ones
+
+	Encryption Encryption `json:"encryption,omitempty"` // of auto; a change of it is one of carriers
 }
 
 // MaxBehind bounds the nodes that a cluster's object names as behind.
@@ -27,7 +29,7 @@ func (k Carrier) String() string {
 	switch k.Backend {
 	case VXLAN:
 	case Auto:
-		return fmt.Sprintf("auto with vxlan %d on UDP %d", k.VNI, k.Port)
+		return fmt.Sprintf("auto with vxlan %d on UDP %d, encryption %s", k.VNI, k.Port, k.Encryption)
 	default:
 		return string(k.Backend)
 	}
@@ -35,9 +37,9 @@ func (k Carrier) String() string {
 }
 
 // Is tells whether two carry packets the same way, by whatever devices. Only VXLAN
-// has a number and a port.
+// has a number and a port, and only auto has a choice whom to encrypt for.
 func (k Carrier) Is(o Carrier) bool {
-	return k.Backend == o.Backend && (!k.VXLANs() || k.VNI == o.VNI && k.Port == o.Port)
+	return k.Backend == o.Backend && (!k.VXLANs() || k.VNI == o.VNI && k.Port == o.Port) && (k.Backend != Auto || k.Encryption == o.Encryption)
 }
 
 // VXLANs tells whether packets may travel through VXLAN.
@@ -45,12 +47,19 @@ func (k Carrier) VXLANs() bool { return k.Backend == VXLAN || k.Backend == Auto 
 
 // Carrier is how the fabric sends.
 func (c Cluster) Carrier() Carrier {
-	return Carrier{Backend: c.Backend, VNI: c.VNI, Port: c.VXLANPort, Spare: c.Spare}
+	k := Carrier{Backend: c.Backend, VNI: c.VNI, Port: c.VXLANPort, Spare: c.Spare}
+	if k.Backend == Auto {
+		k.Encryption = c.Encryption
+	}
+	return k
 }
 
 // By is the cluster that sends by another carrier.
 func (c Cluster) By(k Carrier) Cluster {
 	c.Backend, c.VNI, c.VXLANPort, c.Spare = k.Backend, k.VNI, k.Port, k.Spare
+	if k.Backend == Auto {
+		c.Encryption = k.Encryption
+	}
 	return c
 }
 
@@ -73,7 +82,7 @@ func (c Cluster) VXLANs() []Carrier {
 func encodeCarriers(list []Carrier) []*weftv1.CarrierIntent {
 	var out []*weftv1.CarrierIntent
 	for _, k := range list {
-		out = append(out, &weftv1.CarrierIntent{Backend: string(k.Backend), Vni: k.VNI, VxlanPort: uint32(k.Port), Spare: k.Spare})
+		out = append(out, &weftv1.CarrierIntent{Backend: string(k.Backend), Vni: k.VNI, VxlanPort: uint32(k.Port), Spare: k.Spare, Encryption: string(k.Encryption)})
 	}
 	return out
 }
@@ -86,6 +95,9 @@ func decodeCarriers(list []*weftv1.CarrierIntent) ([]Carrier, error) {
 	for _, m := range list {
 		k, err := carrier(m.GetBackend(), m.GetVni(), m.GetVxlanPort(), m.GetSpare())
 		if err != nil {
+			return nil, fmt.Errorf("receive: %w", err)
+		}
+		if k.Encryption, err = encryption(m.GetEncryption()); err != nil {
 			return nil, fmt.Errorf("receive: %w", err)
 		}
 		out = append(out, k)

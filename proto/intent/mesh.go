@@ -249,11 +249,13 @@ const maxKeyDays = 3650
 
 // decodeEncryption reads how pairs are encrypted.
 func decodeEncryption(c *Cluster, m *weftv1.ClusterIntent) error {
-	c.Encryption, c.Topology = Encryption(m.GetEncryption()), Topology(m.GetTopology())
+	var err error
+	if c.Encryption, err = encryption(m.GetEncryption()); err != nil {
+		return err
+	}
+	c.Topology = Topology(m.GetTopology())
 	c.WireGuardPort, c.PostQuantum, c.KeyDays = uint16(m.GetWireguardPort()), m.GetPostQuantum(), int(m.GetKeyDays())
 	switch {
-	case !slices.Contains([]Encryption{"", EncryptNever, EncryptUntrusted, EncryptAlways}, c.Encryption):
-		return fmt.Errorf("encryption %.20q: this release knows never, untrusted and always", c.Encryption)
 	case !slices.Contains([]Topology{"", TopologyFull, TopologyGateways}, c.Topology):
 		return fmt.Errorf("topology %.20q: this release knows full and site-gateways", c.Topology)
 	case m.GetWireguardPort() > 65534:
@@ -262,4 +264,13 @@ func decodeEncryption(c *Cluster, m *weftv1.ClusterIntent) error {
 		return fmt.Errorf("key_days %d: at most %d", m.GetKeyDays(), maxKeyDays)
 	}
 	return nil
+}
+
+// encryption reads whom auto encrypts for; nothing, of others.
+func encryption(s string) (Encryption, error) {
+	e := Encryption(s)
+	if !slices.Contains([]Encryption{"", EncryptNever, EncryptUntrusted, EncryptAlways}, e) {
+		return "", fmt.Errorf("encryption %.20q: this release knows never, untrusted and always", s)
+	}
+	return e, nil
 }

@@ -57,7 +57,7 @@ func (c Cluster) Path(a, b Peer) Path {
 	case c.Backend == HostGW:
 		p.Transport, p.MTU = NoPath, 0
 		p.Why = fmt.Sprintf("host-gw needs a shared L2: %v and %v are not on one link", local.Addr, remote.Addr)
-	case c.DirectRouting && shared:
+	case c.Backend == VXLAN && c.DirectRouting && shared:
 		p.Transport, p.Why = Direct, "directRouting: both are on "+local.Addr.Masked().String()
 	case c.Carrier().Meshed():
 		p = c.first(p, a, b)

@@ -179,32 +179,57 @@ func (m *Mover) nodes(ctx context.Context) ([]Node, error) {
 			observed[name] = runs[o.Run].Of(name, o)
 		}
 	}
+	paths, err := m.paths(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var out []Node
-	for _, name := range m.peers() {
-		o, known := observed[name]
-		n := Node{Name: name, Live: known && !o.Gone}
+	for _, n := range m.peers() {
+		o, known := observed[n.Name]
+		n.Live = known && !o.Gone
 		if o.Epoch == m.Epoch {
 			n.Applied = o.AppliedRevision
+		}
+		if p := paths[n.Name]; p.Epoch == m.Epoch {
+			n.Told, n.Old = p.Revision, p.Old
 		}
 		out = append(out, n)
 	}
 	return out, nil
 }
 
-// peers are the names of nodes that others send to.
-func (m *Mover) peers() []string {
-	entries, _, cancel := m.Mirror.Subscribe(func(store.Batch) {})
-	cancel()
-	reported := map[string]bool{}
-	var out []string
+// paths are what nodes said last of their pairs, by name.
+func (m *Mover) paths(ctx context.Context) (map[string]kind.PathsObservation, error) {
+	entries, _, err := m.Store.List(ctx, kind.ObservedPaths)
+	if err != nil {
+		return nil, fmt.Errorf("carrier: %w", err)
+	}
+	out := map[string]kind.PathsObservation{}
 	for _, e := range entries {
-		if k, _, name, ok := kind.ParseKey(e.Key); ok && k == kind.Report {
-			reported[name] = true
+		if o, err := kind.DecodeObservation[kind.PathsObservation](e); err == nil {
+			out[strings.TrimPrefix(e.Key, kind.ObservedPaths)] = o
 		}
 	}
+	return out, nil
+}
+
+// peers are the nodes that others send to, as far as their reports tell.
+func (m *Mover) peers() []Node {
+	entries, _, cancel := m.Mirror.Subscribe(func(store.Batch) {})
+	cancel()
+	reports := map[string]kind.ReportSpec{}
 	for _, e := range entries {
-		if k, _, name, ok := kind.ParseKey(e.Key); ok && k == kind.Lease && reported[name] {
-			out = append(out, name)
+		if k, _, name, ok := kind.ParseKey(e.Key); ok && k == kind.Report {
+			var spec kind.ReportSpec
+			_, _ = kind.Decode(e.Value, &spec) // compile's problem: a report all the same
+			reports[name] = spec
+		}
+	}
+	var out []Node
+	for _, e := range entries {
+		k, _, name, ok := kind.ParseKey(e.Key)
+		if spec, reported := reports[name]; ok && k == kind.Lease && reported {
+			out = append(out, Node{Name: name, Meshes: slices.Contains(spec.Capabilities, intent.CapabilityMesh)})
 		}
 	}
 	return out
@@ -244,6 +269,9 @@ func (m *Mover) tell(p Place, nodes []string, now time.Time) {
 	}
 	m.waits = names
 	message := fmt.Sprintf("%v is received as well until %s has applied the change; weft delete node, for one that is gone", p.Receive[0], names)
+	if p.meshed() {
+		message = fmt.Sprintf("%v is received as well until %s has applied the change and its pairs have moved: weft mesh explain tells what keeps one; weft delete node, for a node that is gone", p.Receive[0], names)
+	}
 	m.Log.Warn("carriage waits", note.Why, message)
 	m.Note("CarrierWaits", message, true)
 }

@@ -15,6 +15,12 @@ type Node struct {
 	Name    string
 	Applied int64 // newest revision of this epoch that its kernel is at
 	Live    bool  // a server hears its agent
+	// Meshes says that its agent knows carriers whose pairs choose their way. Of such
+	// pairs it has said, by revision Told of this epoch, that Old still send by a carrier
+	// which the fabric leaves.
+	Meshes bool
+	Told   int64
+	Old    uint32
 }
 
 // Place is where the fabric is.
@@ -62,9 +68,12 @@ func Plan(want intent.Carrier, p Place, nodes []Node, now time.Time, t Times) St
 }
 
 // prepare has all nodes receive by a carrier to come. A further VXLAN has the devices
-// that the one in use has not.
+// that the one in use has not, unless it is the same VXLAN.
 func (p Place) prepare(want intent.Carrier) Step {
-	want.Spare = want.Backend == intent.VXLAN && p.Send.Backend == intent.VXLAN && !p.Send.Spare
+	if want.VXLANs() && p.Send.VXLANs() {
+		same := want.VNI == p.Send.VNI && want.Port == p.Send.Port // one device for both
+		want.Spare = p.Send.Spare == same
+	}
 	return Step{
 		Next:   kind.CarriageSpec{Send: p.Send, Receive: []intent.Carrier{want}},
 		Reason: "CarrierPrepared", Message: fmt.Sprintf("nodes prepare to receive by %v, and send by %v until they do", want, p.Send),
@@ -76,11 +85,11 @@ func (p Place) prepare(want intent.Carrier) Step {
 func (p Place) turn(nodes []Node, now time.Time, t Times) Step {
 	var behind, live []string
 	for _, n := range nodes {
-		if n.Applied >= p.Revision {
+		if p.applied(n) {
 			continue
 		}
 		behind = append(behind, n.Name)
-		if n.Live {
+		if n.Live && p.knows(n) { // no patience makes a release know what it does not
 			live = append(live, n.Name)
 		}
 	}
@@ -101,25 +110,42 @@ func (p Place) turn(nodes []Node, now time.Time, t Times) Step {
 
 // leave drops what is not sent by any more, when all have said so.
 func (p Place) leave(nodes []Node, now time.Time, t Times) Step {
-	var late []string
+	var late, moving []string
 	for _, n := range nodes {
-		if n.Applied < p.Revision {
+		switch {
+		case !p.knows(n) && !p.Send.Meshed(): // it never sent by what is left, and sends by this
+		case !p.applied(n):
 			late = append(late, n.Name)
+		case p.meshed() && n.Live && (n.Told < p.Revision || n.Old > 0):
+			moving = append(moving, n.Name)
 		}
 	}
 	slices.Sort(late)
+	slices.Sort(moving)
 	next := p.CarriageSpec
 	next.Behind = slices.DeleteFunc(slices.Clone(p.Behind), func(name string) bool { return !slices.Contains(late, name) })
 	switch {
 	case len(next.Behind) < len(p.Behind):
 		return Step{Next: next, Reason: "CarrierChanged", Message: fmt.Sprintf("sent by %v to all nodes but %s", p.Send, named(next.Behind))}
-	case len(late) > 0:
-		return Step{Waits: late}
+	case len(late)+len(moving) > 0:
+		return Step{Waits: append(late, moving...)}
 	case !p.stood(t.Linger, now):
 		return Step{}
 	}
 	return Step{Next: kind.CarriageSpec{Send: p.Send}, Reason: "CarrierLeft", Message: fmt.Sprintf("%v is not received any more: all nodes send by %v", p.Receive[0], p.Send)}
 }
+
+// meshed tells whether pairs choose their way by any carrier of the carriage.
+func (p Place) meshed() bool {
+	return slices.ContainsFunc(append([]intent.Carrier{p.Send}, p.Receive...), intent.Carrier.Meshed)
+}
+
+// knows tells whether a node's agent reads the carriage. One that does not goes on by
+// what it was told last, which is the carrier before: it counts as behind.
+func (p Place) knows(n Node) bool { return n.Meshes || !p.meshed() }
+
+// applied tells whether a node is at the carriage.
+func (p Place) applied(n Node) bool { return n.Applied >= p.Revision && p.knows(n) }
 
 // stood tells whether the carriage has been as it is for some time. A clock that was
 // set back starts that time anew, by the whole way that it was set.

@@ -18,6 +18,9 @@ var (
 	vxlan  = intent.Carrier{Backend: intent.VXLAN, VNI: 4096, Port: 8472}
 	other  = intent.Carrier{Backend: intent.VXLAN, VNI: 5000, Port: 8472}
 	hostGW = intent.Carrier{Backend: intent.HostGW, VNI: 4096, Port: 8472}
+	sealed = intent.Carrier{Backend: intent.WireGuard, VNI: 4096, Port: 8472}
+	auto   = intent.Carrier{Backend: intent.Auto, VNI: 4096, Port: 8472, Encryption: intent.EncryptUntrusted}
+	always = intent.Carrier{Backend: intent.Auto, VNI: 4096, Port: 8472, Encryption: intent.EncryptAlways}
 )
 
 // text is a carriage as one would tell it.
@@ -40,6 +43,9 @@ func text(c kind.CarriageSpec) string {
 
 func short(k intent.Carrier) string {
 	s := string(k.Backend)
+	if k.Encryption == intent.EncryptAlways {
+		s = "always"
+	}
 	if k.VNI == other.VNI {
 		s = "other"
 	}
@@ -56,7 +62,7 @@ func TestPlan(t *testing.T) {
 		name  string
 		want  intent.Carrier
 		at    kind.CarriageSpec
-		nodes string // name=applied, ! for one that is away; the carriage is of revision 9
+		nodes string // name=applied, ! for one that is away, + for one that knows meshes, with told:old pairs; the carriage is of revision 9
 		after time.Duration
 		step  string
 	}{
@@ -78,6 +84,20 @@ func TestPlan(t *testing.T) {
 		{"the end", hostGW, kind.CarriageSpec{Send: hostGW, Receive: list(vxlan), Switched: true}, "a=9", 2 * time.Second, "CarrierLeft: send host-gw"},
 		{"taken back after it was", vxlan, kind.CarriageSpec{Send: hostGW, Receive: list(vxlan), Switched: true, Behind: []string{"c"}}, "a=1 c=1!", 0, "CarrierChanged: send vxlan receive host-gw switched unaware c"},
 		{"and again", hostGW, kind.CarriageSpec{Send: vxlan, Receive: list(hostGW), Switched: true, Unaware: []string{"c"}}, "a=1 c=1!", 0, "CarrierChanged: send host-gw receive vxlan switched behind c"},
+		{"prepare wireguard", sealed, kind.CarriageSpec{Send: vxlan}, "a=9+", 0, "CarrierPrepared: send vxlan receive wireguard"},
+		{"auto goes by the VXLAN devices there are", auto, kind.CarriageSpec{Send: spare(vxlan)}, "a=9+", 0, "CarrierPrepared: send vxlan(spare) receive auto(spare)"},
+		{"and by others with another number", other, kind.CarriageSpec{Send: auto}, "a=9+", 0, "CarrierPrepared: send auto receive other(spare)"},
+		{"whom to encrypt for is a change too", always, kind.CarriageSpec{Send: auto}, "a=9+", 0, "CarrierPrepared: send auto receive always"},
+		{"all are prepared for wireguard", sealed, kind.CarriageSpec{Send: vxlan, Receive: list(sealed)}, "a=9+ b=10+", 0, "CarrierChanged: send wireguard receive vxlan switched"},
+		{"an agent of the release before is behind, without patience", sealed, kind.CarriageSpec{Send: vxlan, Receive: list(sealed)}, "a=9+ b=10", 0, "CarrierChanged: send wireguard receive vxlan switched behind b"},
+		{"pairs have not been told of", sealed, kind.CarriageSpec{Send: sealed, Receive: list(vxlan), Switched: true}, "a=9+9:0 b=9+", time.Hour, "wait for b"},
+		{"a word of before does not count", sealed, kind.CarriageSpec{Send: sealed, Receive: list(vxlan), Switched: true}, "a=9+9:0 b=9+8:0", time.Hour, "wait for b"},
+		{"pairs are still on their way", sealed, kind.CarriageSpec{Send: sealed, Receive: list(vxlan), Switched: true}, "a=9+9:0 b=9+9:2", time.Hour, "wait for b"},
+		{"those of a node that is away are not waited for", sealed, kind.CarriageSpec{Send: sealed, Receive: list(vxlan), Switched: true}, "a=9+9:0 b=9+9:2!", time.Hour, "CarrierLeft: send wireguard"},
+		{"who is behind is waited for first", sealed, kind.CarriageSpec{Send: sealed, Receive: list(vxlan), Switched: true, Behind: []string{"b"}}, "a=9+9:1 b=9", time.Hour, "wait for b,a"},
+		{"all pairs have moved", sealed, kind.CarriageSpec{Send: sealed, Receive: list(vxlan), Switched: true}, "a=9+9:0 b=12+11:0", time.Hour, "CarrierLeft: send wireguard"},
+		{"back from wireguard: pairs move too", vxlan, kind.CarriageSpec{Send: vxlan, Receive: list(sealed), Switched: true}, "a=9+9:1", time.Hour, "wait for a"},
+		{"back from wireguard, which an old agent never left for", vxlan, kind.CarriageSpec{Send: vxlan, Receive: list(sealed), Switched: true, Unaware: []string{"b"}}, "a=9+9:0 b=9", time.Hour, "CarrierLeft: send vxlan"},
 		{"a third waits for the end", other, kind.CarriageSpec{Send: hostGW, Receive: list(vxlan), Switched: true}, "a=8", time.Hour, "wait for a"},
 	} {
 		began := time.Unix(1000, 0)
@@ -101,8 +121,14 @@ func nodes(t *testing.T, in string) []Node {
 	var out []Node
 	for s := range strings.FieldsSeq(in) {
 		s, away := strings.CutSuffix(s, "!")
+		s, told, meshes := strings.Cut(s, "+")
 		name, rev, _ := strings.Cut(s, "=")
-		n := Node{Name: name, Live: !away}
+		n := Node{Name: name, Live: !away, Meshes: meshes}
+		if told != "" {
+			if _, err := fmt.Sscanf(told, "%d:%d", &n.Told, &n.Old); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if _, err := fmt.Sscan(rev, &n.Applied); err != nil {
 			t.Fatal(err)
 		}
@@ -116,12 +142,18 @@ type model struct {
 	history []kind.CarriageSpec // by revision
 	nodes   map[string]*modelled
 	made    int
+	torn    string // a pair that could not move in its own time
 }
 
 type modelled struct {
-	at   int // revision that its kernel is at
-	said int // that the server knows of
-	live bool
+	at     int // revision that its kernel is at
+	said   int // that the server knows of
+	told   int // revision of its last word about its pairs
+	old    int // that have not moved
+	live   bool
+	away   bool                      // it was, since it proved its pairs last: what it sent by may be gone
+	meshes bool                      // its agent knows carriers whose pairs choose their way
+	sends  map[string]intent.Carrier // by which it sends now, of pairs that choose
 }
 
 func (m *model) cluster(rev int) intent.Cluster {
@@ -129,28 +161,90 @@ func (m *model) cluster(rev int) intent.Cluster {
 	return intent.Cluster{Receive: c.Receive, Behind: c.Behind}.By(c.Send)
 }
 
-// check: what any node sends, the other end takes.
+// read is the revision that a node goes by: one that does not know meshes keeps the
+// last that it could read.
+func (m *model) read(n *modelled) int {
+	rev := n.at
+	for !n.meshes && rev > 0 && m.cluster(rev).Meshed() {
+		rev--
+	}
+	return rev
+}
+
+// takes are the carriers by which a node receives.
+func takes(c intent.Cluster) []intent.Carrier {
+	return append([]intent.Carrier{c.Carrier()}, c.Receive...)
+}
+
+// by is how a node sends to another. Where pairs choose it stays by what it sent by
+// before, until it has proved the way, or that is dropped.
+func (m *model) by(a, b string) intent.Carrier {
+	n := m.nodes[a]
+	c := m.cluster(m.read(n))
+	to := c.Toward(a, b).Carrier()
+	now, chose := n.sends[b]
+	switch chooses := c.Meshed() || now.Meshed(); {
+	case chose && c.Meshed() && slices.ContainsFunc(takes(c), now.Is):
+		return now
+	case chose && chooses && !now.Is(to) && !n.away:
+		m.torn = fmt.Sprintf("%s sends to %s by %v, which was dropped before %v was proved, at %d: %s", a, b, now, to, n.at, text(m.history[n.at]))
+	}
+	n.sends[b] = to
+	return to
+}
+
+// moving counts the pairs of a node that are not where they should be.
+func (m *model) moving(a string) int {
+	n := m.nodes[a]
+	count := 0
+	for b := range m.nodes {
+		if b != a && !m.cluster(m.read(n)).Toward(a, b).Carrier().Is(m.by(a, b)) {
+			count++
+		}
+	}
+	return count
+}
+
+// prove has the pairs of a node send as they should.
+func (m *model) prove(a string) {
+	n := m.nodes[a]
+	for b := range m.nodes {
+		n.sends[b] = m.cluster(m.read(n)).Toward(a, b).Carrier()
+	}
+	n.away = !n.live
+}
+
+// check: what any node sends, the other end takes. A node that came while the carriage
+// was beyond it is nobody's: it has been told nothing.
 func (m *model) check(t *rapid.T) {
 	for a, from := range m.nodes {
 		for b, to := range m.nodes {
-			by := m.cluster(from.at).Toward(a, b).Carrier()
-			takes := m.cluster(to.at)
-			if a != b && !slices.ContainsFunc(append([]intent.Carrier{takes.Carrier()}, takes.Receive...), by.Is) {
-				t.Fatalf("%s (at %d: %s) sends by %v to %s, which is at %d: %s", a, from.at, text(m.history[from.at]), by, b, to.at, text(m.history[to.at]))
+			if a == b {
+				continue
+			}
+			by, there := m.by(a, b), m.cluster(m.read(to))
+			if m.torn != "" {
+				t.Fatal(m.torn)
+			}
+			if !slices.ContainsFunc(takes(there), by.Is) {
+				t.Fatalf("%s (at %d: %s) sends by %v to %s, which is at %d: %s", a, from.at, text(m.history[from.at]), by, b, to.at, text(m.history[m.read(to)]))
 			}
 		}
 	}
 }
 
-func (m *model) join() {
+func (m *model) join(meshes bool) {
+	if !meshes && m.cluster(len(m.history)-1).Meshed() {
+		return
+	}
 	m.made++
-	m.nodes[fmt.Sprint("n", m.made)] = &modelled{at: len(m.history) - 1, live: true}
+	m.nodes[fmt.Sprint("n", m.made)] = &modelled{at: len(m.history) - 1, live: true, meshes: meshes, sends: map[string]intent.Carrier{}}
 }
 
 func (m *model) told() []Node {
 	var out []Node
 	for name, n := range m.nodes {
-		out = append(out, Node{Name: name, Applied: int64(n.said), Live: n.live})
+		out = append(out, Node{Name: name, Applied: int64(n.said), Live: n.live, Meshes: n.meshes, Told: int64(n.told), Old: uint32(n.old)})
 	}
 	return out
 }
@@ -160,36 +254,38 @@ func (m *model) told() []Node {
 func TestNothingIsSentInVain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{history: []kind.CarriageSpec{{Send: vxlan}}, nodes: map[string]*modelled{}}
-		for range 3 {
-			m.join()
+		old := rapid.Bool().Draw(t, "old")
+		m.join(!old)
+		for range 2 {
+			m.join(true)
 		}
 		want, now := vxlan, time.Unix(1000, 0)
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {
 			names := slices.Sorted(keys(m.nodes))
-			n := m.nodes[rapid.SampledFrom(names).Draw(t, "node")]
-			switch rapid.SampledFrom([]string{"want", "plan", "plan", "plan", "apply", "apply", "apply", "say", "say", "away", "time", "join", "delete"}).Draw(t, "what") {
+			name := rapid.SampledFrom(names).Draw(t, "node")
+			n := m.nodes[name]
+			switch rapid.SampledFrom([]string{"want", "plan", "plan", "plan", "apply", "apply", "apply", "say", "say", "tell", "tell", "prove", "prove", "away", "time", "join", "delete"}).Draw(t, "what") {
 			case "want":
-				want = rapid.SampledFrom([]intent.Carrier{vxlan, hostGW, other}).Draw(t, "want")
+				want = rapid.SampledFrom([]intent.Carrier{vxlan, hostGW, other, sealed, auto, always}).Draw(t, "want")
 			case "plan":
-				last := len(m.history) - 1
-				s := Plan(want, Place{m.history[last], int64(last)}, m.told(), now, Times{time.Minute, 2 * time.Second})
-				if s.Reason != "" {
-					s.Next.AtUnix = now.Unix()
-					m.history = append(m.history, s.Next)
-				}
+				m.plan(want, now)
 			case "apply": // to some revision that it has not seen
 				if n.live {
 					n.at = rapid.IntRange(n.at, len(m.history)-1).Draw(t, "at")
 				}
 			case "say":
 				n.said = n.at
+			case "tell":
+				n.told, n.old = n.at, m.moving(name)
+			case "prove":
+				m.prove(name)
 			case "away":
-				n.live = !n.live
+				n.live, n.away = !n.live, true
 			case "time":
 				now = now.Add(rapid.SampledFrom([]time.Duration{time.Second, 3 * time.Second, 2 * time.Minute}).Draw(t, "time"))
 			case "join":
 				if len(m.nodes) < 5 {
-					m.join()
+					m.join(rapid.Bool().Draw(t, "meshes"))
 				}
 			case "delete":
 				if len(m.nodes) > 2 {
@@ -202,20 +298,32 @@ func TestNothingIsSentInVain(t *testing.T) {
 	})
 }
 
-// settle: once all are there and quiet, the fabric comes to what is wanted.
+// plan takes the step that is due.
+func (m *model) plan(want intent.Carrier, now time.Time) {
+	last := len(m.history) - 1
+	if s := Plan(want, Place{m.history[last], int64(last)}, m.told(), now, Times{time.Minute, 2 * time.Second}); s.Reason != "" {
+		s.Next.AtUnix = now.Unix()
+		m.history = append(m.history, s.Next)
+	}
+}
+
+// settle: once all are there, of this release, and quiet, the fabric comes to what is
+// wanted.
 func (m *model) settle(t *rapid.T, want intent.Carrier, now time.Time) {
-	for range 20 {
-		for _, n := range m.nodes {
-			n.live, n.at = true, len(m.history)-1
+	for round := range 60 { // what a node does in one, in some order
+		for name, n := range m.nodes {
+			n.live, n.meshes, n.at = true, true, len(m.history)-1
 			n.said = n.at
+			switch round % 3 {
+			case 0:
+				m.prove(name)
+			case 1:
+				n.told, n.old = n.at, m.moving(name)
+			}
 			m.check(t)
 		}
 		now = now.Add(time.Minute)
-		last := len(m.history) - 1
-		if s := Plan(want, Place{m.history[last], int64(last)}, m.told(), now, Times{time.Minute, 2 * time.Second}); s.Reason != "" {
-			s.Next.AtUnix = now.Unix()
-			m.history = append(m.history, s.Next)
-		}
+		m.plan(want, now)
 		m.check(t)
 	}
 	if last := m.history[len(m.history)-1]; !last.Send.Is(want) || len(last.Receive) > 0 {

@@ -213,11 +213,13 @@ func (x *ClusterIntent) GetKeyDays() uint32 {
 
 // CarrierIntent is one way in which packets travel between nodes.
 type CarrierIntent struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Backend       string                 `protobuf:"bytes,1,opt,name=backend,proto3" json:"backend,omitempty"`
-	Vni           uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`
-	VxlanPort     uint32                 `protobuf:"varint,3,opt,name=vxlan_port,json=vxlanPort,proto3" json:"vxlan_port,omitempty"`
-	Spare         bool                   `protobuf:"varint,4,opt,name=spare,proto3" json:"spare,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Backend   string                 `protobuf:"bytes,1,opt,name=backend,proto3" json:"backend,omitempty"`
+	Vni       uint32                 `protobuf:"varint,2,opt,name=vni,proto3" json:"vni,omitempty"`
+	VxlanPort uint32                 `protobuf:"varint,3,opt,name=vxlan_port,json=vxlanPort,proto3" json:"vxlan_port,omitempty"`
+	Spare     bool                   `protobuf:"varint,4,opt,name=spare,proto3" json:"spare,omitempty"`
+	// Encryption of backend auto: never, untrusted or always.
+	Encryption    string `protobuf:"bytes,100,opt,name=encryption,proto3" json:"encryption,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -278,6 +280,13 @@ func (x *CarrierIntent) GetSpare() bool {
 		return x.Spare
 	}
 	return false
+}
+
+func (x *CarrierIntent) GetEncryption() string {
+	if x != nil {
+		return x.Encryption
+	}
+	return ""
 }
 
 // PeerIntent is collection "peers", one object a node, key "Node//<name>", to all nodes.
@@ -733,13 +742,16 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"\btopology\x18e \x01(\tR\btopology\x12%\n" +
 	"\x0ewireguard_port\x18f \x01(\rR\rwireguardPort\x12!\n" +
 	"\fpost_quantum\x18g \x01(\bR\vpostQuantum\x12\x19\n" +
-	"\bkey_days\x18h \x01(\rR\akeyDays\"p\n" +
+	"\bkey_days\x18h \x01(\rR\akeyDays\"\x90\x01\n" +
 	"\rCarrierIntent\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x10\n" +
 	"\x03vni\x18\x02 \x01(\rR\x03vni\x12\x1d\n" +
 	"\n" +
 	"vxlan_port\x18\x03 \x01(\rR\tvxlanPort\x12\x14\n" +
-	"\x05spare\x18\x04 \x01(\bR\x05spare\"\xca\x03\n" +
+	"\x05spare\x18\x04 \x01(\bR\x05spare\x12\x1e\n" +
+	"\n" +
+	"encryption\x18d \x01(\tR\n" +
+	"encryption\"\xca\x03\n" +
 	"\n" +
 	"PeerIntent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
