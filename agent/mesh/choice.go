@@ -62,7 +62,9 @@ type Peer struct {
 	There bool // both ends have a device of the slot
 	// Endpoint is to be set now; zero: what the kernel has stays, which follows the
 	// peer. Where Relayed is true, the relay's local address for peer and slot is to be
-	// set instead.
+	// set instead. As long as it is there, what still comes over a relay has to be
+	// handed to WireGuard as if it came from Endpoint: packets that were under way when
+	// the two ends moved would else take them back.
 	Endpoint netip.AddrPort
 	Relayed  bool
 	// Again counts how often the endpoint had to be set again, because the kernel had

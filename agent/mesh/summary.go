@@ -1,0 +1,52 @@
+package mesh
+
+import (
+	"slices"
+
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// Summary is where all pairs stand.
+type Summary struct {
+	Rungs map[Rung]int
+	Down  int // pairs whose way does not answer, or that have none
+	// Old are the peers toward whom the node still sends as the carrier that the
+	// cluster goes to does not permit, sorted.
+	Old []string
+	// Slots are the peers that keep a WireGuard slot in use, sorted: this node or the
+	// peer sends by it, or it is not known by what the peer does.
+	Slots [intent.Slots][]string
+}
+
+// Summary tells where all pairs stand. It costs a look at each.
+func (m *Machine) Summary() Summary {
+	s := Summary{Rungs: map[Rung]int{}}
+	for name, p := range m.pairs {
+		s.Rungs[p.choice.Rung]++
+		if p.at == nil || !p.at.up {
+			s.Down++
+		}
+		if p.at != nil && !p.at.meant {
+			s.Old = append(s.Old, name)
+		}
+		for slot := range s.Slots {
+			if p.keeps(uint8(slot)) {
+				s.Slots[slot] = append(s.Slots[slot], name)
+			}
+		}
+	}
+	slices.Sort(s.Old)
+	for _, list := range s.Slots {
+		slices.Sort(list)
+	}
+	return s
+}
+
+// keeps tells whether a slot is in use by either end.
+func (p *pair) keeps(slot uint8) bool {
+	o := Over{Rung: WireGuard, Slot: slot}
+	if !p.tunnels[slot].there {
+		return false
+	}
+	return p.sending() == o || !p.says || p.sends == o
+}

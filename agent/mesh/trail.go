@@ -1,0 +1,113 @@
+package mesh
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// trail is one way for the ciphertext of a tunnel.
+type trail struct {
+	health
+	addr     netip.AddrPort // zero over a relay
+	via      Via
+	source   intent.Source // of addr; empty: only the kernel has told
+	told     bool          // by the intent: else by a packet
+	observed netip.AddrPort
+	next     time.Time // not probed before
+	tries    int       // left of this round
+	heard    time.Time // last
+}
+
+func (r *trail) relayed() bool { return r.via != Via{} }
+
+// is tells whether a packet from an address or over a relay came on the trail.
+func (r *trail) is(addr netip.AddrPort, via Via) bool { return r.addr == addr && r.via == via }
+
+// rung is what the trail makes of WireGuard. An address of the peer's own, or one of
+// ours as the peer sees it, is reachable for everybody; otherwise a router let us in
+// because it had let somebody out.
+func (t *tunnel) rung(r *trail) Rung {
+	switch {
+	case r == nil:
+		return None
+	case r.via.Server != "":
+		return ByServer
+	case r.via.Node != "":
+		return ByNode
+	case r.source == intent.FromInterface || r.source == intent.FromExternal:
+		return WireGuard
+	}
+	is4 := r.addr.Addr().Is4()
+	me, peer := t.pair.m.me, t.pair.peer
+	if peer.NATOf(is4) == intent.NATNone || me.NATOf(is4) == intent.NATNone || own(me, r.observed) {
+		return WireGuard
+	}
+	return Punched
+}
+
+// own tells whether an address as a peer sees it is one of the node's, so that no
+// router changes it.
+func own(me intent.Peer, a netip.AddrPort) bool {
+	if !a.IsValid() {
+		return false
+	}
+	for _, c := range me.Candidates {
+		switch {
+		case c.Source == intent.FromInterface && c.Addr.Addr() == a.Addr():
+			return true
+		case c.Source == intent.FromExternal && c.Addr == a:
+			return true
+		}
+	}
+	for _, u := range me.Underlay {
+		if u.Addr.Addr() == a.Addr() {
+			return true
+		}
+	}
+	return false
+}
+
+// natted tells whether a router stands before us on the trail, which forgets us when
+// we are silent.
+func (t *tunnel) natted(r *trail) bool {
+	if r.relayed() {
+		return false
+	}
+	if r.observed.IsValid() {
+		return !own(t.pair.m.me, r.observed)
+	}
+	n := t.pair.m.me.NATOf(r.addr.Addr().Is4())
+	return n == intent.NATEasy || n == intent.NATHard
+}
+
+// before tells whether a is the better trail: of a better rung, or 20 % quicker.
+func (t *tunnel) before(a, b *trail) bool {
+	if b == nil {
+		return true
+	}
+	x, y := t.rung(a), t.rung(b)
+	if x != y {
+		return x < y
+	}
+	return quicker(a.rtt, b.rtt)
+}
+
+// quicker tells whether a round trip is 20 % shorter, by more than the noise of a LAN.
+func quicker(a, b time.Duration) bool {
+	return a > 0 && b > 0 && a < b*4/5 && b-a > 2*time.Millisecond
+}
+
+// best is the best trail of those that pass.
+func (t *tunnel) best(pass func(*trail) bool) (out *trail) {
+	for _, r := range t.trails {
+		if !pass(r) {
+			continue
+		}
+		if out == nil || t.rung(r) < t.rung(out) || t.rung(r) == t.rung(out) && r.rtt < out.rtt {
+			out = r
+		}
+	}
+	return out
+}

@@ -1,0 +1,259 @@
+package mesh
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+)
+
+// tunnel is one WireGuard slot of a pair.
+type tunnel struct {
+	pair    *pair
+	slot    uint8
+	there   bool          // both ends have a device
+	leaving int           // how many of the two ends' keys are to go
+	keys    [2]intent.Key // ours, the peer's
+
+	trails []*trail
+	cur    *trail // its packets are sent there; nil: not known yet
+	since  time.Time
+	round  round
+	nom    nomination
+	hold   hold
+	device Device    // what the kernel said last
+	looked time.Time // when; zero: never
+	begun  time.Time // since both ends have a device
+
+	telling bool // the peer is to hear by what we send
+}
+
+// set takes what is known of both ends.
+func (t *tunnel) set(now time.Time) {
+	mine, a := t.pair.m.me.SlotOf(t.slot)
+	theirs, b := t.pair.peer.SlotOf(t.slot)
+	keys := [2]intent.Key{mine.Key, theirs.Key}
+	if !a || !b || t.there && t.keys != keys {
+		*t = tunnel{pair: t.pair, slot: t.slot}
+	}
+	if !a || !b {
+		return
+	}
+	if !t.there {
+		t.there, t.keys, t.begun = true, keys, now
+		t.pair.lines[lineWG+int(t.slot)].health = health{}
+	}
+	t.leaving = 0
+	for _, s := range [...]intent.Slot{mine, theirs} {
+		if s.Leaving {
+			t.leaving++
+		}
+	}
+	if t.renew(now) {
+		t.retry(now)
+	}
+	t.settle(now)
+}
+
+// settle gives a tunnel without a trail the one that most surely works: a relay.
+func (t *tunnel) settle(now time.Time) {
+	if t.cur != nil || t.pair.adopted && t.looked.IsZero() {
+		return
+	}
+	r := t.best(func(r *trail) bool { return r.up })
+	if r == nil {
+		r = t.best(func(r *trail) bool { return r.via.Server != "" })
+	}
+	if r != nil {
+		t.use(r, now)
+	}
+}
+
+// open tells whether packets of the tunnel can go anywhere.
+func (t *tunnel) open() bool { return t.there && (t.cur != nil || t.pair.adopted) }
+
+// line is the tunnel's in the data path.
+func (t *tunnel) line() *line { return &t.pair.lines[lineWG+int(t.slot)] }
+
+// sending tells whether the pair sends by the tunnel.
+func (t *tunnel) sending() bool { return t.pair.at == t.line() }
+
+// use sends the tunnel's packets by a trail.
+func (t *tunnel) use(r *trail, now time.Time) {
+	if t.cur == r {
+		t.assert(now)
+		return
+	}
+	old := t.cur
+	t.cur, t.since = r, now
+	if t.sending() {
+		t.pair.since, t.pair.doubt, t.pair.adopted = now, time.Time{}, false
+	}
+	t.assertFor(now, old)
+	l := t.line()
+	l.flights, l.misses, l.rtt, l.next, l.why = flights{}, 0, 0, now, ""
+	l.mtu.moved(now)
+}
+
+// expire counts what was not answered.
+func (t *tunnel) expire(w *wake) {
+	for _, r := range t.trails {
+		w.at(r.expire(w.now))
+	}
+}
+
+// decide chooses the trail.
+func (t *tunnel) decide(w *wake) {
+	if !t.there {
+		return
+	}
+	t.holding(w)
+	if t.cur == nil {
+		t.guess(w)
+	}
+	if t.cur == nil || t.nom.trail != nil {
+		return
+	}
+	if !t.works() {
+		if r := t.best(func(r *trail) bool { return r != t.cur && r.up && r.misses == 0 && !w.now.Before(r.barred) }); r != nil && t.pair.nominates() {
+			t.nominate(r, w.now)
+			return
+		}
+		if t.cur.misses >= misses && !t.sending() {
+			if r := t.refuge(t.cur.answered, w.now); r != nil {
+				t.use(r, w.now)
+				t.announce(w.now)
+			}
+		}
+		return
+	}
+	if !t.pair.nominates() {
+		return
+	}
+	if r := t.better(w); r != nil {
+		t.nominate(r, w.now)
+	}
+}
+
+// works tells whether the trail in use is proved.
+func (t *tunnel) works() bool {
+	if t.sending() && t.line().up {
+		return true
+	}
+	return t.cur.up
+}
+
+// better is a trail for which a working one may be left.
+func (t *tunnel) better(w *wake) *trail {
+	return t.best(func(r *trail) bool {
+		if r == t.cur || !t.before(r, t.cur) {
+			return false
+		}
+		if r.up && !r.stable.IsZero() {
+			w.at(r.stable.Add(r.need()))
+			w.at(r.barred)
+		}
+		return r.fit(w.now) && w.now.Sub(r.answered) < 3*climb
+	})
+}
+
+// refuge is the best other trail that has answered since a time. One that died in use
+// is the last resort.
+func (t *tunnel) refuge(since, now time.Time) *trail {
+	alive := func(r *trail) bool { return r != t.cur && r.since(since) }
+	if r := t.best(func(r *trail) bool { return alive(r) && !now.Before(r.barred) }); r != nil {
+		return r
+	}
+	if t.cur != nil && t.cur.up {
+		return nil // the probes of this one are answered: the trouble lies elsewhere
+	}
+	return t.best(alive)
+}
+
+// guess sends to a likely address, when none has answered for a while and there is no
+// relay. It comes late because WireGuard begins a handshake where the first packet
+// goes, and repeats it only after 5 s (WireGuard, section 6.4, Rekey-Timeout).
+func (t *tunnel) guess(w *wake) {
+	if t.pair.adopted && t.looked.IsZero() {
+		return
+	}
+	if t.settle(w.now); t.cur != nil || !w.due(t.begun.Add(firstGuess)) {
+		return
+	}
+	if r := t.best(func(r *trail) bool { return r.told }); r != nil {
+		t.use(r, w.now)
+	}
+}
+
+// took handles what the kernel says of the peer.
+func (t *tunnel) took(d Device, now time.Time) {
+	if !t.looked.IsZero() {
+		t.pair.traffic(t.used(d, now.Sub(t.looked)), t.sending(), now)
+	}
+	t.device, t.looked = d, now
+	switch {
+	case !t.there:
+	case !d.Endpoint.IsValid():
+		if t.cur != nil && !t.hold.active() {
+			t.assert(now)
+		}
+		t.settle(now)
+	case t.cur != nil && t.cur.sentTo(d.Endpoint):
+		t.hold.match(now)
+	case t.hold.active():
+		t.hold.mismatch(now)
+	default:
+		t.follow(d.Endpoint, now)
+	}
+}
+
+// sentTo tells whether packets to an endpoint go by the trail.
+func (r *trail) sentTo(a netip.AddrPort) bool {
+	if r.relayed() {
+		return a.Addr().IsLoopback()
+	}
+	return a == r.addr
+}
+
+// follow goes where the kernel went: its peer has roamed, or has been found there at
+// the start. What is in the kernel was authenticated by WireGuard.
+func (t *tunnel) follow(a netip.AddrPort, now time.Time) {
+	var r *trail
+	if a.Addr().IsLoopback() {
+		r = t.best(func(r *trail) bool { return r.relayed() && r.up })
+		if r == nil {
+			r = t.best(func(r *trail) bool { return r.relayed() })
+		}
+	} else {
+		r = t.learn(a, Via{}, now)
+	}
+	if r == nil || r == t.cur {
+		if t.cur == nil {
+			t.settle(now)
+		}
+		return
+	}
+	adopted := t.pair.adopted
+	t.use(r, now)
+	t.hold, t.pair.adopted = hold{again: t.hold.again}, adopted
+	r.next = now
+}
+
+// used tells whether there was traffic since the kernel was last looked at: more bytes
+// than both ends' probes make.
+func (t *tunnel) used(d Device, took time.Duration) bool {
+	const probes = 2000 // bytes a second that the probes of a pair come to, padded ones and both ends' together
+	if d.Sent < t.device.Sent || d.Received < t.device.Received {
+		return false // another device of the same name
+	}
+	bytes := d.Sent - t.device.Sent + d.Received - t.device.Received
+	return float64(bytes) > probes*max(took.Seconds(), 1)
+}
+
+// tell has the peer hear by what we send now, so that it can give up what we have
+// left.
+func (t *tunnel) tell() {
+	if t.there && t.cur != nil {
+		t.telling = true
+	}
+}
