@@ -135,6 +135,7 @@ func (r *rooms) openPorts(ctx context.Context, tcp net.Listener) (err error) {
 		Room: r.room, Local: r.leases, Secrets: r.auth, Fabric: r.fabric.name, Agents: members.Agents{Ask: r.hub.Handed, NotHere: push.ErrNotHere}, Asker: asker(r.auth),
 	})
 	r.openEgress()
+	r.openRelay()
 	r.port = newPort(tcp, r.auth.TLS(), r.Log)
 	r.port.offerLines()
 	if r.metrics, err = open(ctx, "--metrics-listen", r.Metrics, metrics(r.sources())); err != nil {

@@ -47,6 +47,8 @@ type Config struct {
 	EgressSocket       string // path of CONNECT without a certificate; empty: <DataDir>/egress.sock; none: not served
 	KonnectivitySocket string // path of Konnectivity's service; empty or none: not served
 
+	RelayRate int // Mbit/s that one node may send to one other over this server; 0: no bound
+
 	Metrics string // host:port of metrics and health; none: not served
 	Debug   string // host:port of pprof; none: not served
 	Log     *slog.Logger
@@ -116,6 +118,9 @@ func (c Config) validate() error {
 	}
 	if b := c.Backup; b.Interval < 0 || b.Interval > 0 && b.Interval < time.Minute {
 		return fmt.Errorf("server: --backup-interval %v: give a minute or more, or 0 for none", b.Interval)
+	}
+	if c.RelayRate < 0 {
+		return fmt.Errorf("server: --relay-rate %d: give Mbit/s, or 0 for no bound", c.RelayRate)
 	}
 	if c.RestorePath != "" && !c.ClusterReset {
 		return errors.New("server: --cluster-reset-restore-path makes a new store of a backup: give --cluster-reset with it; for a fabric that runs: weft backup restore FILE")

@@ -16,6 +16,7 @@ import (
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
 	"github.com/weft-net/weft/server/members"
+	"github.com/weft-net/weft/server/relay"
 	"github.com/weft-net/weft/tunnel"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -168,9 +169,11 @@ func (r *rooms) web(w http.ResponseWriter, req *http.Request) {
 		r.hop(w, req)
 	case req.URL.Path == pathTunnel:
 		r.gate.ServeTunnel(w, req)
+	case req.URL.Path == relay.Path:
+		r.relay.ServeHTTP(w, req)
 	default:
 		http.Error(w, "This is weft-server. Agents and operators speak gRPC here (weft, grpcurl), and\n"+
-			"agents hold their tunnels at "+pathTunnel+".", http.StatusNotFound)
+			"agents hold their tunnels at "+pathTunnel+" and "+relay.Path+".", http.StatusNotFound)
 	}
 }
 

@@ -44,6 +44,7 @@ type sources struct {
 	backups func(ctx context.Context) (*weftv1.BackupStatus, error)
 	disks   map[string]string // folders, by what is in them
 	egress  prometheus.Collector
+	relay   prometheus.Collector
 }
 
 // metrics answers /metrics, /livez and /readyz.
@@ -57,6 +58,7 @@ func metrics(from sources) http.Handler {
 		others{from.room},
 		kept{from},
 		from.egress,
+		from.relay,
 	)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
@@ -223,7 +225,7 @@ func (r *rooms) ends() map[string]time.Time {
 // sources are where this server's metrics come from.
 func (r *rooms) sources() sources {
 	return sources{
-		hub: r.hub, journal: r.journal, room: r.room, ends: r.ends, backups: r.backups.Report, egress: r.gate,
+		hub: r.hub, journal: r.journal, room: r.room, ends: r.ends, backups: r.backups.Report, egress: r.gate, relay: r.relay,
 		disks: map[string]string{"data": r.DataDir, "backups": r.site.Backup.Dir},
 	}
 }

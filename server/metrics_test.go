@@ -16,6 +16,7 @@ import (
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/push"
+	"github.com/weft-net/weft/server/relay"
 )
 
 // some is a hub and a journal with something to count.
@@ -54,6 +55,7 @@ func scrape(t *testing.T) string {
 		},
 		disks:  map[string]string{"data": t.TempDir(), "backups": "/none/such"},
 		egress: egress.New(egress.Config{}),
+		relay:  relay.New(relay.Config{}),
 	}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	return w.Body.String()
 }
@@ -76,6 +78,7 @@ func TestMetricsKeepToTheConventions(t *testing.T) {
 		"weft_server_leading 0", "weft_server_leader_known 1", "weft_server_store_silent_seconds 0", "weft_server_etcd_voters 3", "weft_server_etcd_voters_up 2",
 		"weft_server_backup_interval_seconds 43200", "weft_server_backup_last_timestamp_seconds 1.7e+09", "weft_server_backup_problems 1",
 		`weft_server_certificate_end_timestamp_seconds{holder="ca"} 3`, `{holder="server"} 2`, `{holder="user"} 1`, `weft_server_disk_free_bytes{folder="data"}`,
+		"weft_server_relay_sessions 0", "weft_server_relay_bytes_total 0", `weft_server_relay_dropped_total{reason="queue"} 0`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s", want)

@@ -17,6 +17,7 @@ import (
 	"github.com/weft-net/weft/server/lease"
 	"github.com/weft-net/weft/server/members"
 	"github.com/weft-net/weft/server/push"
+	"github.com/weft-net/weft/server/relay"
 	"github.com/weft-net/weft/server/store"
 	"github.com/weft-net/weft/server/store/etcd"
 	"golang.org/x/sync/errgroup"
@@ -82,6 +83,7 @@ type rooms struct {
 	operators *admin.Server
 	services  *services
 	gate      *egress.Gate
+	relay     *relay.Relay
 	fronts    *fronts
 	lane      *lane
 	port      *port
@@ -119,6 +121,7 @@ func (r *rooms) serve(ctx context.Context, g *errgroup.Group) error {
 	}
 	g.Go(func() error { return r.hub.Run(ctx) })
 	g.Go(func() error { return r.gate.Run(ctx) })
+	g.Go(func() error { return r.relay.Run(ctx) })
 	g.Go(func() error { return r.services.run(ctx, r.port.h2) })
 	g.Go(func() error { return r.lane.run(ctx, r.port.lines) })
 	g.Go(func() error { calm(ctx, r.hub.Came, giveBack); return nil })

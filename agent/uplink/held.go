@@ -102,6 +102,7 @@ func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
 		u.held.Store(h)
 		u.out.setRevision(h)
 	}
+	u.relays.Kick() // whether there are any is the intent's
 	if u.cfg.OnChange != nil {
 		u.cfg.OnChange()
 	}

@@ -62,7 +62,9 @@ func (u *Uplink) learn(servers []string) {
 	if len(servers) == 0 || !u.order.learn(servers) {
 		return
 	}
-	u.tuns.Kick()
+	for _, t := range u.kept() {
+		t.Kick()
+	}
 	b, err := json.Marshal(serversFile{Schema: schema.Servers.Version(), Servers: servers})
 	if err == nil {
 		err = u.dir.Write(serversName, b)

@@ -101,7 +101,9 @@ func (u *Uplink) takeRoots(der [][]byte, shown []*x509.Certificate) error {
 	u.id.roots = roots
 	u.mu.Unlock()
 	u.out.setRoots(hashes(roots))
-	u.tuns.Renewed()
+	for _, t := range u.kept() {
+		t.Renewed()
+	}
 	u.cfg.Log.Info("roots received", note.Objects, len(roots))
 	return nil
 }

@@ -99,15 +99,21 @@ func peerOf(conn *tls.Conn) string {
 
 // openTunnel makes the websocket's handshake.
 func (u *Uplink) openTunnel(ctx context.Context, p tunnels.Path, cfg tunnel.Config) (tunnels.Conn, error) {
-	h := http.Header{headerInstance: {u.instance}, headerProtocol: {strconv.FormatUint(uint64(skew.Protocol()), 10)}}
-	c, answer, err := tunnel.Dial(ctx, p.Conn, "wss://"+p.Server+tunnelPath, h, cfg)
-	if err != nil && answer != nil && answer.StatusCode != http.StatusSwitchingProtocols {
-		err = connect.Refused(answer)
-	}
+	c, _, err := u.dialTunnel(ctx, p, tunnelPath, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("uplink: tunnel to server %s: %w", p.Server, err)
 	}
 	return tunnelConn{c}, nil
+}
+
+// dialTunnel asks a server for a websocket at a path of its URL.
+func (u *Uplink) dialTunnel(ctx context.Context, p tunnels.Path, at string, cfg tunnel.Config) (*tunnel.Conn, *http.Response, error) {
+	h := http.Header{headerInstance: {u.instance}, headerProtocol: {strconv.FormatUint(uint64(skew.Protocol()), 10)}}
+	c, answer, err := tunnel.Dial(ctx, p.Conn, "wss://"+p.Server+at, h, cfg)
+	if err != nil && answer != nil && answer.StatusCode != http.StatusSwitchingProtocols {
+		err = connect.Refused(answer)
+	}
+	return c, answer, err
 }
 
 // tunnelConn is a tunnel as its keeper sees it.

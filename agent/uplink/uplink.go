@@ -45,6 +45,11 @@ type Config struct {
 	// ctx outlives Run's while what is open on it ends. nil: none is opened.
 	Tunnel func(ctx context.Context, c *tunnel.Conn, server string)
 
+	// Relay says how a connection to a server's relay is opened, and what serves it until
+	// it ends, told the server's name; there is one to each server while pairs choose
+	// their way. nil: none is opened.
+	Relay func() (cfg tunnel.Config, serve func(ctx context.Context, c *tunnel.Conn, server string))
+
 	// Carried is the MAC address of the VXLAN devices that are there, zero for none; it
 	// is asked when the file of it is damaged. nil: none.
 	Carried func() intent.MAC
@@ -68,6 +73,8 @@ type Uplink struct {
 	out   *outbox
 	order *order
 	tuns  *tunnels.Tunnels
+
+	relays *tunnels.Tunnels // connections to servers' relays
 
 	instance string        // drawn at each start; see Hello
 	streams  atomic.Uint64 // that were opened
@@ -140,7 +147,7 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Node, cfg.Servers, learned), instance: rand.Text(),
 		write: make(chan struct{}, 1), renewed: make(chan struct{}, 1),
 	}
-	u.tuns = u.newTunnels()
+	u.tuns, u.relays = u.newTunnels(), u.newRelays()
 	former, err := formerNames(dir, cfg.Node)
 	if err != nil {
 		return nil, err
@@ -273,8 +280,10 @@ func (u *Uplink) setIdentity(id identity) {
 	u.mu.Unlock()
 	u.out.setRoots(hashes(id.roots))
 	wake(u.renewed)
-	u.tuns.Renewed()
-	u.tuns.Kick() // the first one has it ask for servers
+	for _, t := range u.kept() {
+		t.Renewed()
+		t.Kick() // the first one has it ask for servers
+	}
 }
 
 func (u *Uplink) heardFrom(l link) {
@@ -287,7 +296,9 @@ func (u *Uplink) heardFrom(l link) {
 			u.line.proxy = l.via.String()
 		}
 		u.cfg.Log.Info("server reached", note.Conn, l.server, note.Via, u.line.proxy)
-		u.tuns.Alive(l.server)
+		for _, t := range u.kept() {
+			t.Alive(l.server)
+		}
 		u.out.setProblems("server", nil)
 	}
 }
@@ -314,5 +325,10 @@ func (u *Uplink) SetAddresses(has func(netip.Addr) bool) {
 	if u.line.cut != nil && u.line.local.IsValid() && !has(u.line.local) {
 		u.line.cut(errMoved)
 	}
-	u.tuns.Moved(has)
+	for _, t := range u.kept() {
+		t.Moved(has)
+	}
 }
+
+// kept are the connections that are kept beside the stream.
+func (u *Uplink) kept() []*tunnels.Tunnels { return []*tunnels.Tunnels{u.tuns, u.relays} }

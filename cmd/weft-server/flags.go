@@ -83,6 +83,7 @@ func (f *flags) serverFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.sans, "tls-san", nil, "further `names` or addresses in the server's certificate")
 	fs.StringVar(&f.server.EgressSocket, "egress-socket", "", "`path` of the socket on which a kube-apiserver dials through nodes by HTTP CONNECT (default: <data-dir>/egress.sock); none: there is none")
 	fs.StringVar(&f.server.KonnectivitySocket, "konnectivity-socket", "", "`path` of a socket that speaks Konnectivity's gRPC (default: none); see weft-server egress-config")
+	fs.IntVar(&f.server.RelayRate, "relay-rate", 2000, "`Mbit/s` that one node may send to one other over this server, where the two have no better way; 0: no bound")
 	fs.StringVar(&f.server.Fabric, "fabric-name", "weft", "`name` of the fabric, in weft status")
 }
 

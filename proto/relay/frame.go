@@ -9,7 +9,7 @@ import (
 // Where relays are.
 const (
 	Path = "/v1/relay" // of a server, on its TLS port: a websocket of package tunnel
-	Port = 7445        // UDP, of a node's fabric addresses
+	Port = 7449        // UDP, of a node's fabric addresses
 )
 
 // Headers of GET Path, and of its answer.

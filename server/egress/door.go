@@ -83,7 +83,7 @@ func (g *Gate) welcome(r *http.Request) (s *session, held context.Context, relea
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if wait, in := g.coming.come(time.Now()); !in {
+	if wait, in := g.coming.Come(time.Now()); !in {
 		release()
 		return nil, nil, nil, again{errors.New("many agents come at once; it is not this one's turn yet"), http.StatusServiceUnavailable, wait}
 	}

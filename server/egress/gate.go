@@ -13,6 +13,7 @@ import (
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/store"
+	"github.com/weft-net/weft/server/turn"
 )
 
 // Bounds on dials.
@@ -70,7 +71,7 @@ type Gate struct {
 	traces   traces
 	counters *counters
 	found    found
-	coming   arrivals
+	coming   turn.Line
 	places   *places
 	life     context.Context
 	end      context.CancelCauseFunc

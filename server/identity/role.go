@@ -104,6 +104,7 @@ var rules = []rule{
 	{"weft.v1.Mesh", "", RoleViewer},
 	{"weft.v1.Mesh", "Probe", RoleOperator},
 	{"weft.v1.Mesh", "RotateKeys", RoleAdmin},
+	{"weft.v1.Mesh", "Relay", RoleNode}, // of HTTP
 
 	{"weft.v1.Diagnose", "", RoleViewer},
 	{"weft.v1.Diagnose", "SetLogLevel", RoleOperator},

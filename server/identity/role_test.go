@@ -48,6 +48,7 @@ func TestRules(t *testing.T) {
 		/weft.v1.Egress/WhoServes         viewer    viewer operator admin
 		/weft.v1.Egress/ListDials         operator  operator admin
 		/weft.v1.Egress/Tunnel            node      node
+		/weft.v1.Mesh/Relay               node      node
 		/weft.v1.Egress/ListHeld          server    server
 		/weft.v1.Egress/Hop               server    server
 		/weft.v1.Join/Join                -         viewer operator admin node server dialer

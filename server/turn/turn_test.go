@@ -1,4 +1,4 @@
-package egress
+package turn
 
 import (
 	"testing"
@@ -7,15 +7,15 @@ import (
 
 // A thousand agents that come at once are all in within 30 s, and never more at a
 // time than the limiter lets.
-func TestArrivals(t *testing.T) {
-	var a arrivals
+func TestLine(t *testing.T) {
+	var a Line
 	start := time.Now()
 	due := map[time.Duration]int{0: 1000} // how many come, by when
 	in, last, busiest := 0, time.Duration(0), 0
 	for at := time.Duration(0); in < 1000 && at < time.Minute; at += time.Second {
 		now := 0
 		for range due[at] {
-			again, ok := a.come(start.Add(at))
+			again, ok := a.Come(start.Add(at))
 			if ok {
 				now++
 				continue
@@ -30,7 +30,7 @@ func TestArrivals(t *testing.T) {
 			last = at
 		}
 	}
-	if in != 1000 || last >= 30*time.Second || busiest > arrivalsBurst+arrivalsRate {
+	if in != 1000 || last >= 30*time.Second || busiest > burst+rate {
 		t.Errorf("%d are in, the last after %v, at most %d at a time", in, last, busiest)
 	}
 }
