@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
@@ -29,6 +30,9 @@ type Config struct {
 	Log *slog.Logger // nil: none
 	// Bind opens the UDP sockets; nil: in the namespace of the process.
 	Bind conn.Bind
+	// Patience is how long to wait for a process that has the device and is about to
+	// end; 0: not at all.
+	Patience time.Duration
 	// Heard is called with each request that changes the device, secrets included,
 	// before it is obeyed; nil: nobody listens.
 	Heard func(request []byte)
@@ -61,7 +65,7 @@ func Open(name string, c Config) (*Device, error) {
 	if c.Bind == nil {
 		c.Bind = conn.NewDefaultBind()
 	}
-	lock, err := hold(name)
+	lock, err := hold(name, c.Patience)
 	if err != nil {
 		return nil, err
 	}
@@ -130,8 +134,9 @@ func socketPath(name string) string { return filepath.Join(dir, name+".sock") }
 
 func lockPath(name string) string { return filepath.Join(dir, name+".lock") }
 
-// hold takes the lock of a device, and leaves our pid in it.
-func hold(name string) (*os.File, error) {
+// hold takes the lock of a device, and leaves our pid in it. The kernel drops the link
+// of a process that dies a moment before its lock.
+func hold(name string, patience time.Duration) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("userspace: %w", err)
 	}
@@ -139,19 +144,23 @@ func hold(name string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("userspace: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("userspace: process %d has device %s already", holder(f), name)
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) || time.Since(start) >= patience {
+			break
 		}
-		return nil, fmt.Errorf("userspace: lock %s: %w", lockPath(name), err)
 	}
-	if err := f.Truncate(0); err == nil {
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("process %d has the device already", holder(f))
+	}
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("userspace: write %s: %w", lockPath(name), err)
+		return nil, fmt.Errorf("userspace: lock %s: %w", lockPath(name), err)
 	}
 	return f, nil
 }
