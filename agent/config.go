@@ -46,11 +46,13 @@ type Config struct {
 	NodeName    string
 	NodeIPs     []netip.Addr
 	ExternalIPs []netip.Addr
-	NodeLabels  map[string]string
-	Ephemeral   bool // the node is deleted when it goes
-	Iface       string
-	IfaceRegex  string
-	CanReach    netip.Addr
+	// ExternalNames are DNS names that stand for further ones, resolved again and again.
+	ExternalNames []string
+	NodeLabels    map[string]string
+	Ephemeral     bool // the node is deleted when it goes
+	Iface         string
+	IfaceRegex    string
+	CanReach      netip.Addr
 
 	DataDir       string
 	RunDir        string

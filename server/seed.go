@@ -41,6 +41,11 @@ var settings = []struct {
 	{"non-masquerade-cidrs", "nonMasqueradeCIDRs", func(s kind.ClusterConfigSpec) string { return list(s.NonMasqueradeCIDRs) }},
 	{"egress-selector-mode", "egressSelectorMode", func(s kind.ClusterConfigSpec) string { return s.EgressSelectorMode }},
 	{"egress-fallback", "egressFallback", func(s kind.ClusterConfigSpec) string { return s.EgressFallback }},
+	{"encryption", "encryption", func(s kind.ClusterConfigSpec) string { return s.Encryption }},
+	{"topology", "topology", func(s kind.ClusterConfigSpec) string { return s.Topology }},
+	{"wireguard-port", "wireguardPort", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.WireGuardPort) }},
+	{"key-days", "keyDays", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.KeyDays) }},
+	{"post-quantum", "postQuantum", func(s kind.ClusterConfigSpec) string { return fmt.Sprint(s.PostQuantum) }},
 }
 
 func list(ps []netip.Prefix) string {

@@ -192,6 +192,11 @@ func TestEveryFlagOfTheClusterIsCompared(t *testing.T) {
 		"non-masquerade-cidrs":     {NonMasqueradeCIDRs: cidrs("192.0.2.0/24")},
 		"egress-selector-mode":     {EgressSelectorMode: kind.EgressPod},
 		"egress-fallback":          {EgressFallback: kind.FallbackDirect},
+		"encryption":               {Encryption: "never"},
+		"topology":                 {Topology: "site-gateways"},
+		"wireguard-port":           {WireGuardPort: 51830},
+		"key-days":                 {KeyDays: 90},
+		"post-quantum":             {PostQuantum: true},
 	}
 	for _, f := range settings {
 		spec, ok := other[f.flag]
@@ -239,6 +244,11 @@ func TestEveryFlagOfTheClusterIsGuarded(t *testing.T) {
 		})},
 		"egress-selector-mode": {with(func(s *kind.ClusterConfigSpec) { s.EgressSelectorMode = "node" })},
 		"egress-fallback":      {with(func(s *kind.ClusterConfigSpec) { s.EgressFallback = "open" })},
+		"encryption":           {with(func(s *kind.ClusterConfigSpec) { s.Encryption = "sometimes" }), with(func(s *kind.ClusterConfigSpec) { s.Encryption = "always" })},
+		"topology":             {with(func(s *kind.ClusterConfigSpec) { s.Topology = "star" })},
+		"wireguard-port":       {with(func(s *kind.ClusterConfigSpec) { s.WireGuardPort = 65535 }), with(func(s *kind.ClusterConfigSpec) { s.WireGuardPort = 8471 })},
+		"key-days":             {with(func(s *kind.ClusterConfigSpec) { s.KeyDays = -1 }), with(func(s *kind.ClusterConfigSpec) { s.KeyDays = 9999 })},
+		"post-quantum":         nil, // a switch
 	}
 	own := []netip.Addr{netip.MustParseAddr("10.99.0.2")}
 	for _, f := range settings {

@@ -13,6 +13,8 @@ import (
 	"github.com/weft-net/weft/agent/egress"
 	"github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/label"
 )
 
 const usage = `weft-agent keeps this node's share of the fabric.
@@ -48,7 +50,7 @@ type options struct {
 	nodeIPs, externalIPs, labels []string
 	announced                    []string
 	hostPorts                    []uint
-	canReach                     string
+	canReach, site               string
 	used                         map[string]bool // K3s spellings
 }
 
@@ -62,7 +64,8 @@ func newOptions() *options {
 	f.StringVar(&o.cfg.TokenFile, "token-file", "", "`file` with the token; it is needed until the node has joined")
 	f.StringVar(&o.cfg.NodeName, "node-name", "", "`name` of the node (default: the host's, in lower case)")
 	f.StringSliceVar(&o.nodeIPs, "node-ip", nil, "`address` on the network below, one a family, the preferred first")
-	f.StringSliceVar(&o.externalIPs, "node-external-ip", nil, "`address` by which others reach the node from outside")
+	f.StringSliceVar(&o.externalIPs, "node-external-ip", nil, "`address`, or DNS name, by which others reach the node from outside; several are tried")
+	f.StringVar(&o.site, "site", "", "`name` of the place where the node stands: nodes of one site trust the network between them (label weft/site)")
 	f.StringSliceVar(&o.labels, "node-label", nil, "`key=value` told to the servers")
 	f.BoolVar(&o.cfg.Ephemeral, "ephemeral", false, "join as a node that is deleted when its agent stops without pods, or 1 h after it went")
 	f.StringVar(&o.cfg.Iface, "iface", "", "`device` or address of the network below")
@@ -110,7 +113,7 @@ func parse(args []string) (*options, error) {
 	if o.cfg.NodeIPs, err = addresses("--node-ip", o.nodeIPs); err != nil {
 		return o, err
 	}
-	if o.cfg.ExternalIPs, err = addresses("--node-external-ip", o.externalIPs); err != nil {
+	if o.cfg.ExternalIPs, o.cfg.ExternalNames, err = external(o.externalIPs); err != nil {
 		return o, err
 	}
 	if o.canReach != "" {
@@ -126,8 +129,59 @@ func parse(args []string) (*options, error) {
 	if o.cfg.HostPorts, err = ports("--egress-host-port", o.hostPorts); err != nil {
 		return o, err
 	}
-	o.cfg.NodeLabels, err = labels(o.labels)
-	return o, err
+	if o.cfg.NodeLabels, err = labels(o.labels); err != nil {
+		return o, err
+	}
+	return o, o.place()
+}
+
+// place takes the site among the labels: peers and the server know it by that.
+func (o *options) place() error {
+	if o.site == "" {
+		return nil
+	}
+	if err := label.ValidValue(o.site); err != nil {
+		return fmt.Errorf("--site %w", err)
+	}
+	if was, said := o.cfg.NodeLabels[intent.SiteLabel]; said && was != o.site {
+		return fmt.Errorf("--site %s and --node-label %s=%s differ; give one of them", o.site, intent.SiteLabel, was)
+	}
+	o.cfg.NodeLabels[intent.SiteLabel] = o.site
+	return nil
+}
+
+// external reads addresses, and names that have to be resolved again and again.
+func external(in []string) (addrs []netip.Addr, names []string, err error) {
+	for _, s := range in {
+		s = strings.TrimSpace(s)
+		if _, err := netip.ParseAddr(s); err == nil {
+			one, err := addresses("--node-external-ip", []string{s})
+			if err != nil {
+				return nil, nil, err
+			}
+			if slices.Contains(addrs, one[0]) {
+				return nil, nil, fmt.Errorf("--node-external-ip: %s is there twice", s)
+			}
+			addrs = append(addrs, one...)
+			continue
+		}
+		name := strings.ToLower(strings.TrimSuffix(s, "."))
+		if !strings.Contains(name, ".") || netLike(name) || intent.ValidName(name) != nil {
+			return nil, nil, fmt.Errorf("--node-external-ip %q: neither an address, such as 203.0.113.7 or 2001:db8::11, nor a DNS name, such as n7.example.org", s)
+		}
+		if slices.Contains(names, name) {
+			return nil, nil, fmt.Errorf("--node-external-ip: %s is there twice", name)
+		}
+		names = append(names, name)
+	}
+	return addrs, names, nil
+}
+
+// netLike tells whether a name is a mistaken address: no top-level domain is a number
+// (RFC 3696, section 2).
+func netLike(name string) bool {
+	last := name[strings.LastIndex(name, ".")+1:]
+	return strings.Trim(last, "0123456789") == ""
 }
 
 // aliases lists the K3s spellings in use, sorted, each with what to do.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,18 @@ func TestFlagsOfTheIssue(t *testing.T) {
 	}
 	if got := o.aliases(); len(got) != 1 || got[0][0] != "flannel-iface" {
 		t.Errorf("aliases %v", got)
+	}
+}
+
+// TestPlace: where a node stands, and by what it is reached from outside.
+func TestPlace(t *testing.T) {
+	t.Setenv("WEFT_AGENT_CONFIG", "")
+	o, err := parse(strings.Fields("--site fra --node-label a=b --node-external-ip 203.0.113.7,n7.example.org --node-external-ip 2001:db8::7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(o.cfg.NodeLabels, o.cfg.ExternalIPs, o.cfg.ExternalNames); got != "map[a:b weft/site:fra] [203.0.113.7 2001:db8::7] [n7.example.org]" {
+		t.Error(got)
 	}
 }
 
@@ -64,6 +77,13 @@ func TestRefused(t *testing.T) {
 		{"--node-ip 10.0.0.1,10.0.0.1", "twice"},
 		{"--node-ip fe80::1%eth0", "--node-ip"},
 		{"--node-label x", "key=value"},
+		{"--site a_b/c", "--site \"a_b/c\" is not accepted"},
+		{"--site fra --node-label weft/site=home", "--site fra and --node-label weft/site=home differ; give one of them"},
+		{"--node-external-ip 203.0.113.300", "neither an address"},
+		{"--node-external-ip router", "nor a DNS name, such as n7.example.org"},
+		{"--node-external-ip 127.0.0.1", "--node-external-ip"},
+		{"--node-external-ip n7.example.org,N7.example.org.", "is there twice"},
+		{"--node-external-ip 203.0.113.7,203.0.113.7", "is there twice"},
 		{"--iface-can-reach host", "--iface-can-reach"},
 		{"--announce-prefix 10.244.1.0", "--announce-prefix"},
 		{"--server https://s --node-name n --announce-prefix 10.244.1.1/24", "did you mean 10.244.1.0/24"},

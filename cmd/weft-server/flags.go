@@ -37,12 +37,15 @@ type flags struct {
 	aliases []alias
 }
 
+// externalIP is K3s's flag for what goes between nodes to go by their external addresses.
+const externalIP = "flannel-external-ip"
+
 // alias is a flag of K3s that was given, with ours.
 type alias struct{ old, now string }
 
 // k3sOnly are K3s's flags that say what weft does anyway, with why.
 var k3sOnly = [...]alias{
-	{"flannel-external-ip", "nothing: the addresses of an agent's --node-external-ip are told to peers anyway"},
+	{externalIP, "nothing: with backends wireguard and auto, the addresses of an agent's --node-external-ip are tried anyway"},
 	{"disable-network-policy", "nothing here, and leave it with K3s: without policies weft filters nothing"},
 }
 
@@ -104,7 +107,12 @@ func (f *flags) clusterFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.serviceCIDR, "service-cidr", nil, "`ranges` of services, never masqueraded and never leased")
 	fs.IntVar(&f.spec.NodeCIDRMaskSize4, "node-cidr-mask-size-ipv4", kind.DefaultMaskSize4, "`length` of each node's IPv4 prefix")
 	fs.IntVar(&f.spec.NodeCIDRMaskSize6, "node-cidr-mask-size-ipv6", kind.DefaultMaskSize6, "`length` of each node's IPv6 prefix")
-	fs.StringVar(&f.spec.Backend, "backend", kind.DefaultBackend, "`transport` between nodes: vxlan, host-gw or none")
+	fs.StringVar(&f.spec.Backend, "backend", kind.DefaultBackend, "`transport` between nodes: vxlan, host-gw, wireguard (every pair encrypted), auto (each pair the best way that --encryption permits) or none")
+	fs.StringVar(&f.spec.Encryption, "encryption", kind.DefaultEncryption, "with backend auto, `whom` to encrypt for: never, untrusted (pairs not of one weft-agent --site) or always")
+	fs.StringVar(&f.spec.Topology, "topology", kind.DefaultTopology, "`form` of wireguard and auto: full, or site-gateways, where sites meet over nodes with the label weft/relay=true")
+	fs.Uint16Var(&f.spec.WireGuardPort, "wireguard-port", kind.DefaultWireGuardPort, "WireGuard's UDP `port`; the next one is for the second device, while keys change")
+	fs.IntVar(&f.spec.KeyDays, "key-days", 0, "`days` after which a node changes its WireGuard key (default: never by itself)")
+	fs.BoolVar(&f.spec.PostQuantum, "post-quantum", false, "have pairs agree on pre-shared keys (ML-KEM-768)")
 	fs.BoolVar(&f.spec.DirectRouting, "direct-routing", false, "with vxlan: route between nodes on one L2 without it")
 	fs.Uint32Var(&f.spec.VNI, "vni", kind.DefaultVNI, "VXLAN network `identifier`")
 	fs.Uint16Var(&f.spec.VXLANPort, "vxlan-port", kind.DefaultVXLANPort, "VXLAN's UDP `port`")

@@ -48,6 +48,11 @@ func TestFlags(t *testing.T) {
 		{"--node-ip 192.0.2.1,2001:db8::1 --listen [::]:1", "[::]:1 [192.0.2.1 2001:db8::1] [10.42.0.0/16] vxlan auto map[]"},
 		{"--flannel-backend host-gw", "0.0.0.0:7443 [] [10.42.0.0/16] host-gw auto map[backend:--flannel-backend]"},
 		{"--flannel-backend none --backend none", "0.0.0.0:7443 [] [10.42.0.0/16] none auto map[backend:--flannel-backend]"},
+		{"--backend wireguard", "0.0.0.0:7443 [] [10.42.0.0/16] wireguard auto map[backend:--backend]"},
+		{"--backend wireguard-native --flannel-external-ip", "0.0.0.0:7443 [] [10.42.0.0/16] wireguard auto map[backend:--backend]"},
+		{"--flannel-backend wireguard-native", "0.0.0.0:7443 [] [10.42.0.0/16] wireguard auto map[backend:--flannel-backend]"},
+		{"--flannel-backend wireguard-native --backend wireguard", "0.0.0.0:7443 [] [10.42.0.0/16] wireguard auto map[backend:--flannel-backend]"},
+		{"--backend auto --encryption always --topology site-gateways --wireguard-port 51830 --key-days 90 --post-quantum", "0.0.0.0:7443 [] [10.42.0.0/16] auto auto map[backend:--backend encryption:--encryption key-days:--key-days post-quantum:--post-quantum topology:--topology wireguard-port:--wireguard-port]"},
 		{"--flannel-ipv6-masq", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan always map[masquerade:--flannel-ipv6-masq]"},
 		{"--flannel-external-ip --disable-network-policy", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan auto map[]"},
 		{"--egress-selector-mode pod --egress-fallback direct", "0.0.0.0:7443 [] [10.42.0.0/16] vxlan auto map[egress-fallback:--egress-fallback egress-selector-mode:--egress-selector-mode]"},
@@ -61,6 +66,33 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+// TestAliases: K3s's words are told of once, with ours.
+func TestAliases(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--backend wireguard-native", "--backend wireguard-native: --backend wireguard"},
+		{"--flannel-backend wireguard-native", "--flannel-backend wireguard-native: --backend wireguard"},
+		{"--flannel-backend vxlan", "--flannel-backend: --backend"},
+		{"--backend wireguard", ""},
+		{"--flannel-backend wireguard-native --flannel-external-ip", "--flannel-backend wireguard-native: --backend wireguard|--flannel-external-ip: nothing: with backends wireguard and auto, the addresses of an agent's --node-external-ip are tried anyway"},
+		{"--flannel-external-ip", "--flannel-external-ip: --backend wireguard or auto: they try the addresses of an agent's --node-external-ip; backend vxlan goes by --node-ip alone"},
+	} {
+		f := newFlags()
+		if err := config.Load(f.set, strings.Fields(c.args), config.Options{Name: "server", File: "/nonexistent"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.config(); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, a := range f.aliases {
+			got = append(got, a.old+": "+a.now)
+		}
+		if text := strings.Join(got, "|"); text != c.want {
+			t.Errorf("%s: %s\nwant %s", c.args, text, c.want)
+		}
+	}
+}
+
 func TestFlagsRefused(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--cluster-cidr 10.42.0.1/16", "--cluster-cidr: 10.42.0.1/16 has bits below its length; did you mean 10.42.0.0/16?"},
@@ -70,7 +102,9 @@ func TestFlagsRefused(t *testing.T) {
 		{"--node-ip 0.0.0.0", `--node-ip: "0.0.0.0" is no address of a machine`},
 		{"--advertise-address example.org", `--advertise-address: "example.org" is no address`},
 		{"--flannel-backend ipsec", "--flannel-backend: backend ipsec is not offered"},
-		{"--backend wireguard-native", "--backend: backend wireguard-native is not in this release: this release has vxlan, host-gw and none"},
+		{"--backend ipsec", "--backend: backend ipsec is not offered, in K3s no more either: use wireguard"},
+		{"--wireguard-port 70000", `invalid argument "70000" for "--wireguard-port" flag`},
+		{"--key-days often", `invalid argument "often" for "--key-days" flag`},
 		{"--flannel-iface eth1", "--flannel-iface: the device is each node's own; give it to its agent: weft-agent --iface eth1"},
 		{"--flannel-backend host-gw --backend vxlan", `--flannel-backend says "host-gw" and --backend says "vxlan"; give one of them`},
 		{"--vni x", `invalid argument "x" for "--vni" flag`},

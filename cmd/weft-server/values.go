@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/weft-net/weft/cmd/internal/config"
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
 	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/server"
@@ -100,11 +101,13 @@ func (f *flags) seed() (server.Seed, error) {
 func (f *flags) k3s(given map[string]string) error {
 	if f.set.Changed("flannel-backend") {
 		origin := config.Origin(f.set, "flannel-backend")
-		if _, both := given["backend"]; both && f.spec.Backend != f.flannelBackend {
+		if _, both := given["backend"]; both && ours(f.spec.Backend) != ours(f.flannelBackend) {
 			return fmt.Errorf("%s says %q and %s says %q; give one of them", origin, f.flannelBackend, given["backend"], f.spec.Backend)
 		}
 		f.spec.Backend, given["backend"] = f.flannelBackend, origin
-		f.aliases = append(f.aliases, alias{"--flannel-backend", "--backend"})
+		if f.flannelBackend != native { // told below, once
+			f.aliases = append(f.aliases, alias{"--flannel-backend", "--backend"})
+		}
 	}
 	if f.flannelMasq6 {
 		f.spec.Masquerade, given["masquerade"] = "always", config.Origin(f.set, "flannel-ipv6-masq")
@@ -113,19 +116,39 @@ func (f *flags) k3s(given map[string]string) error {
 	if f.set.Changed("flannel-iface") {
 		return fmt.Errorf("%s: the device is each node's own; give it to its agent: weft-agent --iface %s", config.Origin(f.set, "flannel-iface"), f.flannelIface)
 	}
-	for _, only := range k3sOnly {
-		if f.set.Changed(only.old) {
-			f.aliases = append(f.aliases, alias{"--" + only.old, only.now})
-		}
-	}
-	const there = "this release has vxlan, host-gw and none"
 	switch f.spec.Backend {
 	case "ipsec":
-		return fmt.Errorf("%s: backend ipsec is not offered, in K3s no more either: %s; once weft has it, wireguard is what to use, until then encrypt below it", given["backend"], there)
-	case "wireguard", "wireguard-native":
-		return fmt.Errorf("%s: backend %s is not in this release: %s; vxlan is the one that works wherever UDP does", given["backend"], f.spec.Backend, there)
+		return fmt.Errorf("%s: backend ipsec is not offered, in K3s no more either: use wireguard, which encrypts every pair; this release has vxlan, host-gw, wireguard, auto and none", given["backend"])
+	case native:
+		f.spec.Backend = ours(native)
+		f.aliases = append(f.aliases, alias{given["backend"] + " " + native, "--backend wireguard"})
+	}
+	for _, only := range k3sOnly {
+		if f.set.Changed(only.old) {
+			f.aliases = append(f.aliases, alias{"--" + only.old, f.instead(only)})
+		}
 	}
 	return nil
+}
+
+// native is K3s's name for backend wireguard.
+const native = "wireguard-native"
+
+// ours is a backend by our name.
+func ours(backend string) string {
+	if backend == native {
+		return string(intent.WireGuard)
+	}
+	return backend
+}
+
+// instead says what to write in the place of a flag of K3s's. By external addresses
+// only backends go that find out which of a node's addresses answer.
+func (f *flags) instead(only alias) string {
+	if only.old == externalIP && f.spec.Backend != string(intent.WireGuard) && f.spec.Backend != string(intent.Auto) {
+		return "--backend wireguard or auto: they try the addresses of an agent's --node-external-ip; backend " + f.spec.Backend + " goes by --node-ip alone"
+	}
+	return only.now
 }
 
 func (f *flags) addrs(flag string, in []string) ([]netip.Addr, error) {
