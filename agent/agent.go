@@ -4,10 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/agent/keyring"
 	"github.com/weft-net/weft/agent/local"
 	"github.com/weft-net/weft/agent/nat"
 	"github.com/weft-net/weft/agent/overlay"
@@ -29,6 +31,7 @@ type agent struct {
 	log      *slog.Logger
 	release  string // of the kernel
 	dir      *datadir.Dir
+	ring     *keyring.Ring
 	kernel   *kernel.Kernel
 	settings *settings
 	uplink   *uplink.Uplink
@@ -37,12 +40,15 @@ type agent struct {
 	outlook  *outlook
 	pods     *pod.Keeper
 	breaks   *breaks
+	pairs    *pairs
 	loop     *reconcile.Loop
 	overlay  overlay.Cache // the loop's goroutine has it, and the next
 	nat      nat.Cache
 
 	dirty     chan struct{} // room for one: something to show
 	readyOnce sync.Once
+
+	stands atomic.Pointer[standing] // what was planned of pairs
 
 	mu    sync.Mutex
 	found map[string][]intent.Problem // by the part of the root that found them
@@ -64,7 +70,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer a.dir.Close()
-	if a.kernel, err = kernel.Open(a.log, kernel.Config{}); err != nil {
+	if err := a.openKernel(); err != nil {
 		return err
 	}
 	defer a.kernel.Close()
@@ -88,23 +94,16 @@ func (a *agent) open() (err error) {
 		return err
 	}
 	a.openDials()
-	if a.uplink, err = uplink.New(a.dir, uplink.Config{
-		Node: a.cfg.NodeName, Servers: a.cfg.Servers, Token: a.cfg.token(), Labels: a.cfg.NodeLabels, Ephemeral: a.cfg.Ephemeral, Leave: a.leaves,
-		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged, Answer: a.answer, Carried: carriedVTEP, Proxy: a.cfg.proxies.For, Tunnel: a.dials.serve,
-	}); err != nil {
+	if err := a.openUplink(boot); err != nil {
 		return err
 	}
-	n, _ := a.uplink.Intent()
-	self, _ := n.Self()
-	a.host = &host{
-		cfg: a.cfg, kernel: a.kernel, settings: a.settings, log: a.log, kicks: make(chan struct{}, 1),
-		changed: a.underlayChanged, addrs: a.uplink.SetAddresses, seen: view{underlay: self.Underlay},
-	}
+	a.host = a.newHost()
 	a.outlook = a.newOutlook()
 	a.loop = reconcile.New(reconcile.Config{Kernel: careful{a.kernel, a.settings, a.screen}, Plan: a.plan, Log: a.log, OnTurn: a.turned})
 	if a.breaks, err = openBreaks(a.dir, a.log, a.loop, a.touch); err != nil {
 		return err
 	}
+	n, _ := a.uplink.Intent()
 	a.breaks.asked(n.Pause)
 	namespaces, err := pod.HostNamespaces()
 	if err != nil {
@@ -137,6 +136,7 @@ func (a *agent) serve(ctx context.Context) error {
 	g.Go(func() error { return a.outlook.run(ctx) })
 	g.Go(func() error { return a.dials.file.Run(ctx) })
 	g.Go(func() error { return a.uplink.Run(ctx) })
+	g.Go(func() error { return a.pairs.run(ctx) })
 	g.Go(func() error { return a.loop.Run(ctx) })
 	g.Go(func() error { return a.pods.Run(ctx) })
 	g.Go(func() error { return a.answers().Serve(ctx, agentSocket) })

@@ -204,6 +204,15 @@ func (c Config) boot() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
+// external are --node-external-ip, as they are told to who looks for candidates.
+func (c Config) external() []string {
+	var out []string
+	for _, a := range c.ExternalIPs {
+		out = append(out, a.String())
+	}
+	return out
+}
+
 // machine is the content of /etc/machine-id (machine-id(5)); empty if there is none.
 func machine() string {
 	b, err := os.ReadFile("/etc/machine-id")

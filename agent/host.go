@@ -34,10 +34,12 @@ type host struct {
 	log      *slog.Logger
 	kicks    chan struct{}                   // room for one
 	changed  func()                          // called when view has changed
+	moved    func()                          // called when reachable has changed; nil: nobody asks
 	addrs    func(has func(netip.Addr) bool) // called with what the host has
 
 	mu      sync.Mutex
 	links   []datapath.HostLink
+	reach   []netip.Addr // at which peers may reach the node, the best first
 	seen    view
 	pending pending
 }
@@ -53,10 +55,36 @@ func (v view) equal(o view) bool {
 	return slices.Equal(v.underlay, o.underlay) && slices.Equal(v.acceptRA, o.acceptRA) && slices.Equal(v.problems, o.problems)
 }
 
+func (a *agent) newHost() *host {
+	self, _ := a.uplink.Self()
+	return &host{
+		cfg: a.cfg, kernel: a.kernel, settings: a.settings, log: a.log, kicks: make(chan struct{}, 1),
+		changed: a.underlayChanged, moved: a.pairs.moved, addrs: a.uplink.SetAddresses, seen: view{underlay: self.Underlay},
+	}
+}
+
 func (h *host) view() view {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.seen
+}
+
+// reachable are the addresses at which peers may reach the node, the best first.
+func (h *host) reachable() []netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reach
+}
+
+// reached takes them as they are now. Whoever asks settles by itself.
+func (h *host) reached(now []netip.Addr) {
+	h.mu.Lock()
+	same := slices.Equal(h.reach, now)
+	h.reach = now
+	h.mu.Unlock()
+	if !same && h.moved != nil {
+		h.moved()
+	}
 }
 
 func (h *host) kick() {
@@ -105,6 +133,7 @@ func (h *host) look(ctx context.Context, now time.Time) (again time.Duration, er
 		return slices.ContainsFunc(host.Addrs, func(b datapath.HostAddr) bool { return b.Prefix.Addr() == a })
 	})
 	next := h.choose(host)
+	h.reached(underlay.Candidates(host, next.underlay))
 	h.mu.Lock()
 	h.links = host.Links
 	was := h.seen
@@ -134,7 +163,7 @@ func (h *host) tell(was, next view) {
 			h.log.Warn("underlay not found", note.Err, p.Subject+": "+p.Cause, note.Do, p.Remedy)
 		}
 	}
-	if len(next.underlay) > 0 {
+	if len(next.underlay) > 0 && !slices.Equal(was.underlay, next.underlay) {
 		h.log.Info("underlay chosen", note.Addr, prefixes(next.underlay))
 	}
 }

@@ -25,8 +25,10 @@ func (a *agent) plan(ctx context.Context) (reconcile.Want, error) {
 		return reconcile.Want{Objects: pods, Revision: n.Revision}, nil
 	}
 	v := a.host.view()
+	choices, slots := a.pairs.choices()
 	fabric, problems := a.overlay.Parts(overlay.Node{
 		Intent: n, Underlay: v.underlay, VTEP: a.uplink.VTEP(), ChecksumOff: a.checksumOff(v.underlay), AcceptRA: v.acceptRA,
+		Choices: choices, Slots: slots,
 	})
 	guard, err := a.guarded(ctx)
 	if err != nil {
@@ -39,9 +41,10 @@ func (a *agent) plan(ctx context.Context) (reconcile.Want, error) {
 	}
 	a.setProblems("plan", problems)
 	want := reconcile.Want{Parts: append(slices.Clone(fabric), rules, pods, a.loose(v.underlay)), Complete: true, Revision: n.Revision}
-	if !a.uplink.Confirmed() {
+	if !a.uplink.Confirmed() || lacking(n, choices) {
 		want.Keep = ofPeers
 	}
+	a.stands.Store(&standing{n, choices})
 	return want, nil
 }
 
@@ -60,7 +63,7 @@ func ofPeers(o datapath.Object) bool {
 		return o.Type != datapath.LinkVeth
 	case datapath.Set:
 		return strings.HasPrefix(o.Name, overlay.PeerSets)
-	case datapath.FDB:
+	case datapath.FDB, datapath.WGPeer:
 		return true
 	}
 	return false

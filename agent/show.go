@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/intent"
@@ -23,8 +25,17 @@ const showAfter = 250 * time.Millisecond
 // applied, and first what was not.
 func (a *agent) turned() {
 	a.uplink.SetProblems(a.problems())
+	if s := a.stands.Load(); s != nil && s.node.Revision == a.loop.Applied() {
+		a.uplink.SetPaths(summary(s.node, s.choices))
+	}
 	a.uplink.Applied(a.loop.Applied())
 	a.touch()
+}
+
+// standing is what was planned of pairs.
+type standing struct {
+	node    intent.Node
+	choices map[string]mesh.Choice
 }
 
 // show tells the world how the node is, at once until it is in place and soon
@@ -176,7 +187,7 @@ func (a *agent) problems() []intent.Problem {
 	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems(), a.breaks.problems())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, source := range []string{"plan", "show", "host", "plugin", "egress"} {
+	for _, source := range []string{"plan", "show", "host", "plugin", "egress", "pairs"} {
 		out = append(out, a.found[source]...)
 	}
 	return out
@@ -194,11 +205,24 @@ func (a *agent) report() {
 	if len(us) == 0 {
 		return
 	}
+	how, kind := a.pairs.report()
 	a.uplink.SetReport(uplink.Report{
-		Underlay: us, External: a.cfg.ExternalIPs, VTEP: a.uplink.VTEP(),
-		Capabilities: []string{"vxlan", "nftables"}, Labels: a.cfg.NodeLabels, Kernel: a.release,
+		Underlay: us, External: a.cfg.ExternalIPs, VTEP: a.uplink.VTEP(), Mesh: how,
+		Capabilities: capabilities(kind), Labels: a.cfg.NodeLabels, Kernel: a.release,
 		Announced: a.cfg.Announced, HostPorts: a.cfg.HostPorts,
 	})
+}
+
+// capabilities of the node's kernel and of its agent.
+func capabilities(wireguard string) []string {
+	out := []string{"vxlan", "nftables", intent.CapabilityMesh}
+	switch wireguard {
+	case kernel.InKernel:
+		out = append(out, intent.CapabilityKernel)
+	case kernel.InUserspace:
+		out = append(out, intent.CapabilityGo)
+	}
+	return out
 }
 
 // watchdog tells systemd that the agent is alive, which it proves by asking the

@@ -11,9 +11,15 @@ import (
 
 	"github.com/weft-net/weft/agent/datapath"
 	hostroom "github.com/weft-net/weft/agent/host"
+	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/agent/keyring"
 	"github.com/weft-net/weft/agent/local"
+	"github.com/weft-net/weft/agent/mesh"
+	"github.com/weft-net/weft/agent/overlay"
 	"github.com/weft-net/weft/agent/pod"
 	"github.com/weft-net/weft/agent/probe"
+	"github.com/weft-net/weft/agent/relay"
+	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -54,16 +60,73 @@ func (a *agent) kernelChanged(kinds datapath.Kinds) {
 func (a *agent) intentChanged() {
 	n, _ := a.uplink.Intent()
 	a.breaks.asked(n.Pause)
+	a.pairs.kick()
 	a.loop.Kick(0) // plan again; the kernel is as it was
 	a.touch()
+}
+
+// chosen runs when pairs choose another way.
+func (a *agent) chosen(look bool) {
+	var kinds datapath.Kinds
+	if look {
+		kinds = datapath.Of(datapath.KindWGPeer)
+	}
+	a.loop.Kick(kinds)
 }
 
 // underlayChanged runs when the node's addresses or their MTU are others.
 func (a *agent) underlayChanged() {
 	a.report()
+	a.pairs.moved()
 	a.loop.Kick(0)
 	a.touch()
 }
+
+// openKernel binds to the kernel, which asks the node's keys for their secrets.
+func (a *agent) openKernel() (err error) {
+	if a.ring, err = keyring.Open(a.dir, keyring.Config{Log: a.log}); err != nil {
+		return err
+	}
+	a.kernel, err = kernel.Open(a.log, kernel.Config{Keyring: a.ring})
+	return err
+}
+
+// openUplink makes the line to the servers, and what goes by it or beside it.
+func (a *agent) openUplink(boot string) (err error) {
+	if a.uplink, err = uplink.New(a.dir, uplink.Config{
+		Node: a.cfg.NodeName, Servers: a.cfg.Servers, Token: a.cfg.token(), Labels: a.cfg.NodeLabels, Ephemeral: a.cfg.Ephemeral, Leave: a.leaves,
+		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged, OnEcho: a.echoOffered, Answer: a.answer,
+		Carried: carriedVTEP, Proxy: a.cfg.proxies.For, Tunnel: a.dials.serve,
+	}); err != nil {
+		return err
+	}
+	return a.openPairs()
+}
+
+// openPairs joins the rooms by which pairs choose their way.
+func (a *agent) openPairs() (err error) {
+	p := &pairs{
+		node: a.cfg.NodeName, external: a.cfg.external(), log: a.log, ring: a.ring, devices: a.kernel, kicks: make(chan struct{}, 1),
+		intent: a.withUnderlay, reach: func() []netip.Addr { return a.host.reachable() }, offer: a.uplink.Echo, adopted: a.adopted,
+		told: a.report, changed: a.chosen, problems: func(ps []intent.Problem) { a.setProblems("pairs", ps) },
+	}
+	p.relay, err = relay.New(relay.Config{
+		Node: a.cfg.NodeName, Folder: a.dir, Device: p.device, Intent: a.uplink.Intent, Straight: p.straight, Secret: p.secret,
+		Probe: p.probed, OnChange: p.kick, Log: a.log,
+	})
+	a.pairs = p
+	return err
+}
+
+// adopted is by which devices the kernel sends to peers.
+func (a *agent) adopted(ctx context.Context) (map[string]mesh.Over, error) {
+	n, _ := a.uplink.Intent()
+	have, err := a.kernel.Observe(ctx, datapath.Of(datapath.KindRoute))
+	return overlay.Adopted(n, have), err
+}
+
+// echoOffered runs when a server has offered its echo.
+func (a *agent) echoOffered() { a.pairs.kick() }
 
 // podsName is the folder of pods' records in the data folder.
 const podsName = "pods"

@@ -16,6 +16,7 @@ type Paths struct {
 	Epoch    string
 	Revision int64
 	Rungs    map[string]uint32 // pairs, by rung
+	Pairs    map[string]uint32 // those of them in which this node's name is the lower, by rung and relay
 	Leaving  bool              // the fabric leaves a carrier, or prepares another
 	Old      []string          // peers that are still sent to by a carrier that the fabric leaves
 }
@@ -24,7 +25,7 @@ type Paths struct {
 // server asks as of which revision: else every change of the intent would have every
 // node say the same again.
 func (p Paths) news(sent Paths) bool {
-	return !maps.Equal(p.Rungs, sent.Rungs) || !slices.Equal(p.Old, sent.Old) ||
+	return !maps.Equal(p.Rungs, sent.Rungs) || !maps.Equal(p.Pairs, sent.Pairs) || !slices.Equal(p.Old, sent.Old) ||
 		p.Leaving && (p.Epoch != sent.Epoch || p.Revision != sent.Revision)
 }
 
@@ -46,7 +47,7 @@ func (b *outbox) nextPaths(s *sent) []*weftv1.SyncRequest {
 	p := b.paths
 	s.paths = p
 	m := &weftv1.PathSummary{
-		Epoch: p.Epoch, Revision: p.Revision, Rungs: p.Rungs,
+		Epoch: p.Epoch, Revision: p.Revision, Rungs: p.Rungs, Pairs: p.Pairs,
 		Old: uint32(len(p.Old)), OldPeers: p.Old[:min(len(p.Old), maxOldPeers)],
 	}
 	return []*weftv1.SyncRequest{{Message: &weftv1.SyncRequest_Paths{Paths: m}}}

@@ -1,0 +1,248 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/agent/keyring"
+	"github.com/weft-net/weft/agent/mesh"
+	"github.com/weft-net/weft/agent/paths"
+	"github.com/weft-net/weft/agent/relay"
+	"github.com/weft-net/weft/agent/uplink"
+	"github.com/weft-net/weft/proto/disco"
+	echowire "github.com/weft-net/weft/proto/echo"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+	"golang.org/x/sync/errgroup"
+)
+
+// wireguardPort is slot 0's where the cluster names none.
+const wireguardPort = 51820
+
+// pairsRetry is how long the rooms of the pairs rest after one of them failed.
+const pairsRetry = 5 * time.Second
+
+// wireguards is what package kernel knows of WireGuard.
+type wireguards interface {
+	WireGuard(ctx context.Context) (kind string, err error)
+	WGPeers(ctx context.Context) ([]kernel.WGPeerStatus, error)
+}
+
+// pairs joins the rooms by which pairs of nodes choose their way: the keys, who proves
+// paths, and who relays. They live while the fabric has such pairs, so that a node
+// whose fabric has none pays for none of it.
+type pairs struct {
+	node     string
+	external []string // --node-external-ip
+	log      *slog.Logger
+	ring     *keyring.Ring
+	devices  wireguards
+	relay    *relay.Relay
+	intent   func() (intent.Node, bool)                          // with the underlay as it is
+	reach    func() []netip.Addr                                 // addresses of this node
+	offer    func() (uplink.Echo, bool)                          // of the servers' echo
+	adopted  func(context.Context) (map[string]mesh.Over, error) // by which the kernel sends
+	told     func()                                              // the node's report is another
+	changed  func(look bool)                                     // choices are others; look: at the devices too
+	problems func([]intent.Problem)
+
+	kicks chan struct{} // room for one
+
+	mu    sync.Mutex
+	kind  string       // who makes WireGuard devices; empty: nobody
+	paths *paths.Paths // nil: no pair chooses
+	last  map[string]mesh.Choice
+	carry carry
+}
+
+// kick says that what the rooms are told has changed.
+func (p *pairs) kick() {
+	select {
+	case p.kicks <- struct{}{}:
+	default:
+	}
+	if at := p.at(); at != nil {
+		at.Kick()
+		p.relay.Changed()
+	}
+}
+
+// moved says that the node's addresses or links are others.
+func (p *pairs) moved() {
+	if at := p.at(); at != nil {
+		at.Moved()
+		p.relay.Changed()
+	}
+}
+
+// at is who proves paths; nil while no pair chooses.
+func (p *pairs) at() *paths.Paths {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.paths
+}
+
+// meshed tells whether there are pairs that choose.
+func (p *pairs) meshed() bool {
+	n, held := p.intent()
+	self, _ := n.Self()
+	return held && len(self.Lease) > 0 && n.Cluster.Meshed()
+}
+
+// run has the rooms live while there is something for them to do.
+func (p *pairs) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if !p.meshed() {
+			select {
+			case <-ctx.Done():
+			case <-p.kicks:
+			}
+			continue
+		}
+		err := p.live(ctx)
+		if err != nil && ctx.Err() == nil {
+			p.log.Error("paths not proved", note.Err, err, note.Retry, pairsRetry)
+			p.problems([]intent.Problem{{Subject: "mesh", Cause: err.Error(), Remedy: "journalctl -u weft-agent; the agent needs CAP_NET_ADMIN and CAP_NET_RAW"}})
+			pause(ctx, pairsRetry)
+		}
+	}
+	return nil
+}
+
+// live runs the rooms until no pair chooses any more, or one of them fails.
+func (p *pairs) live(ctx context.Context) error {
+	kind, err := p.devices.WireGuard(ctx)
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	adopted, err := p.adopted(ctx)
+	if err != nil {
+		return fmt.Errorf("agent: look for what an earlier run left: %w", err)
+	}
+	at := paths.New(p.config(adopted))
+	p.set(kind, at)
+	defer p.set(kind, nil)
+	if err := p.need(); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return at.Run(ctx) })
+	g.Go(func() error { return p.relay.Run(ctx) })
+	g.Go(func() error { return p.watch(ctx) })
+	if err := g.Wait(); !errors.Is(err, errNoPairs) {
+		return err
+	}
+	return nil
+}
+
+// errNoPairs ends the rooms: the fabric has no pair that chooses.
+var errNoPairs = errors.New("agent: no pair chooses its way")
+
+// watch sees to the keys until no pair chooses any more.
+func (p *pairs) watch(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.kicks:
+		}
+		if !p.meshed() {
+			return errNoPairs
+		}
+		if err := p.need(); err != nil {
+			return err
+		}
+	}
+}
+
+// need has a key in a slot, if the node can have WireGuard devices at all.
+func (p *pairs) need() error {
+	n, _ := p.intent()
+	p.mu.Lock()
+	kind := p.kind
+	p.mu.Unlock()
+	switch {
+	case kind == "" && n.Cluster.Encryption != intent.EncryptNever:
+		p.problems([]intent.Problem{{
+			Subject: "WireGuard", Cause: "this kernel has no WireGuard, and no process can make a device: " + tunDevice + " is not there",
+			Remedy: "modprobe wireguard, or modprobe tun",
+		}})
+	case kind != "" && len(p.ring.Slots()) == 0:
+		if err := p.ring.Need(0, cmp.Or(n.Cluster.WireGuardPort, wireguardPort)); err != nil {
+			return err
+		}
+		p.at().Kick()
+		fallthrough
+	default:
+		p.problems(nil)
+	}
+	return nil
+}
+
+const tunDevice = "/dev/net/tun"
+
+// config joins who proves paths to the others.
+func (p *pairs) config(adopted map[string]mesh.Over) paths.Config {
+	return paths.Config{
+		Self: p.node, Log: p.log, External: p.external, Machine: mesh.New(p.node, time.Now()),
+		Input: func() (mesh.Input, bool) {
+			n, held := p.intent()
+			return mesh.Input{Intent: n, Adopted: adopted}, held
+		},
+		Slots: p.ring.Slots, Shared: p.shared, Addrs: p.reach, Offer: p.offered,
+		Devices: p, Relay: p.relay, Changed: p.chose, Told: p.told,
+	}
+}
+
+// WGPeers is what WireGuard devices say of peers.
+func (p *pairs) WGPeers(ctx context.Context) ([]paths.Device, error) {
+	list, err := p.devices.WGPeers(ctx)
+	var out []paths.Device
+	for _, s := range list {
+		out = append(out, paths.Device{Dev: s.Dev, Key: s.Peer, Endpoint: s.Endpoint, Handshake: s.Handshake, Received: s.Received, Sent: s.Sent})
+	}
+	return out, err
+}
+
+// shared is what only this node and the owner of a key know.
+func (p *pairs) shared(own, peer intent.Key) ([32]byte, error) {
+	private, ok := p.ring.Private(own)
+	if !ok {
+		return [32]byte{}, fmt.Errorf("agent: key %v is not this node's any more", own)
+	}
+	return disco.Shared(private, [32]byte(peer))
+}
+
+// offered is what a server said of its echo.
+func (p *pairs) offered() (paths.Offer, bool) {
+	e, ok := p.offer()
+	if !ok || !e.Server.IsValid() || len(e.Cookie) != echowire.CookieSize {
+		return paths.Offer{}, false
+	}
+	return paths.Offer{Addrs: []netip.Addr{e.Server}, Ports: e.Ports, Cookie: echowire.Cookie(e.Cookie), Until: e.Until}, true
+}
+
+// report is how this node's devices are reached; empty while no pair chooses.
+func (p *pairs) report() (m uplink.Mesh, kind string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.paths != nil {
+		r := p.paths.Report()
+		m = uplink.Mesh{Slots: r.Slots, Candidates: r.Candidates, NAT4: r.NAT4, NAT6: r.NAT6, Relays: r.Relays}
+	}
+	return m, p.kind
+}
+
+func (p *pairs) set(kind string, at *paths.Paths) {
+	p.mu.Lock()
+	p.kind, p.paths, p.last, p.carry = kind, at, nil, carry{}
+	p.mu.Unlock()
+	p.told()
+}
