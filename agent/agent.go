@@ -16,6 +16,7 @@ import (
 	"github.com/weft-net/weft/agent/pod"
 	"github.com/weft-net/weft/agent/reconcile"
 	"github.com/weft-net/weft/agent/uplink"
+	"github.com/weft-net/weft/agent/userspace"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
 	"golang.org/x/sync/errgroup"
@@ -32,6 +33,7 @@ type agent struct {
 	release  string // of the kernel
 	dir      *datadir.Dir
 	ring     *keyring.Ring
+	starter  *userspace.Starter
 	kernel   *kernel.Kernel
 	settings *settings
 	uplink   *uplink.Uplink
@@ -47,8 +49,7 @@ type agent struct {
 
 	dirty     chan struct{} // room for one: something to show
 	readyOnce sync.Once
-
-	stands atomic.Pointer[standing] // what was planned of pairs
+	stands    atomic.Pointer[standing] // what was planned of pairs
 
 	mu    sync.Mutex
 	found map[string][]intent.Problem // by the part of the root that found them
@@ -70,10 +71,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer a.dir.Close()
+	defer a.closeKernel()
 	if err := a.openKernel(); err != nil {
 		return err
 	}
-	defer a.kernel.Close()
 	if err := a.open(); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/weft-net/weft/agent/firewalld"
 	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/agent/userspace"
 )
 
 // looks is how often Cleanup looks again: a removed device takes objects along,
@@ -49,7 +50,12 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 	if dir != nil {
 		defer dir.Close()
 	}
-	k, err := kernel.Open(c.Log, kernel.Config{})
+	starter, err := userspace.NewStarter(userspace.StarterConfig{Log: c.Log})
+	if err != nil {
+		return err
+	}
+	defer starter.Close()
+	k, err := kernel.Open(c.Log, kernel.Config{Userspace: starter})
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,9 @@ import (
 	"github.com/weft-net/weft/agent/probe"
 	"github.com/weft-net/weft/agent/relay"
 	"github.com/weft-net/weft/agent/uplink"
+	"github.com/weft-net/weft/agent/userspace"
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/tunnel"
 )
 
 func (a *agent) cniSocket() string { return filepath.Join(a.cfg.RunDir, "cni.sock") }
@@ -87,8 +89,21 @@ func (a *agent) openKernel() (err error) {
 	if a.ring, err = keyring.Open(a.dir, keyring.Config{Log: a.log}); err != nil {
 		return err
 	}
-	a.kernel, err = kernel.Open(a.log, kernel.Config{Keyring: a.ring})
+	if a.starter, err = userspace.NewStarter(userspace.StarterConfig{Log: a.log}); err != nil {
+		return err
+	}
+	a.kernel, err = kernel.Open(a.log, kernel.Config{Keyring: a.ring, Userspace: a.starter})
 	return err
+}
+
+// closeKernel lets go of it. Processes of devices stay.
+func (a *agent) closeKernel() {
+	if a.kernel != nil {
+		a.kernel.Close()
+	}
+	if a.starter != nil {
+		a.starter.Close()
+	}
 }
 
 // openUplink makes the line to the servers, and what goes by it or beside it.
@@ -97,6 +112,7 @@ func (a *agent) openUplink(boot string) (err error) {
 		Node: a.cfg.NodeName, Servers: a.cfg.Servers, Token: a.cfg.token(), Labels: a.cfg.NodeLabels, Ephemeral: a.cfg.Ephemeral, Leave: a.leaves,
 		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged, OnEcho: a.echoOffered, Answer: a.answer,
 		Carried: carriedVTEP, Proxy: a.cfg.proxies.For, Tunnel: a.dials.serve,
+		Relay: func() (tunnel.Config, func(context.Context, *tunnel.Conn, string)) { return a.pairs.relay.Tunnel() },
 	}); err != nil {
 		return err
 	}
