@@ -115,42 +115,65 @@ func (p *pair) rise(w *wake) {
 	}
 }
 
-// flee leaves a line that is dead for what has answered since it is: another line, or
-// another trail of the tunnel.
+// flee leaves a line that is dead for what has answered since it is: another line, or a
+// trail of a tunnel. An answer through the data path comes by the way that the peer
+// sends, which may be the dead one as well; a trail's comes by the trail, so that one
+// whose probes pass counts for its whole line.
 func (p *pair) flee(now time.Time) {
 	l := p.bestLine(func(l *line) bool { return l.since(p.doubt) })
-	t := p.tunnel(p.at)
+	best := p.rungOf(l)
+	var into *tunnel
 	var r *trail
-	if t != nil {
-		r = t.refuge(p.doubt, now)
+	for s := range p.tunnels {
+		t := &p.tunnels[s]
+		if !t.line().now || t.leaving > 0 && p.tunnel(p.at) != t {
+			continue
+		}
+		if f := t.shelter(p.doubt, now); f != nil && (best == None || t.rung(f) < best) {
+			into, r, best = t, f, t.rung(f)
+		}
 	}
 	switch {
-	case r != nil && (l == nil || t.rung(r) < p.rungOf(l)):
-		if t.cur != nil {
-			t.cur.die(now)
-		}
-		t.use(r, now)
-		t.announce(now)
+	case into != nil:
+		p.shift(into, r, now)
 	case l != nil:
 		p.at.die(now)
 		p.enter(l, now)
 	default:
-		p.prepare(now)
+		p.gamble(now)
 	}
 }
 
-// prepare turns tunnels that the pair may flee into to trails that answer, so that
-// their lines can be proved.
-func (p *pair) prepare(now time.Time) {
-	for s := range p.tunnels {
-		t := &p.tunnels[s]
-		if p.tunnel(p.at) == t || t.cur == nil || t.cur.since(p.doubt) {
-			continue
+// shift goes to a trail of a tunnel.
+func (p *pair) shift(t *tunnel, r *trail, now time.Time) {
+	if p.tunnel(p.at) == t && t.cur != nil {
+		t.cur.die(now)
+	} else {
+		p.at.die(now)
+	}
+	if t.cur != r {
+		t.use(r, now)
+		t.announce(now)
+	}
+	p.enter(t.line(), now)
+}
+
+// gamble goes to the other line in the clear when nothing has answered: the peer may
+// have to send by it first, and does the same.
+func (p *pair) gamble(now time.Time) {
+	if now.Sub(p.since) < 3*time.Second {
+		return
+	}
+	var out *line
+	for i := range lineWG {
+		l := &p.lines[i]
+		if l.now && l != p.at && l.answers > 0 && (out == nil || l.answered.After(out.answered)) {
+			out = l
 		}
-		if r := t.refuge(p.doubt, now); r != nil {
-			t.use(r, now)
-			t.announce(now)
-		}
+	}
+	if out != nil && p.at.over.Rung != WireGuard {
+		p.at.die(now)
+		p.enter(out, now)
 	}
 }
 

@@ -175,7 +175,7 @@ func (p *pair) measure(l *line, w *wake) {
 		s.lost = 0
 	}
 	next := s.next
-	if s.lost == 0 && s.settled() && size == s.mtu() && s.good >= size {
+	if s.verified(size) {
 		next = s.sent.Add(p.measures(w.now))
 		if s.bad > 0 && s.raise.Before(next) {
 			next = s.raise
@@ -187,6 +187,12 @@ func (p *pair) measure(l *line, w *wake) {
 	s.id, s.size, s.most, s.sent = p.m.id(), size, most, w.now
 	w.at(w.now.Add(l.timeout()))
 	p.m.act(ProbeInner{ID: s.id, Peer: p.name, Over: l.over, Size: size})
+}
+
+// verified tells whether a size is known to pass, and asked for again only in case the
+// path changes.
+func (s *search) verified(size int) bool {
+	return s.lost == 0 && s.settled() && size == s.mtu() && s.good >= size
 }
 
 func (p *pair) measures(now time.Time) time.Duration {

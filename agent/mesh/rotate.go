@@ -32,7 +32,8 @@ type Rotation struct {
 	Self  intent.Peer   // the node, with its slots as they are here
 	Peers []intent.Peer // the others; those without slots know no WireGuard and do not count
 	Used  [intent.Slots][]string
-	// Due asks for new keys: the ones there are too old, or an operator wants it.
+	// Due asks for new keys: the ones there are too old, or an operator wants it. It
+	// stays until the turn is Leave.
 	Due bool
 }
 
@@ -67,27 +68,32 @@ func (r Rotation) begin() (Turn, uint8, string) {
 		}
 		return Keep, 0, ""
 	}
-	// Both are there. The one that any node leaves already goes, else the one that is
-	// older here.
+	if r.Due {
+		return Leave, r.older(), "new keys are due"
+	}
 	for _, s := range [...]uint8{1, 0} {
 		if r.left(s) && r.everywhere(1-s) {
 			return Leave, s, "all nodes have a key in the other slot"
 		}
 	}
-	return r.alone()
-}
-
-// alone decides where both slots are there and nobody leaves one: the node itself has
-// just made one to rotate, or others have.
-func (r Rotation) alone() (Turn, uint8, string) {
-	one, zero := r.holders(1), r.holders(0)
-	switch {
-	case r.Due && zero < one:
-		return Leave, 1, "new keys are due"
-	case r.Due:
-		return Leave, 0, "new keys are due"
+	if r.everywhere(0) {
+		return Leave, 1, "all nodes have a key in both slots"
 	}
 	return Keep, 0, ""
+}
+
+// older is which of the two slots is to go when new keys are due: one that another
+// node leaves already, else the one that more nodes have, for the other is the new one.
+func (r Rotation) older() uint8 {
+	for s := range uint8(intent.Slots) {
+		if slices.ContainsFunc(r.Peers, func(p intent.Peer) bool { t, ok := p.SlotOf(s); return ok && t.Leaving }) {
+			return s
+		}
+	}
+	if r.holders(0) < r.holders(1) {
+		return 1
+	}
+	return 0
 }
 
 // popular is the slot that most nodes have; 0 of two that are alike.
@@ -119,6 +125,9 @@ func (r Rotation) stays(slot uint8) bool {
 func (r Rotation) lacks(slot uint8) (string, bool) {
 	if _, there := r.Self.SlotOf(slot); there {
 		return "", false
+	}
+	if !r.stays(1 - slot) {
+		return fmt.Sprintf("the key in slot %d is to go", 1-slot), true
 	}
 	for _, p := range r.Peers {
 		s, ok := p.SlotOf(slot)

@@ -35,6 +35,7 @@ type simNode struct {
 	changes   map[string]int // of the choice's rung
 	sealed    map[string]bool
 	busy      bool
+	keys      byte
 }
 
 // wgPeer is a peer of a device.
@@ -70,7 +71,7 @@ func (w *world) node(name, siteName, label string) *simNode {
 	i := byte(len(w.names) + 1)
 	n := &simNode{
 		w: w, name: name, site: s, addr: netip.AddrFrom4([4]byte{192, 168, 1, i}), applied: map[string]Choice{}, lastReply: map[string]time.Time{},
-		lost: map[string]int{}, waiting: map[uint64]string{}, changes: map[string]int{}, sealed: map[string]bool{},
+		keys: 1, lost: map[string]int{}, waiting: map[uint64]string{}, changes: map[string]int{}, sealed: map[string]bool{},
 	}
 	if s.kind == "public" {
 		n.addr = netip.AddrFrom4([4]byte{203, 0, 113, i})

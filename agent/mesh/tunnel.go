@@ -157,6 +157,21 @@ func (t *tunnel) better(w *wake) *trail {
 	})
 }
 
+// shelter is the trail to which a pair goes whose line is dead: of a tunnel that it
+// sends by already, another than the one in use.
+func (t *tunnel) shelter(since, now time.Time) *trail {
+	if !t.there {
+		return nil
+	}
+	if r := t.refuge(since, now); r != nil && (t.sending() || t.cur == nil || !t.cur.since(since) || t.before(r, t.cur)) {
+		return r
+	}
+	if !t.sending() && t.cur != nil && t.cur.since(since) {
+		return t.cur
+	}
+	return nil
+}
+
 // refuge is the best other trail that has answered since a time. One that died in use
 // is the last resort.
 func (t *tunnel) refuge(since, now time.Time) *trail {

@@ -1,0 +1,208 @@
+package mesh
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/weft-net/weft/proto/intent"
+	"pgregory.net/rapid"
+)
+
+// turn has a node take its next turn, as the agent does with its keyring.
+func (n *simNode) turn(due bool) Turn {
+	var peers []intent.Peer
+	for _, name := range n.w.names {
+		if name != n.name {
+			peers = append(peers, n.w.nodes[name].self)
+		}
+	}
+	t, slot, _ := Rotation{Self: n.self, Peers: peers, Used: n.m.Summary().Slots, Due: due}.Next()
+	slots := slices.Clone(n.self.Slots)
+	i := slices.IndexFunc(slots, func(s intent.Slot) bool { return s.Slot == slot })
+	switch t {
+	case Make:
+		n.keys++
+		slots = append(slots, intent.Slot{Slot: slot, Key: intent.Key{n.self.Lease[0].Addr().As4()[2], n.keys}, Port: 51820 + uint16(slot)})
+	case Leave:
+		slots[i].Leaving = true
+	case Drop:
+		slots = slices.Delete(slots, i, i+1)
+		clear(n.devices[slot])
+	}
+	slices.SortFunc(slots, func(a, b intent.Slot) int { return int(a.Slot) - int(b.Slot) })
+	n.self.Slots = slots
+	n.report()
+	return t
+}
+
+// rotate has nodes take turns until nothing is left to do. Each turn is told to the
+// others after what a server takes.
+func (w *world) rotate(d time.Duration, due map[string]bool) (turns int) {
+	for end := w.now.Add(d); w.now.Before(end); w.run(200 * time.Millisecond) {
+		for _, name := range w.names {
+			n := w.nodes[name]
+			switch n.turn(due[name]) {
+			case Keep:
+				continue
+			case Leave:
+				delete(due, name)
+			}
+			turns++
+			w.after(50*time.Millisecond, w.tell)
+		}
+	}
+	return turns
+}
+
+func TestRotation(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		due  []string
+	}{
+		{"of one node", []string{"b"}},
+		{"of two at once", []string{"a", "c"}},
+		{"of all at once", []string{"a", "b", "c", "d"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 5)
+			w.relays["s1"] = true
+			for i, k := range []string{"public", "easy", "hard", "easy"} {
+				w.site(k+fmt.Sprint(i), k)
+				w.node(string(rune('a'+i)), k+fmt.Sprint(i), k+fmt.Sprint(i)).busy = true
+			}
+			w.tell()
+			w.run(20 * time.Second)
+			w.pairs(func(a, b *simNode) { clear(a.lost) })
+			before := map[string]intent.Key{}
+			due := map[string]bool{}
+			for _, n := range w.names {
+				before[n] = w.nodes[n].self.Slots[0].Key
+			}
+			for _, n := range c.due {
+				due[n] = true
+			}
+			turns := w.rotate(2*time.Minute, due)
+			for _, n := range w.names {
+				slots := w.nodes[n].self.Slots
+				if len(slots) != 1 || slots[0].Leaving || slots[0].Slot != 1 {
+					t.Errorf("%s ends with %+v", n, slots)
+				}
+				if slots[0].Key == before[n] {
+					t.Errorf("%s still has its old key", n)
+				}
+			}
+			if turns > 3*len(w.names) {
+				t.Errorf("%d turns for %d nodes", turns, len(w.names))
+			}
+			w.pairs(func(a, b *simNode) {
+				if n := a.lost[b.name]; n > 0 {
+					t.Errorf("%s -> %s lost %d pings", a.name, b.name, n)
+				}
+			})
+			w.run(20 * time.Second)
+			w.pairs(func(a, b *simNode) {
+				if r := w.rung(a.name, b.name); punchable(a.site.kind, b.site.kind) != (r < ByNode) {
+					t.Errorf("%s -> %s stands on %v", a.name, b.name, r)
+				}
+			})
+		})
+	}
+}
+
+// From any slots whatever, nodes that take turns end in one slot that all have, and no
+// pair is without a common slot for good.
+func TestRotationsConverge(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(1, 6).Draw(rt, "nodes")
+		nodes := make([]intent.Peer, n)
+		for i := range nodes {
+			nodes[i].Name = string(rune('a' + i))
+			for s := range uint8(intent.Slots) {
+				if rapid.Bool().Draw(rt, "there") {
+					nodes[i].Slots = append(nodes[i].Slots, intent.Slot{Slot: s, Leaving: rapid.Bool().Draw(rt, "leaving")})
+				}
+			}
+			if len(nodes[i].Slots) == 2 && nodes[i].Slots[0].Leaving {
+				nodes[i].Slots[1].Leaving = false // no node begins to leave both
+			}
+		}
+		due := map[int]bool{rapid.IntRange(0, n-1).Draw(rt, "due"): true}
+		still := 0
+		for step := 0; still < n; step++ {
+			if step > 200 {
+				rt.Fatalf("no end: %+v", nodes)
+			}
+			i := rapid.IntRange(0, n-1).Draw(rt, "who")
+			if step > 150 {
+				i = step % n
+			}
+			if take(nodes, i, due) == Keep {
+				still = 0
+				for j := range nodes {
+					if take(slices.Clone(nodes), j, due) == Keep {
+						still++
+					}
+				}
+			}
+		}
+		for _, p := range nodes {
+			if len(p.Slots) != 1 || p.Slots[0].Slot != nodes[0].Slots[0].Slot || p.Slots[0].Leaving {
+				rt.Fatalf("ends with %+v", nodes)
+			}
+		}
+	})
+}
+
+// take is one turn, with slots used as pairs that move at once use them.
+func take(nodes []intent.Peer, i int, due map[int]bool) Turn {
+	r := Rotation{Self: nodes[i], Due: due[i]}
+	for j, p := range nodes {
+		if j == i {
+			continue
+		}
+		r.Peers = append(r.Peers, p)
+		if s, ok := common(nodes[i], p); ok {
+			r.Used[s] = append(r.Used[s], p.Name)
+		}
+	}
+	t, slot, _ := r.Next()
+	slots := slices.Clone(nodes[i].Slots)
+	k := slices.IndexFunc(slots, func(s intent.Slot) bool { return s.Slot == slot })
+	switch t {
+	case Make:
+		slots = append(slots, intent.Slot{Slot: slot})
+	case Leave:
+		slots[k].Leaving = true
+		delete(due, i)
+	case Drop:
+		slots = slices.Delete(slots, k, k+1)
+	}
+	nodes[i].Slots = slots
+	return t
+}
+
+// common is the slot that a pair uses.
+func common(a, b intent.Peer) (slot uint8, ok bool) {
+	least := 3
+	for s := range uint8(intent.Slots) {
+		x, y := a.SlotOf, b.SlotOf
+		p, there := x(s)
+		q, too := y(s)
+		if !there || !too {
+			continue
+		}
+		n := 0
+		if p.Leaving {
+			n++
+		}
+		if q.Leaving {
+			n++
+		}
+		if n < least {
+			slot, least, ok = s, n, true
+		}
+	}
+	return slot, ok
+}
