@@ -86,7 +86,7 @@ func (r *rooms) tellAgents(ctx context.Context) error {
 	r.hub = push.New(push.Config{
 		Server: r.site.own.Name, Epoch: r.fabric.epoch, Mirror: r.mirror, Seen: r.seen, Store: r.fenced,
 		Leases: r.allocator, Learner: r.learner, Settling: settling,
-		Identify: identity.NodeFromContext, Trust: r.auth, Log: r.Log, Note: r.journal.Note, AskAt: r.contestAt,
+		Identify: identity.NodeFromContext, Trust: r.auth, Log: r.Log, Note: r.journal.Note, AskAt: r.contestAt, Echo: r.offerEcho,
 	})
 	r.auth.OnRoots(r.hub.Retrust)
 	r.auth.OnRoots(r.reroot)
@@ -138,7 +138,9 @@ func (r *rooms) openPorts(ctx context.Context, tcp net.Listener) (err error) {
 	r.openRelay()
 	r.port = newPort(tcp, r.auth.TLS(), r.Log)
 	r.port.offerLines()
+	r.openEcho(ctx, tcp)
 	if r.metrics, err = open(ctx, "--metrics-listen", r.Metrics, metrics(r.sources())); err != nil {
+		r.close()
 		return err
 	}
 	if r.debug, err = open(ctx, "--debug-listen", r.Debug, profiles()); err != nil {

@@ -45,6 +45,7 @@ type sources struct {
 	disks   map[string]string // folders, by what is in them
 	egress  prometheus.Collector
 	relay   prometheus.Collector
+	echo    prometheus.Collector
 }
 
 // metrics answers /metrics, /livez and /readyz.
@@ -59,6 +60,7 @@ func metrics(from sources) http.Handler {
 		kept{from},
 		from.egress,
 		from.relay,
+		from.echo,
 	)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
@@ -225,7 +227,7 @@ func (r *rooms) ends() map[string]time.Time {
 // sources are where this server's metrics come from.
 func (r *rooms) sources() sources {
 	return sources{
-		hub: r.hub, journal: r.journal, room: r.room, ends: r.ends, backups: r.backups.Report, egress: r.gate, relay: r.relay,
+		hub: r.hub, journal: r.journal, room: r.room, ends: r.ends, backups: r.backups.Report, egress: r.gate, relay: r.relay, echo: r.echo,
 		disks: map[string]string{"data": r.DataDir, "backups": r.site.Backup.Dir},
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/echo"
 	"github.com/weft-net/weft/server/egress"
 	"github.com/weft-net/weft/server/kind"
 	"github.com/weft-net/weft/server/members"
@@ -56,6 +58,7 @@ func scrape(t *testing.T) string {
 		disks:  map[string]string{"data": t.TempDir(), "backups": "/none/such"},
 		egress: egress.New(egress.Config{}),
 		relay:  relay.New(relay.Config{}),
+		echo:   echo.Open(t.Context(), echo.Config{Host: "192.0.2.1", Log: slog.New(slog.DiscardHandler)}), // no address of this machine: it listens nowhere
 	}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	return w.Body.String()
 }
@@ -74,6 +77,7 @@ func TestMetricsKeepToTheConventions(t *testing.T) {
 	for _, want := range []string{
 		"weft_server_build_info{version=", "weft_server_nodes_connected 2", "weft_server_nodes_behind 1",
 		"weft_server_node_problems 1", "weft_server_journal_lost_events_total 3", "weft_server_journal_waiting_records 2",
+		`weft_server_echo_requests_total{result="answered"} 0`, `weft_server_echo_requests_total{result="refused"} 0`,
 		`weft_server_servers{state="Ready"} 2`, `weft_server_servers{state="Lost"} 1`, `weft_server_servers{state="Unreachable"} 0`,
 		"weft_server_leading 0", "weft_server_leader_known 1", "weft_server_store_silent_seconds 0", "weft_server_etcd_voters 3", "weft_server_etcd_voters_up 2",
 		"weft_server_backup_interval_seconds 43200", "weft_server_backup_last_timestamp_seconds 1.7e+09", "weft_server_backup_problems 1",

@@ -11,6 +11,7 @@ import (
 	"github.com/weft-net/weft/proto/schema"
 	"github.com/weft-net/weft/server/admin"
 	"github.com/weft-net/weft/server/backup"
+	"github.com/weft-net/weft/server/echo"
 	"github.com/weft-net/weft/server/egress"
 	"github.com/weft-net/weft/server/identity"
 	"github.com/weft-net/weft/server/journal"
@@ -87,6 +88,7 @@ type rooms struct {
 	fronts    *fronts
 	lane      *lane
 	port      *port
+	echo      *echo.Echo
 	metrics   *endpoint
 	debug     *endpoint
 	rerooted  chan struct{} // room for one: other roots count
@@ -96,6 +98,7 @@ func (r *rooms) close() {
 	r.metrics.close()
 	r.debug.close()
 	r.fronts.close()
+	r.echo.Close()
 }
 
 func (r *rooms) run(ctx context.Context) error {
@@ -122,6 +125,7 @@ func (r *rooms) serve(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return r.hub.Run(ctx) })
 	g.Go(func() error { return r.gate.Run(ctx) })
 	g.Go(func() error { return r.relay.Run(ctx) })
+	g.Go(func() error { return r.echo.Run(ctx) })
 	g.Go(func() error { return r.services.run(ctx, r.port.h2) })
 	g.Go(func() error { return r.lane.run(ctx, r.port.lines) })
 	g.Go(func() error { calm(ctx, r.hub.Came, giveBack); return nil })
