@@ -77,7 +77,6 @@ func TestMetricsKeepToTheConventions(t *testing.T) {
 	for _, want := range []string{
 		"weft_server_build_info{version=", "weft_server_nodes_connected 2", "weft_server_nodes_behind 1",
 		"weft_server_node_problems 1", "weft_server_journal_lost_events_total 3", "weft_server_journal_waiting_records 2",
-		`weft_server_echo_requests_total{result="answered"} 0`, `weft_server_echo_requests_total{result="refused"} 0`,
 		`weft_server_servers{state="Ready"} 2`, `weft_server_servers{state="Lost"} 1`, `weft_server_servers{state="Unreachable"} 0`,
 		"weft_server_leading 0", "weft_server_leader_known 1", "weft_server_store_silent_seconds 0", "weft_server_etcd_voters 3", "weft_server_etcd_voters_up 2",
 		"weft_server_backup_interval_seconds 43200", "weft_server_backup_last_timestamp_seconds 1.7e+09", "weft_server_backup_problems 1",

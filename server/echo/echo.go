@@ -149,13 +149,23 @@ func (e *Echo) answer(b []byte, from netip.AddrPort) (reply []byte, result int) 
 	return wire.Reply{ID: r.ID, Observed: from}.Bytes(), answered
 }
 
-// Describe implements prometheus.Collector.
-func (e *Echo) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(e, ch) }
+// requests is the counter of what became of datagrams.
+func requests(result string) *prometheus.Desc {
+	return prometheus.NewDesc("weft_server_echo_requests_total", "Datagrams to the echo, by what became of them.", nil, prometheus.Labels{"result": result})
+}
 
-// Collect implements prometheus.Collector.
+// Describe implements prometheus.Collector.
+func (e *Echo) Describe(ch chan<- *prometheus.Desc) {
+	for _, result := range results {
+		ch <- requests(result)
+	}
+}
+
+// Collect implements prometheus.Collector. What has not happened has no line.
 func (e *Echo) Collect(ch chan<- prometheus.Metric) {
 	for i, result := range results {
-		d := prometheus.NewDesc("weft_server_echo_requests_total", "Datagrams to the echo, by what became of them.", nil, prometheus.Labels{"result": result})
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(e.counts[i].Load()))
+		if n := e.counts[i].Load(); n > 0 {
+			ch <- prometheus.MustNewConstMetric(requests(result), prometheus.CounterValue, float64(n))
+		}
 	}
 }
