@@ -82,6 +82,10 @@ demo: deps build bin/grpcurl $(if $(filter ha,$(DEMO)),bin/old/$(PREVIOUS)) $(if
 test: deps build releases bin/grpcurl bin/etcd bin/konnectivity bin/cni/flannel ## every test of every module, with the race detector; no skip passes
 	@integration/test.sh $(MODULES)
 
+.PHONY: vm
+vm: build ## of make test: what needs a kernel with WireGuard, in a virtual machine
+	go test ./integration/vm -count=1 -timeout 60m -v
+
 .PHONY: soak
 soak: ## a million random operations on leases, with restores, against a model: some minutes
 	WEFT_WALK=1000000 go test ./integration/walk -count=1 -timeout 60m -v

@@ -20,6 +20,8 @@ ufw ufw
 sysctl procps
 curl curl
 openssl openssl
+wg wireguard-tools
+xz xz-utils
 gcc gcc
 git git'
 
@@ -60,6 +62,8 @@ if [ ! -e bin/networkmanager/usr/sbin/NetworkManager ] && [ "$(id -u)" = 0 ] && 
 		rm ./*.deb
 	)
 fi
+# A kernel that has what this one may lack, and QEMU to run it: see integration/vm.
+"$(dirname "$0")/vm/fetch.sh" >/dev/null
 if ! command -v go >/dev/null; then
 	echo "missing: Go, the release that go.mod names or newer" >&2
 	exit 1

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,8 +22,11 @@ import (
 )
 
 // patience bounds every wait of a scenario. It only has to be longer than a slow
-// machine needs: how fast things are is measured by the benchmarks.
-const patience = 60 * time.Second
+// machine needs: how fast things are is measured by the benchmarks. The slowest, one
+// that QEMU emulates, has another in WEFT_PATIENCE.
+var patience = cmp.Or(asked, 60*time.Second)
+
+var asked, _ = time.ParseDuration(os.Getenv("WEFT_PATIENCE"))
 
 // TestScenarios runs testdata/*.txtar: nodes, wires, commands and what must come
 // of them, on real processes, namespaces and packets.
