@@ -8,7 +8,7 @@ import (
 
 func TestConform(t *testing.T) {
 	kerneltest.Conform(t, func(t testing.TB) kerneltest.Kernel {
-		k := open(t)
+		k := openWG(t).Kernel
 		kerneltest.Run(t, "ip link add eth0 type veth peer name wire")
 		kerneltest.Run(t, "ip link set wire up")
 		kerneltest.Run(t, "ip link set eth0 up")

@@ -2,9 +2,16 @@ package kernel_test
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
+	"net"
 	"net/netip"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/kernel"
@@ -15,15 +22,15 @@ import (
 // process.
 type wg struct {
 	*kernel.Kernel
-	keys  *kerneltest.Keyring
 	users *kerneltest.Userspace
+	port  *udp // of somebody else
 }
 
 func openWG(t testing.TB) wg {
 	t.Helper()
 	kerneltest.Netns(t)
-	w := wg{keys: &kerneltest.Keyring{}, users: kerneltest.NewUserspace(t)}
-	k, err := kernel.Open(discard, kernel.Config{Keyring: w.keys, Userspace: w.users})
+	w := wg{users: kerneltest.NewUserspace(t)}
+	k, err := kernel.Open(discard, kernel.Config{Keyring: kerneltest.NewKeyring(), Userspace: w.users})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,16 +43,16 @@ func openWG(t testing.TB) wg {
 	return w
 }
 
-func (w wg) link(slot uint8, key byte) datapath.Link {
-	return datapath.Link{Name: datapath.WGLink(slot), Type: datapath.LinkWG, MTU: 1420, WG: datapath.WG{Key: w.keys.Key(key), Port: 51820 + uint16(slot)}}
+func wgLink(slot uint8, key byte) datapath.Link {
+	return datapath.Link{Name: datapath.WGLink(slot), Type: datapath.LinkWG, MTU: 1420, WG: datapath.WG{Key: kerneltest.Key(key), Port: 51820 + uint16(slot)}}
 }
 
-func (w wg) peer(slot uint8, key byte, allowed ...string) datapath.WGPeer {
+func wgPeer(slot uint8, key byte, allowed ...string) datapath.WGPeer {
 	var list []netip.Prefix
 	for _, p := range allowed {
 		list = append(list, pfx(p))
 	}
-	return datapath.WGPeer{Dev: datapath.WGLink(slot), Peer: w.keys.Key(key), Allowed: datapath.AllowedText(list)}
+	return datapath.WGPeer{Dev: datapath.WGLink(slot), Peer: kerneltest.Key(key), Allowed: datapath.AllowedText(list)}
 }
 
 func TestWireGuardProbe(t *testing.T) {
@@ -64,12 +71,12 @@ func TestWireGuardProbe(t *testing.T) {
 // what is seen.
 func TestWireGuardNode(t *testing.T) {
 	w := openWG(t)
-	one := w.peer(0, 10, "10.42.1.0/24", "fd42:0:0:1::/64")
-	one.Endpoint, one.Keepalive, one.PSK = netip.MustParseAddrPort("192.0.2.1:51820"), 25, w.keys.PSK(1)
-	two := w.peer(0, 11, "10.42.2.0/24")
+	one := wgPeer(0, 10, "10.42.1.0/24", "fd42:0:0:1::/64")
+	one.Endpoint, one.Keepalive, one.PSK = netip.MustParseAddrPort("192.0.2.1:51820"), 25, kerneltest.PSK(1)
+	two := wgPeer(0, 11, "10.42.2.0/24")
 	two.Endpoint = netip.MustParseAddrPort("[2001:db8::2]:4500")
 	want := merge(t, []datapath.Object{
-		w.link(0, 1), w.link(1, 2), one, two, w.peer(1, 12, "10.42.1.0/24"), w.peer(1, 13),
+		wgLink(0, 1), wgLink(1, 2), one, two, wgPeer(1, 12, "10.42.1.0/24"), wgPeer(1, 13),
 		datapath.Route{Dst: pfx("10.42.1.0/24"), Dev: datapath.WGLink0, Metric: 8710},
 		datapath.Sysctl{Path: "net/ipv4/conf/weft-wg0/rp_filter", Value: "2"},
 	})
@@ -85,5 +92,231 @@ func TestWireGuardNode(t *testing.T) {
 	converge(t, w.Kernel, datapath.State{})
 	if list, err := w.WGPeers(ctx); err != nil || len(list) != 0 {
 		t.Errorf("after all is gone: %v, %v", list, err)
+	}
+}
+
+// TestWireGuardInTheWay is what of others can be in the way: named in the error, and
+// left as it is.
+func TestWireGuardInTheWay(t *testing.T) {
+	ctx := context.Background()
+	for _, tt := range []struct {
+		name  string
+		make  func(t *testing.T, w wg)
+		words string // of the error
+		away  func(t *testing.T, w wg)
+	}{
+		{
+			"a socket has the port",
+			func(t *testing.T, w wg) { taken(t, w, "udp4") },
+			"UDP port 51820 is taken",
+			func(t *testing.T, w wg) { w.port.Close() },
+		},
+		{
+			"a socket has the port, for IPv6 only",
+			func(t *testing.T, w wg) { taken(t, w, "udp6") },
+			"UDP port 51820 is taken",
+			func(t *testing.T, w wg) { w.port.Close() },
+		},
+		{
+			"a bridge has the name",
+			func(t *testing.T, _ wg) { kerneltest.Run(t, "ip link add weft-wg0 type bridge") },
+			"a bridge device of somebody else bears this name",
+			func(t *testing.T, _ wg) { kerneltest.Run(t, "ip link delete weft-wg0") },
+		},
+		{
+			"a TUN device has the name",
+			func(t *testing.T, _ wg) { kerneltest.Run(t, "ip tuntap add weft-wg0 mode tun") },
+			"a tuntap device of somebody else bears this name",
+			func(t *testing.T, _ wg) { kerneltest.Run(t, "ip tuntap delete weft-wg0 mode tun") },
+		},
+		{
+			"a TUN device has the name, beside the socket of a dead process",
+			func(t *testing.T, _ wg) {
+				kerneltest.Run(t, "ip tuntap add weft-wg0 mode tun")
+				stale(t)
+			},
+			"a TUN device of somebody else bears this name",
+			func(t *testing.T, _ wg) { kerneltest.Run(t, "ip tuntap delete weft-wg0 mode tun") },
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := openWG(t)
+			w.port = new(udp)
+			tt.make(t, w)
+			before := kerneltest.Run(t, "ip -d link show")
+			want := merge(t, []datapath.Object{wgLink(0, 1), wgPeer(0, 10, "10.42.1.0/24")})
+			errs := w.Apply(ctx, datapath.Diff(want, datapath.State{}))
+			if errs[0] == nil || !strings.Contains(errs[0].Error(), tt.words) {
+				t.Errorf("%v; no %q", errs[0], tt.words)
+			}
+			if after := kerneltest.Run(t, "ip -d link show"); strings.Contains(before, "weft-wg0") && after != before {
+				t.Errorf("before:\n%s\nafter:\n%s", before, after)
+			}
+			tt.away(t, w)
+			converge(t, w.Kernel, want)
+		})
+	}
+}
+
+// udp is a socket of somebody else.
+type udp struct{ net.PacketConn }
+
+func taken(t *testing.T, w wg, network string) {
+	t.Helper()
+	c, err := net.ListenPacket(network, ":51820")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	w.port.PacketConn = c
+}
+
+// stale leaves the socket of a process that died.
+func stale(t *testing.T) {
+	t.Helper()
+	if err := os.MkdirAll("/var/run/wireguard", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: "/var/run/wireguard/weft-wg0.sock", Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+}
+
+// TestStaleSocket: a socket alone, without a link, is in nobody's way.
+func TestStaleSocket(t *testing.T) {
+	w := openWG(t)
+	stale(t)
+	t.Cleanup(func() { os.Remove("/var/run/wireguard/weft-wg0.sock") })
+	if list, err := w.WGPeers(context.Background()); err != nil || len(list) > 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+	converge(t, w.Kernel, merge(t, []datapath.Object{wgLink(0, 1), wgPeer(0, 10, "10.42.1.0/24")}))
+}
+
+// TestForeignWireGuard: a WireGuard device of the host's own is neither seen nor
+// touched, also when all of ours goes.
+func TestForeignWireGuard(t *testing.T) {
+	w := openWG(t)
+	ctx := context.Background()
+	kind, err := w.WireGuard(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kind == kernel.InKernel {
+		kerneltest.Run(t, "ip link add wg0 type wireguard")
+	} else if err := w.users.Start(ctx, "wg0"); err != nil {
+		t.Fatal(err)
+	}
+	kerneltest.Run(t, "ip link set wg0 up")
+	kerneltest.Run(t, "ip address add 10.99.0.1/24 dev wg0")
+	before := kerneltest.Run(t, "ip address show dev wg0")
+	converge(t, w.Kernel, merge(t, []datapath.Object{wgLink(0, 1), wgLink(1, 2), wgPeer(0, 10, "10.42.1.0/24")}))
+	converge(t, w.Kernel, datapath.State{})
+	if after := kerneltest.Run(t, "ip address show dev wg0"); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// TestUnknownKeys: a key that the node does not have is that step's fault alone.
+func TestUnknownKeys(t *testing.T) {
+	w, ctx := openWG(t), context.Background()
+	converge(t, w.Kernel, merge(t, []datapath.Object{wgLink(0, 1)}))
+	unknown := wgPeer(0, 10, "10.42.1.0/24")
+	unknown.PSK = [32]byte{7}
+	errs := w.Apply(ctx, []datapath.Op{{New: wgLink(1, kerneltest.Seeds)}, {New: unknown}, {New: wgPeer(0, 11, "10.42.2.0/24")}})
+	for i, words := range []string{"wireguard.json", "sha256:07000000", ""} {
+		if words == "" && errs[i] != nil || words != "" && (errs[i] == nil || !strings.Contains(errs[i].Error(), words)) {
+			t.Errorf("step %d: %v; want %q", i, errs[i], words)
+		}
+	}
+	if list, err := w.WGPeers(ctx); err != nil || len(list) != 1 {
+		t.Errorf("peers: %v, %v", list, err)
+	}
+}
+
+// TestOnlyDifferences: what goes to a device by its socket. No request ever replaces
+// its peers, and none a peer's prefixes but the one that makes it.
+func TestOnlyDifferences(t *testing.T) {
+	w, ctx := openWG(t), context.Background()
+	if kind, err := w.WireGuard(ctx); err != nil || kind != kernel.InUserspace {
+		t.Skipf("needs a kernel without WireGuard, whose requests do not go by a socket: %s, %v", kind, err)
+	}
+	link, wide, a, b := wgLink(0, 1), wgLink(0, 1), wgPeer(0, 10, "10.42.1.0/24", "10.42.2.0/24"), wgPeer(0, 11, "10.42.3.0/24")
+	wide.MTU = 1500
+	moved := a
+	moved.Endpoint = netip.MustParseAddrPort("192.0.2.1:51820")
+	given, got := wgPeer(0, 10, "10.42.1.0/24"), wgPeer(0, 11, "10.42.2.0/24", "10.42.3.0/24")
+	less := wgPeer(0, 11, "10.42.3.0/24")
+	replace, remove := regexp.MustCompile(`replace_peers`), regexp.MustCompile(`public_key=[0-9a-f]{64}\nremove=true`)
+	key := func(seed byte) string { k := kerneltest.Key(seed); return fmt.Sprintf("public_key=%x\n", k[:]) }
+	for _, step := range []struct {
+		name string
+		ops  []datapath.Op
+		want []string // requests; the key of the peer that takes what nobody is to have is ?
+	}{
+		{"a device", []datapath.Op{{New: link}}, []string{"listen_port=51820\n"}},
+		{"the same", []datapath.Op{{New: link}}, nil},
+		{"another MTU", []datapath.Op{{Old: link, New: wide}}, nil},
+		{"two peers", []datapath.Op{{New: a}, {New: b}}, []string{
+			key(10) + "persistent_keepalive_interval=0\nreplace_allowed_ips=true\nallowed_ip=10.42.1.0/24\nallowed_ip=10.42.2.0/24\n" +
+				key(11) + "persistent_keepalive_interval=0\nreplace_allowed_ips=true\nallowed_ip=10.42.3.0/24\n",
+		}},
+		{"an endpoint", []datapath.Op{{Old: a, New: moved}}, []string{key(10) + "update_only=true\nendpoint=192.0.2.1:51820\n"}},
+		{"a prefix to another peer", []datapath.Op{{Old: a, New: given}, {Old: b, New: got}}, []string{
+			key(10) + "update_only=true\n" + key(11) + "update_only=true\nallowed_ip=10.42.2.0/24\n",
+		}},
+		{"a prefix to nobody", []datapath.Op{{Old: got, New: less}}, []string{
+			"public_key=?\nallowed_ip=10.42.2.0/24\npublic_key=?\nremove=true\n" + key(11) + "update_only=true\n",
+		}},
+		{"a peer gone", []datapath.Op{{Old: less}}, []string{key(11) + "remove=true\n"}},
+	} {
+		w.users.Requests()
+		for i, err := range w.Apply(ctx, step.ops) {
+			if err != nil {
+				t.Errorf("%s: %v: %v", step.name, step.ops[i], err)
+			}
+		}
+		got := w.users.Requests()
+		for i, r := range got {
+			if replace.MatchString(r) {
+				t.Errorf("%s: %s", step.name, r)
+			}
+			if k := remove.FindString(r); k != "" && step.name == "a prefix to nobody" {
+				got[i] = strings.ReplaceAll(r, k[len("public_key="):len("public_key=")+64], "?")
+			}
+		}
+		if d := cmp.Diff(step.want, got); d != "" {
+			t.Errorf("%s: %s", step.name, d)
+		}
+	}
+}
+
+// TestWireGuardSecrets: nothing that is shown of devices and peers has a secret in it.
+func TestWireGuardSecrets(t *testing.T) {
+	w, ctx := openWG(t), context.Background()
+	p := wgPeer(0, 10, "10.42.1.0/24")
+	p.PSK = kerneltest.PSK(1)
+	want := merge(t, []datapath.Object{wgLink(0, 1), p})
+	converge(t, w.Kernel, want)
+	have, err := w.Observe(ctx, datapath.AllKinds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := w.WGPeers(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := fmt.Sprintf("%v\n%+v\n%#v\n%v\n%s", datapath.Diff(nil, have), have, have, list, kerneltest.Text(have))
+	private := kerneltest.Private(1)
+	psk, _ := kerneltest.NewKeyring().Preshared(p.PSK)
+	for _, secret := range [][32]byte{private, psk} {
+		for _, form := range []string{fmt.Sprintf("%x", secret[:8]), base64.StdEncoding.EncodeToString(secret[:])[:12], strings.Trim(fmt.Sprint(secret[:8]), "[]"), strings.Trim(fmt.Sprintf("%#v", secret[:8]), "[]byte{}")} {
+			if strings.Contains(shown, form) {
+				t.Errorf("%q is shown", form)
+			}
+		}
 	}
 }

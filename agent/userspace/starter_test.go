@@ -111,9 +111,8 @@ func TestOutlivesTheAgent(t *testing.T) {
 	if sid, err := unix.Getsid(process); err != nil || sid != process {
 		t.Errorf("the process is of session %d, not its own: %v", sid, err)
 	}
-	keys := &kerneltest.Keyring{}
-	k := openKernel(t, s, keys)
-	want := state(t, keys)
+	k := openKernel(t, s)
+	want := state(t)
 	converge(t, k, want)
 	if pid(t) != process {
 		t.Error("the device was made anew")
@@ -134,9 +133,9 @@ func zombie(pid int) bool {
 // TestDeathHeals: the process dies, the link goes with it, that is an event, and the
 // next turn makes link and peers anew.
 func TestDeathHeals(t *testing.T) {
-	s, keys := starter(t), &kerneltest.Keyring{}
-	k := openKernel(t, s, keys)
-	want := state(t, keys)
+	s := starter(t)
+	k := openKernel(t, s)
+	want := state(t)
 	converge(t, k, want)
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -169,9 +168,9 @@ func TestDeathHeals(t *testing.T) {
 
 // TestSocketRemoved: a process that cannot be reached any more ends itself.
 func TestSocketRemoved(t *testing.T) {
-	s, keys := starter(t), &kerneltest.Keyring{}
-	k := openKernel(t, s, keys)
-	want := state(t, keys)
+	s := starter(t)
+	k := openKernel(t, s)
+	want := state(t)
 	converge(t, k, want)
 	fd, err := unix.PidfdOpen(pid(t), 0)
 	if err != nil {
@@ -268,9 +267,9 @@ func refused(t *testing.T, err error, words ...string) {
 	}
 }
 
-func openKernel(t *testing.T, s *userspace.Starter, keys *kerneltest.Keyring) *kernel.Kernel {
+func openKernel(t *testing.T, s *userspace.Starter) *kernel.Kernel {
 	t.Helper()
-	k, err := kernel.Open(slog.New(slog.DiscardHandler), kernel.Config{Keyring: keys, Userspace: s})
+	k, err := kernel.Open(slog.New(slog.DiscardHandler), kernel.Config{Keyring: kerneltest.NewKeyring(), Userspace: s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,11 +286,11 @@ func openKernel(t *testing.T, s *userspace.Starter, keys *kerneltest.Keyring) *k
 	return k
 }
 
-func state(t *testing.T, keys *kerneltest.Keyring) datapath.State {
+func state(t *testing.T) datapath.State {
 	t.Helper()
 	s, err := datapath.Merge([]datapath.Object{
-		datapath.Link{Name: dev, Type: datapath.LinkWG, MTU: 1420, WG: datapath.WG{Key: keys.Key(1), Port: 51820}},
-		datapath.WGPeer{Dev: dev, Peer: keys.Key(2), Allowed: "10.42.2.0/24", PSK: keys.PSK(1)},
+		datapath.Link{Name: dev, Type: datapath.LinkWG, MTU: 1420, WG: datapath.WG{Key: kerneltest.Key(1), Port: 51820}},
+		datapath.WGPeer{Dev: dev, Peer: kerneltest.Key(2), Allowed: "10.42.2.0/24", PSK: kerneltest.PSK(1)},
 		datapath.Route{Dst: netip.MustParsePrefix("10.42.2.0/24"), Dev: dev},
 	})
 	if err != nil {

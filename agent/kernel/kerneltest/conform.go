@@ -63,6 +63,9 @@ var (
 	peer    = datapath.Neigh{Dev: datapath.VXLANLink4, IP: ip("10.42.2.0"), MAC: vtep}
 	route4  = datapath.Route{Dst: pfx("10.42.2.0/24"), Via: ip("10.42.2.0"), Dev: datapath.VXLANLink4, OnLink: true, Src: ip("10.42.1.0")}
 	route6  = datapath.Route{Dst: pfx("fd42:0:0:2::/64"), Via: ip("fd42:0:0:2::"), Dev: datapath.VXLANLink4, OnLink: true, Src: ip("fd42:0:0:1::")}
+	sealed  = datapath.Link{Name: datapath.WGLink0, Type: datapath.LinkWG, MTU: 1420, WG: datapath.WG{Key: Key(0), Port: 51820}}
+	near    = datapath.WGPeer{Dev: datapath.WGLink0, Peer: Key(10), Allowed: "10.42.5.0/24,fd42:0:0:5::/64", PSK: PSK(0), Endpoint: netip.MustParseAddrPort("192.0.2.5:51820"), Keepalive: 25}
+	far     = datapath.WGPeer{Dev: datapath.WGLink0, Peer: Key(11), Allowed: "10.42.6.0/24"}
 	set     = datapath.Set{Name: "s", Type: "ipv4_addr"}
 	element = datapath.Element{Set: "s", Elem: "10.0.0.1"}
 	portMap = datapath.Set{Name: "m", Type: "inet_service", Data: "ipv4_addr"}
@@ -73,7 +76,7 @@ var (
 
 func base() datapath.State {
 	s, err := datapath.Merge([]datapath.Object{
-		bridge, vxlan, fabric4, fabric6, entry, peer, route4, route6, set, element, portMap, port, chain, drop,
+		bridge, vxlan, fabric4, fabric6, entry, peer, route4, route6, sealed, near, far, set, element, portMap, port, chain, drop,
 	})
 	if err != nil {
 		panic(err) // a bug in this file
@@ -91,7 +94,7 @@ var accepted = []struct {
 	name  string
 	steps []datapath.Op
 }{
-	{"OK add twice", []datapath.Op{{New: fabric4}, {New: entry}, {New: peer}, {New: route4}, {New: route6}, {New: set}, {New: element}, {New: port}, {New: chain}, {New: drop}, {New: vxlan}}},
+	{"OK add twice", []datapath.Op{{New: fabric4}, {New: entry}, {New: peer}, {New: route4}, {New: route6}, {New: set}, {New: element}, {New: port}, {New: chain}, {New: drop}, {New: vxlan}, {New: sealed}, {New: near}, {New: far}}},
 	{"OK delete what is not there", []datapath.Op{
 		{Old: datapath.Addr{Dev: datapath.FabricLink, Prefix: pfx("10.42.7.0/32")}},
 		{Old: datapath.Addr{Dev: "weft-vx6", Prefix: pfx("10.42.7.0/32")}},
@@ -104,6 +107,9 @@ var accepted = []struct {
 		{Old: with(route6, func(r *datapath.Route) { r.Dst = pfx("fd42:0:0:7::/64") })},
 		{Old: with(route6, func(r *datapath.Route) { r.Dev, r.Dst = "weft-vx6", pfx("fd42:0:0:8::/64") })},
 		{Old: datapath.Link{Name: "weft-vx6", Type: datapath.LinkVXLAN}},
+		{Old: datapath.Link{Name: datapath.WGLink1, Type: datapath.LinkWG}},
+		{Old: with(near, func(p *datapath.WGPeer) { p.Peer = Key(12) })},
+		{Old: with(near, func(p *datapath.WGPeer) { p.Dev = datapath.WGLink1 })},
 		{Old: datapath.Element{Set: "s", Elem: "10.0.0.7"}},
 		{Old: datapath.Element{Set: "nosuch", Elem: "10.0.0.7"}},
 		{Old: with(drop, func(r *datapath.Rule) { r.Index = 70 })},
@@ -155,6 +161,32 @@ var accepted = []struct {
 	{"OK a link's MAC changes and takes its neighbours", []datapath.Op{
 		{Old: vxlan, New: with(vxlan, func(l *datapath.Link) { l.MAC[5] = 9 })}, {New: peer},
 	}},
+	{"OK a WireGuard device's key, port, mark and MTU change", []datapath.Op{{Old: sealed, New: with(sealed, func(l *datapath.Link) {
+		l.MTU, l.WG = 1380, datapath.WG{Key: Key(1), Port: 51830, Mark: 7}
+	})}}},
+	{"OK a WireGuard peer roams, and is not sent back", []datapath.Op{
+		{Old: near, New: with(near, func(p *datapath.WGPeer) { p.Endpoint = netip.MustParseAddrPort("[2001:db8::5]:4500") })},
+		{New: with(near, func(p *datapath.WGPeer) { p.Endpoint = netip.AddrPort{} })},
+		{Old: far, New: with(far, func(p *datapath.WGPeer) { p.Endpoint = netip.MustParseAddrPort("192.0.2.6:51820") })},
+	}},
+	{"OK a WireGuard peer's keepalive and pre-shared key change and go", []datapath.Op{
+		{Old: near, New: with(near, func(p *datapath.WGPeer) { p.Keepalive, p.PSK = 0, PSK(1) })},
+		{Old: far, New: with(far, func(p *datapath.WGPeer) { p.Keepalive, p.PSK = 10, PSK(1) })},
+		{Old: with(near, func(p *datapath.WGPeer) { p.Keepalive, p.PSK = 0, PSK(1) }), New: with(near, func(p *datapath.WGPeer) { p.Keepalive, p.PSK = 0, [32]byte{} })},
+	}},
+	{"OK a WireGuard peer gets prefixes and gives some up", []datapath.Op{
+		{Old: far, New: with(far, func(p *datapath.WGPeer) { p.Allowed = "10.42.6.0/24,10.42.7.0/24,fd42:0:0:6::/64" })},
+		{Old: near, New: with(near, func(p *datapath.WGPeer) { p.Allowed = "10.42.5.0/24" })},
+	}},
+	{"OK prefixes move from peer to peer, both ways at once", []datapath.Op{
+		{Old: near, New: with(near, func(p *datapath.WGPeer) { p.Allowed = "10.42.6.0/24,fd42:0:0:5::/64" })},
+		{Old: far, New: with(far, func(p *datapath.WGPeer) { p.Allowed = "10.42.5.0/24" })},
+	}},
+	{"OK a prefix moves to a new peer before the old one goes", []datapath.Op{
+		{New: with(near, func(p *datapath.WGPeer) { p.Peer = Key(12) })},
+		{Old: near},
+	}},
+	{"OK all of a peer's prefixes go", []datapath.Op{{Old: near, New: with(near, func(p *datapath.WGPeer) { p.Allowed = "" })}}},
 	{"OK a map's value changes", []datapath.Op{{Old: port, New: with(port, func(e *datapath.Element) { e.Data = "10.0.0.2" })}}},
 	{"OK a map's value changes, unseen", []datapath.Op{{New: with(port, func(e *datapath.Element) { e.Data = "10.0.0.2" })}}},
 	{"OK rules in between, before and behind", []datapath.Op{
@@ -178,6 +210,7 @@ var refused = []struct {
 	{"address without device", datapath.Op{New: datapath.Addr{Dev: "weft-vx6", Prefix: pfx("10.42.7.0/32")}}, "weft-vx6"},
 	{"neighbour without device", datapath.Op{New: with(peer, func(n *datapath.Neigh) { n.Dev = "weft-vx6" })}, "weft-vx6"},
 	{"forwarding entry without device", datapath.Op{New: with(entry, func(f *datapath.FDB) { f.Dev = "weft-vx6" })}, ""},
+	{"WireGuard peer without device", datapath.Op{New: with(near, func(p *datapath.WGPeer) { p.Dev = datapath.WGLink1 })}, datapath.WGLink1},
 	{"route without device", datapath.Op{New: with(route4, func(r *datapath.Route) { r.Dev, r.Metric = "weft-vx6", 7 })}, "weft-vx6"},
 	{"route with a foreign source", datapath.Op{New: with(route4, func(r *datapath.Route) { r.Src, r.Metric = ip("10.42.7.0"), 7 })}, ""},
 	{"IPv6 route with a foreign source", datapath.Op{New: with(route6, func(r *datapath.Route) { r.Src, r.Metric = ip("fd42:0:0:7::"), 7 })}, ""},

@@ -161,5 +161,9 @@ func (f *Fake) put(op datapath.Op) {
 			})
 		}
 	}
+	if p, ok := op.New.(datapath.WGPeer); ok {
+		f.putPeer(p)
+		return
+	}
 	f.state[op.Key()] = op.New
 }

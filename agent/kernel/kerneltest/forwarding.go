@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -33,10 +34,33 @@ func (f *Fake) check(o datapath.Object) error {
 		if l.Type != datapath.LinkVXLAN {
 			return unix.EOPNOTSUPP
 		}
+	case datapath.WGPeer:
+		if l, ok := f.link(o.Dev); !ok || l.Type != datapath.LinkWG {
+			return fmt.Errorf("device %s: %w", o.Dev, unix.ENODEV)
+		}
 	case datapath.Route:
 		return f.checkRoute(o)
 	}
 	return nil
+}
+
+// putPeer: an endpoint that is not named stays, and a prefix has one peer.
+func (f *Fake) putPeer(o datapath.WGPeer) {
+	if have, ok := f.state[o.Key()].(datapath.WGPeer); ok && !o.Endpoint.IsValid() {
+		o.Endpoint = have.Endpoint
+	}
+	for k, other := range f.state {
+		other, ok := other.(datapath.WGPeer)
+		if !ok || other.Dev != o.Dev || other.Peer == o.Peer {
+			continue
+		}
+		list := strings.Split(other.Allowed, ",")
+		other.Allowed = strings.Join(slices.DeleteFunc(list, func(p string) bool {
+			return slices.Contains(strings.Split(o.Allowed, ","), p)
+		}), ",")
+		f.state[k] = other
+	}
+	f.state[o.Key()] = o
 }
 
 func (f *Fake) link(dev string) (datapath.Link, bool) {
@@ -119,6 +143,8 @@ func restsOn(o datapath.Object, dev string) bool {
 	case datapath.Neigh:
 		return o.Dev == dev
 	case datapath.FDB:
+		return o.Dev == dev
+	case datapath.WGPeer:
 		return o.Dev == dev
 	case datapath.Route:
 		return o.Dev == dev

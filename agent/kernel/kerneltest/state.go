@@ -54,8 +54,49 @@ func State(t *rapid.T, label string) datapath.State {
 			put(datapath.Route{Dst: dst6, Type: datapath.Blackhole, Metric: uint32(1024 * pick("metric"+n, 2))})
 		}
 	}
+	anyWireGuard(t, label, put)
 	anyFirewall(t, label, put)
 	return s
+}
+
+// anyWireGuard draws devices and peers with keys of the first seeds. Prefixes move
+// from peer to peer, but none has two.
+func anyWireGuard(t *rapid.T, label string, put func(datapath.Object)) {
+	pick := func(what string, n int) int { return rapid.IntRange(0, n-1).Draw(t, label+what) }
+	for slot := range uint8(2) {
+		n := fmt.Sprint(slot)
+		if pick("slot"+n, 2) == 0 {
+			continue
+		}
+		dev := datapath.WGLink(slot)
+		put(datapath.Link{Name: dev, Type: datapath.LinkWG, MTU: 1400 + 20*pick("wgmtu"+n, 2), WG: datapath.WG{
+			Key: Key(slot + 2*byte(pick("wgkey"+n, 2))), Port: 51820 + uint16(slot) + 10*uint16(pick("wgport"+n, 2)), Mark: uint32(pick("wgmark"+n, 2)),
+		}})
+		const peers = 4
+		var allowed [peers][]netip.Prefix
+		for i := range byte(6) {
+			to := pick(fmt.Sprint("allowed", n, i), peers+1)
+			if to < peers {
+				allowed[to] = append(allowed[to], netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 42, 10 + i, 0}), 24), netip.MustParsePrefix(fmt.Sprintf("fd42:0:0:%d::/64", 10+i)))
+			}
+		}
+		for i := range byte(peers) {
+			m := fmt.Sprint(n, ".", i)
+			p := datapath.WGPeer{Dev: dev, Peer: Key(10 + i), Allowed: datapath.AllowedText(allowed[i]), Keepalive: 25 * pick("keepalive"+m, 2)}
+			switch pick("wgpeer"+m, 4) {
+			case 0:
+				continue
+			case 1:
+				p.Endpoint = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 10 + i}), 51820+uint16(pick("endpoint"+m, 2)))
+			case 2:
+				p.Endpoint = netip.AddrPortFrom(netip.MustParseAddr(fmt.Sprintf("2001:db8::%d", 10+i)), 51820)
+			}
+			if pick("psk"+m, 2) == 0 {
+				p.PSK = PSK(byte(pick("which"+m, 2)))
+			}
+			put(p)
+		}
+	}
 }
 
 func anyFirewall(t *rapid.T, label string, put func(datapath.Object)) {

@@ -53,57 +53,58 @@ func privateRun() error {
 	return syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), private+"=1"))
 }
 
-// Keyring is a kernel.Keyring in memory.
-type Keyring struct {
-	mu        sync.Mutex
-	privates  map[datapath.WGKey][32]byte
-	preshared map[[32]byte][32]byte
+// Private is the secret half of the key pair of a seed.
+func Private(seed byte) [32]byte {
+	private := sha256.Sum256([]byte{seed})
+	private[0] &= 248 // as WireGuard gives it back (RFC 7748, section 5)
+	private[31] = private[31]&127 | 64
+	return private
 }
 
-// Key makes the key pair of a seed and returns the public half, which Private knows.
-func (k *Keyring) Key(seed byte) datapath.WGKey {
-	private := sha256.Sum256([]byte{seed})
-	private[0] &= 248
-	private[31] = private[31]&127 | 64
-	pub, err := ecdh.X25519().NewPrivateKey(private[:])
+// Key is the public half of the key pair of a seed.
+func Key(seed byte) datapath.WGKey {
+	private := Private(seed)
+	k, err := ecdh.X25519().NewPrivateKey(private[:])
 	if err != nil {
 		panic(err) // any 32 bytes are a key
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.privates == nil {
-		k.privates = map[datapath.WGKey][32]byte{}
-	}
-	out := datapath.WGKey(pub.PublicKey().Bytes())
-	k.privates[out] = private
-	return out
+	return datapath.WGKey(k.PublicKey().Bytes())
 }
 
-// PSK makes the pre-shared key of a seed and returns what stands for it.
-func (k *Keyring) PSK(seed byte) (id [32]byte) {
-	key := sha256.Sum256([]byte{seed, 'p'})
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.preshared == nil {
-		k.preshared = map[[32]byte][32]byte{}
+// PSK is what stands for the pre-shared key of a seed.
+func PSK(seed byte) (id [32]byte) {
+	key := preshared(seed)
+	return sha256.Sum256(key[:])
+}
+
+func preshared(seed byte) [32]byte { return sha256.Sum256([]byte{seed, 'p'}) }
+
+// Keyring is a kernel.Keyring that has the keys of the first seeds.
+type Keyring struct {
+	privates, preshared map[[32]byte][32]byte
+}
+
+// Seeds is how many a Keyring has.
+const Seeds = 32
+
+// NewKeyring makes one.
+func NewKeyring() Keyring {
+	k := Keyring{map[[32]byte][32]byte{}, map[[32]byte][32]byte{}}
+	for seed := range byte(Seeds) {
+		k.privates[Key(seed)] = Private(seed)
+		k.preshared[PSK(seed)] = preshared(seed)
 	}
-	id = sha256.Sum256(key[:])
-	k.preshared[id] = key
-	return id
+	return k
 }
 
 // Private implements kernel.Keyring.
-func (k *Keyring) Private(pub datapath.WGKey) ([32]byte, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (k Keyring) Private(pub datapath.WGKey) ([32]byte, bool) {
 	key, ok := k.privates[pub]
 	return key, ok
 }
 
 // Preshared implements kernel.Keyring.
-func (k *Keyring) Preshared(id [32]byte) ([32]byte, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (k Keyring) Preshared(id [32]byte) ([32]byte, bool) {
 	key, ok := k.preshared[id]
 	return key, ok
 }
