@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weft-net/weft/proto/egress"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -82,22 +83,25 @@ func (p *pool) expire(now time.Time) (dropped bool, next time.Time) {
 
 // known is what candidates are made of.
 type known struct {
+	cluster  intent.Cluster
 	slots    []intent.Slot
 	external []netip.Addr
 	addrs    []netip.Addr
-	seen     netip.Addr
 	found    []found
 }
 
 // candidates lists them in the node's order: what the operator said, its own addresses,
-// what others have seen. An address and port is there once, by the first who says it.
+// what others have seen. Where a server sees the node's stream come from, it says itself. An address and port is there once, by the first who says it.
 func (k known) candidates() []intent.Candidate {
 	var out []intent.Candidate
 	for _, s := range k.slots {
 		var list []intent.Candidate
 		add := func(source intent.Source, a netip.AddrPort) {
 			c := intent.Candidate{Addr: a, Slot: s.Slot, Source: source}
-			if usable(a.Addr()) && len(list) < maxOfSlot && !slices.ContainsFunc(list, func(o intent.Candidate) bool { return o.Addr == a }) {
+			known := slices.ContainsFunc(list, func(o intent.Candidate) bool { return o.Addr == a })
+			// What the operator said wrong is for the server to refuse, where it is seen.
+			bad := !usable(a.Addr()) || inside(k.cluster, a.Addr()) && source != intent.FromExternal
+			if !known && !bad && len(list) < maxOfSlot {
 				list = append(list, c)
 			}
 		}
@@ -114,15 +118,21 @@ func (k known) candidates() []intent.Candidate {
 				}
 			}
 		}
-		if k.seen.IsValid() {
-			add(intent.FromServer, netip.AddrPortFrom(k.seen, s.Port))
-		}
 		out = append(out, list...)
 	}
 	return out
 }
 
-// usable tells whether an address can be a candidate: the server refuses others.
+// usable tells whether an address can be a candidate: a server refuses a report with
+// another.
 func usable(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && a.Zone() == "" && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	_, _, special := egress.Special(a)
+	return a.IsValid() && a.Zone() == "" && !a.Is4In6() && !special
+}
+
+// inside tells whether an address belongs to pods or services, which no datagram of a
+// device can be sent to.
+func inside(c intent.Cluster, a netip.Addr) bool {
+	in := func(p netip.Prefix) bool { return p.Contains(a) }
+	return slices.ContainsFunc(c.CIDRs, in) || slices.ContainsFunc(c.ServiceCIDRs, in)
 }

@@ -35,7 +35,7 @@ type Config struct {
 	// Offer is what the server offered last; false: nothing.
 	Offer func() (Offer, bool)
 
-	Machine Machine
+	Machine Machine // nil: mesh.New
 	Devices Devices
 	Relay   Relay // nil: none
 	Wire    Wire  // nil: the kernel's sockets
@@ -51,8 +51,7 @@ type Offer struct {
 	Addrs  []netip.Addr // the server's
 	Ports  []uint16     // UDP
 	Cookie echo.Cookie
-	Until  time.Time  // when the cookie ends
-	Seen   netip.Addr // our own address, as the server sees the stream; zero: not said
+	Until  time.Time // when the cookie ends
 }
 
 // Device is what a WireGuard device says of a peer.
@@ -93,6 +92,8 @@ type Machine interface {
 	// Step answers what to do, and when to step again; zero: when something happens.
 	Step(now time.Time) ([]mesh.Action, time.Time)
 	Choices() map[string]mesh.Choice
+	Explain(peer string, now time.Time) (mesh.Explanation, bool)
+	Summary() mesh.Summary
 }
 
 // Report is what the node says of itself.

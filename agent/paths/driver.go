@@ -130,7 +130,7 @@ func (d *driver) tell(now time.Time) {
 
 // state is the node's report as it is now.
 func (d *driver) state() Report {
-	k := known{slots: d.slots, external: d.named(), addrs: d.addrs, seen: d.asker.offer.Seen, found: d.pool.list}
+	k := known{cluster: d.in.Intent.Cluster, slots: d.slots, external: d.named(), addrs: d.addrs, found: d.pool.list}
 	r := Report{Slots: d.slots, Candidates: k.candidates(), NAT4: d.asker.class(true), NAT6: d.asker.class(false)}
 	if d.cfg.Relay != nil {
 		r.Relays = d.cfg.Relay.Servers()

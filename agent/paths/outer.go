@@ -28,7 +28,6 @@ var errNoRelay = errors.New("there is no relay")
 type outstanding struct {
 	probe mesh.Probe
 	at    time.Time
-	blind bool // sent without the peer's token: it did not count there
 }
 
 // ping names one.
@@ -44,14 +43,13 @@ func (d *driver) probe(p mesh.Probe, now time.Time) {
 		d.unsent(p.ID, p.Peer, errNoEnd, now)
 		return
 	}
-	blind := !e.line.Proven()
 	b, number := e.line.Ping(noteOf(p))
 	if err := d.transmit(e, p, b); err != nil {
 		d.unsent(p.ID, p.Peer, err, now)
 		return
 	}
 	if len(d.sent) < maxOut {
-		d.sent[ping{e.place, number}] = outstanding{p, now, blind}
+		d.sent[ping{e.place, number}] = outstanding{p, now}
 	}
 }
 
@@ -154,8 +152,8 @@ func (d *driver) pinged(e *end, h disco.Heard, w way, now time.Time) {
 	}, now)
 }
 
-// ponged takes an answer. A probe that had not shown the peer's token did not count
-// there: it is sent once more, now that the token is known.
+// ponged takes an answer. A probe that did not count there, because it had not shown
+// the peer's token, is sent once more, now that the token is known.
 func (d *driver) ponged(e *end, h disco.Heard, w way, now time.Time) {
 	k := ping{e.place, h.Number}
 	o, ok := d.sent[k]
@@ -167,7 +165,7 @@ func (d *driver) ponged(e *end, h disco.Heard, w way, now time.Time) {
 	d.machine.Event(mesh.Answered{
 		ID: o.probe.ID, Peer: e.peer, Slot: e.slot, From: w.from, Via: w.via, Observed: h.Observed, RTT: w.at.Sub(o.at), Sends: overOf(h.Note.Sends),
 	}, now)
-	if o.blind {
+	if !h.Fresh {
 		b, _ := e.line.Ping(noteOf(o.probe))
 		if err := d.transmit(e, o.probe, b); err != nil {
 			d.counts.add(unsent)

@@ -62,6 +62,9 @@ func New(c Config) *Paths {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Machine == nil {
+		c.Machine = mesh.New(c.Self, time.Now())
+	}
 	p := &Paths{
 		cfg: c, kicks: make(chan struct{}, 1), moves: make(chan struct{}, 1), looks: make(chan struct{}, 1),
 		packets: make(chan arrival, maxWaiting), devices: make(chan []Device, 1),
@@ -85,6 +88,21 @@ func (p *Paths) Choices() map[string]mesh.Choice { return *p.choices.Load() }
 
 // Report is what the node says of itself.
 func (p *Paths) Report() Report { return *p.report.Load() }
+
+// Explain tells how the node sends to a peer, and why not better; false of a peer that
+// is not known.
+func (p *Paths) Explain(peer string) (mesh.Explanation, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.d.machine.Explain(peer, time.Now())
+}
+
+// Summary is where all pairs stand.
+func (p *Paths) Summary() mesh.Summary {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.d.machine.Summary()
+}
 
 // Relayed takes a packet that a relay brought from a peer. What does not begin as a
 // probe does is not for this room: false.

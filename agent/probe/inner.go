@@ -125,6 +125,9 @@ func (s *Sockets) bind(d device) (*bound, error) {
 	if b, ok := s.bound[d]; ok {
 		return b, nil
 	}
+	if s.bound == nil {
+		return nil, net.ErrClosed
+	}
 	if len(s.bound) >= maxDevices {
 		return nil, fmt.Errorf("there are %d devices that are probed already", len(s.bound))
 	}
@@ -166,7 +169,7 @@ func (i *inner) receive(ctx context.Context, tag [8]byte, answered func(Reply)) 
 	for {
 		n, _, _, from, err := i.conn.ReadMsgIP(buf, nil)
 		at := time.Now()
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -27,8 +28,9 @@ type Datagram struct {
 
 // outer is the socket of one family.
 type outer struct {
-	is4  bool
-	conn *net.IPConn
+	is4    bool
+	conn   *net.IPConn
+	routes *routes // of IPv4
 }
 
 func openOuter(ctx context.Context, is4 bool) (*outer, error) {
@@ -44,7 +46,21 @@ func openOuter(ctx context.Context, is4 bool) (*outer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outer{is4, conn}, nil
+	o := &outer{is4: is4, conn: conn}
+	if is4 {
+		if o.routes, err = openRoutes(); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func (o *outer) close() {
+	_ = o.conn.Close()
+	if o.routes != nil {
+		o.routes.close()
+	}
 }
 
 // Send sends a datagram from an own UDP port, whoever holds that. The device of the
@@ -64,7 +80,7 @@ func (o *outer) send(d Datagram) (err error) {
 		ttl = hops
 	}
 	if !d.Local.IsValid() && o.is4 { // for the checksum; that of IPv6 is the kernel's to make
-		if d.Local, err = source(d.Remote); err != nil {
+		if d.Local, err = o.routes.source(d.Remote); err != nil {
 			return err
 		}
 	}
@@ -74,14 +90,14 @@ func (o *outer) send(d Datagram) (err error) {
 	binary.BigEndian.PutUint16(b[4:], uint16(udpHeader+len(d.Data)))
 	b = append(b, d.Data...)
 	if !o.is4 {
-		oob := unixInt(unix.SOL_IPV6, unix.IPV6_HOPLIMIT, ttl)
+		oob := number(unix.SOL_IPV6, unix.IPV6_HOPLIMIT, int32(ttl))
 		if d.Local.IsValid() {
 			oob = append(oob, unix.PktInfo6(&unix.Inet6Pktinfo{Addr: d.Local.As16()})...)
 		}
 		return o.sent(d, send(o.conn, b, oob, &unix.SockaddrInet6{Addr: d.Remote.Addr().As16()}))
 	}
 	binary.BigEndian.PutUint16(b[6:], udpChecksum(d.Local, d.Remote.Addr(), b))
-	oob := append(unixInt(unix.SOL_IP, unix.IP_TTL, ttl), unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: d.Local.As4()})...)
+	oob := append(number(unix.SOL_IP, unix.IP_TTL, int32(ttl)), unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: d.Local.As4()})...)
 	return o.sent(d, send(o.conn, b, oob, &unix.SockaddrInet4{Addr: d.Remote.Addr().As4()}))
 }
 
@@ -98,7 +114,7 @@ func (o *outer) receive(ctx context.Context, heard func(Datagram)) error {
 	for {
 		n, m, _, from, err := o.conn.ReadMsgIP(buf, oob)
 		at := time.Now()
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return nil
 		}
 		if err != nil {
@@ -172,28 +188,6 @@ func destination(oob []byte) netip.Addr {
 		}
 	}
 	return netip.Addr{}
-}
-
-// source is the address from which the kernel sends to another: connecting a UDP
-// socket makes it route, and sends nothing.
-func source(to netip.AddrPort) (netip.Addr, error) {
-	c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("probe: no way to %v: %w", to, err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
-}
-
-// unixInt is a control message of a number.
-func unixInt(level, kind int32, v int) []byte {
-	b := make([]byte, unix.CmsgSpace(4))
-	h := binary.NativeEndian
-	h.PutUint64(b, uint64(unix.CmsgLen(4)))
-	h.PutUint32(b[8:], uint32(level))
-	h.PutUint32(b[12:], uint32(kind))
-	h.PutUint32(b[unix.CmsgLen(0):], uint32(v))
-	return b
 }
 
 // udpChecksum is that of RFC 768, over a datagram whose own checksum is zero.

@@ -29,7 +29,7 @@ type Sockets struct {
 	tag   [8]byte // drawn: what their data begins with
 
 	mu    sync.Mutex
-	bound map[device]*bound
+	bound map[device]*bound // nil: closed
 }
 
 // Open opens the sockets of both families, or of the one that the kernel has.
@@ -66,20 +66,20 @@ func (s *Sockets) open(ctx context.Context, is4 bool) error {
 	return nil
 }
 
-// Close closes all.
+// Close closes all. It may be called more than once.
 func (s *Sockets) Close() {
 	for _, o := range s.outer {
-		_ = o.conn.Close()
+		o.close()
 	}
 	for _, i := range s.inner {
 		_ = i.conn.Close()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for d, b := range s.bound {
+	for _, b := range s.bound {
 		_ = b.conn.Close()
-		delete(s.bound, d)
 	}
+	s.bound = nil
 }
 
 // Ports are the UDP ports that outer datagrams are taken for; before the first call

@@ -11,7 +11,7 @@ import (
 // Heard is a packet of the peer's that is authentic.
 type Heard struct {
 	Kind     Kind
-	Fresh    bool // of a ping: it counts. One that does not is answered all the same.
+	Fresh    bool // of a ping: it counts, and of a pong: its ping did. One that does not is answered all the same.
 	Note     Note
 	Number   uint64         // of a pong: that of the ping
 	Observed netip.AddrPort // of a pong: where the ping came from, as the peer saw it; zero: over a relay
@@ -48,9 +48,6 @@ func NewLine(k Keys) *Line {
 	return l
 }
 
-// Proven tells whether the peer's token is known: our pings count there.
-func (l *Line) Proven() bool { return l.shown != 0 }
-
 // Ping is the next ping of ours, and its number.
 func (l *Line) Ping(n Note) (b []byte, number uint64) {
 	l.sent++
@@ -59,7 +56,7 @@ func (l *Line) Ping(n Note) (b []byte, number uint64) {
 
 // Pong answers a ping that was heard from an address, the zero one for a relay.
 func (l *Line) Pong(ping Heard, from netip.AddrPort, n Note) []byte {
-	return l.keys.seal(packet{kind: Pong, note: n, observed: from, session: ping.session, number: ping.Number, token: ping.token})
+	return l.keys.seal(packet{kind: Pong, note: n, counted: ping.Fresh, observed: from, session: ping.session, number: ping.Number, token: ping.token})
 }
 
 // Open reads a packet of the peer's. What does not count is an error; a ping that is
@@ -74,7 +71,7 @@ func (l *Line) Open(b []byte) (Heard, error) {
 			return Heard{}, ErrReplay
 		}
 		l.shown = p.token
-		return Heard{Kind: Pong, Note: p.note, Number: p.number, Observed: p.observed}, nil
+		return Heard{Kind: Pong, Fresh: p.counted, Note: p.note, Number: p.number, Observed: p.observed}, nil
 	}
 	h := Heard{Kind: Ping, Note: p.note, Number: p.number, session: p.session}
 	h.token = l.tokenFor(p.session)

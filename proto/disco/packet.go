@@ -34,6 +34,7 @@ const (
 const (
 	nominate = 1 << 0
 	call     = 1 << 1
+	counted  = 1 << 2
 )
 
 // Note is what a sender says beside. Sends is opaque here: by which devices it sends
@@ -55,6 +56,7 @@ var (
 type packet struct {
 	kind     Kind
 	note     Note
+	counted  bool           // of a pong: the ping was fresh
 	observed netip.AddrPort // of a pong: where the ping came from; zero: over a relay
 	session  uint64         // of the one that pings
 	number   uint64         // of the ping in its session
@@ -82,6 +84,9 @@ func (k Keys) seal(p packet) []byte {
 	if p.note.Call {
 		m[1] |= call
 	}
+	if p.counted {
+		m[1] |= counted
+	}
 	m[2] = p.note.Sends
 	if p.observed.IsValid() {
 		binary.BigEndian.PutUint16(m[4:], p.observed.Port())
@@ -107,6 +112,7 @@ func (k Keys) open(b []byte) (packet, error) {
 	}
 	p := packet{
 		kind: Kind(m[0]), note: Note{Nominate: m[1]&nominate != 0, Call: m[1]&call != 0, Sends: m[2]},
+		counted: m[1]&counted != 0,
 		session: binary.BigEndian.Uint64(m[24:]), number: binary.BigEndian.Uint64(m[32:]), token: binary.BigEndian.Uint64(m[40:]),
 	}
 	if a, port := netip.AddrFrom16([16]byte(m[8:])), binary.BigEndian.Uint16(m[4:]); port != 0 && !a.IsUnspecified() {
