@@ -50,7 +50,7 @@ func fromMemory(since time.Time, server string) metadata.MD {
 // patient are questions to a node's agent, which need time and no store.
 var (
 	unhurried = []string{"/weft.v1.Join/", "/weft.v1.NodeSync/", "/weft.v1.Members/", "/grpc."}
-	patient   = []string{"/weft.v1.Diagnose/", "/weft.v1.Nodes/GetKernel", "/weft.v1.Nodes/GetDrift", "/weft.v1.Nodes/Probe"}
+	patient   = []string{"/weft.v1.Diagnose/", "/weft.v1.Nodes/GetKernel", "/weft.v1.Nodes/GetDrift", "/weft.v1.Nodes/Probe", "/weft.v1.Mesh/RotateKeys"}
 )
 
 // Unary is the interceptor, for calls that were let in.

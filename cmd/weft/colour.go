@@ -21,6 +21,9 @@ func (c *cli) paint(as colour, s string) string {
 
 // paintCell colours what tells at a glance whether something is well.
 func (c *cli) paintCell(title, cell string) string {
+	if title == "RESULT" && cell == inUse {
+		return c.paint(green, cell)
+	}
 	if title != "STATUS" && title != "STATE" {
 		return cell
 	}

@@ -11,6 +11,14 @@ import (
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
 
+// rungText is a way by which a pair sends, with who carries it.
+func rungText(rung, via string) string {
+	if via == "" {
+		return rung
+	}
+	return strings.TrimSuffix(rung, " (node)") + " (" + via + ")"
+}
+
 // maxMatrix is the largest number of nodes that is drawn as a matrix.
 const maxMatrix = 16
 
@@ -40,18 +48,7 @@ func (c *cli) meshCommand() *cobra.Command {
 		},
 	}
 	o.flags(cmd)
-	explain := &cobra.Command{
-		Use:   "explain NODE NODE",
-		Short: "Why two nodes reach each other the way they do",
-		Args:  cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.explainPath(cmd.Context(), args[0], args[1])
-		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-			return c.completeObjects(cmd, append([]string{"node"}, args...), prefix)
-		},
-	}
-	cmd.AddCommand(explain)
+	cmd.AddCommand(c.meshExplainCommand())
 	return cmd
 }
 
@@ -76,7 +73,7 @@ func nodesOf(pairs []*weftv1.PairPath) []string {
 func pairTable(pairs []*weftv1.PairPath) *table.Table {
 	t := &table.Table{Titles: []string{"FROM", "TO", "TRANSPORT", "MTU", "FROM-ADDRESS", "TO-ADDRESS", "WHY"}}
 	for _, p := range pairs {
-		t.Add(p.GetFrom(), p.GetTo(), p.GetTransport(), mtuText(p), p.GetFromAddress(), p.GetToAddress(), p.GetWhy())
+		t.Add(p.GetFrom(), p.GetTo(), rungText(p.GetTransport(), p.GetVia()), mtuText(p), p.GetFromAddress(), p.GetToAddress(), p.GetWhy())
 	}
 	return t
 }
@@ -91,7 +88,7 @@ func mtuText(p *weftv1.PairPath) string {
 func matrixTable(nodes []string, pairs []*weftv1.PairPath) *table.Table {
 	cells := map[[2]string]string{}
 	for _, p := range pairs {
-		text := p.GetTransport()
+		text := rungText(p.GetTransport(), p.GetVia())
 		if p.GetMtu() != 0 {
 			text += " " + fmt.Sprint(p.GetMtu())
 		}
@@ -107,30 +104,4 @@ func matrixTable(nodes []string, pairs []*weftv1.PairPath) *table.Table {
 		t.Add(row...)
 	}
 	return t
-}
-
-func (c *cli) explainPath(ctx context.Context, a, b string) error {
-	if a == b {
-		return fmt.Errorf("%s and %s are one node", a, b)
-	}
-	pairs, err := c.matrix(ctx)
-	if err != nil {
-		return err
-	}
-	for _, p := range pairs {
-		from, to := p.GetFromAddress(), p.GetToAddress()
-		if p.GetFrom() == b && p.GetTo() == a {
-			from, to = to, from
-		} else if p.GetFrom() != a || p.GetTo() != b {
-			continue
-		}
-		var t strings.Builder
-		fmt.Fprintf(&t, "%s -> %s  %s", a, b, c.paint(bold, strings.ToUpper(p.GetTransport())))
-		if p.GetMtu() != 0 {
-			fmt.Fprintf(&t, "  mtu %d", p.GetMtu())
-		}
-		fmt.Fprintf(&t, "\nfrom  %s\nto    %s\nwhy   %s\n", orDash(from), orDash(to), orDash(p.GetWhy()))
-		return c.printf("%s", t.String())
-	}
-	return fmt.Errorf("no pair %s and %s; nodes with a path: %s", a, b, orNone(strings.Join(nodesOf(pairs), ", ")))
 }

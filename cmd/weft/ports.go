@@ -27,6 +27,7 @@ const (
 	portServerMetrics = 7446
 	portAgentMetrics  = 7447
 	portVXLAN         = 8472
+	portWireGuard     = 51820
 )
 
 func (c *cli) portsCommand() *cobra.Command {
@@ -39,9 +40,8 @@ func (c *cli) portsCommand() *cobra.Command {
 		GroupID: groupFabric,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			backend, vxlan := c.backend(cmd.Context())
 			t := table.Table{Titles: []string{"PORT", "LISTENS", "DIALED BY", "FOR"}}
-			for _, p := range ports(c.serverPort(), backend, vxlan) {
+			for _, p := range ports(c.serverPort(), c.carrier(cmd.Context())) {
 				where := fmt.Sprintf("%d/%s", p.number, p.protocol)
 				if p.number == 0 {
 					where = p.protocol
@@ -55,16 +55,24 @@ func (c *cli) portsCommand() *cobra.Command {
 	return cmd
 }
 
+// carried is how packets travel between nodes, as far as ports go.
+type carried struct {
+	backend          string
+	vxlan, wireguard uint16
+}
+
 // ports lists what a firewall must know. Embedded etcd listens on a unix socket.
-func ports(server uint16, backend string, vxlan uint16) []port {
+func ports(server uint16, k carried) []port {
 	out := []port{{server, "tcp", "weft-server", "weft-agent, weft", "control and tunnels: gRPC, websockets and HTTP CONNECT in mutual TLS; agents dial, servers never"}}
-	switch backend {
+	switch k.backend {
 	case "vxlan":
-		out = append(out, port{vxlan, "udp", "every node", "every node", "VXLAN between nodes, from any source port; no encryption: keep it inside your network"})
+		out = append(out, port{k.vxlan, "udp", "every node", "every node", "VXLAN between nodes, from any source port; no encryption: keep it inside your network"})
 	case "host-gw":
 		out = append(out, port{0, "-", "every node", "every node", "backend host-gw: pods' own packets, routed; let the cluster CIDRs pass"})
+	case "wireguard", "auto":
+		out = append(out, k.meshed(server)...)
 	default:
-		out = append(out, port{0, "-", "-", "-", "backend " + backend + ": packets between nodes are somebody else's"})
+		out = append(out, port{0, "-", "-", "-", "backend " + k.backend + ": packets between nodes are somebody else's"})
 	}
 	return append(out,
 		port{portMembers, "tcp", "weft-server", "weft-server", "members of an embedded store among each other, mutual TLS; none with one server or --etcd-endpoints"},
@@ -90,27 +98,44 @@ func (c *cli) serverPort() uint16 {
 	return portServer
 }
 
-// backend asks the cluster's configuration for a moment; the defaults need no
+// meshed are the ports of pairs that choose their way. All of them together are for the
+// best way: a node whose UDP is blocked goes over the server's TCP port.
+func (k carried) meshed(server uint16) []port {
+	out := []port{
+		{k.wireguard, "udp", "every node", "every node", "WireGuard; what cannot be opened is punched through, or relayed"},
+		{k.wireguard + 1, "udp", "every node", "every node", "WireGuard's second device, while keys change"},
+		{server, "udp", "weft-server", "weft-agent", "echo: how a node looks from outside"},
+		{server + 1, "udp", "weft-server", "weft-agent", "echo, once more: whether its router makes another port for each destination"},
+	}
+	if k.backend == "auto" {
+		out = append(out, port{k.vxlan, "udp", "nodes of a site", "nodes of that site", "VXLAN, where encryption permits it; no encryption: keep it inside the site"})
+	}
+	return out
+}
+
+// carrier asks the cluster's configuration for a moment; the defaults need no
 // server, so that a firewall can be set before there is one.
-func (c *cli) backend(ctx context.Context) (string, uint16) {
+func (c *cli) carrier(ctx context.Context) carried {
+	out := carried{"vxlan", portVXLAN, portWireGuard}
 	client, err := c.resources()
 	if err != nil {
-		return "vxlan", portVXLAN
+		return out
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(c.timeout, 2*time.Second))
 	defer cancel()
 	answer, err := client.Get(ctx, &weftv1.GetRequest{Kind: "ClusterConfig", Name: "default"})
 	if err != nil {
 		c.say("the cluster could not be asked, these are the defaults: %s", c.describeError(err))
-		return "vxlan", portVXLAN
+		return out
 	}
-	backend, vxlan := "vxlan", uint16(portVXLAN)
 	fields := answer.GetItem().GetSpec().GetFields()
 	if s := fields["backend"].GetStringValue(); s != "" {
-		backend = s
+		out.backend = s
 	}
-	if n := fields["vxlanPort"].GetNumberValue(); n >= 1 && n <= 65535 {
-		vxlan = uint16(n)
+	for field, port := range map[string]*uint16{"vxlanPort": &out.vxlan, "wireguardPort": &out.wireguard} {
+		if n := fields[field].GetNumberValue(); n >= 1 && n <= 65535 {
+			*port = uint16(n)
+		}
 	}
-	return backend, vxlan
+	return out
 }

@@ -15,12 +15,12 @@ import (
 func (c *cli) rotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "rotate",
-		Short:   "Replace what the fabric's trust stands on",
+		Short:   "Replace what the fabric's trust and its encryption stand on",
 		GroupID: groupFabric,
 		Args:    cobra.NoArgs,
 		RunE:    subcommandNeeded,
 	}
-	cmd.AddCommand(c.rotateCACommand())
+	cmd.AddCommand(c.rotateCACommand(), c.rotateKeysCommand())
 	return cmd
 }
 

@@ -102,6 +102,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 //	fabric refuse METHOD CODE MESSAGE
 //	fabric plan FROM TO            what Plan answers: the backend changes
 //	fabric ends                    watches end after what exists
+//	fabric meshed                  pairs choose their way
 //	fabric late                    answers say that the audit has no record yet
 //	fabric tunnel NODE SERVER STATE STREAMS
 //	fabric silent SERVER           its tunnels are not known
@@ -164,6 +165,8 @@ func fabric(ts *testscript.TestScript, _ bool, args []string) {
 		f.Ends = true
 	case "late":
 		f.Late = true
+	case "meshed":
+		f.Meshed = true
 	default:
 		ts.Fatalf("fabric %s: %v", args[0], fmt.Errorf("unknown"))
 	}

@@ -26,7 +26,7 @@ func (v *view) fit(e edit) kind.FieldErrors {
 	before, _ := compile.Cluster(was)
 	n := neighbours{cluster: now}
 	for _, m := range v.members() {
-		p := intent.Peer{Name: m.name}
+		p := intent.Peer{Name: m.name, Labels: m.labels()}
 		for _, a := range m.report.Addresses {
 			p.Underlay = append(p.Underlay, intent.Underlay{Addr: a.Address, Device: a.Device, MTU: a.MTU})
 		}
@@ -57,7 +57,21 @@ func (v *view) fit(e edit) kind.FieldErrors {
 		add("spec.backend", n.apart(), "host-gw needs all nodes on one L2: NODES; accepted: vxlan, with directRouting: true for pairs that share one")
 		add("spec.backend", n.familyless(before), "host-gw reaches a prefix by addresses of its own family on one link: NODES; accepted: vxlan, or first give the nodes such addresses")
 	}
+	if now.Carrier().Meshed() && !before.Carrier().Meshed() {
+		add("spec.backend", v.unmeshed(), "%s needs agents that know it: NODES; upgrade weft-agent there first, or weft delete node for one that is gone", now.Backend)
+	}
+	if sealed(now) && !sealed(before) {
+		add("spec.backend", v.unsealed(), "%s needs WireGuard on every node, in the kernel or as a process: NODES; on these: weft-agent check-config", now.Backend)
+	}
+	if now.Topology == intent.TopologyGateways && before.Topology != intent.TopologyGateways {
+		add("spec.topology", n.gateless(), "site-gateways needs a node with the label %s=true in each site, better two: NODES; weft label node NODE %s=true", intent.RelayLabel, intent.RelayLabel)
+	}
 	return errs
+}
+
+// sealed tells whether all pairs need WireGuard.
+func sealed(c intent.Cluster) bool {
+	return c.Backend == intent.WireGuard || c.Backend == intent.Auto && c.Encryption == intent.EncryptAlways
 }
 
 func six(c intent.Cluster) bool { return carries(c, false) }

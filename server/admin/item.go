@@ -141,7 +141,9 @@ type nodeStatus struct {
 	ExternalAddresses []netip.Addr       `json:"externalAddresses,omitempty"`
 	FabricAddresses   []netip.Addr       `json:"fabricAddresses,omitempty"`
 	Uplink            string             `json:"uplink,omitempty"` // device/MTU
-	NAT               string             `json:"nat"`              // what is in front of it is not probed in this release
+	Site              string             `json:"site,omitempty"`
+	NAT               string             `json:"nat"`                 // none, easy, symmetric, udp-blocked, or - while it is not known
+	WireGuard         string             `json:"wireguard,omitempty"` // kernel or go
 	VTEP              string             `json:"vtepMAC,omitempty"`
 	Endpoints         int                `json:"endpoints"`
 	AppliedRevision   int64              `json:"appliedRevision"`
@@ -157,7 +159,7 @@ func (s *Server) nodeItem(n *node) (*weftv1.Resource, error) {
 	st := nodeStatus{
 		State: h.state, InStep: h.inStep, Version: h.push.Version,
 		Lease: n.prefixes, FabricAddresses: n.fabric(), ExternalAddresses: n.report.External,
-		NAT: "-", VTEP: n.report.VTEP, Endpoints: n.endpoints,
+		NAT: cmp.Or(nat(n.report), "-"), Site: n.labels()[intent.SiteLabel], WireGuard: wireguard(n.report), VTEP: n.report.VTEP, Endpoints: n.endpoints,
 		AppliedRevision: h.applied, HeardUnix: h.push.HeardUnix, Boot: h.push.Boot,
 		Settings: h.push.Settings, Problems: h.push.Problems, ObjectErrors: h.push.ObjectErrors,
 	}

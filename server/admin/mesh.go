@@ -12,16 +12,25 @@ import (
 // maxMatrix bounds the nodes of a Matrix: 500 have 124,750 pairs.
 const maxMatrix = 500
 
-// Matrix implements weftv1.MeshServer.
-func (s *mesh) Matrix(context.Context, *weftv1.MatrixRequest) (*weftv1.MatrixResponse, error) {
+// Matrix implements weftv1.MeshServer. Of pairs that choose their way the lower-named
+// node is asked; where it cannot be, the pair is told as it begins.
+func (s *mesh) Matrix(ctx context.Context, _ *weftv1.MatrixRequest) (*weftv1.MatrixResponse, error) {
 	all := told(s.Hub.Intent(""), "")
 	if n := len(all.Peers); n > maxMatrix {
 		return nil, status.Errorf(codes.ResourceExhausted, "%d nodes have %d pairs; pairs are listed up to %d nodes, weft status counts them", n, n*(n-1)/2, maxMatrix)
 	}
+	var said map[string]sending
+	if all.Cluster.Meshed() {
+		said = s.sendings(ctx, all.Peers)
+	}
 	out := &weftv1.MatrixResponse{}
 	for i, a := range all.Peers {
 		for _, b := range all.Peers[i+1:] {
-			out.Pairs = append(out.Pairs, pairPath(a, b, all.Cluster.Path(a, b)))
+			pair := pairPath(a, b, all.Cluster.Path(a, b))
+			if all.Cluster.Meshed() {
+				said[a.Name].tell(pair)
+			}
+			out.Pairs = append(out.Pairs, pair)
 		}
 	}
 	return out, nil
@@ -35,8 +44,9 @@ func pairPath(a, b intent.Peer, p intent.Path) *weftv1.PairPath {
 	return out
 }
 
-// ExplainPath implements weftv1.MeshServer.
-func (s *mesh) ExplainPath(_ context.Context, r *weftv1.ExplainPathRequest) (*weftv1.ExplainPathResponse, error) {
+// ExplainPath implements weftv1.MeshServer. Of a pair that chooses its way both agents
+// are asked.
+func (s *mesh) ExplainPath(ctx context.Context, r *weftv1.ExplainPathRequest) (*weftv1.ExplainPathResponse, error) {
 	if r.GetFrom() == r.GetTo() {
 		return nil, badField("to", "is the same node as from")
 	}
@@ -49,8 +59,37 @@ func (s *mesh) ExplainPath(_ context.Context, r *weftv1.ExplainPathRequest) (*we
 		}
 		ends = append(ends, p)
 	}
-	path := all.Cluster.Path(ends[0], ends[1])
-	return &weftv1.ExplainPathResponse{Path: pairPath(ends[0], ends[1], path), Rungs: rungs(all.Cluster.Toward(ends[0].Name, ends[1].Name), path)}, nil
+	a, b := ends[0], ends[1]
+	path := all.Cluster.Path(a, b)
+	out := &weftv1.ExplainPathResponse{Path: pairPath(a, b, path)}
+	if !all.Cluster.Meshed() {
+		out.Rungs = rungs(all.Cluster.Toward(a.Name, b.Name), path)
+		return out, nil
+	}
+	out.Ends = s.ends(ctx, a, b)
+	if first := out.Ends[0].GetPath(); first != nil {
+		sending{paths: map[string]*weftv1.MeshPath{b.Name: first}}.tell(out.Path)
+		out.Rungs = first.GetRungs()
+	} else {
+		out.Rungs = allowed(all.Cluster.Ways(a, b))
+	}
+	return out, nil
+}
+
+// allowed is what a pair that could not be asked may use.
+func allowed(w intent.Ways) []*weftv1.Rung {
+	var out []*weftv1.Rung
+	for _, way := range []struct {
+		name string
+		intent.Way
+	}{{string(intent.Direct), w.Direct}, {string(intent.Overlay), w.VXLAN}, {string(intent.Sealed), w.WireGuard}} {
+		r := &weftv1.Rung{Name: way.name, Result: "refused", Why: way.Why}
+		if way.OK {
+			r.Result = "not known"
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 // rungs are the ways that there are between two nodes, the quickest first.

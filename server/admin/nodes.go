@@ -28,6 +28,7 @@ func (s *nodes) List(ctx context.Context, _ *weftv1.NodesListRequest) (*weftv1.N
 			Name: n.name, State: h.state, Version: h.push.Version, Addresses: n.addresses(),
 			AppliedRevision: h.applied, HeardUnix: h.push.HeardUnix, JoinedUnix: n.created(),
 			Problems: s.nodeProblems(n), Endpoints: uint32(n.endpoints), PausedUntilUnix: n.pause.UntilUnix,
+			Site: n.labels()[intent.SiteLabel], Nat: nat(n.report), Wireguard: wireguard(n.report),
 		}
 		for _, p := range n.prefixes {
 			w.Lease = append(w.Lease, p.String())

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 	"google.golang.org/grpc"
@@ -39,13 +38,7 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 			out.NodesInStep++
 		}
 	}
-	everybody := told(s.Hub.Intent(""), "")
-	counts := countPaths(everybody.Cluster, everybody.Peers)
-	for _, t := range []intent.Transport{intent.Direct, intent.Overlay, intent.NoPath} {
-		if counts[t] > 0 {
-			out.Paths = append(out.Paths, &weftv1.PathCount{Transport: string(t), Pairs: uint32(counts[t])})
-		}
-	}
+	out.Paths = s.pathCounts(g)
 	if g.pending.ID != "" {
 		out.Confirmations = append(out.Confirmations, g.pending.wire())
 	}
@@ -58,6 +51,7 @@ type glance struct {
 	etcd    *weftv1.EtcdStatus
 	backups *weftv1.BackupStatus
 	pending pending
+	paths   map[string]kind.PathsObservation // by node
 }
 
 // glance reads it; while the store answers nobody only what is remembered.
@@ -74,6 +68,9 @@ func (s *Server) glance(ctx context.Context) (glance, error) {
 			if g.backups, err = s.Backups(ctx); err != nil {
 				return err
 			}
+		}
+		if g.paths, err = s.summaries(ctx); err != nil {
+			return err
 		}
 		g.pending, err = s.waiting(ctx)
 		return err

@@ -1901,7 +1901,9 @@ func (x *ConfigCheck) GetRemedy() string {
 type GetMeshRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Peer is empty for all.
-	Peer          string `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Peer string `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Brief leaves rungs and what was tried out.
+	Brief         bool `protobuf:"varint,2,opt,name=brief,proto3" json:"brief,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1941,6 +1943,13 @@ func (x *GetMeshRequest) GetPeer() string {
 		return x.Peer
 	}
 	return ""
+}
+
+func (x *GetMeshRequest) GetBrief() bool {
+	if x != nil {
+		return x.Brief
+	}
+	return false
 }
 
 // GetMeshResponse holds the paths of this node's sending, by name of peer.
@@ -2015,8 +2024,10 @@ type MeshPath struct {
 	Rungs []*Rung `protobuf:"bytes,11,rep,name=rungs,proto3" json:"rungs,omitempty"`
 	// Climb is what a person can do for a better rung; empty: nothing.
 	Climb string `protobuf:"bytes,12,opt,name=climb,proto3" json:"climb,omitempty"`
-	// Slots says of each WireGuard slot of the pair how it stands, in words.
-	Slots         []string `protobuf:"bytes,13,rep,name=slots,proto3" json:"slots,omitempty"`
+	// Down says that nothing answers.
+	Down bool `protobuf:"varint,13,opt,name=down,proto3" json:"down,omitempty"`
+	// Tried are the candidates of the peer and the relays.
+	Tried         []*MeshTried `protobuf:"bytes,14,rep,name=tried,proto3" json:"tried,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2135,11 +2146,132 @@ func (x *MeshPath) GetClimb() string {
 	return ""
 }
 
-func (x *MeshPath) GetSlots() []string {
+func (x *MeshPath) GetDown() bool {
 	if x != nil {
-		return x.Slots
+		return x.Down
+	}
+	return false
+}
+
+func (x *MeshPath) GetTried() []*MeshTried {
+	if x != nil {
+		return x.Tried
 	}
 	return nil
+}
+
+// MeshTried is one way on which ciphertext for a peer may go.
+type MeshTried struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Address is address:port of a candidate; empty of a relay.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Via is the node or the server that relays, by name.
+	Via  string `protobuf:"bytes,2,opt,name=via,proto3" json:"via,omitempty"`
+	Slot uint32 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Source is how a candidate is known: interface, external, echo, seen or peer.
+	Source  string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	Probes  uint32 `protobuf:"varint,5,opt,name=probes,proto3" json:"probes,omitempty"`
+	Answers uint32 `protobuf:"varint,6,opt,name=answers,proto3" json:"answers,omitempty"`
+	// RttMicros is the round trip of the last answer, in microseconds.
+	RttMicros int64 `protobuf:"varint,7,opt,name=rtt_micros,json=rttMicros,proto3" json:"rtt_micros,omitempty"`
+	Works     bool  `protobuf:"varint,8,opt,name=works,proto3" json:"works,omitempty"`
+	// Why our own kernel refuses to send there; empty: it does not.
+	Why           string `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeshTried) Reset() {
+	*x = MeshTried{}
+	mi := &file_weft_v1_agent_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeshTried) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeshTried) ProtoMessage() {}
+
+func (x *MeshTried) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeshTried.ProtoReflect.Descriptor instead.
+func (*MeshTried) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *MeshTried) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MeshTried) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
+func (x *MeshTried) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *MeshTried) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *MeshTried) GetProbes() uint32 {
+	if x != nil {
+		return x.Probes
+	}
+	return 0
+}
+
+func (x *MeshTried) GetAnswers() uint32 {
+	if x != nil {
+		return x.Answers
+	}
+	return 0
+}
+
+func (x *MeshTried) GetRttMicros() int64 {
+	if x != nil {
+		return x.RttMicros
+	}
+	return 0
+}
+
+func (x *MeshTried) GetWorks() bool {
+	if x != nil {
+		return x.Works
+	}
+	return false
+}
+
+func (x *MeshTried) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
 }
 
 // Rung is one way between two nodes.
@@ -2147,8 +2279,8 @@ type Rung struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name is direct, vxlan, wireguard, punched, relayed (node) or relayed (SERVER).
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Result is "in use", or why not in a word: ready (it works, a better one is in
-	// use), refused, no, no reply, failed, off, trying.
+	// Result is in use, works (a better one is in use), not needed, or why not in a word:
+	// no, no reply, refused, failed, off. Case does not matter.
 	Result        string `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
 	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2157,7 +2289,7 @@ type Rung struct {
 
 func (x *Rung) Reset() {
 	*x = Rung{}
-	mi := &file_weft_v1_agent_proto_msgTypes[37]
+	mi := &file_weft_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2169,7 +2301,7 @@ func (x *Rung) String() string {
 func (*Rung) ProtoMessage() {}
 
 func (x *Rung) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[37]
+	mi := &file_weft_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2182,7 +2314,7 @@ func (x *Rung) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rung.ProtoReflect.Descriptor instead.
 func (*Rung) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Rung) GetName() string {
@@ -2215,7 +2347,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[38]
+	mi := &file_weft_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2359,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[38]
+	mi := &file_weft_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2372,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 // RotateKeysResponse says what was begun.
@@ -2258,7 +2390,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[39]
+	mi := &file_weft_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2402,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[39]
+	mi := &file_weft_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2415,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RotateKeysResponse) GetSlot() uint32 {
@@ -2428,11 +2560,12 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\x06result\x18\x01 \x01(\tR\x06result\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x14\n" +
 	"\x05found\x18\x03 \x01(\tR\x05found\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"$\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\":\n" +
 	"\x0eGetMeshRequest\x12\x12\n" +
-	"\x04peer\x18\x01 \x01(\tR\x04peer\":\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
+	"\x05brief\x18\x02 \x01(\bR\x05brief\":\n" +
 	"\x0fGetMeshResponse\x12'\n" +
-	"\x05paths\x18\x01 \x03(\v2\x11.weft.v1.MeshPathR\x05paths\"\xe4\x02\n" +
+	"\x05paths\x18\x01 \x03(\v2\x11.weft.v1.MeshPathR\x05paths\"\x8c\x03\n" +
 	"\bMeshPath\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x12\n" +
 	"\x04rung\x18\x02 \x01(\tR\x04rung\x12\x10\n" +
@@ -2448,8 +2581,20 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"mtu_proved\x18\n" +
 	" \x01(\bR\tmtuProved\x12#\n" +
 	"\x05rungs\x18\v \x03(\v2\r.weft.v1.RungR\x05rungs\x12\x14\n" +
-	"\x05climb\x18\f \x01(\tR\x05climb\x12\x14\n" +
-	"\x05slots\x18\r \x03(\tR\x05slots\"D\n" +
+	"\x05climb\x18\f \x01(\tR\x05climb\x12\x12\n" +
+	"\x04down\x18\r \x01(\bR\x04down\x12(\n" +
+	"\x05tried\x18\x0e \x03(\v2\x12.weft.v1.MeshTriedR\x05tried\"\xdc\x01\n" +
+	"\tMeshTried\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03via\x18\x02 \x01(\tR\x03via\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\rR\x04slot\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x16\n" +
+	"\x06probes\x18\x05 \x01(\rR\x06probes\x12\x18\n" +
+	"\aanswers\x18\x06 \x01(\rR\aanswers\x12\x1d\n" +
+	"\n" +
+	"rtt_micros\x18\a \x01(\x03R\trttMicros\x12\x14\n" +
+	"\x05works\x18\b \x01(\bR\x05works\x12\x10\n" +
+	"\x03why\x18\t \x01(\tR\x03why\"D\n" +
 	"\x04Rung\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06result\x18\x02 \x01(\tR\x06result\x12\x10\n" +
@@ -2491,7 +2636,7 @@ func file_weft_v1_agent_proto_rawDescGZIP() []byte {
 	return file_weft_v1_agent_proto_rawDescData
 }
 
-var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_weft_v1_agent_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),      // 0: weft.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 1: weft.v1.GetStatusResponse
@@ -2530,21 +2675,22 @@ var file_weft_v1_agent_proto_goTypes = []any{
 	(*GetMeshRequest)(nil),        // 34: weft.v1.GetMeshRequest
 	(*GetMeshResponse)(nil),       // 35: weft.v1.GetMeshResponse
 	(*MeshPath)(nil),              // 36: weft.v1.MeshPath
-	(*Rung)(nil),                  // 37: weft.v1.Rung
-	(*RotateKeysRequest)(nil),     // 38: weft.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),    // 39: weft.v1.RotateKeysResponse
-	(*NodeAddress)(nil),           // 40: weft.v1.NodeAddress
-	(*Problem)(nil),               // 41: weft.v1.Problem
-	(*NodeIntent)(nil),            // 42: weft.v1.NodeIntent
-	(*EndpointRecord)(nil),        // 43: weft.v1.EndpointRecord
+	(*MeshTried)(nil),             // 37: weft.v1.MeshTried
+	(*Rung)(nil),                  // 38: weft.v1.Rung
+	(*RotateKeysRequest)(nil),     // 39: weft.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),    // 40: weft.v1.RotateKeysResponse
+	(*NodeAddress)(nil),           // 41: weft.v1.NodeAddress
+	(*Problem)(nil),               // 42: weft.v1.Problem
+	(*NodeIntent)(nil),            // 43: weft.v1.NodeIntent
+	(*EndpointRecord)(nil),        // 44: weft.v1.EndpointRecord
 }
 var file_weft_v1_agent_proto_depIdxs = []int32{
-	40, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
-	41, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
+	41, // 0: weft.v1.GetStatusResponse.addresses:type_name -> weft.v1.NodeAddress
+	42, // 1: weft.v1.GetStatusResponse.problems:type_name -> weft.v1.Problem
 	19, // 2: weft.v1.GetStatusResponse.paused:type_name -> weft.v1.PauseStatus
 	2,  // 3: weft.v1.GetStatusResponse.tunnels:type_name -> weft.v1.ServerTunnel
-	42, // 4: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
-	43, // 5: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
+	43, // 4: weft.v1.GetIntentResponse.intent:type_name -> weft.v1.NodeIntent
+	44, // 5: weft.v1.ListEndpointsResponse.endpoints:type_name -> weft.v1.EndpointRecord
 	13, // 6: weft.v1.ListPeersResponse.peers:type_name -> weft.v1.PeerStatus
 	16, // 7: weft.v1.ListHealsResponse.heals:type_name -> weft.v1.Heal
 	19, // 8: weft.v1.PauseResponse.paused:type_name -> weft.v1.PauseStatus
@@ -2552,44 +2698,45 @@ var file_weft_v1_agent_proto_depIdxs = []int32{
 	30, // 10: weft.v1.ProbeResponse.results:type_name -> weft.v1.ProbeResult
 	33, // 11: weft.v1.CheckConfigResponse.checks:type_name -> weft.v1.ConfigCheck
 	36, // 12: weft.v1.GetMeshResponse.paths:type_name -> weft.v1.MeshPath
-	37, // 13: weft.v1.MeshPath.rungs:type_name -> weft.v1.Rung
-	0,  // 14: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
-	3,  // 15: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
-	5,  // 16: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
-	7,  // 17: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
-	9,  // 18: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
-	11, // 19: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
-	14, // 20: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
-	17, // 21: weft.v1.Agent.Pause:input_type -> weft.v1.PauseRequest
-	20, // 22: weft.v1.Agent.Resume:input_type -> weft.v1.ResumeRequest
-	22, // 23: weft.v1.Agent.SetLogLevel:input_type -> weft.v1.SetLogLevelRequest
-	24, // 24: weft.v1.Agent.ListLog:input_type -> weft.v1.ListLogRequest
-	26, // 25: weft.v1.Agent.GetConfig:input_type -> weft.v1.GetConfigRequest
-	28, // 26: weft.v1.Agent.Probe:input_type -> weft.v1.ProbeRequest
-	31, // 27: weft.v1.Agent.CheckConfig:input_type -> weft.v1.CheckConfigRequest
-	34, // 28: weft.v1.Agent.GetMesh:input_type -> weft.v1.GetMeshRequest
-	38, // 29: weft.v1.Agent.RotateKeys:input_type -> weft.v1.RotateKeysRequest
-	1,  // 30: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
-	4,  // 31: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
-	6,  // 32: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
-	8,  // 33: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
-	10, // 34: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
-	12, // 35: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
-	15, // 36: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
-	18, // 37: weft.v1.Agent.Pause:output_type -> weft.v1.PauseResponse
-	21, // 38: weft.v1.Agent.Resume:output_type -> weft.v1.ResumeResponse
-	23, // 39: weft.v1.Agent.SetLogLevel:output_type -> weft.v1.SetLogLevelResponse
-	25, // 40: weft.v1.Agent.ListLog:output_type -> weft.v1.ListLogResponse
-	27, // 41: weft.v1.Agent.GetConfig:output_type -> weft.v1.GetConfigResponse
-	29, // 42: weft.v1.Agent.Probe:output_type -> weft.v1.ProbeResponse
-	32, // 43: weft.v1.Agent.CheckConfig:output_type -> weft.v1.CheckConfigResponse
-	35, // 44: weft.v1.Agent.GetMesh:output_type -> weft.v1.GetMeshResponse
-	39, // 45: weft.v1.Agent.RotateKeys:output_type -> weft.v1.RotateKeysResponse
-	30, // [30:46] is the sub-list for method output_type
-	14, // [14:30] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	38, // 13: weft.v1.MeshPath.rungs:type_name -> weft.v1.Rung
+	37, // 14: weft.v1.MeshPath.tried:type_name -> weft.v1.MeshTried
+	0,  // 15: weft.v1.Agent.GetStatus:input_type -> weft.v1.GetStatusRequest
+	3,  // 16: weft.v1.Agent.GetIntent:input_type -> weft.v1.GetIntentRequest
+	5,  // 17: weft.v1.Agent.GetKernel:input_type -> weft.v1.GetKernelRequest
+	7,  // 18: weft.v1.Agent.GetDrift:input_type -> weft.v1.GetDriftRequest
+	9,  // 19: weft.v1.Agent.ListEndpoints:input_type -> weft.v1.ListEndpointsRequest
+	11, // 20: weft.v1.Agent.ListPeers:input_type -> weft.v1.ListPeersRequest
+	14, // 21: weft.v1.Agent.ListHeals:input_type -> weft.v1.ListHealsRequest
+	17, // 22: weft.v1.Agent.Pause:input_type -> weft.v1.PauseRequest
+	20, // 23: weft.v1.Agent.Resume:input_type -> weft.v1.ResumeRequest
+	22, // 24: weft.v1.Agent.SetLogLevel:input_type -> weft.v1.SetLogLevelRequest
+	24, // 25: weft.v1.Agent.ListLog:input_type -> weft.v1.ListLogRequest
+	26, // 26: weft.v1.Agent.GetConfig:input_type -> weft.v1.GetConfigRequest
+	28, // 27: weft.v1.Agent.Probe:input_type -> weft.v1.ProbeRequest
+	31, // 28: weft.v1.Agent.CheckConfig:input_type -> weft.v1.CheckConfigRequest
+	34, // 29: weft.v1.Agent.GetMesh:input_type -> weft.v1.GetMeshRequest
+	39, // 30: weft.v1.Agent.RotateKeys:input_type -> weft.v1.RotateKeysRequest
+	1,  // 31: weft.v1.Agent.GetStatus:output_type -> weft.v1.GetStatusResponse
+	4,  // 32: weft.v1.Agent.GetIntent:output_type -> weft.v1.GetIntentResponse
+	6,  // 33: weft.v1.Agent.GetKernel:output_type -> weft.v1.GetKernelResponse
+	8,  // 34: weft.v1.Agent.GetDrift:output_type -> weft.v1.GetDriftResponse
+	10, // 35: weft.v1.Agent.ListEndpoints:output_type -> weft.v1.ListEndpointsResponse
+	12, // 36: weft.v1.Agent.ListPeers:output_type -> weft.v1.ListPeersResponse
+	15, // 37: weft.v1.Agent.ListHeals:output_type -> weft.v1.ListHealsResponse
+	18, // 38: weft.v1.Agent.Pause:output_type -> weft.v1.PauseResponse
+	21, // 39: weft.v1.Agent.Resume:output_type -> weft.v1.ResumeResponse
+	23, // 40: weft.v1.Agent.SetLogLevel:output_type -> weft.v1.SetLogLevelResponse
+	25, // 41: weft.v1.Agent.ListLog:output_type -> weft.v1.ListLogResponse
+	27, // 42: weft.v1.Agent.GetConfig:output_type -> weft.v1.GetConfigResponse
+	29, // 43: weft.v1.Agent.Probe:output_type -> weft.v1.ProbeResponse
+	32, // 44: weft.v1.Agent.CheckConfig:output_type -> weft.v1.CheckConfigResponse
+	35, // 45: weft.v1.Agent.GetMesh:output_type -> weft.v1.GetMeshResponse
+	40, // 46: weft.v1.Agent.RotateKeys:output_type -> weft.v1.RotateKeysResponse
+	31, // [31:47] is the sub-list for method output_type
+	15, // [15:31] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_agent_proto_init() }
@@ -2605,7 +2752,7 @@ func file_weft_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_agent_proto_rawDesc), len(file_weft_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

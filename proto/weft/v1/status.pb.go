@@ -789,8 +789,8 @@ type NodeStatus struct {
 	PausedUntilUnix int64 `protobuf:"varint,80,opt,name=paused_until_unix,json=pausedUntilUnix,proto3" json:"paused_until_unix,omitempty"`
 	// Site of the node, or empty: its label weft/site.
 	Site string `protobuf:"bytes,100,opt,name=site,proto3" json:"site,omitempty"`
-	// Nat is what stands between the node and the servers' echo: none, easy, hard,
-	// blocked, of IPv4 and IPv6 where they differ; empty while it is not known.
+	// Nat is what stands between the node and the servers' echo: none, easy, symmetric,
+	// udp-blocked, of IPv4 and IPv6 where they differ; empty while it is not known.
 	Nat string `protobuf:"bytes,101,opt,name=nat,proto3" json:"nat,omitempty"`
 	// Wireguard is kernel, go, or empty of a node that has none.
 	Wireguard     string `protobuf:"bytes,102,opt,name=wireguard,proto3" json:"wireguard,omitempty"`

@@ -24,6 +24,7 @@ type Fabric struct {
 	Plans    []*weftv1.NodePlan // what Plan answers
 	Peers    []*weftv1.PeerStatus
 	Ends     bool // watches end once what exists is told
+	Meshed   bool // pairs choose their way
 	Late     bool // answers say that the audit has no record yet
 
 	Tunnels []*weftv1.Tunnel   // nil: of a release that has none

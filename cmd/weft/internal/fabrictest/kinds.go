@@ -19,6 +19,7 @@ var kinds = []*weftv1.Kind{
 			{Path: "spec.backend", Type: "string", Description: "How packets travel between nodes: vxlan, host-gw or none.", DefaultValue: "vxlan"},
 			{Path: "spec.directRouting", Type: "boolean", Description: "Route pairs of nodes on one L2 without VXLAN.", DefaultValue: "false"},
 			{Path: "spec.vni", Type: "integer", Description: "VXLAN network identifier.", DefaultValue: "4096"},
+			{Path: "spec.wireguardPort", Type: "integer", Description: "UDP port of WireGuard.", DefaultValue: "51820"},
 		},
 	},
 	{

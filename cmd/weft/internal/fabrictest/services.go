@@ -28,7 +28,7 @@ func (s statusServer) Get(context.Context, *weftv1.StatusGetRequest) (*weftv1.St
 		Servers: []*weftv1.ServerStatus{{Name: "s1", Address: "198.51.100.10:7443", Leader: true, Version: "0.1.0"}},
 		Etcd:    &weftv1.EtcdStatus{Mode: "embedded", Members: 1, SizeBytes: 38 << 20, QuotaBytes: 2 << 30},
 		Nodes:   uint32(len(s.f.Nodes)), NodesInStep: uint32(inStep),
-		Paths:    []*weftv1.PathCount{{Transport: "vxlan", Pairs: 1}},
+		Paths:    s.f.counts(),
 		Problems: s.f.Problems, CaEndsUnix: Now + 3650*day,
 	}, nil
 }
@@ -89,24 +89,4 @@ func (s leases) WhoOwns(_ context.Context, r *weftv1.WhoOwnsRequest) (*weftv1.Wh
 		}
 	}
 	return nil, status.Errorf(codes.NotFound, "%v is in no lease", addr)
-}
-
-type mesh struct {
-	weftv1.UnimplementedMeshServer
-	f *Fabric
-}
-
-func (s mesh) Matrix(context.Context, *weftv1.MatrixRequest) (*weftv1.MatrixResponse, error) {
-	s.f.Lock()
-	defer s.f.Unlock()
-	var out []*weftv1.PairPath
-	for i, a := range s.f.Nodes {
-		for _, b := range s.f.Nodes[i+1:] {
-			out = append(out, &weftv1.PairPath{
-				From: a.GetName(), To: b.GetName(), Transport: "vxlan", Mtu: 1450, Why: "backend vxlan",
-				FromAddress: a.GetAddresses()[0].GetAddress(), ToAddress: b.GetAddresses()[0].GetAddress(),
-			})
-		}
-	}
-	return &weftv1.MatrixResponse{Pairs: out}, nil
 }
