@@ -123,6 +123,27 @@ func (w *wire) open() []uint16 {
 	return slices.Sorted(slices.Values(w.ports))
 }
 
+// through is the last request through the data path.
+func (w *wire) through() probe.Request {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.inner[len(w.inner)-1]
+}
+
+// set changes what a server sees.
+func (n *network) set(echo func(netip.AddrPort, uint16) (netip.AddrPort, bool)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.echo = echo
+}
+
+// questions is how often the echo was asked.
+func (n *network) questions() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked
+}
+
 // cut leaves no way to an address.
 func (n *network) cut(a netip.Addr) {
 	n.mu.Lock()
@@ -196,6 +217,13 @@ func (s *script) Choices() map[string]mesh.Choice {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.choices
+}
+
+// last is what the machine was told last.
+func (s *script) last() mesh.Input {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.in
 }
 
 func (s *script) choose(c map[string]mesh.Choice) {
@@ -308,6 +336,13 @@ func (n *node) WGPeers(context.Context) ([]Device, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.devices), nil
+}
+
+// reports are those that were told.
+func (n *node) reports() []told {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.told)
 }
 
 // do has the machine ask for something.
