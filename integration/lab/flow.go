@@ -25,6 +25,8 @@ type Flow struct {
 
 	mu      sync.Mutex
 	packets []packet
+	more    int           // packets that Stop still waits for
+	enough  chan struct{} // closed when they are sent, once Stop waits for them
 	open    int           // sent, and not answered yet
 	drained chan struct{} // closed when none is open, once Stop waits for it
 	failed  error         // of the reader
@@ -65,6 +67,7 @@ func (f *Flow) send() {
 		if err := f.echo.send(n); err != nil {
 			f.settle(n, func(p *packet) { p.err = err })
 		}
+		f.oneMore()
 		select {
 		case <-tick.C:
 		case <-f.stop:
@@ -85,6 +88,27 @@ func (f *Flow) receive() {
 	}
 }
 
+// oneMore tells Stop when the last packet that it waits for is sent.
+func (f *Flow) oneMore() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.enough == nil {
+		return
+	}
+	if f.more--; f.more == 0 {
+		close(f.enough)
+		f.enough = nil
+	}
+}
+
+// tail asks for so many more packets; the channel is closed when they are sent.
+func (f *Flow) tail(packets int) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.more, f.enough = packets, make(chan struct{})
+	return f.enough
+}
+
 // settle writes down what became of a packet.
 func (f *Flow) settle(n int, note func(*packet)) {
 	f.mu.Lock()
@@ -99,13 +123,14 @@ func (f *Flow) settle(n int, note func(*packet)) {
 	}
 }
 
-// Stop sends fifty more packets, so that what comes after the last step is seen as
-// well, waits for the replies that are under way, each as long as it may take, and
+// Stop sends fifty more packets, however long that takes, so that what comes after
+// the last step is seen as well, waits for the replies that are under way, each as long as it may take, and
 // counts.
 func (f *Flow) Stop(ctx context.Context) (Count, error) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(50 * f.Every):
+	case <-f.sent:
+	case <-f.tail(50):
 	}
 	f.end()
 	select {
