@@ -61,6 +61,13 @@ func (p *pairs) relayed(now map[string]mesh.Choice) map[string]mesh.Choice {
 	for name, c := range now {
 		next := c
 		for slot, peer := range c.Peers {
+			as := peer.Endpoint
+			if peer.Relayed {
+				as = netip.AddrPort{}
+			}
+			if err := p.relay.As(name, uint8(slot), as); err != nil {
+				p.log.Warn("relay not used", note.Node, name, note.Err, err)
+			}
 			if !peer.There || !peer.Relayed && c.Rung < mesh.ByNode {
 				continue
 			}

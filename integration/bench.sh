@@ -27,8 +27,13 @@ tunnel() {
 	(cd tunnel && go build -o ../bin/tunnel .)
 	bin/tunnel ${RUNS:+-runs "$RUNS"} ${CONTENDERS:+-contenders "$CONTENDERS"} ${ROWS:+-rows "$ROWS"}
 }
+# relay: what is left of wireguard-go's throughput over a server: mesh/relay/doc.go.
+relay() {
+	go build -o bin/relay ./mesh/relay
+	bin/relay ${RUNS:+-runs "$RUNS"}
+}
 case "${ONLY:-}" in
-scale | hostfaults | tunnel)
+scale | hostfaults | tunnel | relay)
 	"$ONLY"
 	exit
 	;;

@@ -41,6 +41,7 @@ type link struct {
 // ends: server is the name that the server says of itself.
 func (r *Relay) Tunnel() (tunnel.Config, func(ctx context.Context, c *tunnel.Conn, server string)) {
 	l := &link{r: r, gone: map[string]time.Time{}, ready: make(chan struct{})}
+	l.sent.Store(int64(-2 * busyFor)) // never
 	c := tunnel.Config{Datagram: l.take, PingEvery: pingEvery, DeadAfter: deadAfter, DatagramQueue: queueBytes, MaxStreams: 1}
 	return c, l.serve
 }

@@ -28,10 +28,11 @@ type port struct {
 	sock  *sock
 	via   atomic.Pointer[mesh.Via] // as Use says; nil: not said
 	last  atomic.Pointer[mesh.Via] // over which the peer was last heard
+	as    atomic.Pointer[guise]    // see As; nil: what comes comes from here
 	head  []byte                   // scratch of the reader
 
-	mu     sync.Mutex // guards device
-	device uint16     // port of the device that it is connected to; 0: none
+	mu     sync.Mutex    // held by who connects
+	device atomic.Uint32 // port of the device that it is connected to; 0: none
 }
 
 // port returns that of a peer, and opens it if need be.
@@ -42,6 +43,14 @@ func (r *Relay) port(k key) (*port, error) {
 	if p != nil {
 		return p, nil
 	}
+	p, err := r.openOnce(k)
+	if err == nil {
+		p.point(r.cfg.Device(k.slot))
+	}
+	return p, err
+}
+
+func (r *Relay) openOnce(k key) (*port, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p := r.ports[k]; p != nil {
@@ -92,7 +101,7 @@ func (r *Relay) open(k key) (*port, error) {
 		return nil, fmt.Errorf("relay: port for node %s, slot %d: %w", k.peer, k.slot, err)
 	}
 	p := &port{r: r, key: k, sock: s, local: s.local}
-	p.point(r.cfg.Device(k.slot))
+	p.as.Store(r.guises[k])
 	r.ports[k] = p
 	if was != p.local.Port() {
 		r.memory[k], r.dirty = p.local.Port(), true
@@ -118,14 +127,14 @@ func (r *Relay) retarget() {
 func (p *port) point(device uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if device == p.device || device == 0 {
+	if uint32(device) == p.device.Load() || device == 0 {
 		return // what is there may come back at the same port
 	}
 	if err := p.sock.connect(netip.AddrPortFrom(loopback, device)); err != nil {
 		p.r.cfg.Log.Debug("relay port not connected", note.Node, p.key.peer, note.Err, err)
 		return
 	}
-	p.device = device
+	p.device.Store(uint32(device))
 }
 
 func (p *port) close() { _ = p.sock.conn.Close() }
@@ -160,32 +169,52 @@ func (p *port) send(b *burst) {
 }
 
 // way is over what packets go now: what was said, or, if that is not there, what the
-// peer was last heard by, or any server.
+// peer was last heard by, or any server. A link is nil where it is a node.
 func (p *port) way() (mesh.Via, *link) {
 	said, last := p.via.Load(), p.last.Load()
-	r := p.r
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, via := range []*mesh.Via{said, last} {
+	for _, via := range [...]*mesh.Via{said, last} {
 		if via == nil {
 			continue
 		}
-		if via.Node != "" && r.nodes.has(via.Node) {
+		if via.Node != "" && p.r.nodes.has(via.Node) {
 			return *via, nil
 		}
-		if l := r.links[via.Server]; l != nil && !l.mute.Load() && !l.lacks(p.key.peer) {
+		if l := p.r.link(via.Server); l != nil && !l.mute.Load() && !l.lacks(p.key.peer) {
 			return *via, l
 		}
 	}
-	for _, l := range r.order {
-		if !l.lacks(p.key.peer) {
-			return mesh.Via{Server: l.server}, l
-		}
-	}
-	if said != nil {
-		return mesh.Via{}, r.links[said.Server] // it may only be slow
+	if l := p.r.any(p.key.peer, said, last); l != nil {
+		return *l.via, l
 	}
 	return mesh.Via{}, nil
+}
+
+// link is the connection to a server; nil: there is none.
+func (r *Relay) link(server string) *link {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.links[server]
+}
+
+// any is a server that has the peer, else one that may only be slow: first those that
+// were named.
+func (r *Relay) any(peer string, named ...*mesh.Via) *link {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, l := range r.order {
+		if !l.lacks(peer) {
+			return l
+		}
+	}
+	for _, via := range named {
+		if via != nil && r.links[via.Server] != nil {
+			return r.links[via.Server]
+		}
+	}
+	for _, l := range r.links {
+		return l
+	}
+	return nil
 }
 
 // deliver gives the device packets of the peer.
@@ -193,7 +222,13 @@ func (p *port) deliver(f wire.Frame, via *mesh.Via) {
 	if was := p.last.Load(); was == nil || *was != *via {
 		p.last.Store(via)
 	}
-	if lost := p.sock.send(f.Payload, f.Size); lost > 0 {
+	lost := 0
+	if as := p.as.Load(); as != nil {
+		lost = p.r.forge.send(as, uint16(p.device.Load()), f)
+	} else {
+		lost = p.sock.send(f.Payload, f.Size)
+	}
+	if lost > 0 {
 		p.r.stats.dropped.Add(uint64(lost))
 	}
 }

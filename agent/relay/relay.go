@@ -56,10 +56,12 @@ type Relay struct {
 	flows   chan struct{} // room for one: somebody sends again
 	stats   counters
 	nodes   nodes
+	forge   forge
 
 	mu      sync.RWMutex // guards all below
 	life    context.Context
 	ports   map[key]*port
+	guises  map[key]*guise // see As
 	memory  map[key]uint16 // ports that were, and are to be taken again
 	dirty   bool           // memory is other than on disk
 	links   map[string]*link
@@ -82,7 +84,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r := &Relay{
 		cfg: cfg, born: time.Now(), changed: make(chan struct{}, 1), flows: make(chan struct{}, 1),
-		ports: map[key]*port{}, memory: map[key]uint16{}, links: map[string]*link{}, members: map[string]struct{}{},
+		ports: map[key]*port{}, guises: map[key]*guise{}, memory: map[key]uint16{}, links: map[string]*link{}, members: map[string]struct{}{},
 	}
 	r.nodes.init(r)
 	err := r.recall()
@@ -123,6 +125,7 @@ func (r *Relay) end() {
 	}
 	r.mu.Unlock()
 	r.serving.Wait()
+	r.forge.close()
 	r.remember()
 }
 
@@ -208,6 +211,7 @@ func (r *Relay) Keep(keep func(peer string) bool) {
 			delete(r.ports, k)
 		}
 	}
+	maps.DeleteFunc(r.guises, func(k key, _ *guise) bool { return !keep(k.peer) })
 	for k := range r.memory {
 		if !keep(k.peer) {
 			delete(r.memory, k)
@@ -226,9 +230,7 @@ func (r *Relay) SendProbe(via mesh.Via, peer string, slot uint8, b []byte) error
 	if via.Node != "" {
 		return r.nodes.probe(via.Node, peer, slot, b)
 	}
-	r.mu.RLock()
-	l := r.links[via.Server]
-	r.mu.RUnlock()
+	l := r.link(via.Server)
 	if l == nil {
 		return fmt.Errorf("relay: there is no connection to the relay of server %q", via.Server)
 	}

@@ -28,8 +28,9 @@ type sock struct {
 	in      receiver               // of the one who reads
 	receive func() (*burst, error) // waits until something is there
 
-	mu  sync.Mutex // guards out
-	out sender
+	mu   sync.Mutex // guards out
+	out  sender
+	push func(fd uintptr) // sends what out holds
 }
 
 // openSock binds a port, 0 for any, that hears nobody until it is connected.
@@ -45,6 +46,7 @@ func openSock(at uint16) (*sock, error) {
 	}
 	s.setup()
 	s.prepare()
+	s.push = s.out.push
 	if err := s.connect(s.local); err != nil {
 		conn.Close()
 		return nil, err
@@ -155,12 +157,16 @@ func (in *receiver) segment(n int) int {
 	return size
 }
 
-// sender is what one system call of sendmsg needs.
+// sender is what sending needs.
 type sender struct {
 	hdr     unix.Msghdr
 	iov     unix.Iovec
 	control [32]byte
 	whole   bool // the kernel cuts
+
+	b    []byte // what is to be sent, of packets of a size
+	size int
+	lost int
 }
 
 // send sends packets of a size, the last of which may be shorter, and returns how many
@@ -168,26 +174,31 @@ type sender struct {
 func (s *sock) send(b []byte, size int) (lost int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	failed := s.raw.Control(func(fd uintptr) {
-		if s.out.whole && len(b) > size {
-			err := s.out.sendmsg(fd, b, size)
-			if err == nil {
-				return
-			}
-			s.out.whole = !never(err)
-		}
-		for len(b) > 0 {
-			n := min(size, len(b))
-			if s.out.sendmsg(fd, b[:n], 0) != nil {
-				lost++
-			}
-			b = b[n:]
-		}
-	})
-	if failed != nil {
-		lost += (len(b) + size - 1) / size
+	s.out.b, s.out.size, s.out.lost = b, size, 0
+	if s.raw.Control(s.push) != nil {
+		s.out.lost = (len(b) + size - 1) / size
 	}
-	return lost
+	s.out.b = nil
+	return s.out.lost
+}
+
+// push sends what there is: in one system call, or, if the kernel cannot cut it, in one
+// for each packet.
+func (out *sender) push(fd uintptr) {
+	if out.whole && len(out.b) > out.size {
+		err := out.sendmsg(fd, out.b, out.size)
+		if err == nil {
+			return
+		}
+		out.whole = !never(err)
+	}
+	for len(out.b) > 0 {
+		n := min(out.size, len(out.b))
+		if out.sendmsg(fd, out.b[:n], 0) != nil {
+			out.lost++
+		}
+		out.b = out.b[n:]
+	}
 }
 
 // never says that a kernel that gave this error does not cut packets at all.
