@@ -174,6 +174,9 @@ func (p *pair) reach(t *tunnel, rung Rung, now time.Time) Verdict {
 		return v
 	case p.using(t, rung):
 		v.Result, v.Why = resultUse, "endpoint "+t.cur.addr.String()
+		if !p.at.up {
+			v.Why += ", which does not answer; nothing else does"
+		}
 		return v
 	}
 	if r := t.best(func(r *trail) bool { return r.up && t.rung(r) == rung }); r != nil {
@@ -310,7 +313,7 @@ func (p *pair) help(t *tunnel) string {
 	if stuck := t.stuck(); stuck != "" {
 		return stuck
 	}
-	if p.rungOf(p.at) <= WireGuard {
+	if p.rungOf(p.at) <= WireGuard || p.meets() {
 		return ""
 	}
 	open := func(peer intent.Peer) string {

@@ -27,6 +27,7 @@ type world struct {
 	cut     map[[2]string]string
 	hole    map[[2]string]int // bytes above which packets of a pair are lost silently
 	loss    float64
+	every   time.Duration // between pings of a busy node to each other
 	latency func(a, b string) time.Duration
 	cluster intent.Cluster
 	probes  int // outer, of all
@@ -58,7 +59,7 @@ var epoch = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 
 func newWorld(t testing.TB, seed uint64) *world {
 	return &world{
-		t: t, now: epoch, rand: rand.New(rand.NewPCG(seed, seed)), sites: map[string]*site{}, nodes: map[string]*simNode{},
+		t: t, now: epoch, every: 10 * time.Millisecond, rand: rand.New(rand.NewPCG(seed, seed)), sites: map[string]*site{}, nodes: map[string]*simNode{},
 		relays: map[string]bool{}, cut: map[[2]string]string{}, hole: map[[2]string]int{},
 		latency: func(string, string) time.Duration { return 10 * time.Millisecond },
 		cluster: intent.Cluster{

@@ -282,6 +282,9 @@ func (n *simNode) answer(to *simNode, a Probe, observed netip.AddrPort, sent tim
 // carry sends over a relay.
 func (n *simNode) carry(via Via, peer string, _ int, got func(at *simNode)) {
 	at := n.w.nodes[peer]
+	if n.dead || n.down {
+		return // its agent is the relay's end
+	}
 	switch {
 	case via.Server != "" && !n.w.relays[via.Server]:
 		return
@@ -292,7 +295,7 @@ func (n *simNode) carry(via Via, peer string, _ int, got func(at *simNode)) {
 		}
 	}
 	n.w.after(2*n.w.latency(n.name, peer), func() {
-		if !at.down && (via.Server == "" || n.w.relays[via.Server]) {
+		if !at.down && !at.dead && (via.Server == "" || n.w.relays[via.Server]) {
 			got(at)
 		}
 	})
@@ -401,10 +404,10 @@ func (n *simNode) gotInner(p inner) {
 	n.lastReply[p.from] = n.w.now
 }
 
-// ping sends one each 10 ms to every peer by the main route, as pods do; one that is
+// ping sends one each 10 ms, or as the world says, to every peer by the main route, as pods do; one that is
 // not answered within a second is lost.
 func (n *simNode) ping() {
-	n.w.after(10*time.Millisecond, n.ping)
+	n.w.after(n.w.every, n.ping)
 	if n.down || !n.busy {
 		return
 	}

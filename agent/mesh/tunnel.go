@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
@@ -185,19 +186,42 @@ func (t *tunnel) refuge(since, now time.Time) *trail {
 	return t.best(alive)
 }
 
-// guess sends to a likely address, when none has answered for a while and there is no
-// relay. It comes late because WireGuard begins a handshake where the first packet
+// guess sends to an address that nobody has answered from, where there is no relay: at
+// once where little speaks against it, else after a while. It comes late because WireGuard begins a handshake where the first packet
 // goes, and repeats it only after 5 s (WireGuard, section 6.4, Rekey-Timeout).
 func (t *tunnel) guess(w *wake) {
 	if t.pair.adopted && t.looked.IsZero() {
 		return
 	}
-	if t.settle(w.now); t.cur != nil || !w.due(t.begun.Add(firstGuess)) {
+	if t.settle(w.now); t.cur != nil {
+		return
+	}
+	if r := t.best(t.likely); r != nil {
+		t.use(r, w.now)
+		return
+	}
+	if !w.due(t.begun.Add(firstGuess)) {
 		return
 	}
 	if r := t.best(func(r *trail) bool { return r.told }); r != nil {
 		t.use(r, w.now)
 	}
+}
+
+// likely tells whether packets to an address of the peer's own surely reach it: one on
+// a link that both share, at one site, or one in the open of a node without a router
+// before it.
+func (t *tunnel) likely(r *trail) bool {
+	me, peer := t.pair.m.me, t.pair.peer
+	if !r.told || r.source != intent.FromInterface && r.source != intent.FromExternal {
+		return false
+	}
+	ip := r.addr.Addr()
+	if !ip.IsPrivate() && peer.NATOf(ip.Is4()) == intent.NATNone || r.source == intent.FromExternal {
+		return true
+	}
+	shared := func(u intent.Underlay) bool { return u.Addr.Masked().Contains(ip) && u.Addr.Bits() < ip.BitLen() }
+	return me.Site() == peer.Site() && slices.ContainsFunc(me.Underlay, shared)
 }
 
 // took handles what the kernel says of the peer.
