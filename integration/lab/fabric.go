@@ -104,6 +104,9 @@ func (f *Fabric) hosts46(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := f.Server.addressed(ctx); err != nil {
+		return err
+	}
 	if f.Servers, err = f.row(ctx, "s", firstServer+1, f.Layout.Servers-1, 2); err != nil {
 		return err
 	}

@@ -68,11 +68,7 @@ func TestFlow(t *testing.T) {
 		}
 	})
 	host := func(name string, addrs ...string) *Host {
-		var prefixes []netip.Prefix
-		for _, a := range addrs {
-			prefixes = append(prefixes, netip.MustParsePrefix(a))
-		}
-		h, err := l.Host(ctx, name, 1500, prefixes, nil)
+		h, err := l.Host(ctx, name, 1500, prefixes(addrs...), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

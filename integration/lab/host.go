@@ -119,7 +119,33 @@ func (h *Host) wire(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return h.carries(ctx)
+}
+
+// carries returns once packets pass: carrier, and with it the port and the bridge,
+// follow some time after the commands that asked for them, and so do addresses.
+func (h *Host) carries(ctx context.Context) error {
+	for _, q := range []struct{ ns, dev, state string }{
+		{h.sw, h.port, "bridge_slave state forwarding"},
+		{h.sw, "br0", "state UP"},
+		{h.ns, "eth0", "state UP"},
+	} {
+		says := func(out string) bool { return strings.Contains(out, q.state) }
+		if err := untilIP(ctx, says, "-n", q.ns, "-d", "link", "show", q.dev); err != nil {
+			return err
+		}
+	}
+	return h.addressed(ctx)
+}
+
+// addressed returns once the host answers to its IPv6 addresses. The kernel makes
+// one usable from a work queue, also where it looks for no duplicates: till then it
+// is tentative and not in its group (RFC 4862 section 5.4.2), so that a neighbour's
+// solicitation is not heard, the next comes a second later, and what is sent
+// meanwhile is lost as far as queues do not hold it.
+func (h *Host) addressed(ctx context.Context) error {
+	none := func(out string) bool { return strings.TrimSpace(out) == "" }
+	return untilIP(ctx, none, "-n", h.ns, "-6", "-o", "addr", "show", "tentative")
 }
 
 // make creates the namespace. Underlay addresses must be usable at once and

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const (
@@ -204,4 +205,22 @@ func ip(ctx context.Context, args ...string) error {
 		return fmt.Errorf("lab: ip %s: %w: %s", strings.Join(args, " "), err, out)
 	}
 	return nil
+}
+
+// settling bounds how long the kernel may take to do what ip asked for: far longer
+// than it does with too much else to do.
+const settling = time.Minute
+
+// untilIP repeats a question to ip until what it prints is as it shall be. What it
+// warns of is not looked at: it does when another lab's namespace goes meanwhile.
+func untilIP(ctx context.Context, right func(string) bool, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, settling)
+	defer cancel()
+	return Until(ctx, "ip "+strings.Join(args, " "), func() (string, error) {
+		out, err := exec.CommandContext(ctx, "ip", args...).Output()
+		if err == nil && !right(string(out)) {
+			err = ErrNotYet
+		}
+		return string(out), err
+	})
 }

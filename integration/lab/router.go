@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -46,7 +47,7 @@ func (l *Lab) Router(ctx context.Context, name string, mtu int, kind NAT, outsid
 	if err := h.forwards(ctx); err != nil {
 		return nil, err
 	}
-	return r, h.ruleset(ctx, fmt.Sprintf(routerRules, out, kind.input(), kind.masquerade()))
+	return r, errors.Join(h.ruleset(ctx, fmt.Sprintf(routerRules, out, kind.input(), kind.masquerade())), h.addressed(ctx))
 }
 
 // forwards lets the host forward packets of both families.
