@@ -68,6 +68,9 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := errors.Join(starter.Sweep(datapath.WGLink0), starter.Sweep(datapath.WGLink1)); err != nil {
+		return fmt.Errorf("agent: cleanup: what dead WireGuard processes left: %w", err)
+	}
 	if err := closeOpenings(ctx, k, asked, out); err != nil {
 		return fmt.Errorf("agent: cleanup: not all could be removed; run it again: %w", err)
 	}

@@ -6,7 +6,6 @@
 // brings back what its operator wrote, and whoever called Open calls it again. Close
 // takes back what runs and is not kept; what is kept is the operator's.
 //
-// It speaks as much of D-Bus as these calls need: one connection a call of Open or
-// Close, with a deadline, and no signals. It decides nothing about who needs an
+// There is one connection a call of Open or Close, with a deadline. It decides nothing about who needs an
 // opening.
 package firewalld

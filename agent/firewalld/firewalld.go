@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/weft-net/weft/agent/dbus"
 )
 
 const (
@@ -37,11 +39,11 @@ func Close(ctx context.Context, w Want) (closed []string, err error) {
 // each does something to every opening and names those where there was something
 // to do.
 func each(ctx context.Context, w Want, do func(opening) (bool, error)) (done []string, err error) {
-	b, err := dial(ctx)
+	b, err := dbus.System(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("firewalld: %w", err)
 	}
-	defer b.close()
+	defer b.Close()
 	all, err := openings(b, w)
 	if err != nil {
 		return nil, fmt.Errorf("firewalld: %w", err)
@@ -60,7 +62,7 @@ func each(ctx context.Context, w Want, do func(opening) (bool, error)) (done []s
 
 // opening is one of a zone.
 type opening struct {
-	bus  *bus
+	bus  *dbus.Conn
 	zone string
 	what string // Interface or Port, as in addPort
 	args []any  // beside the zone
@@ -74,7 +76,7 @@ func (o opening) String() string {
 	return fmt.Sprintf("firewall-cmd --zone=%s --add-interface=%v", o.zone, o.args[0])
 }
 
-func openings(b *bus, w Want) ([]opening, error) {
+func openings(b *dbus.Conn, w Want) ([]opening, error) {
 	var out []opening
 	for _, d := range devices {
 		out = append(out, opening{b, trusted, "Interface", []any{d}})
@@ -97,17 +99,17 @@ func openings(b *bus, w Want) ([]opening, error) {
 }
 
 // zoneOf is the zone whose rules a device's packets meet.
-func zoneOf(b *bus, dev string) (string, error) {
-	zone, err := b.call(service, call{object, zones, "getZoneOfInterface", []any{dev}})
+func zoneOf(b *dbus.Conn, dev string) (string, error) {
+	zone, err := b.Call(service, dbus.Call{Path: object, Interface: zones, Member: "getZoneOfInterface", Args: []any{dev}})
 	if err != nil || zone != "" {
 		return zone, err
 	}
-	return b.call(service, call{object, service, "getDefaultZone", nil})
+	return b.Call(service, dbus.Call{Path: object, Interface: service, Member: "getDefaultZone"})
 }
 
 func (o opening) call(verb string, more ...any) (string, error) {
 	args := append(append([]any{o.zone}, o.args...), more...)
-	return o.bus.call(service, call{object, zones, verb + o.what, args})
+	return o.bus.Call(service, dbus.Call{Path: object, Interface: zones, Member: verb + o.what, Args: args})
 }
 
 // open adds what is not there. One that somebody added in the meantime is there.
@@ -121,8 +123,8 @@ func (o opening) open() (bool, error) {
 		more = []any{int32(0)} // seconds until it ends: never
 	}
 	_, err = o.call("add", more...)
-	var answered callError
-	if errors.As(err, &answered) && strings.Contains(answered.text, "ALREADY_ENABLED") {
+	var answered *dbus.Error
+	if errors.As(err, &answered) && strings.Contains(answered.Text, "ALREADY_ENABLED") {
 		return false, nil
 	}
 	return err == nil, err
@@ -133,11 +135,11 @@ func (o opening) close() (bool, error) {
 	if err != nil || there != "true" {
 		return false, err
 	}
-	path, err := o.bus.call(service, call{object + "/config", keeps, "getZoneByName", []any{o.zone}})
+	path, err := o.bus.Call(service, dbus.Call{Path: object + "/config", Interface: keeps, Member: "getZoneByName", Args: []any{o.zone}})
 	if err != nil {
 		return false, err
 	}
-	kept, err := o.bus.call(service, call{path, keeps + ".zone", "query" + o.what, o.args})
+	kept, err := o.bus.Call(service, dbus.Call{Path: path, Interface: keeps + ".zone", Member: "query" + o.what, Args: o.args})
 	if err != nil || kept == "true" {
 		return false, err
 	}

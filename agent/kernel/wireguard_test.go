@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -95,16 +96,16 @@ func TestWireGuardNode(t *testing.T) {
 	}
 }
 
-// TestWireGuardInTheWay is what of others can be in the way: named in the error, and
-// left as it is.
+// inTheWay is something of others, which is to be named in the error, and left as it is.
+type inTheWay struct {
+	name  string
+	make  func(t *testing.T, w wg)
+	words string // of the error
+	away  func(t *testing.T, w wg)
+}
+
 func TestWireGuardInTheWay(t *testing.T) {
-	ctx := context.Background()
-	for _, tt := range []struct {
-		name  string
-		make  func(t *testing.T, w wg)
-		words string // of the error
-		away  func(t *testing.T, w wg)
-	}{
+	for _, tt := range []inTheWay{
 		{
 			"a socket has the port",
 			func(t *testing.T, w wg) { taken(t, w, "udp4") },
@@ -123,6 +124,14 @@ func TestWireGuardInTheWay(t *testing.T) {
 			"a bridge device of somebody else bears this name",
 			func(t *testing.T, _ wg) { kerneltest.Run(t, "ip link delete weft-wg0") },
 		},
+	} {
+		t.Run(tt.name, tt.run)
+	}
+}
+
+// TestTUNInTheWay needs /dev/net/tun.
+func TestTUNInTheWay(t *testing.T) {
+	for _, tt := range []inTheWay{
 		{
 			"a TUN device has the name",
 			func(t *testing.T, _ wg) { kerneltest.Run(t, "ip tuntap add weft-wg0 mode tun") },
@@ -139,23 +148,25 @@ func TestWireGuardInTheWay(t *testing.T) {
 			func(t *testing.T, _ wg) { kerneltest.Run(t, "ip tuntap delete weft-wg0 mode tun") },
 		},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			w := openWG(t)
-			w.port = new(udp)
-			tt.make(t, w)
-			before := kerneltest.Run(t, "ip -d link show")
-			want := merge(t, []datapath.Object{wgLink(0, 1), wgPeer(0, 10, "10.42.1.0/24")})
-			errs := w.Apply(ctx, datapath.Diff(want, datapath.State{}))
-			if errs[0] == nil || !strings.Contains(errs[0].Error(), tt.words) {
-				t.Errorf("%v; no %q", errs[0], tt.words)
-			}
-			if after := kerneltest.Run(t, "ip -d link show"); strings.Contains(before, "weft-wg0") && after != before {
-				t.Errorf("before:\n%s\nafter:\n%s", before, after)
-			}
-			tt.away(t, w)
-			converge(t, w.Kernel, want)
-		})
+		t.Run(tt.name, tt.run)
 	}
+}
+
+func (tt inTheWay) run(t *testing.T) {
+	w, ctx := openWG(t), context.Background()
+	w.port = new(udp)
+	tt.make(t, w)
+	before := kerneltest.Run(t, "ip -d link show")
+	want := merge(t, []datapath.Object{wgLink(0, 1), wgPeer(0, 10, "10.42.1.0/24")})
+	errs := w.Apply(ctx, datapath.Diff(want, datapath.State{}))
+	if errs[0] == nil || !strings.Contains(errs[0].Error(), tt.words) {
+		t.Errorf("%v; no %q", errs[0], tt.words)
+	}
+	if after := kerneltest.Run(t, "ip -d link show"); strings.Contains(before, "weft-wg0") && after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	tt.away(t, w)
+	converge(t, w.Kernel, want)
 }
 
 // udp is a socket of somebody else.
@@ -185,8 +196,8 @@ func stale(t *testing.T) {
 	l.Close()
 }
 
-// TestStaleSocket: a socket alone, without a link, is in nobody's way.
-func TestStaleSocket(t *testing.T) {
+// TestWireGuardStaleSocket: a socket alone, without a link, is in nobody's way.
+func TestWireGuardStaleSocket(t *testing.T) {
 	w := openWG(t)
 	stale(t)
 	t.Cleanup(func() { os.Remove("/var/run/wireguard/weft-wg0.sock") })
@@ -196,9 +207,9 @@ func TestStaleSocket(t *testing.T) {
 	converge(t, w.Kernel, merge(t, []datapath.Object{wgLink(0, 1), wgPeer(0, 10, "10.42.1.0/24")}))
 }
 
-// TestForeignWireGuard: a WireGuard device of the host's own is neither seen nor
+// TestWireGuardForeign: a WireGuard device of the host's own is neither seen nor
 // touched, also when all of ours goes.
-func TestForeignWireGuard(t *testing.T) {
+func TestWireGuardForeign(t *testing.T) {
 	w := openWG(t)
 	ctx := context.Background()
 	kind, err := w.WireGuard(ctx)
@@ -220,8 +231,8 @@ func TestForeignWireGuard(t *testing.T) {
 	}
 }
 
-// TestUnknownKeys: a key that the node does not have is that step's fault alone.
-func TestUnknownKeys(t *testing.T) {
+// TestWireGuardUnknownKeys: a key that the node does not have is that step's fault alone.
+func TestWireGuardUnknownKeys(t *testing.T) {
 	w, ctx := openWG(t), context.Background()
 	converge(t, w.Kernel, merge(t, []datapath.Object{wgLink(0, 1)}))
 	unknown := wgPeer(0, 10, "10.42.1.0/24")
@@ -317,6 +328,59 @@ func TestWireGuardSecrets(t *testing.T) {
 			if strings.Contains(shown, form) {
 				t.Errorf("%q is shown", form)
 			}
+		}
+	}
+}
+
+// TestWireGuardNothingLost: whatever is changed of others, a peer keeps what it has
+// sent: it was never made anew.
+func TestWireGuardNothingLost(t *testing.T) {
+	w, ctx := openWG(t), context.Background()
+	sink, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	quiet, other := wgPeer(0, 10, "10.42.1.0/24"), wgPeer(0, 11, "10.42.2.0/24", "10.42.3.0/24")
+	quiet.Endpoint, quiet.Keepalive = sink.LocalAddr().(*net.UDPAddr).AddrPort(), 3600
+	converge(t, w.Kernel, merge(t, []datapath.Object{wgLink(0, 1), quiet, other}))
+	if err := sink.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := sink.ReadFrom(make([]byte, 2048)); err != nil {
+		t.Fatalf("no handshake: %v", err)
+	}
+	sent := func() uint64 {
+		t.Helper()
+		list, err := w.WGPeers(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range list {
+			if p.Peer == quiet.Peer {
+				return p.Sent
+			}
+		}
+		t.Fatal("the peer is gone")
+		return 0
+	}
+	before := sent()
+	if before == 0 {
+		t.Fatal("a handshake is not counted")
+	}
+	wide := wgLink(0, 1)
+	wide.MTU, wide.WG.Mark, wide.WG.Port = 1380, 7, 51830
+	for _, want := range [][]datapath.Object{
+		{wgLink(0, 1), quiet},
+		{wgLink(0, 1), quiet, other, wgPeer(0, 12, "10.42.4.0/24")},
+		{wgLink(0, 1), quiet, wgPeer(0, 11, "10.42.2.0/24"), wgPeer(0, 12, "10.42.3.0/24")},
+		{wide, quiet, wgPeer(0, 11)},
+		{wgLink(0, 1), wgPeer(0, 10, "10.42.1.0/24", "10.42.2.0/24")},
+		{wgLink(0, 1), wgPeer(0, 10)},
+	} {
+		converge(t, w.Kernel, merge(t, want))
+		if now := sent(); now < before {
+			t.Fatalf("sent %d bytes, then %d, after %v", before, now, want)
 		}
 	}
 }

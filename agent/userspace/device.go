@@ -71,7 +71,7 @@ func Open(name string, c Config) (*Device, error) {
 	}
 	d := &Device{name: name, cfg: c, lock: lock, done: make(chan struct{}), open: map[net.Conn]bool{}}
 	if err := d.make(); err != nil {
-		lock.Close()
+		release(name, lock)
 		return nil, err
 	}
 	go d.accept()
@@ -126,7 +126,7 @@ func (d *Device) Close() {
 		<-d.done
 		d.askers.Wait()
 		d.wg.Close()
-		_ = d.lock.Close()
+		release(d.name, d.lock)
 	})
 }
 
@@ -140,17 +140,33 @@ func hold(name string, patience time.Duration) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("userspace: %w", err)
 	}
-	f, err := os.OpenFile(lockPath(name), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("userspace: %w", err)
-	}
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) || time.Since(start) >= patience {
-			break
+		f, err := try(name)
+		switch {
+		case err == nil && f != nil:
+			return f, nil
+		case err != nil && (!errors.Is(err, unix.EWOULDBLOCK) || time.Since(start) >= patience):
+			return nil, fmt.Errorf("userspace: lock %s: %w", lockPath(name), err)
 		}
 	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("process %d has the device already", holder(f))
+}
+
+// try takes the lock if nobody has it. No file means that one who ended took it away
+// meanwhile.
+func try(name string) (*os.File, error) {
+	f, err := os.OpenFile(lockPath(name), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("process %d has the device already: %w", holder(f), err)
+	}
+	var held, there unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(int(f.Fd()), &held)
+	}
+	if err == nil && (unix.Stat(lockPath(name), &there) != nil || there.Ino != held.Ino) {
+		return nil, f.Close()
 	}
 	if err == nil {
 		err = f.Truncate(0)
@@ -160,9 +176,16 @@ func hold(name string, patience time.Duration) (*os.File, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("userspace: lock %s: %w", lockPath(name), err)
+		return nil, err
 	}
 	return f, nil
+}
+
+// release takes the lock's file away, and then lets go of it: who waits for it makes
+// another.
+func release(name string, lock *os.File) {
+	_ = os.Remove(lockPath(name))
+	_ = lock.Close()
 }
 
 // holder is the pid in a lock; 0 if there is none yet.

@@ -5,7 +5,8 @@
 // /var/run/wireguard/DEV.sock, by which it is configured with the very calls that
 // configure the kernel's own. `weft-agent wireguard DEV` is a process that does that
 // and nothing else. Starter has such processes started, and ended: as units of
-// systemd where it runs, else as processes of a session of their own.
+// systemd where it runs (weft-wireguard@DEV.service), else as processes of a session of
+// their own.
 //
 // Invariants: the process is never in the agent's control group, so that the end of
 // the agent is not the end of the tunnel. It is told no secret but by its socket, and
@@ -15,5 +16,5 @@
 // taken is the answer to whoever sets it.
 //
 // The room decides nothing about keys or peers. It owns the goroutines of a Device,
-// until Close; Starter owns none.
+// until Close, and one for each process that a Starter has started, until its end.
 package userspace

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"runtime"
 	"syscall"
@@ -24,9 +25,7 @@ const (
 type StarterConfig struct {
 	Log     *slog.Logger // nil: none
 	Program string       // with the subcommand wireguard; this one if empty
-	// Systemd is where systemd's manager listens, if it runs and is to be asked;
-	// empty: Manager finds it.
-	Systemd string
+	Systemd string       // where its manager listens; if empty, it is asked where it runs
 }
 
 // Starter has processes make devices in one network namespace. It is safe for
@@ -43,6 +42,9 @@ func NewStarter(c StarterConfig) (*Starter, error) {
 	}
 	if c.Program == "" {
 		c.Program = "/proc/self/exe" // the file may have been replaced by a later release's
+	}
+	if c.Systemd == "" {
+		c.Systemd = findSystemd()
 	}
 	ns, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
@@ -61,7 +63,11 @@ func (s *Starter) Start(ctx context.Context, dev string) error {
 	if _, err := s.running(dev); err != nil {
 		return err
 	}
-	if err := s.spawn(ctx, dev); err != nil {
+	start := s.spawn
+	if s.cfg.Systemd != "" {
+		start = func(ctx context.Context, dev string) error { return s.job(ctx, "StartUnit", dev) }
+	}
+	if err := start(ctx, dev); err != nil {
 		return err
 	}
 	s.cfg.Log.Info("WireGuard process started", note.Dev, dev)
@@ -153,8 +159,14 @@ func (s *Starter) running(dev string) (pid int, err error) {
 // it.
 func (s *Starter) Stop(ctx context.Context, dev string) error {
 	pid, err := s.running(dev)
+	if err == nil && s.cfg.Systemd != "" {
+		err = s.job(ctx, "StopUnit", dev)
+		if err == nil {
+			pid, err = s.running(dev) // one that was started without systemd
+		}
+	}
 	if err != nil || pid == 0 {
-		return err
+		return errors.Join(err, sweep(dev))
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -181,6 +193,27 @@ func (s *Starter) Stop(ctx context.Context, dev string) error {
 		return fmt.Errorf("userspace: end process %d of %s: %w", pid, dev, err)
 	}
 	s.cfg.Log.Info("WireGuard process ended", note.Dev, dev)
+	return sweep(dev)
+}
+
+// Sweep takes away what a process of a device that was killed has left. A device that
+// has a process is left alone, whoever's it is.
+func (s *Starter) Sweep(dev string) error { return sweep(dev) }
+
+// sweep takes away what a process that was killed has left.
+func sweep(dev string) error {
+	lock, err := try(dev)
+	if err != nil || lock == nil {
+		return nil // another has the device
+	}
+	defer release(dev, lock)
+	c, err := net.Dial("unix", socketPath(dev))
+	switch {
+	case err == nil:
+		return c.Close() // somebody else's, and alive
+	case errors.Is(err, unix.ECONNREFUSED):
+		return os.Remove(socketPath(dev))
+	}
 	return nil
 }
 

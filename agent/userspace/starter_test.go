@@ -121,6 +121,14 @@ func TestOutlivesTheAgent(t *testing.T) {
 	if err := unix.Kill(process, 0); !errors.Is(err, unix.ESRCH) && !zombie(process) {
 		t.Errorf("the process is still there: %v", err)
 	}
+	nothingLeft(t)
+}
+
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	if left, err := os.ReadDir("/var/run/wireguard"); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
 }
 
 // zombie tells whether a process has ended, and its parent did not ask for it yet.
@@ -164,6 +172,11 @@ func TestDeathHeals(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	kill(t, pid(t))
+	if err := s.Stop(context.Background(), dev); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t)
 }
 
 // TestSocketRemoved: a process that cannot be reached any more ends itself.

@@ -23,7 +23,7 @@ const (
 // kernelTests are the tests that need a kernel with WireGuard: a package, and which
 // of its tests.
 var kernelTests = []struct{ dir, pattern string }{
-	{"agent/kernel", "^TestWireGuard"},
+	{"agent/kernel", "^Test(WireGuard|Conform)"},
 }
 
 func fetch(t *testing.T) Machine {

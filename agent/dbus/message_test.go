@@ -1,4 +1,4 @@
-package firewalld
+package dbus
 
 import (
 	"bufio"
@@ -64,7 +64,7 @@ func TestReadRefuses(t *testing.T) {
 
 // TestMarshal: what is written reads back as a call, field by field.
 func TestMarshal(t *testing.T) {
-	b := call{"/p", "i.f", "addPort", []any{"public", "8472", "udp", int32(0)}}.marshal("d.e", 3)
+	b := Call{"/p", "i.f", "addPort", []any{"public", "8472", "udp", int32(0)}}.marshal("d.e", 3)
 	r, err := read(bytes.NewReader(b))
 	if err != nil {
 		t.Fatal(err)
@@ -80,22 +80,23 @@ func TestMarshal(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add(answer(methodReturn, 7, "s", appendString(nil, "public")))
 	f.Add(answer(errorReply, 1, "", nil))
-	f.Add(call{"/p", "i.f", "m", nil}.marshal("d", 1))
+	f.Add(Call{"/p", "i.f", "m", nil}.marshal("d", 1))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		if r, err := read(bytes.NewReader(b)); err == nil {
 			_, _ = r.first()
+			_, _ = r.values()
 		}
 	})
 }
 
-// TestNoFirewalld: a bus that is not there is an error that says so.
-func TestNoFirewalld(t *testing.T) {
+// TestNoBus: a bus that is not there is an error that says so.
+func TestNoBus(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+filepath.Join(t.TempDir(), "none"))
-	if _, err := Open(t.Context(), Want{}); err == nil || !strings.Contains(err.Error(), "system bus") {
+	if _, err := System(t.Context()); err == nil || !strings.Contains(err.Error(), "system bus") {
 		t.Errorf("%v", err)
 	}
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "tcp:host=x")
-	if _, err := Open(t.Context(), Want{}); err == nil || !strings.Contains(err.Error(), "is no unix:path=") {
+	if _, err := System(t.Context()); err == nil || !strings.Contains(err.Error(), "is no unix:path=") {
 		t.Errorf("%v", err)
 	}
 }
@@ -118,7 +119,7 @@ func TestRefusedByBus(t *testing.T) {
 		fmt.Fprint(c, "REJECTED EXTERNAL\r\n")
 	}()
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path="+path)
-	if _, err := Open(t.Context(), Want{}); err == nil || !strings.Contains(err.Error(), "refused") {
+	if _, err := System(t.Context()); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,10 +1,11 @@
-package firewalld
+package dbus
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 )
 
 // Types of messages and codes of header fields (D-Bus specification, "Message
@@ -13,6 +14,7 @@ const (
 	methodCall   = 1
 	methodReturn = 2
 	errorReply   = 3
+	signal       = 4
 
 	fieldPath        = 1
 	fieldInterface   = 2
@@ -26,14 +28,14 @@ const (
 	mostMessage = 1 << 20 // bytes; the bus allows 128 MiB
 )
 
-// call is one method call. Arguments are strings and int32.
-type call struct {
-	path, iface, member string
-	args                []any
+// Call is one method call.
+type Call struct {
+	Path, Interface, Member string
+	Args                    []any // strings and int32
 }
 
 // marshal writes the call in little endian.
-func (c call) marshal(destination string, serial uint32) []byte {
+func (c Call) marshal(destination string, serial uint32) []byte {
 	body, signature := c.body()
 	b := []byte{'l', methodCall, 0, 1}
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
@@ -50,9 +52,9 @@ func (c call) marshal(destination string, serial uint32) []byte {
 		}
 		b = appendString(b, value)
 	}
-	field(fieldPath, "o", c.path)
-	field(fieldInterface, "s", c.iface)
-	field(fieldMember, "s", c.member)
+	field(fieldPath, "o", c.Path)
+	field(fieldInterface, "s", c.Interface)
+	field(fieldMember, "s", c.Member)
 	field(fieldDestination, "s", destination)
 	if signature != "" {
 		field(fieldSignature, "g", signature)
@@ -61,8 +63,8 @@ func (c call) marshal(destination string, serial uint32) []byte {
 	return append(pad(b, 8), body...)
 }
 
-func (c call) body() (b []byte, signature string) {
-	for _, a := range c.args {
+func (c Call) body() (b []byte, signature string) {
+	for _, a := range c.Args {
 		switch a := a.(type) {
 		case string:
 			b, signature = appendString(b, a), signature+"s"
@@ -85,9 +87,10 @@ func appendString(b []byte, s string) []byte {
 	return append(append(b, s...), 0)
 }
 
-// reply is what came back.
-type reply struct {
+// message is what came.
+type message struct {
 	typ       byte
+	member    string // of a signal
 	serial    uint32 // of the call that it answers
 	err       string // the error's name
 	signature string
@@ -96,25 +99,25 @@ type reply struct {
 }
 
 // read takes one message off the connection.
-func read(r io.Reader) (reply, error) {
+func read(r io.Reader) (message, error) {
 	head := make([]byte, fixedHeader)
 	if _, err := io.ReadFull(r, head); err != nil {
-		return reply{}, fmt.Errorf("read from the bus: %w", err)
+		return message{}, fmt.Errorf("read from the bus: %w", err)
 	}
 	order, err := orderOf(head[0])
 	if err != nil {
-		return reply{}, err
+		return message{}, err
 	}
 	fields, body := order.Uint32(head[12:]), order.Uint32(head[4:])
 	padded := (uint64(fields) + 7) &^ 7
 	if padded+uint64(body) > mostMessage {
-		return reply{}, fmt.Errorf("message of %d bytes; at most %d are taken", padded+uint64(body), mostMessage)
+		return message{}, fmt.Errorf("message of %d bytes; at most %d are taken", padded+uint64(body), mostMessage)
 	}
 	rest := make([]byte, padded+uint64(body))
 	if _, err := io.ReadFull(r, rest); err != nil {
-		return reply{}, fmt.Errorf("read from the bus: %w", err)
+		return message{}, fmt.Errorf("read from the bus: %w", err)
 	}
-	out := reply{typ: head[1], body: rest[padded:], order: order}
+	out := message{typ: head[1], body: rest[padded:], order: order}
 	return out, out.fields(rest[:fields])
 }
 
@@ -131,7 +134,7 @@ func orderOf(mark byte) (binary.ByteOrder, error) {
 var errShort = errors.New("message ends early")
 
 // fields reads the array of (code, variant). It began at a multiple of 8.
-func (r *reply) fields(b []byte) error {
+func (r *message) fields(b []byte) error {
 	for at := 0; at < len(b); {
 		at = (at + 7) &^ 7
 		if at+4 > len(b) {
@@ -164,8 +167,11 @@ func (r *reply) fields(b []byte) error {
 			if err != nil {
 				return err
 			}
-			if code == fieldError {
+			switch code {
+			case fieldError:
 				r.err = s
+			case fieldMember:
+				r.member = s
 			}
 			at = next
 		default:
@@ -175,7 +181,7 @@ func (r *reply) fields(b []byte) error {
 	return nil
 }
 
-func (r *reply) text(b []byte, at int) (s string, next int, err error) {
+func (r *message) text(b []byte, at int) (s string, next int, err error) {
 	if at+4 > len(b) {
 		return "", 0, errShort
 	}
@@ -186,17 +192,46 @@ func (r *reply) text(b []byte, at int) (s string, next int, err error) {
 	return string(b[at+4 : at+4+int(n)]), at + 4 + int(n) + 1, nil
 }
 
-// first is the first value of the body: a string, a path or a boolean as "true";
-// empty if there is none.
-func (r *reply) first() (string, error) {
-	switch {
-	case r.signature == "":
+// first is the first value of the body; empty if there is none.
+func (r *message) first() (string, error) {
+	if r.signature == "" {
 		return "", nil
-	case r.signature[0] == 's' || r.signature[0] == 'o':
-		s, _, err := r.text(r.body, 0)
-		return s, err
-	case r.signature[0] == 'b' && len(r.body) >= 4:
-		return fmt.Sprint(r.order.Uint32(r.body) != 0), nil
 	}
-	return "", fmt.Errorf("answer of type %q", r.signature)
+	one := *r
+	one.signature = r.signature[:1]
+	values, err := one.values()
+	if err != nil {
+		return "", err
+	}
+	return values[0], nil
+}
+
+// values are those of the body as text: strings, paths, numbers and booleans.
+func (r *message) values() (out []string, err error) {
+	at := 0
+	for _, typ := range r.signature {
+		at = (at + 3) &^ 3
+		switch typ {
+		case 's', 'o':
+			s, next, err := r.text(r.body, at)
+			if err != nil {
+				return nil, err
+			}
+			out, at = append(out, s), next
+		case 'u', 'b':
+			if at+4 > len(r.body) {
+				return nil, errShort
+			}
+			n := r.order.Uint32(r.body[at:])
+			at += 4
+			if typ == 'b' {
+				out = append(out, strconv.FormatBool(n != 0))
+			} else {
+				out = append(out, strconv.FormatUint(uint64(n), 10))
+			}
+		default:
+			return nil, fmt.Errorf("a value of type %q", r.signature)
+		}
+	}
+	return out, nil
 }
