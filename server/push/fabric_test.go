@@ -340,6 +340,8 @@ func (a *agent) take(m *weftv1.SyncResponse) string {
 		return "end"
 	case *weftv1.SyncResponse_Welcome:
 		return "welcome"
+	case *weftv1.SyncResponse_Echo:
+		return "echo " + string(m.Echo.GetCookie())
 	case *weftv1.SyncResponse_Complete:
 		clear(a.held)
 		for k, v := range a.stage {

@@ -20,7 +20,7 @@ const (
 func (s *stream) paths(m *weftv1.PathSummary) {
 	o, err := readPaths(m)
 	var value []byte
-	if err == nil && len(o.Rungs)+len(o.Pairs) > 0 {
+	if err == nil && (o.Revision > 0 || len(o.Rungs)+len(o.Pairs) > 0) { // a node alone has no pairs, and says so
 		value, err = json.Marshal(o)
 	}
 	if err == nil {
