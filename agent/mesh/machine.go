@@ -16,6 +16,7 @@ type Machine struct {
 	me       intent.Peer
 	relaying []intent.Peer // nodes that carry packets of other pairs, sorted by name
 	pairs    map[string]*pair
+	sets     uint64 // how often Set was called
 
 	due    queue
 	lookAt time.Time
@@ -43,21 +44,25 @@ func (m *Machine) Set(in Input, now time.Time) {
 	me, ok := in.Intent.Self()
 	was, old := m.in, m.me
 	m.in, m.me = in, me
-	relaying := slices.DeleteFunc(slices.Clone(in.Intent.Peers), func(p intent.Peer) bool { return !p.Relaying() })
+	var relaying []intent.Peer
+	for i := range in.Intent.Peers {
+		if p := &in.Intent.Peers[i]; p.Relaying() {
+			relaying = append(relaying, *p)
+		}
+	}
 	all := !me.Equal(old) || !in.Intent.Cluster.Equal(was.Intent.Cluster) || !slices.Equal(in.Relays, was.Relays) ||
 		!slices.EqualFunc(relaying, m.relaying, intent.Peer.Equal)
 	m.relaying = relaying
-	want := map[string]bool{}
+	m.sets++
 	if ok && in.Intent.Cluster.Meshed() {
-		for _, peer := range in.Intent.Peers {
-			if peer.Name != m.self {
-				want[peer.Name] = true
+		for i := range in.Intent.Peers {
+			if peer := &in.Intent.Peers[i]; peer.Name != m.self {
 				m.setPeer(peer, all, now)
 			}
 		}
 	}
 	for name, p := range m.pairs {
-		if !want[name] {
+		if p.set != m.sets {
 			m.due.drop(p)
 			delete(m.pairs, name)
 			m.stale[name] = struct{}{}
@@ -73,7 +78,7 @@ func moved(old, me intent.Peer) bool {
 	return !slices.Equal(old.Candidates, me.Candidates) || !slices.Equal(old.Underlay, me.Underlay) || old.NAT4 != me.NAT4 || old.NAT6 != me.NAT6
 }
 
-func (m *Machine) setPeer(peer intent.Peer, all bool, now time.Time) {
+func (m *Machine) setPeer(peer *intent.Peer, all bool, now time.Time) {
 	p, there := m.pairs[peer.Name]
 	if !there {
 		p = newPair(m, peer.Name)
@@ -83,8 +88,9 @@ func (m *Machine) setPeer(peer intent.Peer, all bool, now time.Time) {
 			p.since, p.adopted = now, p.at != nil
 		}
 	}
-	if !there || all || !p.peer.Equal(peer) {
-		p.set(peer, now)
+	p.set = m.sets
+	if !there || all || !p.peer.Equal(*peer) {
+		p.know(*peer, now)
 		m.due.put(p, now)
 		return
 	}

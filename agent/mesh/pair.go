@@ -12,6 +12,7 @@ type pair struct {
 	name string
 	peer intent.Peer
 	timer
+	set uint64 // the Set that named the peer last
 
 	lines   [lines]line
 	tunnels [intent.Slots]tunnel
@@ -41,8 +42,8 @@ func newPair(m *Machine, name string) *pair {
 	return p
 }
 
-// set takes what is known of the peer and of the node.
-func (p *pair) set(peer intent.Peer, now time.Time) {
+// know takes what is known of the peer and of the node.
+func (p *pair) know(peer intent.Peer, now time.Time) {
 	p.peer = peer
 	for s := range p.tunnels {
 		p.tunnels[s].set(now)
