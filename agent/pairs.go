@@ -1,13 +1,13 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/agent/kernel"
@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// wireguardPort is slot 0's where the cluster names none.
+// wireguardPort is slot 0's where the cluster names none; slot 1 has the next.
 const wireguardPort = 51820
 
 // pairsRetry is how long the rooms of the pairs rest after one of them failed.
@@ -54,6 +54,7 @@ type pairs struct {
 	problems func([]intent.Problem)
 
 	kicks chan struct{} // room for one
+	asked atomic.Bool   // a person wants other keys
 
 	mu    sync.Mutex
 	kind  string       // who makes WireGuard devices; empty: nobody
@@ -129,9 +130,6 @@ func (p *pairs) live(ctx context.Context) error {
 	at := paths.New(p.config(adopted))
 	p.set(kind, at)
 	defer p.set(kind, nil)
-	if err := p.need(); err != nil {
-		return err
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return at.Run(ctx) })
 	g.Go(func() error { return p.relay.Run(ctx) })
@@ -147,43 +145,48 @@ var errNoPairs = errors.New("agent: no pair chooses its way")
 
 // watch sees to the keys until no pair chooses any more.
 func (p *pairs) watch(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		if err := p.turns(time.Now()); err != nil {
+			return err
+		}
+		p.lack()
+		every := keysEvery
+		if len(p.ring.Slots()) > 1 {
+			every = movingEvery
+		}
+		timer.Reset(every)
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-timer.C:
 		case <-p.kicks:
 		}
 		if !p.meshed() {
 			return errNoPairs
 		}
-		if err := p.need(); err != nil {
-			return err
-		}
 	}
 }
 
-// need has a key in a slot, if the node can have WireGuard devices at all.
-func (p *pairs) need() error {
+// lack says that the node cannot have WireGuard devices, if pairs need them.
+func (p *pairs) lack() {
 	n, _ := p.intent()
-	p.mu.Lock()
-	kind := p.kind
-	p.mu.Unlock()
-	switch {
-	case kind == "" && n.Cluster.Encryption != intent.EncryptNever:
-		p.problems([]intent.Problem{{
-			Subject: "WireGuard", Cause: "this kernel has no WireGuard, and no process can make a device: " + tunDevice + " is not there",
-			Remedy: "modprobe wireguard, or modprobe tun",
-		}})
-	case kind != "" && len(p.ring.Slots()) == 0:
-		if err := p.ring.Need(0, cmp.Or(n.Cluster.WireGuardPort, wireguardPort)); err != nil {
-			return err
-		}
-		p.at().Kick()
-		fallthrough
-	default:
+	if p.made() != "" || n.Cluster.Encryption == intent.EncryptNever {
 		p.problems(nil)
+		return
 	}
-	return nil
+	p.problems([]intent.Problem{{
+		Subject: "WireGuard", Cause: "this kernel has no WireGuard, and no process can make a device: " + tunDevice + " is not there",
+		Remedy: "modprobe wireguard, or modprobe tun",
+	}})
+}
+
+// made is who makes WireGuard devices; empty: nobody.
+func (p *pairs) made() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.kind
 }
 
 const tunDevice = "/dev/net/tun"

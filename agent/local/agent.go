@@ -70,6 +70,7 @@ type Agent struct {
 	Settings  func() []string // of the host, that the agent has changed
 	Log       Log             // nil: none
 	Breaks    Breaks          // nil: none
+	Mesh      Mesh            // nil: none
 	// Echo sends echo requests between two addresses: probe.Echo.
 	Echo   func(ctx context.Context, from, to netip.Addr, count int) (sent, received int, rtt time.Duration, err error)
 	Config func() []string // what the agent runs with, a line a setting, without secrets

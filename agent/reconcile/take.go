@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/weft-net/weft/agent/datapath"
@@ -38,6 +39,7 @@ func whole(op datapath.Op) datapath.Op {
 func (l *Loop) take(ctx context.Context, ops []datapath.Op) datapath.Kinds {
 	errs := l.apply(ctx, ops)
 	now := time.Now()
+	debug := l.cfg.Log.Enabled(ctx, slog.LevelDebug) // a text for each of thousands is dear
 	var look datapath.Kinds
 	var heals []Heal
 	failed := map[datapath.Key]bool{}
@@ -51,6 +53,9 @@ func (l *Loop) take(ctx context.Context, ops []datapath.Op) datapath.Kinds {
 			continue
 		}
 		l.commit(op)
+		if debug {
+			l.cfg.Log.Debug("step taken", note.Op, op.String())
+		}
 		heals = l.healed(heals, key, op, now)
 		if key.Kind == datapath.KindLink && op.Old != nil {
 			look |= resting | datapath.Of(datapath.KindLink)

@@ -13,6 +13,7 @@ const (
 	Rev     = "rev"
 	Whole   = "whole" // all of an intent follows, not what changed
 	Server  = "server"
+	Slot    = "slot" // of a node's WireGuard devices
 	Bytes   = "bytes"
 	Token   = "token" // its id, never the token
 	Machine = "machine"

@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/weft-net/weft/agent/local"
+	"github.com/weft-net/weft/agent/mesh"
+	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
+)
+
+// How often the keys are looked at: of a node in whose pairs nothing is under way, and
+// while it has two devices.
+const (
+	keysEvery   = 10 * time.Minute
+	movingEvery = time.Second
+)
+
+// mostTurns bounds the turns that follow each other at once.
+const mostTurns = 4
+
+// turns does what is next with the node's keys: see mesh.Rotation.
+func (p *pairs) turns(now time.Time) error {
+	for range mostTurns {
+		r, ok := p.rotation(now)
+		if !ok {
+			return nil
+		}
+		turn, slot, why := r.Next()
+		var err error
+		switch turn {
+		case mesh.Keep:
+			return nil
+		case mesh.Make:
+			err = p.ring.Need(slot, p.port(slot))
+		case mesh.Leave:
+			err = p.ring.Leave(slot)
+			p.asked.Store(false)
+		case mesh.Drop:
+			err = p.ring.Drop(slot)
+		}
+		if err != nil {
+			return err
+		}
+		p.log.Info("WireGuard key turned", note.Op, turn.String(), note.Slot, slot, note.Why, why)
+		p.at().Kick()
+		p.changed(false)
+	}
+	return nil
+}
+
+// rotation is what the next turn is found by; false if the node cannot have devices.
+func (p *pairs) rotation(now time.Time) (mesh.Rotation, bool) {
+	n, _ := p.intent()
+	at := p.at()
+	if at == nil || p.made() == "" {
+		return mesh.Rotation{}, false
+	}
+	self, _ := n.Self()
+	self.Slots = p.ring.Slots()
+	others := slices.DeleteFunc(slices.Clone(n.Peers), func(o intent.Peer) bool { return o.Name == n.Name })
+	return mesh.Rotation{Self: self, Peers: others, Used: at.Summary().Slots, Due: p.asked.Load() || p.old(n.Cluster, now)}, true
+}
+
+// old tells whether a key that stays is older than the cluster wants it, or listens on
+// another port.
+func (p *pairs) old(c intent.Cluster, now time.Time) bool {
+	for _, s := range p.ring.Slots() {
+		made, _ := p.ring.Made(s.Slot)
+		aged := c.KeyDays > 0 && now.Sub(made) > time.Duration(c.KeyDays)*24*time.Hour
+		if !s.Leaving && (aged || s.Port != p.port(s.Slot)) {
+			return true
+		}
+	}
+	return false
+}
+
+// port is the UDP port of a slot.
+func (p *pairs) port(slot uint8) uint16 {
+	n, _ := p.intent()
+	return cmp.Or(n.Cluster.WireGuardPort, wireguardPort) + uint16(slot)
+}
+
+// errNoKeys refuses a rotation.
+var errNoKeys = errors.New("no pair of this node's fabric uses WireGuard, so there is no key")
+
+// Rotate changes the node's key because a person wants it.
+func (p *pairs) Rotate(context.Context) (local.Rotated, error) {
+	at := p.at()
+	before := p.ring.Slots()
+	if at == nil || len(before) == 0 {
+		return local.Rotated{}, errNoKeys
+	}
+	p.asked.Store(true)
+	if err := p.turns(time.Now()); err != nil {
+		return local.Rotated{}, err
+	}
+	out := local.Rotated{Pairs: len(at.Choices())}
+	for _, s := range p.ring.Slots() {
+		if !slices.ContainsFunc(before, func(o intent.Slot) bool { return o.Key == s.Key }) {
+			out.Slot, out.Key = s.Slot, s.Key
+			return out, nil
+		}
+	}
+	return out, errors.New("keys are being changed already; the next change begins when that is done")
+}
+
+// Explain tells how the node sends to a peer.
+func (p *pairs) Explain(peer string) (mesh.Explanation, bool) {
+	if at := p.at(); at != nil {
+		return at.Explain(peer)
+	}
+	return mesh.Explanation{}, false
+}
