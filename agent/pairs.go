@@ -29,6 +29,9 @@ const wireguardPort = 51820
 // pairsRetry is how long the rooms of the pairs rest after one of them failed.
 const pairsRetry = 5 * time.Second
 
+// madeWithin bounds the question who makes WireGuard devices.
+const madeWithin = 5 * time.Second
+
 // wireguards is what package kernel knows of WireGuard.
 type wireguards interface {
 	WireGuard(ctx context.Context) (kind string, err error)
@@ -57,6 +60,7 @@ type pairs struct {
 	asked atomic.Bool   // a person wants other keys
 
 	mu    sync.Mutex
+	tried bool         // kind is known
 	kind  string       // who makes WireGuard devices; empty: nobody
 	paths *paths.Paths // nil: no pair chooses
 	last  map[string]mesh.Choice
@@ -119,17 +123,13 @@ func (p *pairs) run(ctx context.Context) error {
 
 // live runs the rooms until no pair chooses any more, or one of them fails.
 func (p *pairs) live(ctx context.Context) error {
-	kind, err := p.devices.WireGuard(ctx)
-	if err != nil {
-		return fmt.Errorf("agent: %w", err)
-	}
 	adopted, err := p.adopted(ctx)
 	if err != nil {
 		return fmt.Errorf("agent: look for what an earlier run left: %w", err)
 	}
 	at := paths.New(p.config(adopted))
-	p.set(kind, at)
-	defer p.set(kind, nil)
+	p.set(at)
+	defer p.set(nil)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return at.Run(ctx) })
 	g.Go(func() error { return p.relay.Run(ctx) })
@@ -182,10 +182,20 @@ func (p *pairs) lack() {
 	}})
 }
 
-// made is who makes WireGuard devices; empty: nobody.
+// made is who makes WireGuard devices; empty: nobody. A cluster asks before it has
+// pairs that need them.
 func (p *pairs) made() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.tried {
+		ctx, cancel := context.WithTimeout(context.Background(), madeWithin)
+		defer cancel()
+		kind, err := p.devices.WireGuard(ctx)
+		if err != nil {
+			p.log.Warn("WireGuard not found", note.Err, err)
+		}
+		p.kind, p.tried = kind, err == nil
+	}
 	return p.kind
 }
 
@@ -234,18 +244,16 @@ func (p *pairs) offered() (paths.Offer, bool) {
 
 // report is how this node's devices are reached; empty while no pair chooses.
 func (p *pairs) report() (m uplink.Mesh, kind string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.paths != nil {
-		r := p.paths.Report()
+	if at := p.at(); at != nil {
+		r := at.Report()
 		m = uplink.Mesh{Slots: r.Slots, Candidates: r.Candidates, NAT4: r.NAT4, NAT6: r.NAT6, Relays: r.Relays}
 	}
-	return m, p.kind
+	return m, p.made()
 }
 
-func (p *pairs) set(kind string, at *paths.Paths) {
+func (p *pairs) set(at *paths.Paths) {
 	p.mu.Lock()
-	p.kind, p.paths, p.last, p.carry = kind, at, nil, carry{}
+	p.paths, p.last, p.carry = at, nil, carry{}
 	p.mu.Unlock()
 	p.told()
 }
