@@ -14,7 +14,9 @@ type Input struct {
 	Relays []string    // names of servers whose relay is connected, the quickest first
 	// Adopted is by which devices the kernel was found to send at the agent's start, by
 	// peer. Only what the first Set says of a peer counts.
-	Adopted   map[string]Over
+	Adopted map[string]Over
+	// MTUs are those of the main routes that were found then, in bytes, by peer.
+	MTUs      map[string]int
 	Preshared map[string][intent.Slots][32]byte // SHA-256 of the key, by peer and slot
 }
 

@@ -86,6 +86,7 @@ func (m *Machine) setPeer(peer *intent.Peer, all bool, now time.Time) {
 		if o, ok := m.in.Adopted[peer.Name]; ok {
 			p.at = p.line(o)
 			p.since, p.adopted = now, p.at != nil
+			p.carried = m.in.MTUs[peer.Name]
 		}
 	}
 	p.set = m.sets

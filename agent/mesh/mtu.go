@@ -49,7 +49,11 @@ func (s *search) limit(ceiling int, now time.Time) {
 // moved begins anew on another trail. What the old one carried is taken for the limit
 // until the new one is known.
 func (s *search) moved(now time.Time) {
-	was := s.mtu()
+	s.inherit(s.mtu(), now)
+}
+
+// inherit begins with a size that something has carried so far.
+func (s *search) inherit(was int, now time.Time) {
 	*s = search{ceiling: s.ceiling, next: now, raise: now}
 	if was < s.ceiling {
 		s.good, s.bad = was, s.ceiling

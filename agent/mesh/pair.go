@@ -14,6 +14,8 @@ type pair struct {
 	timer
 	set uint64 // the Set that named the peer last
 
+	carried int // bytes: the MTU that was adopted with the line; 0: none, or used up
+
 	lines   [lines]line
 	tunnels [intent.Slots]tunnel
 
@@ -52,6 +54,10 @@ func (p *pair) know(peer intent.Peer, now time.Time) {
 	for i := range p.lines {
 		l := &p.lines[i]
 		l.mtu.limit(p.ceiling(l), now)
+		if l == p.at && p.carried > 0 && l.mtu.ceiling > 0 {
+			l.mtu.inherit(p.carried, now)
+			p.carried = 0
+		}
 		if l.now && !l.up {
 			l.retry(now)
 		}

@@ -25,6 +25,7 @@ type simNode struct {
 	applied map[string]Choice
 	devices [intent.Slots]map[string]*wgPeer
 	adopted map[string]Over
+	mtus    map[string]int
 
 	lastReply map[string]time.Time // of a ping through the main route, by peer
 	lost      map[string]int
@@ -121,7 +122,7 @@ func (n *simNode) relays() (out []string) {
 
 // input is what the node knows.
 func (n *simNode) input() Input {
-	in := Input{Intent: intent.Node{Name: n.name, Cluster: n.w.cluster}, Relays: n.relays(), Adopted: n.adopted}
+	in := Input{Intent: intent.Node{Name: n.name, Cluster: n.w.cluster}, Relays: n.relays(), Adopted: n.adopted, MTUs: n.mtus}
 	for _, name := range sorted(n.w.names) {
 		in.Intent.Peers = append(in.Intent.Peers, n.w.nodes[name].self)
 	}
