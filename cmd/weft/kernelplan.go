@@ -24,20 +24,16 @@ func kernelOf(n *weftv1.NodePlan, told *weftv1.NodeIntent) (datapath.State, []st
 	if err != nil {
 		return nil, nil, err
 	}
-	var objects []intent.Object
-	for _, s := range told.GetObjects() {
-		objects = append(objects, intent.Object{Collection: s.GetCollection(), Key: s.GetKey(), Revision: s.GetRevision(), Value: s.GetValue()})
-	}
-	node, bad := intent.Decode(n.GetNode(), told.GetEpoch(), told.GetCompileVersion(), told.GetRevision(), objects)
+	node, bad := decoded(n, told)
 	var problems []string
 	for _, b := range bad {
 		problems = append(problems, b.Error())
 	}
-	made, found := overlay.Objects(overlay.Node{Intent: node, Underlay: underlay, VTEP: mac})
+	self, ok := node.Self()
+	made, found := overlay.Objects(overlay.Node{Intent: node, Underlay: underlay, VTEP: mac, Slots: self.Slots, Choices: beginnings(node)})
 	for _, p := range found {
 		problems = append(problems, fmt.Sprintf("%s: %s", p.Subject, p.Cause))
 	}
-	self, ok := node.Self()
 	if !ok || len(self.Lease) == 0 {
 		return datapath.State{}, problems, nil // an agent without a lease leaves its kernel alone
 	}
@@ -47,4 +43,13 @@ func kernelOf(n *weftv1.NodePlan, told *weftv1.NodeIntent) (datapath.State, []st
 	}
 	state, err := datapath.Merge(made, translation)
 	return state, problems, err
+}
+
+// decoded is what a node is told, as a value.
+func decoded(n *weftv1.NodePlan, told *weftv1.NodeIntent) (intent.Node, []intent.ObjectError) {
+	var objects []intent.Object
+	for _, s := range told.GetObjects() {
+		objects = append(objects, intent.Object{Collection: s.GetCollection(), Key: s.GetKey(), Revision: s.GetRevision(), Value: s.GetValue()})
+	}
+	return intent.Decode(n.GetNode(), told.GetEpoch(), told.GetCompileVersion(), told.GetRevision(), objects)
 }

@@ -25,7 +25,9 @@ func (c *cli) planCommand() *cobra.Command {
 		Short: "Show what an apply would change in each node's kernel",
 		Long: "Show what an apply, or a deletion, would change in each node's kernel: + added, - deleted,\n" +
 			"~ changed. The server answers with every node's intent before and after; the steps are made\n" +
-			"by the agents' own planner. Pods' own devices are not part of it. Nothing is written.",
+			"by the agents' own planner. Pods' own devices are not part of it. Pairs of nodes that would\n" +
+			"go another way are told first, with why; those that choose their way (backends wireguard and auto)\n" +
+			"are planned as they begin. Nothing is written.",
 		Example: "  weft plan -f cluster.yaml\n  weft plan --delete node/n7",
 		GroupID: groupObjects,
 		Args:    noNames,
@@ -61,9 +63,10 @@ func (c *cli) plan(ctx context.Context, p *planning) error {
 	if p.isData() {
 		return c.printData(&p.output, struct {
 			Nodes []nodePlan `json:"nodes"`
-		}{plans})
+			Moves []pairMove `json:"moves"`
+		}{plans, movesOf(answer.GetNodes())})
 	}
-	return c.printf("%s", c.paintSteps(planText(plans)))
+	return c.printf("%s%s", movesText(movesOf(answer.GetNodes())), c.paintSteps(planText(plans)))
 }
 
 func (c *cli) planRequest(ctx context.Context, p *planning) (*weftv1.PlanRequest, []document.Document, error) {

@@ -133,7 +133,10 @@ func (f *Fabric) counts() []*weftv1.PathCount {
 		return []*weftv1.PathCount{{Transport: "vxlan", Pairs: 1}}
 	}
 	return []*weftv1.PathCount{
-		{Transport: "direct", Pairs: 15}, {Transport: "vxlan", Pairs: 20}, {Transport: "wireguard", Pairs: 24},
-		{Transport: "punched", Pairs: 5}, {Transport: "relayed (s1)", Pairs: 2},
+		{Transport: "direct", Pairs: 15},
+		{Transport: "vxlan", Pairs: 20},
+		{Transport: "wireguard", Pairs: 24},
+		{Transport: "punched", Pairs: 5},
+		{Transport: "relayed (s1)", Pairs: 2},
 	}
 }

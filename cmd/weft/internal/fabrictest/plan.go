@@ -30,7 +30,7 @@ func (f *Fabric) PlanBackend(from, to intent.Backend) {
 func (f *Fabric) told(backend intent.Backend) *weftv1.NodeIntent {
 	cluster := intent.Cluster{
 		CIDRs:   []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16"), netip.MustParsePrefix("fd42:42::/48")},
-		Backend: backend, VNI: 4096, VXLANPort: 8472,
+		Backend: backend, VNI: 4096, VXLANPort: 8472, Encryption: intent.EncryptUntrusted, WireGuardPort: 51820,
 		Masquerade: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")},
 	}
 	out := &weftv1.NodeIntent{Epoch: "3", Revision: f.revision, CompileVersion: intent.CompileVersion, Objects: []*weftv1.Set{
@@ -41,7 +41,11 @@ func (f *Fabric) told(backend intent.Backend) *weftv1.NodeIntent {
 		if err != nil {
 			panic(err) // seeds are constants
 		}
-		p := intent.Peer{Name: n.GetName(), Underlay: underlay, VTEP: mac(i)}
+		p := intent.Peer{
+			Name: n.GetName(), Underlay: underlay, VTEP: mac(i),
+			Labels: map[string]string{intent.SiteLabel: []string{"fra", "home"}[i%2]},
+			Slots:  []intent.Slot{{Key: intent.Key{byte(i + 1)}, Port: 51820}},
+		}
 		for _, l := range n.GetLease() {
 			p.Lease = append(p.Lease, netip.MustParsePrefix(l))
 		}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weft-net/weft/agent/mesh"
+	"github.com/weft-net/weft/proto/intent"
+	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+)
+
+// pairMove is what becomes of pairs that move alike.
+type pairMove struct {
+	Count  int      `json:"count"`
+	Before string   `json:"before"`
+	After  string   `json:"after"`
+	Why    string   `json:"why"`
+	Pairs  []string `json:"pairs"` // the first of them
+}
+
+// movesOf compares by what pairs of nodes may go before and after, by the rule that
+// servers and agents share. Every node is told the same of it.
+func movesOf(plans []*weftv1.NodePlan) []pairMove {
+	for _, n := range plans {
+		if n.GetBefore() != nil && n.GetAfter() != nil {
+			before, _ := decoded(n, n.GetBefore())
+			after, _ := decoded(n, n.GetAfter())
+			return moves(before, after)
+		}
+	}
+	return nil
+}
+
+func moves(before, after intent.Node) []pairMove {
+	var out []pairMove
+	for i, a := range after.Peers {
+		wasA, ok := before.Peer(a.Name)
+		if !ok {
+			continue // it joins
+		}
+		for _, b := range after.Peers[i+1:] {
+			wasB, ok := before.Peer(b.Name)
+			if !ok {
+				continue
+			}
+			was, _ := ways(before.Cluster, wasA, wasB)
+			is, why := ways(after.Cluster, a, b)
+			if was == is {
+				continue
+			}
+			out = add(out, pairMove{Before: was, After: is, Why: why}, a.Name+"-"+b.Name)
+		}
+	}
+	slices.SortStableFunc(out, func(x, y pairMove) int { return y.Count - x.Count })
+	return out
+}
+
+// add counts a pair among those that move alike.
+func add(list []pairMove, m pairMove, pair string) []pairMove {
+	i := slices.IndexFunc(list, func(o pairMove) bool { return o.Before == m.Before && o.After == m.After && o.Why == m.Why })
+	if i < 0 {
+		i, list = len(list), append(list, m)
+	}
+	list[i].Count++
+	if len(list[i].Pairs) < most {
+		list[i].Pairs = append(list[i].Pairs, pair)
+	}
+	return list
+}
+
+// ways are the transports that a pair may use, and why no others.
+func ways(c intent.Cluster, a, b intent.Peer) (text, why string) {
+	if !c.Meshed() {
+		p := c.Path(a, b)
+		return string(p.Transport), p.Why
+	}
+	w := c.Ways(a, b)
+	var words []string
+	for _, way := range []struct {
+		name intent.Transport
+		intent.Way
+	}{{intent.Direct, w.Direct}, {intent.Overlay, w.VXLAN}, {intent.Sealed, w.WireGuard}} {
+		if way.OK {
+			words, why = append(words, string(way.name)), way.Why
+		}
+	}
+	switch {
+	case len(words) == 0:
+		return string(intent.NoPath), w.WireGuard.Why
+	case w.Direct.OK || w.VXLAN.OK:
+		why = w.VXLAN.Why
+	case w.Direct.Why != w.WireGuard.Why: // why it must be encrypted
+		why = w.Direct.Why
+	}
+	if last := len(words) - 1; last > 0 {
+		return strings.Join(words[:last], ", ") + " or " + words[last], why
+	}
+	return words[0], why
+}
+
+// movesText is what becomes of pairs, the most first.
+func movesText(list []pairMove) string {
+	if len(list) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	all := 0
+	for _, m := range list {
+		all += m.Count
+	}
+	verb := "move"
+	if all == 1 {
+		verb = "moves"
+	}
+	fmt.Fprintf(&b, "%s %s, each when its new way is proved or prepared at both ends; the old one goes after the last\n", count(all, "pair"), verb)
+	for _, m := range list {
+		names := strings.Join(m.Pairs, ", ")
+		if more := m.Count - len(m.Pairs); more > 0 {
+			names += fmt.Sprintf(" and %d more", more)
+		}
+		fmt.Fprintf(&b, "  %d  %s -> %s: %s  (%s)\n", m.Count, m.Before, m.After, m.Why, names)
+	}
+	return b.String()
+}
+
+// beginnings are how a node sends to each peer that chooses, before anything is proved: what
+// surely is there. Which of its addresses answers is for the agents to find out.
+func beginnings(n intent.Node) map[string]mesh.Choice {
+	self, ok := n.Self()
+	if !ok || !n.Cluster.Meshed() {
+		return nil
+	}
+	out := map[string]mesh.Choice{}
+	for _, p := range n.Peers {
+		if p.Name == n.Name {
+			continue
+		}
+		var c mesh.Choice
+		for slot := range uint8(intent.Slots) {
+			_, here := self.SlotOf(slot)
+			_, there := p.SlotOf(slot)
+			c.Peers[slot].There = here && there
+		}
+		switch w := n.Cluster.Ways(self, p); {
+		case w.VXLAN.OK:
+			c.Rung, c.Spare = mesh.VXLAN, n.Cluster.Toward(n.Name, p.Name).Spare
+		case w.WireGuard.OK:
+			c.Rung = mesh.WireGuard
+			if !c.Peers[0].There {
+				c.Slot = 1
+			}
+		}
+		out[p.Name] = c
+	}
+	return out
+}
