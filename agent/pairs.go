@@ -123,6 +123,9 @@ func (p *pairs) run(ctx context.Context) error {
 
 // live runs the rooms until no pair chooses any more, or one of them fails.
 func (p *pairs) live(ctx context.Context) error {
+	if kernel.IPv6Off() {
+		p.log.Warn("WireGuard listens on IPv4 only", note.Why, "IPv6 is switched off in the kernel", note.Do, "nothing, unless peers are to reach this node by IPv6: then start the kernel without ipv6.disable=1")
+	}
 	adopted, err := p.adopted(ctx)
 	if err != nil {
 		return fmt.Errorf("agent: look for what an earlier run left: %w", err)

@@ -64,6 +64,16 @@ func (k *hands) makeWireGuard(ctx context.Context, o datapath.Link) error {
 	return fmt.Errorf("this kernel has no WireGuard (modprobe wireguard), and %s for one that a process makes is not there either: %w", tunPath, unix.EOPNOTSUPP)
 }
 
+// IPv6Off tells whether the kernel makes no IPv6 sockets. WireGuard then listens on
+// IPv4 alone (drivers/net/wireguard/socket.c, wg_socket_init).
+func IPv6Off() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return errors.Is(err, unix.EAFNOSUPPORT)
+}
+
 // removeWireGuard ends a device and, where one made it, the process.
 func (k *hands) removeWireGuard(ctx context.Context, dev string) error {
 	l, err := k.route.LinkByName(dev)

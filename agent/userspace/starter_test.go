@@ -202,6 +202,42 @@ func TestSocketRemoved(t *testing.T) {
 	converge(t, k, want)
 }
 
+// TestWithoutIPv6: where the kernel has none, a device listens on the same port of IPv4,
+// and says so; the port of somebody else is still refused.
+func TestWithoutIPv6(t *testing.T) {
+	t.Setenv(withoutIPv6, "1")
+	s := starter(t)
+	k := openKernel(t, s)
+	sink, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	want := state(t)
+	p := datapath.WGPeer{Dev: dev, Peer: kerneltest.Key(2), Allowed: "10.42.2.0/24", Keepalive: 25, Endpoint: sink.LocalAddr().(*net.UDPAddr).AddrPort()}
+	want[p.Key()] = p
+	converge(t, k, want)
+	if sockets := kerneltest.Run(t, "ss -Hlun"); !strings.Contains(sockets, "0.0.0.0:51820 ") || strings.Contains(sockets, "[::]") {
+		t.Errorf("sockets:\n%s", sockets)
+	}
+	if err := sink.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, from, err := sink.ReadFrom(make([]byte, 2048)); err != nil || from.String() != "127.0.0.1:51820" {
+		t.Errorf("a handshake from %v, %v", from, err)
+	}
+	other, err := net.ListenPacket("udp4", ":51830")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	link := want[datapath.Link{Name: dev}.Key()].(datapath.Link)
+	moved := link
+	moved.WG.Port = 51830
+	refused(t, k.Apply(context.Background(), []datapath.Op{{Old: link, New: moved}})[0], "UDP port 51830 is taken")
+	converge(t, k, want)
+}
+
 // TestInTheWay is what a device cannot be made for, each with who is in the way, and
 // nobody touched.
 func TestInTheWay(t *testing.T) {
