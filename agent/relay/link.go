@@ -34,6 +34,7 @@ type link struct {
 	absent atomic.Int32 // entries of gone
 	mu     sync.Mutex   // guards gone
 	gone   map[string]time.Time
+	asked  time.Duration // since when it was asked without an answer, since the Relay's start; 0: it was not; watch's own
 	ready  chan struct{} // closed when conn and server are there
 }
 

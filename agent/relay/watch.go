@@ -11,8 +11,8 @@ import (
 // more time: pingEvery and deadAfter.
 const (
 	watchEvery = 200 * time.Millisecond
-	askAfter   = 300 * time.Millisecond
-	muteAfter  = time.Second
+	askAfter   = 250 * time.Millisecond
+	muteAfter  = 800 * time.Millisecond
 	busyFor    = 2 * time.Second // after something was sent
 )
 
@@ -20,7 +20,7 @@ const (
 func (r *Relay) clock() time.Duration { return time.Since(r.born) }
 
 // watch looks at connections while something is sent over them. One that says nothing
-// for a second although it is asked is not used while there is another one; it is not
+// for the better part of a second although it is asked is not used while there is another one; it is not
 // closed, for it may only be slow.
 func (r *Relay) watch(ctx context.Context) error {
 	for {
@@ -65,10 +65,17 @@ func (r *Relay) listen() (busy bool) {
 // judge takes a link out of use that has been silent for long, and back into use once
 // it is not.
 func (l *link) judge(silent time.Duration, was bool) {
-	if silent > askAfter {
+	now := l.r.clock()
+	switch {
+	case silent <= askAfter:
+		l.asked = 0
+	case l.asked == 0:
+		l.asked = now // an idle one was silent because nobody asked
+		fallthrough
+	default:
 		l.conn.Ping()
 	}
-	switch mute := silent > muteAfter; {
+	switch mute := silent > muteAfter && l.asked > 0 && now-l.asked >= muteAfter-askAfter; {
 	case mute && !was:
 		l.mute.Store(true)
 		l.r.stats.mutes.Add(1)
