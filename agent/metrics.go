@@ -81,6 +81,8 @@ func (a *agent) families() []family {
 		{"weft_agent_egress_dials_total", "Dials that servers asked for, by how they ended.", "result", floats(c.Dials)},
 		{"weft_agent_egress_dial_seconds_total", "Seconds from a dial's request to its end, by how it ended.", "result", c.DialSeconds},
 		{"weft_agent_egress_denials_total", "Dials that a rule refused, by the rule.", "rule", floats(c.Denials)},
+		{"weft_agent_pairs", "Peers that choose their way, by the rung on which they are sent to.", "rung", a.pairs.rungs()},
+		{"weft_agent_probes_refused_total", "Packets of probes that came to nothing, by what became of them.", "result", a.pairs.probes()},
 		{"weft_agent_egress_bytes_total", "Bytes of streams that have ended, to their targets and from them.", "direction", map[string]float64{"to": float64(c.BytesForth), "from": float64(c.BytesBack)}},
 	}
 }

@@ -245,6 +245,26 @@ func (p *pairs) offered() (paths.Offer, bool) {
 	return paths.Offer{Addrs: []netip.Addr{e.Server}, Ports: e.Ports, Cookie: echowire.Cookie(e.Cookie), Until: e.Until}, true
 }
 
+// probes are packets of probes that came to nothing, by what became of them.
+func (p *pairs) probes() map[string]float64 {
+	at := p.at()
+	if at == nil {
+		return nil
+	}
+	return floats(at.Counts())
+}
+
+// rungs are how many pairs stand on each rung; none while no pair chooses.
+func (p *pairs) rungs() map[string]float64 {
+	out := map[string]float64{}
+	if at := p.at(); at != nil {
+		for rung, n := range at.Summary().Rungs {
+			out[rung.String()] = float64(n)
+		}
+	}
+	return out
+}
+
 // report is how this node's devices are reached; empty while no pair chooses.
 func (p *pairs) report() (m uplink.Mesh, kind string) {
 	if at := p.at(); at != nil {

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"math"
+	"net/netip"
 
 	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
@@ -26,37 +27,60 @@ type Rotated struct {
 	Pairs int        // that are to move
 }
 
-// GetMesh implements the service.
+// mostExplained bounds the pairs of which all that was tried is told at once.
+const mostExplained = 64
+
+// GetMesh implements the service. What was tried is told of few pairs at a time only:
+// of a thousand it would be more than a message holds.
 func (a *Agent) GetMesh(_ context.Context, r *weftv1.GetMeshRequest) (*weftv1.GetMeshResponse, error) {
 	n, _ := a.Intent()
 	if _, there := n.Peer(r.GetPeer()); r.GetPeer() != "" && (!there || r.GetPeer() == n.Name) {
 		return nil, status.Errorf(codes.NotFound, "there is no peer %.100q; weft get nodes lists them", r.GetPeer())
 	}
+	brief := r.GetBrief() || r.GetPeer() == "" && len(n.Peers) > mostExplained
 	out := &weftv1.GetMeshResponse{}
 	for _, p := range n.Peers {
 		if a.Mesh == nil || p.Name == n.Name || r.GetPeer() != "" && r.GetPeer() != p.Name {
 			continue
 		}
 		if e, ok := a.Mesh.Explain(p.Name); ok {
-			out.Paths = append(out.Paths, meshPath(e))
+			out.Paths = append(out.Paths, meshPath(e, brief))
 		}
 	}
 	return out, nil
 }
 
-func meshPath(e mesh.Explanation) *weftv1.MeshPath {
+// meshPath is how a pair sends; brief leaves out what was tried.
+func meshPath(e mesh.Explanation, brief bool) *weftv1.MeshPath {
 	m := &weftv1.MeshPath{
-		Peer: e.Peer, Rung: e.Rung.String(), Via: e.Via.Node + e.Via.Server, Slot: uint32(e.Slot),
-		SinceUnixMilli: e.Since.UnixMilli(), RttMicros: e.RTT.Microseconds(), LossPermille: uint32(math.Round(1000 * e.Loss)),
-		Mtu: uint32(e.MTU), MtuProved: e.Probed, Climb: e.Climb,
+		Peer: e.Peer, Rung: e.Rung.String(), Via: e.Via.Node + e.Via.Server, Slot: uint32(e.Slot), Endpoint: endpoint(e.Endpoint),
+		RttMicros: e.RTT.Microseconds(), LossPermille: uint32(math.Round(1000 * e.Loss)),
+		Mtu: uint32(e.MTU), MtuProved: e.Probed, Climb: e.Climb, Down: e.Down,
 	}
-	if e.Endpoint.IsValid() {
-		m.Endpoint = e.Endpoint.String()
+	if !e.Since.IsZero() {
+		m.SinceUnixMilli = e.Since.UnixMilli()
+	}
+	if brief {
+		return m
 	}
 	for _, v := range e.Rungs {
 		m.Rungs = append(m.Rungs, &weftv1.Rung{Name: v.Rung, Result: v.Result, Why: v.Why})
 	}
+	for _, t := range e.Tried {
+		m.Tried = append(m.Tried, &weftv1.MeshTried{
+			Address: endpoint(t.Addr), Via: t.Via.Node + t.Via.Server, Slot: uint32(t.Slot), Source: string(t.Source),
+			Probes: uint32(t.Probes), Answers: uint32(t.Answers), RttMicros: t.RTT.Microseconds(), Works: t.Works, Why: t.Why,
+		})
+	}
 	return m
+}
+
+// endpoint is an address as text; nothing of none.
+func endpoint(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // RotateKeys implements the service.
