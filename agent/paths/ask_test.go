@@ -41,7 +41,7 @@ func TestClasses(t *testing.T) {
 		{"another port, always the same", "198.51.100.9:1025", "198.51.100.9:1025", intent.NATEasy, []string{"192.0.2.1:51820 interface", "198.51.100.9:1025 echo"}},
 		{"another port on the own address", "192.0.2.1:1025", "192.0.2.1:1025", intent.NATEasy, []string{"192.0.2.1:51820 interface", "192.0.2.1:1025 echo"}},
 		{"symmetric", "198.51.100.9:1025", "198.51.100.9:1026", intent.NATHard, []string{"192.0.2.1:51820 interface", "198.51.100.9:1025 echo", "198.51.100.9:1026 echo"}},
-		{"two addresses outside", "198.51.100.9:51820", "198.51.100.8:51820", intent.NATHard, []string{"192.0.2.1:51820 interface", "198.51.100.9:51820 echo", "198.51.100.8:51820 echo"}},
+		{"two addresses outside", "198.51.100.9:51820", "198.51.100.8:51820", intent.NATHard, []string{"192.0.2.1:51820 interface", "198.51.100.8:51820 echo", "198.51.100.9:51820 echo"}},
 		{"one port answers", "198.51.100.9:1025", "", "", []string{"192.0.2.1:51820 interface", "198.51.100.9:1025 echo"}},
 		{"UDP blocked", "", "", intent.NATBlocked, []string{"192.0.2.1:51820 interface"}},
 		{"a server that lies: loopback", "127.0.0.1:51820", "127.0.0.1:51820", intent.NATEasy, []string{"192.0.2.1:51820 interface"}},
@@ -110,6 +110,31 @@ func TestAskedAgain(t *testing.T) {
 		pass(echoStands + askEvery)
 		if r := n.Report(); r.NAT4 != intent.NATBlocked || len(r.Candidates) != 1 {
 			t.Errorf("class %q, %v", r.NAT4, lines(r.Candidates))
+		}
+	})
+}
+
+// What an earlier run has said stands until it is asked again: nothing changes for
+// peers when an agent is started anew.
+func TestRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork()
+		net.set(as("198.51.100.9:1025", "198.51.100.9:1025"))
+		n := newNode(t, net, "n1", "192.0.2.1", Config{})
+		n.offer = offered()
+		n.peers = []intent.Peer{{Name: "n1", NAT4: intent.NATEasy, NAT6: intent.NATBlocked, Candidates: []intent.Candidate{
+			{Addr: netip.MustParseAddrPort("192.0.2.7:51820"), Source: intent.FromInterface},
+			{Addr: netip.MustParseAddrPort("198.51.100.9:1025"), Source: intent.FromEcho},
+		}}}
+		run(t, n)
+		pass(3 * time.Second)
+		for i, r := range n.reports() {
+			if diff := cmp.Diff([]string{"192.0.2.1:51820 interface", "198.51.100.9:1025 echo"}, lines(r.Candidates)); diff != "" || r.NAT4 != intent.NATEasy {
+				t.Errorf("report %d: NAT %q, %s", i, r.NAT4, diff)
+			}
+		}
+		if got := n.Report().NAT6; got != "" {
+			t.Errorf("NAT6 is still %q, and nobody can be asked", got)
 		}
 	})
 }

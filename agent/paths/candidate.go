@@ -94,6 +94,7 @@ type known struct {
 // what others have seen. Where a server sees the node's stream come from, it says itself. An address and port is there once, by the first who says it.
 func (k known) candidates() []intent.Candidate {
 	var out []intent.Candidate
+	seen := slices.SortedFunc(slices.Values(k.found), func(a, b found) int { return a.Addr.Compare(b.Addr) }) // in whatever order they came
 	for _, s := range k.slots {
 		var list []intent.Candidate
 		add := func(source intent.Source, a netip.AddrPort) {
@@ -112,7 +113,7 @@ func (k known) candidates() []intent.Candidate {
 			add(intent.FromInterface, netip.AddrPortFrom(a, s.Port))
 		}
 		for _, source := range []intent.Source{intent.FromEcho, intent.FromPeer} {
-			for _, f := range k.found {
+			for _, f := range seen {
 				if f.Source == source && f.Slot == s.Slot {
 					add(source, f.Addr)
 				}

@@ -24,6 +24,7 @@ type driver struct {
 	named   func() []netip.Addr
 
 	in    mesh.Input // as the machine was told, with what this room knows
+	known bool       // what an earlier run has said
 	slots []intent.Slot
 	addrs []netip.Addr
 	ends  ends
@@ -56,6 +57,7 @@ func (d *driver) read(now time.Time) {
 		return
 	}
 	d.in = in
+	d.remember(now)
 	if slots := d.cfg.Slots(); !slices.Equal(d.slots, slots) {
 		d.slots = slots
 		d.asker.again(now)
@@ -70,6 +72,22 @@ func (d *driver) read(now time.Time) {
 	}
 	d.pair()
 	d.tell(now)
+}
+
+// remember takes up, once, what an earlier run has said of the node: peers use it, and
+// it is asked again within seconds.
+func (d *driver) remember(now time.Time) {
+	self, ok := d.in.Intent.Self()
+	if d.known || !ok {
+		return
+	}
+	d.known = true
+	d.asker.nat[true], d.asker.nat[false] = self.NAT4, self.NAT6
+	for _, c := range self.Candidates {
+		if c.Source == intent.FromEcho || c.Source == intent.FromPeer {
+			d.pool.put(c, now)
+		}
+	}
 }
 
 // moved says that the node's network has changed.
