@@ -97,6 +97,9 @@ func TestScenarios(t *testing.T) {
 			"environ": command((*scenario).environ),
 			"roam":    command((*scenario).roam),
 			"snoop":   command((*scenario).snoop),
+			"rung":    command((*scenario).rung),
+			"rungs":   command((*scenario).rungs),
+			"meet":    command((*scenario).meet),
 		},
 	})
 }
@@ -412,7 +415,8 @@ func (s *scenario) reach(ctx context.Context, args []string) (string, error) {
 }
 
 // flow start NAME FROM ADDRESS [interval]: packets that are sent and answered until
-// flow stop NAME. Not one may be lost.
+// flow stop NAME. Not one may be lost; after `flow stop NAME DURATION` some may, for no
+// longer than that.
 func (s *scenario) flow(ctx context.Context, args []string) (string, error) {
 	switch args[0] {
 	case "start":
@@ -439,10 +443,14 @@ func (s *scenario) flow(ctx context.Context, args []string) (string, error) {
 		}
 		delete(s.flows, args[1])
 		c, err := f.Stop(ctx)
-		if err == nil && (c.Missing() > 0 || c.Sent < 10) {
-			err = fmt.Errorf("flow %s, a packet each %v: %v", args[1], f.Every, c)
+		gap := time.Duration(0)
+		if err == nil && len(args) > 2 {
+			gap, err = time.ParseDuration(args[2])
 		}
-		return c.String(), err
+		if err == nil && (c.Missing() > 0 && c.Longest > gap || c.Sent < 10) {
+			err = fmt.Errorf("flow %s, a packet each %v: %v; longest gap %v", args[1], f.Every, c, c.Longest)
+		}
+		return fmt.Sprintf("%v; longest gap %v\n", c, c.Longest.Round(time.Millisecond)), err
 	}
 	return "", fmt.Errorf("flow: start or stop, not %q", args[0])
 }

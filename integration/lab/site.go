@@ -116,7 +116,8 @@ func (f *Fabric) routerFor(ctx context.Context, i int, kind NAT, lan int, out st
 }
 
 // routed lets s1 forward between hosts that share no link. It must not tell them that
-// they do.
+// they do, and stands for some more hops than its own: a packet that is to open the
+// sender's router and to go no farther has as many as it takes to die on the way.
 func (f *Fabric) routed(ctx context.Context) error {
 	if err := f.Server.forwards(ctx); err != nil {
 		return err
@@ -127,6 +128,11 @@ table inet lab {
 		type filter hook output priority 0;
 		icmp type redirect drop
 		icmpv6 type nd-redirect drop
+	}
+	chain forward {
+		type filter hook forward priority 0;
+		ip ttl < 6 drop
+		ip6 hoplimit < 6 drop
 	}
 }
 `)

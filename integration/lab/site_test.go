@@ -135,6 +135,40 @@ func TestNAT(t *testing.T) {
 	}
 }
 
+// TestOpeners: where routers take what nobody asked for, two nodes meet by packets
+// that open their own router and do not come to the other.
+func TestOpeners(t *testing.T) {
+	f := newFabric(t, Layout{Nodes: 2, Under: "4", NATs: []NAT{Answering, Answering}})
+	var ends [2]*net.UDPConn
+	var outer [2]netip.AddrPort
+	for i, n := range f.Nodes {
+		ends[i], outer[i] = udp(t, n, wg), netip.AddrPortFrom(f.Outside(n).addrs[0].Addr(), wg)
+	}
+	for i, c := range ends {
+		for _, hops := range []int{2, 3, 4, 64} {
+			raw, err := c.SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var failed error
+			if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, hops) }); errors.Join(err, failed) != nil {
+				t.Fatal(err, failed)
+			}
+			if hops == 64 {
+				break
+			}
+			if _, err := c.WriteToUDPAddrPort([]byte("open"), outer[1-i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i, c := range ends {
+		if from, ok := arrives(t, c, outer[1-i], ends[1-i], 100); from != outer[i] {
+			t.Errorf("what n%d sends arrives: %v, from %v", i+1, ok, from)
+		}
+	}
+}
+
 // TestTCPOnly: of TCP two ports go out.
 func TestTCPOnly(t *testing.T) {
 	ctx, f := minute(t), newFabric(t, Layout{Nodes: 1, NATs: []NAT{TCPOnly}})
