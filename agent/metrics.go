@@ -67,14 +67,16 @@ func seconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// families are what is counted by kind. No label is an address or a name.
+// families are what is counted by kind. No label is an address, or a name but for those
+// of a bounded number of peers.
 func (a *agent) families() []family {
 	c, t := a.dials.Counts(), a.uplink.TunnelCounts()
 	states := map[string]float64{}
+	out := a.pairs.families()
 	for _, tunnel := range a.uplink.Tunnels() {
 		states[string(tunnel.State)]++
 	}
-	return []family{
+	return append(out, []family{
 		{"weft_agent_tunnels", "Servers, by how it stands with the tunnel to them.", "state", states},
 		{"weft_agent_tunnel_tries_total", "Tunnels to servers that were opened, or not.", "result", map[string]float64{"opened": float64(t.Opened), "failed": float64(t.Failed)}},
 		{"weft_agent_tunnel_ends_total", "Tunnels to servers that ended, by reason.", "reason", floats(t.Ended)},
@@ -84,7 +86,7 @@ func (a *agent) families() []family {
 		{"weft_agent_pairs", "Peers that choose their way, by the rung on which they are sent to.", "rung", a.pairs.rungs()},
 		{"weft_agent_probes_refused_total", "Packets of probes that came to nothing, by what became of them.", "result", a.pairs.probes()},
 		{"weft_agent_egress_bytes_total", "Bytes of streams that have ended, to their targets and from them.", "direction", map[string]float64{"to": float64(c.BytesForth), "from": float64(c.BytesBack)}},
-	}
+	}...)
 }
 
 func floats[K ~string](in map[K]uint64) map[string]float64 {

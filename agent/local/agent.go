@@ -210,7 +210,7 @@ func (a *Agent) ListPeers(context.Context, *weftv1.ListPeersRequest) (*weftv1.Li
 	out := &weftv1.ListPeersResponse{}
 	for _, p := range n.Peers {
 		if p.Name != n.Name {
-			out.Peers = append(out.Peers, peerStatus(n.Cluster.Path(self, p), p))
+			out.Peers = append(out.Peers, a.chosen(peerStatus(n.Cluster.Path(self, p), p)))
 		}
 	}
 	return out, nil

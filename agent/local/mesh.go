@@ -50,6 +50,25 @@ func (a *Agent) GetMesh(_ context.Context, r *weftv1.GetMeshRequest) (*weftv1.Ge
 	return out, nil
 }
 
+// chosen is a peer as it is sent to, if the pair chooses its way.
+func (a *Agent) chosen(m *weftv1.PeerStatus) *weftv1.PeerStatus {
+	if a.Mesh == nil {
+		return m
+	}
+	e, ok := a.Mesh.Explain(m.GetName())
+	if !ok {
+		return m
+	}
+	m.Transport, m.Mtu = e.Rung.String(), uint32(e.MTU)
+	switch {
+	case e.Endpoint.IsValid():
+		m.Remote = e.Endpoint.String()
+	case e.Rung.Sealed():
+		m.Remote = e.Via.Node + e.Via.Server
+	}
+	return m
+}
+
 // meshPath is how a pair sends; brief leaves out what was tried.
 func meshPath(e mesh.Explanation, brief bool) *weftv1.MeshPath {
 	m := &weftv1.MeshPath{

@@ -19,13 +19,15 @@ func (p *plan) sealedDevices() {
 	}
 }
 
-// widest is the MTU of the WireGuard devices: what fits through the widest uplink,
-// because the routes carry what a pair can do. It is 0, any, while the node has no
-// underlay address: a node that roams keeps its tunnels.
+// widest is the MTU of the WireGuard devices: what fits through the widest uplink
+// over either family, because the routes carry what a pair can do. Devices that are
+// processes pad packets to 16 bytes up to this MTU, whatever a route says, so that a
+// larger one would have packets over IPv6 cut in two. It is 0, any, while the node has
+// no underlay address: a node that roams keeps its tunnels.
 func widest(us []intent.Underlay) int {
 	mtu := 0
 	for _, u := range us {
-		mtu = max(mtu, u.MTU-intent.WireGuardOverhead(u.Addr.Addr().Is4()))
+		mtu = max(mtu, u.MTU-intent.WireGuardOverhead(false))
 	}
 	return mtu
 }
