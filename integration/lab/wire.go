@@ -105,5 +105,5 @@ func (h *Host) Roam(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return h.addressed(ctx)
 }
