@@ -28,7 +28,10 @@
 //   - Per packet nothing is allocated. Queues, ports, and what is carried for others are
 //     bounded.
 //
+// What asks for a session of WireGuard over a relay that the peer is yet to join is sent
+// again until something comes: the device itself would wait for 5 s.
+//
 // It chooses no path, holds no key of WireGuard's, and opens no tunnel. Run owns a
-// goroutine that looks after connections, one for relaying over nodes, and one for each
-// port; Serve is called by who keeps the tunnels.
+// goroutine that looks after connections, one that asks again, one for relaying over
+// nodes, and one for each port; who keeps the tunnels has each served.
 package relay

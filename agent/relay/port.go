@@ -31,6 +31,8 @@ type port struct {
 	as    atomic.Pointer[guise]    // see As; nil: what comes comes from here
 	head  []byte                   // scratch of the reader
 
+	opening atomic.Pointer[opening] // that nothing has come after; nil: none
+
 	mu     sync.Mutex    // held by who connects
 	device atomic.Uint32 // port of the device that it is connected to; 0: none
 }
@@ -146,6 +148,7 @@ func (p *port) read() {
 		if err != nil {
 			return
 		}
+		p.note(b)
 		p.send(b)
 		b.free()
 	}
@@ -221,6 +224,9 @@ func (r *Relay) any(peer string, named ...*mesh.Via) *link {
 func (p *port) deliver(f wire.Frame, via *mesh.Via) {
 	if was := p.last.Load(); was == nil || *was != *via {
 		p.last.Store(via)
+	}
+	if p.opening.Load() != nil {
+		p.opening.Store(nil)
 	}
 	lost := 0
 	if as := p.as.Load(); as != nil {

@@ -54,9 +54,11 @@ type Relay struct {
 	born    time.Time
 	changed chan struct{} // room for one: look at the intent
 	flows   chan struct{} // room for one: somebody sends again
-	stats   counters
-	nodes   nodes
-	forge   forge
+
+	openings chan struct{} // room for one: somebody asks for a session
+	stats    counters
+	nodes    nodes
+	forge    forge
 
 	mu      sync.RWMutex // guards all below
 	life    context.Context
@@ -83,7 +85,7 @@ func New(cfg Config) (*Relay, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Relay{
-		cfg: cfg, born: time.Now(), changed: make(chan struct{}, 1), flows: make(chan struct{}, 1),
+		cfg: cfg, born: time.Now(), changed: make(chan struct{}, 1), flows: make(chan struct{}, 1), openings: make(chan struct{}, 1),
 		ports: map[key]*port{}, guises: map[key]*guise{}, memory: map[key]uint16{}, links: map[string]*link{}, members: map[string]struct{}{},
 	}
 	r.nodes.init(r)
@@ -101,6 +103,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.begin(ctx)
 	g.Go(func() error { return r.look(ctx) })
 	g.Go(func() error { return r.watch(ctx) })
+	g.Go(func() error { return r.reopen(ctx) })
 	g.Go(func() error { return r.nodes.run(ctx) })
 	err := g.Wait()
 	r.end()

@@ -517,3 +517,28 @@ func TestAs(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestAsksAgain: what asks for a session finds a peer that comes to the relay later, and
+// is not sent for ever.
+func TestAsksAgain(t *testing.T) {
+	s1 := newHub(t, "s1")
+	a, b := startNode(t, "a", newDisk()), startNode(t, "b", newDisk())
+	a.send("b", "\x01"+strings.Repeat("i", openingSize-1)) // without any relay
+	a.send("b", "not kept")
+	a.join(s1)
+	b.join(s1)
+	if got := b.hear(); got != "\x01"+strings.Repeat("i", openingSize-1)+" of a, slot 0" {
+		t.Errorf("got %.60q", got)
+	}
+	b.send("a", "answer")
+	if got := a.hear(); got != "answer of b, slot 0" {
+		t.Errorf("got %q", got)
+	}
+	p, err := a.port(key{"b", 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p.opening.Load() != nil {
+		time.Sleep(time.Millisecond)
+	}
+}
