@@ -75,7 +75,7 @@ deps: ## what demo, test and bench need of the machine: installed as root, else 
 	@integration/deps.sh
 
 .PHONY: demo
-demo: deps build bin/grpcurl $(if $(filter ha,$(DEMO)),bin/old/$(PREVIOUS)) $(if $(filter egress,$(DEMO)),bin/konnectivity) ## a fabric in namespaces; DEMO=ha: three servers; DEMO=egress: a node behind NAT; ONCE=1 ends by itself
+demo: deps build bin/grpcurl $(if $(filter ha,$(DEMO)),bin/old/$(PREVIOUS)) $(if $(filter egress,$(DEMO)),bin/konnectivity) ## a fabric in namespaces; DEMO=ha: three servers; DEMO=egress: a node behind NAT; DEMO=multicloud: three sites; ONCE=1 ends by itself
 	@go run ./integration/demo -scene $(DEMO) $(if $(ONCE),-once)
 
 .PHONY: test

@@ -16,7 +16,7 @@ import (
 )
 
 func main() {
-	scene := flag.String("scene", "base", "what to show: base, ha or egress")
+	scene := flag.String("scene", "base", "what to show: base, ha, egress or multicloud")
 	once := flag.Bool("once", false, "end after showing, instead of at Ctrl-C")
 	backend := flag.String("backend", "vxlan", "vxlan or host-gw")
 	bin := flag.String("bin", "bin", "folder of the built binaries")
@@ -30,10 +30,13 @@ func main() {
 }
 
 func run(ctx context.Context, scene, backend, bin string, once bool) (err error) {
-	layouts := map[string]lab.Layout{"base": {Nodes: 3}, "ha": {Nodes: 5, Servers: 3}, "egress": {Nodes: 2, Servers: 3, Behind: 1}}
+	layouts := map[string]lab.Layout{
+		"base": {Nodes: 3}, "ha": {Nodes: 5, Servers: 3}, "egress": {Nodes: 2, Servers: 3, Behind: 1},
+		"multicloud": {Nodes: len(clouds), NATs: clouds, Under: "4"},
+	}
 	layout, ok := layouts[scene]
 	if !ok {
-		return fmt.Errorf("no scene %q; there are: base, ha, egress", scene)
+		return fmt.Errorf("no scene %q; there are: base, ha, egress, multicloud", scene)
 	}
 	bin, err = filepath.Abs(bin)
 	if err != nil {
@@ -53,7 +56,7 @@ func run(ctx context.Context, scene, backend, bin string, once bool) (err error)
 	}()
 	d := demo{Fabric: f, began: time.Now()}
 	show := map[string]func(context.Context, string) error{
-		"base": d.show, "ha": (&ha{demo: &d}).show, "egress": (&egress{demo: &d}).show,
+		"base": d.show, "ha": (&ha{demo: &d}).show, "egress": (&egress{demo: &d}).show, "multicloud": (&multicloud{&d}).show,
 	}[scene]
 	if err := show(ctx, backend); err != nil {
 		return err
