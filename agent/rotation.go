@@ -63,7 +63,8 @@ func (p *pairs) rotation(now time.Time) (mesh.Rotation, bool) {
 	self, _ := n.Self()
 	self.Slots = p.ring.Slots()
 	others := slices.DeleteFunc(slices.Clone(n.Peers), func(o intent.Peer) bool { return o.Name == n.Name })
-	return mesh.Rotation{Self: self, Peers: others, Used: at.Summary().Slots, Due: p.asked.Load() || p.old(n.Cluster, now)}, true
+	s := at.Summary()
+	return mesh.Rotation{Self: self, Peers: others, Used: s.Slots, Pairs: s.Pairs, Due: p.asked.Load() || p.old(n.Cluster, now)}, true
 }
 
 // old tells whether a key that stays is older than the cluster wants it, or listens on

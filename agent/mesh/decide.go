@@ -182,7 +182,7 @@ func (p *pair) enter(l *line, now time.Time) {
 	if l == p.at {
 		return
 	}
-	p.at, p.since, p.doubt, p.adopted = l, now, time.Time{}, false
+	p.at, p.since, p.entered, p.doubt, p.adopted = l, now, now, time.Time{}, false
 	if l == nil {
 		return
 	}

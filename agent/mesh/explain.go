@@ -83,7 +83,7 @@ func (m *Machine) Explain(peer string, now time.Time) (Explanation, bool) {
 		p.reach(t, WireGuard, now), p.reach(t, Punched, now), p.relay(t, ByNode, now), p.relay(t, ByServer, now),
 	}
 	e.Tried = p.tried()
-	e.Climb = p.help(t)
+	e.Climb = p.help(t, now)
 	return e, true
 }
 
@@ -108,6 +108,8 @@ func (p *pair) clear(l *line, _ time.Time) Verdict {
 	switch {
 	case l == p.at && l.up:
 		v.Result = resultUse
+	case l == p.at && l.answers == 0 && l.probes <= misses:
+		v.Result, v.Why = resultUse, "not proved yet"
 	case l == p.at:
 		v.Result, v.Why = resultUse, "does not answer, and nothing else does"
 	case !l.now:
@@ -174,7 +176,10 @@ func (p *pair) reach(t *tunnel, rung Rung, now time.Time) Verdict {
 		return v
 	case p.using(t, rung):
 		v.Result, v.Why = resultUse, "endpoint "+t.cur.addr.String()
-		if !p.at.up {
+		switch {
+		case !p.at.up && p.at.answers == 0 && p.at.probes <= misses:
+			v.Why += ", not proved yet"
+		case !p.at.up:
 			v.Why += ", which does not answer; nothing else does"
 		}
 		return v
@@ -306,12 +311,12 @@ func (p *pair) tried() (out []Tried) {
 }
 
 // help says what an operator can do for a better rung.
-func (p *pair) help(t *tunnel) string {
+func (p *pair) help(t *tunnel, now time.Time) string {
 	if t == nil || p.at == nil || t.cur == nil && p.at.up {
 		return ""
 	}
-	if stuck := t.stuck(); stuck != "" {
-		return stuck
+	if t.stuck(now) {
+		return fmt.Sprintf("probes of %v are answered and WireGuard is not: the clock of one end went back, or the keys differ; weft rotate keys %s", t.cur.name(), p.m.self)
 	}
 	if p.rungOf(p.at) <= WireGuard || p.meets() {
 		return ""
@@ -334,17 +339,6 @@ func (p *pair) help(t *tunnel) string {
 		port = s.Port
 	}
 	return fmt.Sprintf("forward UDP %d at the router of %s or of %s, and give the node --node-external-ip", port, p.name, p.m.self)
-}
-
-// stuck names a pair whose probes are answered while nothing comes out of the tunnel:
-// the keys or the clocks of the two ends do not agree. WireGuard takes a handshake only
-// if its timestamp is later than that of the last (WireGuard, section 5.4.2).
-func (t *tunnel) stuck() string {
-	l := t.line()
-	if l.up || l.misses < 2*misses || t.cur == nil || !t.cur.up {
-		return ""
-	}
-	return fmt.Sprintf("probes of %v are answered and WireGuard is not: the clock of one end went back, or the keys differ; weft rotate keys %s", t.cur.name(), t.pair.m.self)
 }
 
 // name is the trail in words.

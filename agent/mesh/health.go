@@ -74,9 +74,11 @@ func (h *health) sent(id uint64, now time.Time) {
 
 // got counts an answer. One that comes late counts as well: the round trip has grown.
 func (h *health) got(id uint64, rtt time.Duration, now time.Time) {
-	older, _ := h.take(id)
-	for range older {
-		h.loss += (1 - h.loss) / 32
+	older, intime := h.take(id)
+	if h.answers > 0 {
+		for range older {
+			h.loss += (1 - h.loss) / 32
+		}
 	}
 	h.answers++
 	h.misses, h.up, h.answered = 0, true, now
@@ -85,7 +87,8 @@ func (h *health) got(id uint64, rtt time.Duration, now time.Time) {
 		h.stable = now
 	}
 	switch {
-	case h.rtt == 0 || rtt > 2*h.rtt:
+	case h.rtt == 0 || !intime || rtt < h.rtt/2:
+		// The first may have waited for a handshake: what comes after counts for more.
 		h.rtt = max(rtt, time.Microsecond)
 	default:
 		h.rtt += (rtt - h.rtt) / 8
@@ -97,7 +100,9 @@ func (h *health) missed(n int) {
 	for range n {
 		h.misses++
 		h.stable = time.Time{}
-		h.loss += (1 - h.loss) / 32
+		if h.answers > 0 { // before, nothing says that there is a way to lose them on
+			h.loss += (1 - h.loss) / 32
+		}
 	}
 	if h.misses >= misses {
 		h.up = false

@@ -18,6 +18,7 @@ type Machine struct {
 	pairs    map[string]*pair
 	sets     uint64 // how often Set was called
 
+	now    time.Time // of the last call
 	due    queue
 	lookAt time.Time
 	acts   []Action
@@ -41,6 +42,7 @@ func New(self string, now time.Time) *Machine {
 // Set takes what is known now. It costs a look at each peer, and work for those that
 // have changed.
 func (m *Machine) Set(in Input, now time.Time) {
+	m.now = now
 	me, ok := in.Intent.Self()
 	was, old := m.in, m.me
 	m.in, m.me = in, me
@@ -85,7 +87,7 @@ func (m *Machine) setPeer(peer *intent.Peer, all bool, now time.Time) {
 		m.pairs[peer.Name] = p
 		if o, ok := m.in.Adopted[peer.Name]; ok {
 			p.at = p.line(o)
-			p.since, p.adopted = now, p.at != nil
+			p.since, p.entered, p.adopted = now, now, p.at != nil
 			p.carried = m.in.MTUs[peer.Name]
 		}
 	}
@@ -115,6 +117,7 @@ func (m *Machine) stir(now time.Time) {
 // Event takes what happened. What follows from it comes out of the next Step, which
 // is due at once.
 func (m *Machine) Event(e Event, now time.Time) {
+	m.now = now
 	switch e := e.(type) {
 	case Heard:
 		m.with(e.Peer, now, func(p *pair) { p.hear(e, now) })
@@ -147,6 +150,7 @@ func (m *Machine) with(peer string, now time.Time, f func(*pair)) {
 // Step does what is due, and says what to do and when to come again; a zero time says
 // that nothing is due before the next Set or Event. What it returns is the caller's.
 func (m *Machine) Step(now time.Time) (acts []Action, next time.Time) {
+	m.now = now
 	for len(m.due) > 0 && !m.due[0].due.After(now) {
 		p := m.due[0]
 		m.due.put(p, p.step(now))

@@ -50,12 +50,12 @@ func (t *tunnel) nominated(r *trail, now time.Time) {
 }
 
 // follows tells whether to do as the peer's nomination says. Of two that cross, the
-// lower-named node's holds.
+// lower-named node's holds, unless nothing has come out of the tunnel since.
 func (t *tunnel) follows(now time.Time) bool {
 	if !t.pair.nominates() {
 		return true
 	}
-	return t.nom.trail == nil && now.Sub(t.since) > time.Second
+	return t.nom.trail == nil && (now.Sub(t.since) > time.Second || !t.line().answered.After(t.since))
 }
 
 // hold is the time in which an endpoint is set again whenever the kernel leaves it:

@@ -21,6 +21,7 @@ type pair struct {
 
 	at      *line     // the pair sends by it; nil: by none
 	since   time.Time // on this line and trail
+	entered time.Time // this line
 	doubt   time.Time // since when what it sends by does not answer; zero: it does
 	adopted bool      // it was so found at the start, and nothing has been changed
 	sealed  bool      // must be encrypted, and has been

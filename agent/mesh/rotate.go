@@ -29,9 +29,10 @@ func (t Turn) String() string { return [...]string{"keep", "make", "leave", "dro
 // old slots are needed by nobody and go as well. So the keys of a whole cluster are
 // changed by one rotation, and all are in one slot again.
 type Rotation struct {
-	Self  intent.Peer   // the node, with its slots as they are here
-	Peers []intent.Peer // the others; those without slots know no WireGuard and do not count
-	Used  [intent.Slots][]string
+	Self  intent.Peer            // the node, with its slots as they are here
+	Peers []intent.Peer          // the others; those without slots know no WireGuard and do not count
+	Used  [intent.Slots][]string // Summary.Slots
+	Pairs int                    // Summary.Pairs: as long as some peers have none, it is not known who uses a slot
 	// Due asks for new keys: the ones there are too old, or an operator wants it. It
 	// stays until the turn is Leave.
 	Due bool
@@ -44,7 +45,7 @@ func (r Rotation) Next() (turn Turn, slot uint8, why string) {
 		return Make, s, "no key yet"
 	}
 	for _, s := range r.Self.Slots {
-		if s.Leaving && r.stays(1-s.Slot) && len(r.Used[s.Slot]) == 0 {
+		if s.Leaving && r.stays(1-s.Slot) && len(r.Used[s.Slot]) == 0 && r.Pairs >= len(r.Peers) {
 			return Drop, s.Slot, "nobody uses it any more"
 		}
 	}

@@ -3,6 +3,7 @@ package mesh
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ func (n *simNode) turn(due bool) Turn {
 			peers = append(peers, n.w.nodes[name].self)
 		}
 	}
-	t, slot, _ := Rotation{Self: n.self, Peers: peers, Used: n.m.Summary().Slots, Due: due}.Next()
+	t, slot, _ := Rotation{Self: n.self, Peers: peers, Used: n.m.Summary().Slots, Pairs: n.m.Summary().Pairs, Due: due}.Next()
 	slots := slices.Clone(n.self.Slots)
 	i := slices.IndexFunc(slots, func(s intent.Slot) bool { return s.Slot == slot })
 	switch t {
@@ -111,6 +112,40 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// Before the pairs are known, no slot is dropped: who uses it is not known either.
+func TestNoSlotIsDroppedUnseen(t *testing.T) {
+	both := []intent.Slot{{Slot: 0, Leaving: true}, {Slot: 1}}
+	r := Rotation{Self: intent.Peer{Name: "a", Slots: both}, Peers: []intent.Peer{{Name: "b", Slots: both}}}
+	if turn, slot, _ := r.Next(); turn != Keep {
+		t.Errorf("%v slot %d", turn, slot)
+	}
+	r.Pairs = 1
+	if turn, slot, _ := r.Next(); turn != Drop || slot != 0 {
+		t.Errorf("%v slot %d", turn, slot)
+	}
+}
+
+// A node whose clock went back is taken for one that replays: it is named, and new keys
+// mend it.
+func TestClockThatWentBack(t *testing.T) {
+	w, a, b := two(t, "public", "easy", "s1")
+	w.run(20 * time.Second)
+	a.replays = a.self.Slots[0].Key
+	a.devices[0]["b"].session, b.devices[0]["a"].session = false, false
+	b.deaf = true // its kernel begins no handshake of its own
+	w.run(time.Minute)
+	if got := a.m.Summary().Stuck; !slices.Equal(got, []string{"b"}) {
+		t.Errorf("stuck: %v:\n%s", got, w)
+	}
+	if e, _ := a.m.Explain("b", w.now); !strings.Contains(e.Climb, "weft rotate keys a") {
+		t.Errorf("to climb: %s", e.Climb)
+	}
+	w.rotate(time.Minute, map[string]bool{"a": true})
+	if !w.connected() {
+		t.Errorf("new keys do not mend it:\n%s", w)
+	}
+}
+
 // From any slots whatever, nodes that take turns end in one slot that all have, and no
 // pair is without a common slot for good.
 func TestRotationsConverge(t *testing.T) {
@@ -167,6 +202,7 @@ func take(nodes []intent.Peer, i int, due map[int]bool) Turn {
 			r.Used[s] = append(r.Used[s], p.Name)
 		}
 	}
+	r.Pairs = len(r.Peers)
 	t, slot, _ := r.Next()
 	slots := slices.Clone(nodes[i].Slots)
 	k := slices.IndexFunc(slots, func(s intent.Slot) bool { return s.Slot == slot })

@@ -36,6 +36,8 @@ type simNode struct {
 	changes   map[string]int // of the choice's rung
 	sealed    map[string]bool
 	busy      bool
+	deaf      bool       // begins no handshakes in slot 0
+	replays   intent.Key // whose timestamps peers have seen later ones of
 	keys      byte
 }
 
@@ -330,6 +332,9 @@ func (n *simNode) sendInner(p inner, over Over) {
 		return
 	}
 	d.queue = &p
+	if n.deaf && over.Slot == 0 {
+		return
+	}
 	if n.w.now.Sub(d.initiated) >= 5*time.Second {
 		d.initiated = n.w.now
 		n.crypt(over.Slot, p.to, 148, func(at *simNode, slot uint8, from netip.AddrPort) { at.initiation(n, slot, from) })
@@ -341,6 +346,9 @@ func (n *simNode) initiation(from *simNode, slot uint8, addr netip.AddrPort) {
 	d := n.devices[slot][from.name]
 	if d == nil {
 		return
+	}
+	if s, _ := from.self.SlotOf(slot); s.Key == from.replays {
+		return // its timestamp is before the last: a replay
 	}
 	d.endpoint = addr
 	n.crypt(slot, from.name, 92, func(at *simNode, slot uint8, addr netip.AddrPort) {

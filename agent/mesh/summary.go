@@ -9,10 +9,14 @@ import (
 // Summary is where all pairs stand.
 type Summary struct {
 	Rungs map[Rung]int
+	Pairs int
 	Down  int // pairs whose way does not answer, or that have none
 	// Old are the peers toward whom the node still sends as the carrier that the
 	// cluster goes to does not permit, sorted.
 	Old []string
+	// Stuck are the peers whose probes are answered while WireGuard is not, sorted: of
+	// one of the two the clock went back, or the keys do not agree. New keys mend it.
+	Stuck []string
 	// Slots are the peers that keep a WireGuard slot in use, sorted: this node or the
 	// peer sends by it, or it is not known by what the peer does.
 	Slots [intent.Slots][]string
@@ -20,7 +24,7 @@ type Summary struct {
 
 // Summary tells where all pairs stand. It costs a look at each.
 func (m *Machine) Summary() Summary {
-	s := Summary{Rungs: map[Rung]int{}}
+	s := Summary{Rungs: map[Rung]int{}, Pairs: len(m.pairs)}
 	for name, p := range m.pairs {
 		s.Rungs[p.choice.Rung]++
 		if p.at == nil || !p.at.up {
@@ -29,6 +33,11 @@ func (m *Machine) Summary() Summary {
 		if p.at != nil && !p.at.meant {
 			s.Old = append(s.Old, name)
 		}
+		for slot := range p.tunnels {
+			if p.tunnels[slot].stuck(m.now) {
+				s.Stuck = append(s.Stuck, name)
+			}
+		}
 		for slot := range s.Slots {
 			if p.keeps(uint8(slot)) {
 				s.Slots[slot] = append(s.Slots[slot], name)
@@ -36,6 +45,7 @@ func (m *Machine) Summary() Summary {
 		}
 	}
 	slices.Sort(s.Old)
+	slices.Sort(s.Stuck)
 	for _, list := range s.Slots {
 		slices.Sort(list)
 	}

@@ -102,12 +102,44 @@ func quicker(a, b time.Duration) bool {
 // best is the best trail of those that pass.
 func (t *tunnel) best(pass func(*trail) bool) (out *trail) {
 	for _, r := range t.trails {
-		if !pass(r) {
-			continue
-		}
-		if out == nil || t.rung(r) < t.rung(out) || t.rung(r) == t.rung(out) && r.rtt < out.rtt {
+		if pass(r) && (out == nil || t.rather(r, out)) {
 			out = r
 		}
 	}
 	return out
+}
+
+// rather tells whether to choose a of two trails none of which is in use: by rung, then
+// by a round trip that is clearly shorter, then in the family that the two nodes' own
+// addresses prefer, then by any difference.
+func (t *tunnel) rather(a, b *trail) bool {
+	x, y := t.rung(a), t.rung(b)
+	switch {
+	case x != y:
+		return x < y
+	case quicker(a.rtt, b.rtt) || quicker(b.rtt, a.rtt):
+		return a.rtt < b.rtt
+	}
+	if f, ok := t.pair.family(); ok && a.addr.IsValid() && b.addr.IsValid() {
+		if p, q := a.addr.Addr().Is4() == f, b.addr.Addr().Is4() == f; p != q {
+			return p
+		}
+	}
+	return a.rtt < b.rtt
+}
+
+// family is that of the underlay addresses which the pair uses in the clear: the first
+// of the lower-named node that both have.
+func (p *pair) family() (is4, ok bool) {
+	first, other := p.m.me, p.peer
+	if p.name < p.m.self {
+		first, other = other, first
+	}
+	for _, u := range first.Underlay {
+		is4 = u.Addr.Addr().Is4()
+		if _, ok = other.UnderlayOf(is4); ok {
+			return is4, true
+		}
+	}
+	return false, false
 }

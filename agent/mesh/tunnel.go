@@ -103,6 +103,10 @@ func (t *tunnel) expire(w *wake) {
 	}
 }
 
+// patience is how long a trail that was taken unproved may wait for its first answer
+// while another has one.
+const patience = 300 * time.Millisecond
+
 // decide chooses the trail.
 func (t *tunnel) decide(w *wake) {
 	if !t.there {
@@ -116,6 +120,10 @@ func (t *tunnel) decide(w *wake) {
 		return
 	}
 	if !t.works() {
+		if t.cur.answers == 0 && t.cur.misses == 0 && !t.cur.relayed() && w.now.Sub(t.since) < patience {
+			w.at(t.since.Add(patience))
+			return // its answer is under way, and may be a moment later than another's
+		}
 		if r := t.best(func(r *trail) bool { return r != t.cur && r.up && r.misses == 0 && !w.now.Before(r.barred) }); r != nil && t.pair.nominates() {
 			t.nominate(r, w.now)
 			return
@@ -180,10 +188,18 @@ func (t *tunnel) refuge(since, now time.Time) *trail {
 	if r := t.best(func(r *trail) bool { return alive(r) && !now.Before(r.barred) }); r != nil {
 		return r
 	}
-	if t.cur != nil && t.cur.up {
-		return nil // the probes of this one are answered: the trouble lies elsewhere
+	var out *trail
+	for _, r := range t.trails {
+		if alive(r) && (out == nil || r.deaths < out.deaths) {
+			out = r
+		}
 	}
-	return t.best(alive)
+	// Where all have died the trouble may lie elsewhere: they take turns, slower and
+	// slower.
+	if out == nil || now.Sub(t.since) < clamp(time.Duration(out.deaths)*time.Second, 2*time.Second, 30*time.Second) {
+		return nil
+	}
+	return out
 }
 
 // guess sends to an address that nobody has answered from, where there is no relay: at
@@ -287,6 +303,21 @@ func (t *tunnel) used(d Device, took time.Duration) bool {
 	}
 	bytes := d.Sent - t.device.Sent + d.Received - t.device.Received
 	return float64(bytes) > probes*max(took.Seconds(), 1)
+}
+
+// stuckAfter is longer than WireGuard needs for several handshakes, each 5 s after the
+// last (WireGuard, section 6.1, Rekey-Timeout).
+const stuckAfter = 20 * time.Second
+
+// stuck tells whether the probes of a tunnel in use are answered while nothing comes
+// out of it: the keys or the clocks of the two ends do not agree. WireGuard takes a
+// handshake only if its timestamp is later than that of the last one (WireGuard,
+// section 5.1), so that a node whose clock went back is taken for somebody who replays.
+func (t *tunnel) stuck(now time.Time) bool {
+	l := t.line()
+	return t.there && t.sending() && !l.up && t.cur != nil &&
+		t.best(func(r *trail) bool { return r.since(now.Add(-stuckAfter)) }) != nil &&
+		now.Sub(later(l.answered, later(t.begun, t.pair.entered))) > stuckAfter
 }
 
 // tell has the peer hear by what we send now, so that it can give up what we have
