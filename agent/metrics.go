@@ -55,6 +55,7 @@ func (a *agent) gauges() []gauge {
 		{"weft_agent_untouched_objects", "Objects that are other than they should be because healing is paused.", float64(a.loop.Untouched())},
 		{"weft_agent_paused", "1 while healing is paused.", paused},
 		{"weft_agent_egress_streams", "Connections open for servers.", float64(a.dials.Counts().Streams)},
+		{"weft_agent_relay_servers", "Servers whose relay answers.", float64(a.pairs.relay.Stats().Servers)},
 		{"weft_agent_heap_bytes", "Bytes of live heap objects.", float64(mem.HeapAlloc)},
 		{"weft_agent_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},
 	}
@@ -70,7 +71,7 @@ func seconds(t time.Time) float64 {
 // families are what is counted by kind. No label is an address, or a name but for those
 // of a bounded number of peers.
 func (a *agent) families() []family {
-	c, t := a.dials.Counts(), a.uplink.TunnelCounts()
+	c, t, r := a.dials.Counts(), a.uplink.TunnelCounts(), a.pairs.relay.Stats()
 	states := map[string]float64{}
 	out := a.pairs.families()
 	for _, tunnel := range a.uplink.Tunnels() {
@@ -83,6 +84,12 @@ func (a *agent) families() []family {
 		{"weft_agent_egress_dials_total", "Dials that servers asked for, by how they ended.", "result", floats(c.Dials)},
 		{"weft_agent_egress_dial_seconds_total", "Seconds from a dial's request to its end, by how it ended.", "result", c.DialSeconds},
 		{"weft_agent_egress_denials_total", "Dials that a rule refused, by the rule.", "rule", floats(c.Denials)},
+		{"weft_agent_relay_bytes_total", "Bytes of WireGuard's packets over relays: of this node's pairs, sent and received, and carried for others.", "way", map[string]float64{
+			"sent": float64(r.BytesOut), "received": float64(r.BytesIn), "carried": float64(r.Carried),
+		}},
+		{"weft_agent_relay_dropped_total", "What relays did not take: packets for which there was none, or that a socket did not take; frames that waited too long, that break a rule, or of a pair that sends too much.", "reason", map[string]float64{
+			"nowhere": float64(r.Nowhere), "socket": float64(r.Dropped), "queue": float64(r.Queued), "broken": float64(r.Strays), "rate": float64(r.Floods),
+		}},
 		{"weft_agent_pairs", "Peers that choose their way, by the rung on which they are sent to.", "rung", a.pairs.rungs()},
 		{"weft_agent_probes_refused_total", "Packets of probes that came to nothing, by what became of them.", "result", a.pairs.probes()},
 		{"weft_agent_egress_bytes_total", "Bytes of streams that have ended, to their targets and from them.", "direction", map[string]float64{"to": float64(c.BytesForth), "from": float64(c.BytesBack)}},
