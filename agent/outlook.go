@@ -77,6 +77,10 @@ func (a *agent) hostNode() hostroom.Node {
 		Cluster: n.Cluster, Lease: self.Lease, Underlay: a.host.view().underlay,
 		MarkMask: a.cfg.markMask(), ManageRPFilter: a.cfg.ManageRPFilter, IntegrateFirewall: a.cfg.IntegrateFirewall,
 	}
+	_, slots := a.pairs.choices()
+	for _, s := range slots {
+		out.Sealed = append(out.Sealed, s.Port)
+	}
 	for _, p := range n.Peers {
 		if p.Name != n.Name && len(p.Underlay) > 0 && len(out.Peers) < 2 {
 			out.Peers = append(out.Peers, p.Underlay[0].Addr.Addr())

@@ -70,6 +70,7 @@ type Node struct {
 	Lease    []netip.Prefix
 	Underlay []intent.Underlay
 	Peers    []netip.Addr // underlay addresses of peers
+	Sealed   []uint16     // UDP ports of the node's WireGuard devices
 
 	MarkMask          uint32 // bits of a packet's mark that are weft's
 	ManageRPFilter    bool   // --manage-rp-filter

@@ -111,6 +111,11 @@ func TestOpenings(t *testing.T) {
 	if len(want) != 6 {
 		t.Fatalf("%d openings: %v", len(want), want)
 	}
+	sealed := asked
+	sealed.Sealed = []uint16{51820, 51821}
+	if got := host.Openings(sealed, filters); len(got) != 8 || got[7].Port != "51821" {
+		t.Errorf("with two WireGuard devices: %v", got)
+	}
 	missing, stale := host.Compare(want, filters)
 	if len(missing) != 6 || len(stale) != 0 {
 		t.Errorf("at first %v, %v", missing, stale)

@@ -74,8 +74,14 @@ func (n Node) openings(f datapath.Filter, forward, input string) []Opening {
 	}
 	add(input, datapath.IIfName, pods, "")
 	for _, u := range n.Underlay {
-		if n.Cluster.VXLANPort != 0 && u.Addr.Addr().Is4() == (f.Family == "ip") {
+		if u.Addr.Addr().Is4() != (f.Family == "ip") {
+			continue
+		}
+		if n.Cluster.VXLANPort != 0 {
 			add(input, datapath.IIfName, u.Device, strconv.Itoa(int(n.Cluster.VXLANPort)))
+		}
+		for _, p := range n.Sealed {
+			add(input, datapath.IIfName, u.Device, strconv.Itoa(int(p)))
 		}
 	}
 	return out
