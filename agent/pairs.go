@@ -242,7 +242,13 @@ func (p *pairs) offered() (paths.Offer, bool) {
 	if !ok || !e.Server.IsValid() || len(e.Cookie) != echowire.CookieSize {
 		return paths.Offer{}, false
 	}
-	return paths.Offer{Addrs: []netip.Addr{e.Server}, Ports: e.Ports, Cookie: echowire.Cookie(e.Cookie), Until: e.Until}, true
+	addrs := []netip.Addr{e.Server}
+	for _, a := range e.Others {
+		if len(addrs) == 1 && a.Is4() != e.Server.Is4() {
+			addrs = append(addrs, a)
+		}
+	}
+	return paths.Offer{Addrs: addrs, Ports: e.Ports, Cookie: echowire.Cookie(e.Cookie), Until: e.Until}, true
 }
 
 // probes are packets of probes that came to nothing, by what became of them.

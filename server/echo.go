@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,8 +17,12 @@ func (r *rooms) openEcho(ctx context.Context, tcp net.Listener) {
 	host, _, _ := net.SplitHostPort(r.Listen) // validate has read it
 	_, number, _ := net.SplitHostPort(tcp.Addr().String())
 	port, _ := strconv.ParseUint(number, 10, 16)
+	r.interfaces = interfaceAddrs()
 	r.echo = echo.Open(ctx, echo.Config{Host: host, Port: uint16(port), Log: r.Log})
 }
+
+// maxEchoAddrs bounds the addresses that an offer names.
+const maxEchoAddrs = 8
 
 // offerEcho is what a node asks the echo with.
 func (r *rooms) offerEcho(node string, _ netip.Addr, _ time.Time) *weftv1.EchoOffer {
@@ -28,6 +33,11 @@ func (r *rooms) offerEcho(node string, _ netip.Addr, _ time.Time) *weftv1.EchoOf
 	o := &weftv1.EchoOffer{Cookie: cookie[:], Seconds: uint32(lasts.Seconds())}
 	for _, p := range r.echo.Ports() {
 		o.Ports = append(o.Ports, uint32(p))
+	}
+	for _, a := range slices.Concat([]netip.Addr{r.Advertise}, r.NodeIPs, r.interfaces) {
+		if s := a.String(); a.IsGlobalUnicast() && len(o.Addresses) < maxEchoAddrs && !slices.Contains(o.Addresses, s) {
+			o.Addresses = append(o.Addresses, s)
+		}
 	}
 	return o
 }

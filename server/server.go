@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -67,31 +68,32 @@ func Run(ctx context.Context, c Config) (err error) {
 // rooms are all parts of a server, ready to run.
 type rooms struct {
 	Config
-	store     *etcd.Store
-	fenced    store.Store // what is decided here is written in this epoch, or never
-	fabric    fabric
-	site      *site
-	room      *members.Room
-	journal   *journal.Journal
-	mirror    *store.Cache
-	seen      *store.Cache // observations of nodes
-	auth      *identity.Authority
-	leases    *lease.Allocator
-	allocator members.Allocator // leases, where the leader is
-	learner   *lease.Allocator
-	hub       *push.Hub
-	backups   *backup.Room
-	operators *admin.Server
-	services  *services
-	gate      *egress.Gate
-	relay     *relay.Relay
-	fronts    *fronts
-	lane      *lane
-	port      *port
-	echo      *echo.Echo
-	metrics   *endpoint
-	debug     *endpoint
-	rerooted  chan struct{} // room for one: other roots count
+	store      *etcd.Store
+	fenced     store.Store // what is decided here is written in this epoch, or never
+	fabric     fabric
+	site       *site
+	room       *members.Room
+	journal    *journal.Journal
+	mirror     *store.Cache
+	seen       *store.Cache // observations of nodes
+	auth       *identity.Authority
+	leases     *lease.Allocator
+	allocator  members.Allocator // leases, where the leader is
+	learner    *lease.Allocator
+	hub        *push.Hub
+	backups    *backup.Room
+	operators  *admin.Server
+	services   *services
+	gate       *egress.Gate
+	relay      *relay.Relay
+	fronts     *fronts
+	lane       *lane
+	port       *port
+	echo       *echo.Echo
+	interfaces []netip.Addr // this machine's addresses, as the server started
+	metrics    *endpoint
+	debug      *endpoint
+	rerooted   chan struct{} // room for one: other roots count
 }
 
 func (r *rooms) close() {

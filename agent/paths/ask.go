@@ -142,6 +142,9 @@ func (d *driver) heardEcho(r echo.Reply, g probe.Datagram, now time.Time) {
 func (d *driver) judge() (changed bool) {
 	for _, is4 := range []bool{true, false} {
 		c := classOf(d.asker.round, is4, d.addrs)
+		if c == intent.NATBlocked && d.asker.offer.Addrs[0].Is4() != is4 {
+			c = "" // nothing says that the server is reached by that family at all
+		}
 		changed = changed || c != d.asker.nat[is4]
 		d.asker.nat[is4] = c
 	}

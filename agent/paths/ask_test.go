@@ -2,6 +2,7 @@ package paths
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,6 +83,25 @@ func lines(list []intent.Candidate) []string {
 		out = append(out, s)
 	}
 	return out
+}
+
+// Of the family by which the server was not reached, silence says nothing.
+func TestOtherFamily(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, newNetwork(), "n1", "192.0.2.1", Config{})
+		n.offer = offered()
+		n.offer.Addrs = append(n.offer.Addrs, netip.MustParseAddr("2001:db8::1"))
+		know(n)
+		run(t, n)
+		pass(10 * time.Second)
+		if r := n.Report(); r.NAT4 != intent.NATBlocked || r.NAT6 != "" {
+			t.Errorf("classes %q and %q", r.NAT4, r.NAT6)
+		}
+		asked := slices.ContainsFunc(n.wire.out(), func(d probe.Datagram) bool { return d.Remote.Addr().Is6() })
+		if !asked {
+			t.Error("not asked")
+		}
+	})
 }
 
 // A router that is restarted gives another port, and the class becomes another: both

@@ -48,8 +48,9 @@ type Config struct {
 
 // Offer is where the server tells how our datagrams look from outside.
 type Offer struct {
-	Addrs  []netip.Addr // the server's
-	Ports  []uint16     // UDP
+	// Addrs are the server's, one a family at most: first that by which it was reached.
+	Addrs  []netip.Addr
+	Ports  []uint16 // UDP
 	Cookie echo.Cookie
 	Until  time.Time // when the cookie ends
 }

@@ -1446,7 +1446,10 @@ type EchoOffer struct {
 	// Ports are UDP, on the server's own address.
 	Ports []uint32 `protobuf:"varint,2,rep,packed,name=ports,proto3" json:"ports,omitempty"`
 	// Seconds that the cookie is good for.
-	Seconds       uint32 `protobuf:"varint,3,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	Seconds uint32 `protobuf:"varint,3,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// Addresses of the server, beside that of the stream: those of the other family can
+	// be asked too.
+	Addresses     []string `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1500,6 +1503,13 @@ func (x *EchoOffer) GetSeconds() uint32 {
 		return x.Seconds
 	}
 	return 0
+}
+
+func (x *EchoOffer) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
 }
 
 // NodeAddress is one address of a node on the underlay.
@@ -3027,11 +3037,12 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\n" +
 	"PairsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"S\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"q\n" +
 	"\tEchoOffer\x12\x16\n" +
 	"\x06cookie\x18\x01 \x01(\fR\x06cookie\x12\x14\n" +
 	"\x05ports\x18\x02 \x03(\rR\x05ports\x12\x18\n" +
-	"\aseconds\x18\x03 \x01(\rR\aseconds\"Q\n" +
+	"\aseconds\x18\x03 \x01(\rR\aseconds\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\"Q\n" +
 	"\vNodeAddress\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\x12\x10\n" +
