@@ -30,7 +30,6 @@ type world struct {
 	every   time.Duration // between pings of a busy node to each other
 	latency func(a, b string) time.Duration
 	cluster intent.Cluster
-	probes  int // outer, of all
 	wires   []string
 }
 
