@@ -46,6 +46,8 @@ type Device struct {
 	uapi net.Listener
 	wg   *device.Device
 
+	moves *moves
+
 	askers sync.WaitGroup
 	done   chan struct{} // closed when no request is taken any more
 	closed sync.Once
@@ -63,7 +65,7 @@ func Open(name string, c Config) (*Device, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Bind == nil {
-		c.Bind = conn.NewDefaultBind()
+		c.Bind = NewBind()
 	}
 	lock, err := hold(name, c.Patience)
 	if err != nil {
@@ -75,7 +77,21 @@ func Open(name string, c Config) (*Device, error) {
 		return nil, err
 	}
 	go d.accept()
+	d.follow()
 	return d, nil
+}
+
+// follow has the sockets follow the host's addresses, until the device is closed.
+func (d *Device) follow() {
+	b, ok := d.cfg.Bind.(*bind)
+	if !ok || d.moves == nil {
+		return
+	}
+	d.askers.Add(1)
+	go func() {
+		defer d.askers.Done()
+		d.moves.run(b.moved)
+	}()
 }
 
 // make has the socket stand before the link is there: a link with our name and no
@@ -95,8 +111,14 @@ func (d *Device) make() error {
 		return errors.Join(fmt.Errorf("userspace: TUN device %s: %w; it needs /dev/net/tun, CAP_NET_ADMIN and a free name", d.name, err), d.hush())
 	}
 	d.wg = device.NewDevice(newSteady(link), d.cfg.Bind, d.logger())
-	if err := d.wg.Up(); err != nil {
+	if d.moves, err = openMoves(); err == nil {
+		err = d.wg.Up()
+	}
+	if err != nil {
 		d.wg.Close()
+		if d.moves != nil {
+			d.moves.close()
+		}
 		return errors.Join(fmt.Errorf("userspace: UDP sockets of %s: %w", d.name, err), d.hush())
 	}
 	return nil
@@ -124,6 +146,7 @@ func (d *Device) Close() {
 		}
 		d.mu.Unlock()
 		<-d.done
+		d.moves.close()
 		d.askers.Wait()
 		d.wg.Close()
 		release(d.name, d.lock)

@@ -152,7 +152,7 @@ func (u *Userspace) Start(_ context.Context, dev string) (err error) {
 		}
 	}
 	return u.inside(func() error {
-		d, err := userspace.Open(dev, userspace.Config{Bind: bindIn{conn.NewDefaultBind(), u}, Heard: u.hear})
+		d, err := userspace.Open(dev, userspace.Config{Bind: bindIn{userspace.NewBind(), u}, Heard: u.hear})
 		if err == nil {
 			u.devs[dev] = d
 		}
