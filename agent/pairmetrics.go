@@ -28,15 +28,10 @@ func (p *pairs) families() []family {
 			rtt[name] = e.RTT.Seconds()
 		}
 	}
-	r := p.relay.Stats()
 	return []family{
 		{"weft_agent_pair_rung", "Rung on which a peer is sent to: 0 none, 1 direct, 2 VXLAN, 3 WireGuard, 4 punched, 5 over a node, 6 over a server. Of at most 256 peers, as the next.", "peer", rung},
 		{"weft_agent_pair_rtt_seconds", "Round trip of probes to a peer.", "peer", rtt},
 		{"weft_agent_pair_loss_ratio", "Share of the last probes to a peer that were lost.", "peer", loss},
 		{"weft_agent_pair_mtu_bytes", "MTU of the path to a peer.", "peer", mtu},
-		{"weft_agent_relay_bytes_total", "Bytes of packets over relays.", "direction", map[string]float64{"out": float64(r.BytesOut), "in": float64(r.BytesIn), "carried": float64(r.Carried)}},
-		{"weft_agent_relay_lost_total", "Packets and frames that relays lost, by where.", "reason", map[string]float64{
-			"nowhere": float64(r.Nowhere), "dropped": float64(r.Dropped), "queued": float64(r.Queued), "stray": float64(r.Strays), "flood": float64(r.Floods),
-		}},
 	}
 }
