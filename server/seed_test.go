@@ -248,7 +248,7 @@ func TestEveryFlagOfTheClusterIsGuarded(t *testing.T) {
 		"topology":             {with(func(s *kind.ClusterConfigSpec) { s.Topology = "star" })},
 		"wireguard-port":       {with(func(s *kind.ClusterConfigSpec) { s.WireGuardPort = 65535 }), with(func(s *kind.ClusterConfigSpec) { s.WireGuardPort = 8471 })},
 		"key-days":             {with(func(s *kind.ClusterConfigSpec) { s.KeyDays = -1 }), with(func(s *kind.ClusterConfigSpec) { s.KeyDays = 9999 })},
-		"post-quantum":         nil, // a switch
+		"post-quantum":         {with(func(s *kind.ClusterConfigSpec) { s.PostQuantum = true })},
 	}
 	own := []netip.Addr{netip.MustParseAddr("10.99.0.2")}
 	for _, f := range settings {

@@ -60,6 +60,9 @@ func (s ClusterConfigSpec) validateMesh(f *findings) {
 	case s.Encryption == string(intent.EncryptNever) && s.Backend == string(intent.WireGuard):
 		f.add("spec.encryption", "never, and backend wireguard encrypts everything; accepted: backend auto with it, or encryption untrusted")
 	}
+	if s.PostQuantum { // a promise of secrecy that nobody keeps is worse than none
+		f.add("spec.postQuantum", "true is not in this release: its agents agree on no pre-shared keys; accepted: false")
+	}
 	if s.KeyDays < 0 || s.KeyDays > maxKeyDays {
 		f.add("spec.keyDays", "%d is out of bounds; accepted: 1 to %d, or 0 for never", s.KeyDays, maxKeyDays)
 	}
