@@ -246,31 +246,34 @@ type wgPeer struct {
 	allowed  []netip.Prefix
 }
 
-// wgPeers asks wg(8), but not for its dump, which has keys in it.
+// wgPeers asks wg(8), but not for its dump, which has keys in it. Of all devices at
+// once it names each on its first line only.
 func wgPeers(ctx context.Context, h *lab.Host) (map[string]wgPeer, error) {
+	devices, err := h.Run(ctx, "wg", "show", "interfaces")
+	if err != nil {
+		return nil, err
+	}
 	out := map[string]wgPeer{}
-	for _, what := range []string{"endpoints", "allowed-ips"} {
-		text, err := h.Run(ctx, "wg", "show", "all", what)
-		if err != nil {
-			return nil, err
-		}
-		for line := range strings.Lines(text) {
-			f := strings.Fields(line) // device, public key, endpoint or prefixes
-			if len(f) < 3 {
-				continue
+	for _, dev := range strings.Fields(devices) {
+		for _, what := range []string{"endpoints", "allowed-ips"} {
+			text, err := h.Run(ctx, "wg", "show", dev, what)
+			if err != nil {
+				return nil, err
 			}
-			key := f[0] + " " + f[1]
-			p := out[key]
-			p.dev = f[0]
-			if what == "endpoints" {
-				p.endpoint, _ = netip.ParseAddrPort(f[2])
-			}
-			for _, word := range f[2:] {
-				if a, err := netip.ParsePrefix(word); err == nil {
-					p.allowed = append(p.allowed, a)
+			for line := range strings.Lines(text) {
+				f := strings.Fields(line) // public key, endpoint or prefixes
+				key := dev + " " + f[0]
+				p := out[key]
+				p.dev = dev
+				for _, word := range f[1:] {
+					if a, err := netip.ParsePrefix(word); err == nil {
+						p.allowed = append(p.allowed, a)
+					} else if e, err := netip.ParseAddrPort(word); err == nil {
+						p.endpoint = e
+					}
 				}
+				out[key] = p
 			}
-			out[key] = p
 		}
 	}
 	return out, nil
