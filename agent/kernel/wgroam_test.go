@@ -118,12 +118,12 @@ func TestWireGuardRoams(t *testing.T) {
 		} else {
 			to.Allowed = "10.42.2.0/32"
 		}
-		if n == 30 {
+		set(to)
+		ping(n)
+		if n == 30 { // by IPv4, and the answer has told by which source
 			kerneltest.Run(t, "ip address delete 192.0.2.1/24 dev wire0")
 			kerneltest.Run(t, "ip address add 192.0.2.3/24 dev wire0")
 		}
-		set(to)
-		ping(n)
 		ping(n + 100)
 	}
 	list, err := b.WGPeers(context.Background())
