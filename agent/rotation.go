@@ -64,7 +64,17 @@ func (p *pairs) rotation(now time.Time) (mesh.Rotation, bool) {
 	self.Slots = p.ring.Slots()
 	others := slices.DeleteFunc(slices.Clone(n.Peers), func(o intent.Peer) bool { return o.Name == n.Name })
 	s := at.Summary()
-	return mesh.Rotation{Self: self, Peers: others, Used: s.Slots, Pairs: s.Pairs, Due: p.asked.Load() || p.old(n.Cluster, now)}, true
+	return mesh.Rotation{Self: self, Peers: others, Used: s.Slots, Pairs: s.Pairs, Old: p.oldest(), Due: p.asked.Load() || p.old(n.Cluster, now)}, true
+}
+
+// oldest is the slot of the key that was made first.
+func (p *pairs) oldest() uint8 {
+	zero, _ := p.ring.Made(0)
+	one, ok := p.ring.Made(1)
+	if ok && one.Before(zero) {
+		return 1
+	}
+	return 0
 }
 
 // old tells whether a key that stays is older than the cluster wants it, or listens on

@@ -182,6 +182,9 @@ func (p *pair) enter(l *line, now time.Time) {
 	if l == p.at {
 		return
 	}
+	if t := p.tunnel(p.at); t != nil {
+		t.kept = now
+	}
 	p.at, p.since, p.entered, p.doubt, p.adopted = l, now, now, time.Time{}, false
 	if l == nil {
 		return

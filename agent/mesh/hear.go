@@ -6,7 +6,7 @@ import (
 
 // hear takes a probe of the peer.
 func (p *pair) hear(e Heard, now time.Time) {
-	p.says, p.sends = true, e.Sends
+	p.said(e.Sends, now)
 	silent := now.Sub(p.heard) > 30*time.Second
 	p.heard = now
 	if int(e.Slot) >= len(p.tunnels) || !p.tunnels[e.Slot].there {
@@ -33,9 +33,18 @@ func (p *pair) hear(e Heard, now time.Time) {
 	}
 }
 
+// said takes by which devices the peer sends.
+func (p *pair) said(o Over, now time.Time) {
+	p.says, p.sends = true, o
+	if o.Rung == WireGuard && int(o.Slot) < len(p.tunnels) {
+		p.tunnels[o.Slot].kept = now
+	}
+}
+
 // answered takes an answer to a probe of a trail.
 func (p *pair) answered(e Answered, now time.Time) {
-	p.says, p.sends, p.heard = true, e.Sends, now
+	p.said(e.Sends, now)
+	p.heard = now
 	if int(e.Slot) >= len(p.tunnels) {
 		return
 	}

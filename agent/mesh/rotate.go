@@ -33,6 +33,8 @@ type Rotation struct {
 	Peers []intent.Peer          // the others; those without slots know no WireGuard and do not count
 	Used  [intent.Slots][]string // Summary.Slots
 	Pairs int                    // Summary.Pairs: as long as some peers have none, it is not known who uses a slot
+	// Old is the slot whose key was made before the other's, where there are two.
+	Old uint8
 	// Due asks for new keys: the ones there are too old, or an operator wants it. It
 	// stays until the turn is Leave.
 	Due bool
@@ -70,7 +72,7 @@ func (r Rotation) begin() (Turn, uint8, string) {
 		return Keep, 0, ""
 	}
 	if r.Due {
-		return Leave, r.older(), "new keys are due"
+		return Leave, r.Old, "new keys are due"
 	}
 	for _, s := range [...]uint8{1, 0} {
 		if r.left(s) && r.everywhere(1-s) {
@@ -81,20 +83,6 @@ func (r Rotation) begin() (Turn, uint8, string) {
 		return Leave, 1, "all nodes have a key in both slots"
 	}
 	return Keep, 0, ""
-}
-
-// older is which of the two slots is to go when new keys are due: one that another
-// node leaves already, else the one that more nodes have, for the other is the new one.
-func (r Rotation) older() uint8 {
-	for s := range uint8(intent.Slots) {
-		if slices.ContainsFunc(r.Peers, func(p intent.Peer) bool { t, ok := p.SlotOf(s); return ok && t.Leaving }) {
-			return s
-		}
-	}
-	if r.holders(0) < r.holders(1) {
-		return 1
-	}
-	return 0
 }
 
 // popular is the slot that most nodes have; 0 of two that are alike.

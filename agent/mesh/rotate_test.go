@@ -19,7 +19,7 @@ func (n *simNode) turn(due bool) Turn {
 			peers = append(peers, n.w.nodes[name].self)
 		}
 	}
-	t, slot, _ := Rotation{Self: n.self, Peers: peers, Used: n.m.Summary().Slots, Pairs: n.m.Summary().Pairs, Due: due}.Next()
+	t, slot, _ := Rotation{Self: n.self, Peers: peers, Used: n.m.Summary().Slots, Pairs: n.m.Summary().Pairs, Old: n.old(), Due: due}.Next()
 	slots := slices.Clone(n.self.Slots)
 	i := slices.IndexFunc(slots, func(s intent.Slot) bool { return s.Slot == slot })
 	switch t {
@@ -36,6 +36,14 @@ func (n *simNode) turn(due bool) Turn {
 	n.self.Slots = slots
 	n.report()
 	return t
+}
+
+// old is the slot whose key was made first.
+func (n *simNode) old() uint8 {
+	if len(n.self.Slots) == 2 && n.self.Slots[1].Key[1] < n.self.Slots[0].Key[1] {
+		return 1
+	}
+	return 0
 }
 
 // rotate has nodes take turns until nothing is left to do. Each turn is told to the
@@ -109,6 +117,43 @@ func TestRotation(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A node that is asked for new keys while another's rotation has given it one leaves
+// the old one, not the new one that others are on already.
+func TestRotationDuringAnother(t *testing.T) {
+	r := Rotation{
+		Self:  intent.Peer{Name: "c", Slots: []intent.Slot{{Slot: 0}, {Slot: 1}}},
+		Peers: []intent.Peer{{Name: "a", Slots: []intent.Slot{{Slot: 1}}}, {Name: "b", Slots: []intent.Slot{{Slot: 0}, {Slot: 1}}}},
+		Pairs: 2, Old: 0, Due: true,
+	}
+	if turn, slot, _ := r.Next(); turn != Leave || slot != 0 {
+		t.Errorf("%v slot %d", turn, slot)
+	}
+}
+
+// A slot stays for a moment after both ends have left it: a kernel sends by it until
+// the agent's choice has come there.
+func TestSlotLingers(t *testing.T) {
+	w, a, _ := two(t, "public", "public")
+	w.run(20 * time.Second)
+	for _, n := range []string{"a", "b"} {
+		w.nodes[n].self.Slots = append(w.nodes[n].self.Slots, intent.Slot{Slot: 1, Key: intent.Key{9, n[0]}, Port: 51821})
+		w.nodes[n].self.Slots[0].Leaving = true
+		w.nodes[n].report()
+	}
+	w.tell()
+	w.until(10*time.Second, func() bool {
+		p := a.m.pairs["b"]
+		return p.sending().Slot == 1 && p.sends.Slot == 1
+	})
+	if got := a.m.Summary().Slots[0]; len(got) == 0 {
+		t.Error("slot 0 is given up in the moment in which the pair left it")
+	}
+	w.run(2 * linger)
+	if got := a.m.Summary().Slots[0]; len(got) > 0 {
+		t.Errorf("slot 0 is still in use by %v", got)
 	}
 }
 
@@ -203,12 +248,20 @@ func take(nodes []intent.Peer, i int, due map[int]bool) Turn {
 		}
 	}
 	r.Pairs = len(r.Peers)
+	if len(nodes[i].Slots) == 2 && nodes[i].Slots[1].Key[0] < nodes[i].Slots[0].Key[0] {
+		r.Old = 1
+	}
 	t, slot, _ := r.Next()
 	slots := slices.Clone(nodes[i].Slots)
 	k := slices.IndexFunc(slots, func(s intent.Slot) bool { return s.Slot == slot })
 	switch t {
 	case Make:
-		slots = append(slots, intent.Slot{Slot: slot})
+		age := byte(1)
+		for _, s := range slots {
+			age = s.Key[0] + 1
+		}
+		slots = append(slots, intent.Slot{Slot: slot, Key: intent.Key{age}})
+		slices.SortFunc(slots, func(a, b intent.Slot) int { return int(a.Slot) - int(b.Slot) })
 	case Leave:
 		slots[k].Leaving = true
 		delete(due, i)

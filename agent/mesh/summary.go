@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 )
@@ -52,11 +53,15 @@ func (m *Machine) Summary() Summary {
 	return s
 }
 
-// keeps tells whether a slot is in use by either end.
+// linger is how long a slot stays after the last use by either end that is known: what
+// an agent says that it sends by, its kernel does a moment later.
+const linger = 5 * time.Second
+
+// keeps tells whether a slot is in use by either end, or was a moment ago.
 func (p *pair) keeps(slot uint8) bool {
 	o := Over{Rung: WireGuard, Slot: slot}
 	if !p.tunnels[slot].there {
 		return false
 	}
-	return p.sending() == o || !p.says || p.sends == o
+	return p.sending() == o || !p.says || p.sends == o || p.m.now.Sub(p.tunnels[slot].kept) < linger
 }

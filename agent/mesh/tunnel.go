@@ -26,7 +26,8 @@ type tunnel struct {
 	looked time.Time // when; zero: never
 	begun  time.Time // since both ends have a device
 
-	telling bool // the peer is to hear by what we send
+	kept    time.Time // when one of the two ends was last known to send by it
+	telling bool      // the peer is to hear by what we send
 }
 
 // set takes what is known of both ends.
@@ -225,17 +226,14 @@ func (t *tunnel) guess(w *wake) {
 }
 
 // likely tells whether packets to an address of the peer's own surely reach it: one on
-// a link that both share, at one site, or one in the open of a node without a router
-// before it.
+// a link that both share, at one site. Elsewhere UDP may be lost, and a relay be
+// connected in a moment.
 func (t *tunnel) likely(r *trail) bool {
 	me, peer := t.pair.m.me, t.pair.peer
 	if !r.told || r.source != intent.FromInterface && r.source != intent.FromExternal {
 		return false
 	}
 	ip := r.addr.Addr()
-	if !ip.IsPrivate() && peer.NATOf(ip.Is4()) == intent.NATNone || r.source == intent.FromExternal {
-		return true
-	}
 	shared := func(u intent.Underlay) bool { return u.Addr.Masked().Contains(ip) && u.Addr.Bits() < ip.BitLen() }
 	return me.Site() == peer.Site() && slices.ContainsFunc(me.Underlay, shared)
 }
