@@ -266,7 +266,6 @@ type node struct {
 	addrs   []netip.Addr
 	offer   Offer
 	devices []Device
-	relay   *relays
 	told    []told
 	changed int
 }

@@ -67,7 +67,6 @@ type node struct {
 	disk    *disk
 	changed chan struct{} // a token for each OnChange
 	probes  chan string
-	labels  map[string]string
 	links   map[*hub]*tunnel.Conn
 }
 
@@ -131,9 +130,8 @@ type hub struct {
 	name string
 	srv  *httptest.Server
 
-	mu     sync.Mutex
-	at     map[string]*tunnel.Conn
-	silent bool // takes everything and says nothing
+	mu sync.Mutex
+	at map[string]*tunnel.Conn
 }
 
 func newHub(t *testing.T, name string) *hub {

@@ -74,7 +74,6 @@ func New(c Config) *Relay {
 
 // Why a connection ended.
 var (
-	errReplaced = errors.New("relay: a newer connection of the same agent took its place")
 	errSilent   = errors.New("relay: another process of the agent came, and this one did not answer")
 	errStopping = errors.New("relay: the server stops")
 	errRival    = errors.New("relay: another process of the agent came at the same time")
