@@ -103,7 +103,7 @@ func (l *land) take(events []store.Event) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.leases == nil {
-		l.leases, l.said = map[string][]netip.Prefix{}, map[string][]netip.Prefix{}
+		l.leases = map[string][]netip.Prefix{}
 	}
 	for _, e := range events {
 		k, _, node, ok := kind.ParseKey(e.Key)
@@ -125,13 +125,19 @@ func (l *land) take(events []store.Event) (changed bool) {
 	return changed
 }
 
-// says keeps what a node announces; nothing forgets it.
+// says keeps what a node announces; nothing forgets it. An agent may speak before
+// the first leases are taken.
 func (l *land) says(node string, announced []netip.Prefix) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.said[node] = announced; len(announced) == 0 {
+	if len(announced) == 0 {
 		delete(l.said, node)
+		return
 	}
+	if l.said == nil {
+		l.said = map[string][]netip.Prefix{}
+	}
+	l.said[node] = announced
 }
 
 // all is what nodes announce.

@@ -57,6 +57,35 @@ func TestAnnouncedLeaseOfAnother(t *testing.T) {
 	})
 }
 
+// An agent that is quicker than a server that starts has spoken before the leases are
+// known: what it announces is judged once they are.
+func TestAnnouncedBeforeLeasesAreKnown(t *testing.T) {
+	f := newFabric(t, nil)
+	f.put(kind.Lease, "n7", kind.LeaseSpec{Node: "n7", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.42.7.0/24")}})
+	f.stop()
+	f.start() // whose mirror has the lease
+	h := New(f.hub.cfg)
+	for node, announced := range map[string][]netip.Prefix{"n1": {netip.MustParsePrefix("10.42.7.128/25")}, "n2": nil} {
+		s := &stream{hub: h, name: node, node: h.nodeOf(node)}
+		s.announces(kind.ReportSpec{Announced: announced}, nil)
+	}
+	cancel, err := h.follow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cancel()
+	for node, want := range map[string]string{"n1": "10.42.7.128/25 does not count: node n7 has the lease 10.42.7.0/24 in it", "n2": ""} {
+		s, _ := h.Status(node)
+		got := ""
+		for _, p := range s.Problems {
+			got += p.Cause
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", node, got, want)
+		}
+	}
+}
+
 func TestBadEgressReports(t *testing.T) {
 	many := make([]string, maxAnnounced+1)
 	for i := range many {

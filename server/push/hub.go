@@ -222,7 +222,9 @@ func (h *Hub) follow() (cancel func(), err error) {
 	h.mu.Lock()
 	h.history.floor = revision // what was deleted before is unknown
 	h.mu.Unlock()
-	h.land.take(events(entries))
+	if h.land.take(events(entries)) {
+		h.judgeAgain()
+	}
 	if err := h.fan(h.compiler.Apply(events(entries)), revision); err != nil {
 		cancel()
 		return nil, err
