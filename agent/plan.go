@@ -57,6 +57,8 @@ func ofPeers(o datapath.Object) bool {
 		return !datapath.IsPodLink(o.Dev)
 	case datapath.Neigh:
 		return !datapath.IsPodLink(o.Dev)
+	case datapath.Addr: // with the last one a device loses all IPv4 routes
+		return !datapath.IsPodLink(o.Dev)
 	case datapath.Element:
 		return strings.HasPrefix(o.Set, overlay.PeerSets)
 	case datapath.Link:
