@@ -271,11 +271,17 @@ func (p *pairs) rungs() map[string]float64 {
 	return out
 }
 
-// report is how this node's devices are reached; empty while no pair chooses.
+// report is how this node's devices are reached; empty while no pair chooses. Until who
+// proves paths has said it anew, it is what peers know already: without it they would
+// let go of the node whenever its agent starts.
 func (p *pairs) report() (m uplink.Mesh, kind string) {
 	if at := p.at(); at != nil {
 		r := at.Report()
 		m = uplink.Mesh{Slots: r.Slots, Candidates: r.Candidates, NAT4: r.NAT4, NAT6: r.NAT6, Relays: r.Relays}
+	}
+	if n, held := p.intent(); len(m.Slots) == 0 && held && n.Cluster.Meshed() {
+		self, _ := n.Self()
+		m = uplink.Mesh{Slots: p.ring.Slots(), Candidates: self.Candidates, NAT4: self.NAT4, NAT6: self.NAT6, Relays: self.Relays}
 	}
 	return m, p.made()
 }
