@@ -19,7 +19,6 @@ type Conn struct {
 	budget *Budget // of this session, within the process's
 	start  time.Time
 	heard  atomic.Int64 // when something last came, on the session's clock
-	came   uint64       // datagrams; the reader's own
 
 	mu       sync.Mutex // guards all below and all of every Stream but its bytes
 	err      error      // set once, when the session ends

@@ -86,7 +86,6 @@ func (c *Conn) takeDatagram(h header, r io.Reader) error {
 	if _, err := io.ReadFull(r, b); err != nil {
 		return readError(err)
 	}
-	c.came++
 	c.mu.Lock()
 	c.stats.DatagramsIn++
 	c.mu.Unlock()

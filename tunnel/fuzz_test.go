@@ -93,6 +93,8 @@ func fuzzEnd(f *testing.F, client bool) {
 			if s, err := c.Open(opening, []byte("x")); err == nil {
 				s.Write([]byte("hello")) // may wait for a window for ever
 				s.CloseWrite()
+				<-opening.Done()
+				s.Close() // gives up what it did not read; the session's end does not: it can still be read
 			}
 		})
 		var open []*Stream

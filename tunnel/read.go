@@ -21,20 +21,21 @@ func (c *Conn) read() error {
 		if mode != websocket.BinaryMessage {
 			return errors.New("tunnel: the other end sent text")
 		}
-		before := c.came
 		if err := c.takeMessage(r, head[:]); err != nil {
 			return err
-		}
-		if c.came != before && c.config.Taken != nil {
-			c.config.Taken()
 		}
 	}
 }
 
-// takeMessage takes in the frames of one message; head is where their headers go.
+// takeMessage takes in the frames of one message, and says so if there were datagrams
+// among them; head is where their headers go.
 func (c *Conn) takeMessage(r io.Reader, head []byte) error {
+	datagrams := false
 	for {
 		if _, err := io.ReadFull(r, head); err == io.EOF {
+			if datagrams && c.config.Taken != nil {
+				c.config.Taken()
+			}
 			return nil
 		} else if err != nil {
 			return readError(err)
@@ -47,6 +48,7 @@ func (c *Conn) takeMessage(r io.Reader, head []byte) error {
 		if err := c.take(h, r); err != nil {
 			return err
 		}
+		datagrams = datagrams || h.kind == kindDatagram
 	}
 }
 

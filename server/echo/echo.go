@@ -98,9 +98,9 @@ func (e *Echo) Close() {
 func (e *Echo) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, e.Close)
 	defer stop()
-	g, gctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	for _, p := range e.ports {
-		g.Go(func() error { return e.serve(gctx, p) })
+		g.Go(func() error { return e.serve(ctx, p) })
 	}
 	return g.Wait()
 }

@@ -257,11 +257,8 @@ func TestRate(t *testing.T) {
 func TestAbsenceIsNotAnsweredForEver(t *testing.T) {
 	w := newWorld(t, Config{})
 	n1 := w.join("n1")
-	for i := range 2000 {
+	for i := 0; w.stats.absent.Load() < 2000; i++ { // the sender's own queue drops some of them
 		n1.frame(t, wire.Packets, 0, 1, fmt.Sprintf("no%d", i), "x")
-	}
-	for w.stats.absent.Load() < 2000 {
-		time.Sleep(time.Millisecond)
 	}
 	if got := len(n1.got); got > 1000 {
 		t.Errorf("%d answers to 2000 frames", got)
