@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	hostroom "github.com/weft-net/weft/agent/host"
+	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/agent/proxy"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/intent"
@@ -62,6 +63,7 @@ type Config struct {
 	SubnetFile    string // for Flannel's CNI plugin, which then gives the lease's addresses
 	MetricsListen string // empty: no metrics
 	ChecksumOff   string // Auto, on or off: transmit checksum offload of VXLAN devices
+	WireGuard     string // who makes WireGuard devices: Auto, kernel.InKernel or kernel.InUserspace
 
 	EgressFile string         // bounds what servers may dial through this node; empty: DefaultFile of room egress, if it is there
 	HostPorts  []uint16       // of the node's own addresses that may be dialled, beside those of every node
@@ -86,6 +88,7 @@ func (c Config) normalize() (Config, error) {
 	c.DataDir, c.RunDir = cmp.Or(c.DataDir, DefaultDataDir), cmp.Or(c.RunDir, DefaultRunDir)
 	c.BootIDFile, c.MarkMask = cmp.Or(c.BootIDFile, DefaultBootID), cmp.Or(c.MarkMask, hostroom.DefaultMarkMask)
 	c.CNIConfDir, c.ChecksumOff, c.ForwardingGuard = cmp.Or(c.CNIConfDir, Auto), cmp.Or(c.ChecksumOff, Auto), cmp.Or(c.ForwardingGuard, Auto)
+	c.WireGuard = cmp.Or(c.WireGuard, Auto)
 	var err error
 	if c.RunDir, err = filepath.Abs(c.RunDir); err != nil { // the conflist names the socket by it
 		return c, fmt.Errorf("agent: --run-dir: %w", err)
@@ -156,6 +159,9 @@ func (c Config) refuseHost() error {
 	if !slices.Contains([]string{Auto, on, off}, c.ChecksumOff) {
 		return fmt.Errorf("agent: --vxlan-checksum-offload %q: auto, on or off", c.ChecksumOff)
 	}
+	if !slices.Contains([]string{Auto, kernel.InKernel, kernel.InUserspace}, c.WireGuard) {
+		return fmt.Errorf("agent: --wireguard %q: auto, kernel or userspace", c.WireGuard)
+	}
 	if c.MetricsListen == "" {
 		return nil
 	}
@@ -182,6 +188,14 @@ func onePerFamily(ips []netip.Addr) error {
 		}
 	}
 	return nil
+}
+
+// wireguard is who makes devices, as room kernel takes it.
+func (c Config) wireguard() string {
+	if c.WireGuard == Auto {
+		return ""
+	}
+	return c.WireGuard
 }
 
 // token returns what the node joins with, read anew at each try, or nil.

@@ -35,6 +35,7 @@ const madeWithin = 5 * time.Second
 // wireguards is what package kernel knows of WireGuard.
 type wireguards interface {
 	WireGuard(ctx context.Context) (kind string, err error)
+	Nobody() string // why nobody makes devices
 	WGPeers(ctx context.Context) ([]kernel.WGPeerStatus, error)
 }
 
@@ -180,7 +181,7 @@ func (p *pairs) lack() {
 		return
 	}
 	p.problems([]intent.Problem{{
-		Subject: "WireGuard", Cause: "this kernel has no WireGuard, and no process can make a device: " + tunDevice + " is not there",
+		Subject: "WireGuard", Cause: p.devices.Nobody(),
 		Remedy: "modprobe wireguard, or modprobe tun",
 	}})
 }
@@ -201,8 +202,6 @@ func (p *pairs) made() string {
 	}
 	return p.kind
 }
-
-const tunDevice = "/dev/net/tun"
 
 // config joins who proves paths to the others.
 func (p *pairs) config(adopted map[string]mesh.Over) paths.Config {

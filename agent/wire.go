@@ -92,7 +92,7 @@ func (a *agent) openKernel() (err error) {
 	if a.starter, err = userspace.NewStarter(userspace.StarterConfig{Log: a.log}); err != nil {
 		return err
 	}
-	a.kernel, err = kernel.Open(a.log, kernel.Config{Keyring: a.ring, Userspace: a.starter})
+	a.kernel, err = kernel.Open(a.log, kernel.Config{Keyring: a.ring, Userspace: a.starter, WireGuard: a.cfg.wireguard()})
 	return err
 }
 

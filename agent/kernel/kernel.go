@@ -38,10 +38,12 @@ type Kernel struct {
 	sysctls map[string]bool // paths that were ever asked for: Observe cannot list /proc/sys
 }
 
-// Config is what a Kernel needs for WireGuard. The zero value does without.
+// Config is what a Kernel needs for WireGuard. The zero value does without. A device
+// that is there is configured whoever made it.
 type Config struct {
 	Keyring   Keyring   // nil: there are no keys
 	Userspace Userspace // nil: only the kernel makes devices
+	WireGuard string    // who makes devices: InKernel, InUserspace, or the kernel where it can if empty
 }
 
 // Open binds to the calling thread's current network namespace.
@@ -50,7 +52,7 @@ func Open(log *slog.Logger, c Config) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kernel: network namespace of this thread: %w", err)
 	}
-	k := &Kernel{log: log, ns: ns, ioctl: -1, wg: wireguard{keyring: c.Keyring, userspace: c.Userspace}, sysctls: map[string]bool{}}
+	k := &Kernel{log: log, ns: ns, ioctl: -1, wg: wireguard{keyring: c.Keyring, userspace: c.Userspace, only: c.WireGuard}, sysctls: map[string]bool{}}
 	if err := k.open(); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}

@@ -61,7 +61,19 @@ func (k *hands) makeWireGuard(ctx context.Context, o datapath.Link) error {
 	case kind == InUserspace:
 		return k.wg.userspace.Start(ctx, o.Name)
 	}
-	return fmt.Errorf("this kernel has no WireGuard (modprobe wireguard), and %s for one that a process makes is not there either: %w", tunPath, unix.EOPNOTSUPP)
+	return fmt.Errorf("%s: %w", k.Nobody(), unix.EOPNOTSUPP)
+}
+
+// Nobody says why nobody makes WireGuard devices here.
+func (k *Kernel) Nobody() string {
+	const kernel, process = "this kernel has no WireGuard (modprobe wireguard)", tunPath + ", with which a process makes devices, is not there (modprobe tun)"
+	switch k.wg.only {
+	case InKernel:
+		return kernel + ", and nothing else may make devices (--wireguard kernel)"
+	case InUserspace:
+		return process + ", and the kernel may not make devices (--wireguard userspace)"
+	}
+	return kernel + ", and " + process
 }
 
 // IPv6Off tells whether the kernel makes no IPv6 sockets. WireGuard then listens on

@@ -56,6 +56,7 @@ const (
 type wireguard struct {
 	keyring   Keyring
 	userspace Userspace
+	only      string // InKernel or InUserspace; empty: either
 
 	mu       sync.Mutex
 	client   *wgctrl.Client
@@ -86,22 +87,18 @@ func (w *wireguard) close() error {
 }
 
 // WireGuard tells who makes WireGuard devices here: InKernel, InUserspace, or nobody,
-// which is empty. The kernel is asked for a device with an MTU that none can have
-// (RTM_NEWLINK, dev_validate_mtu in net/core/dev.c), so that it says whether it knows
-// the type, loads the module if it must, and makes nothing.
+// which is empty.
 func (k *Kernel) WireGuard(ctx context.Context) (kind string, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = "weft-wg-probe", math.MaxInt32
-	switch err := k.route.LinkAdd(&netlink.Wireguard{LinkAttrs: attrs}); {
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
-		return InKernel, nil
-	case err == nil:
-		return InKernel, k.route.LinkDel(&netlink.Wireguard{LinkAttrs: attrs})
-	case !errors.Is(err, unix.EOPNOTSUPP):
-		return "", fmt.Errorf("kernel: ask for WireGuard; the agent needs CAP_NET_ADMIN: %w", err)
+	if k.wg.only != InUserspace {
+		switch has, err := k.hasWireGuard(); {
+		case has:
+			return InKernel, err
+		case err != nil || k.wg.only == InKernel:
+			return "", err
+		}
 	}
 	if k.wg.userspace == nil {
 		return "", nil
@@ -111,6 +108,24 @@ func (k *Kernel) WireGuard(ctx context.Context) (kind string, err error) {
 		return "", nil // a container without the device: nobody
 	}
 	return InUserspace, tun.Close()
+}
+
+// hasWireGuard asks the kernel for a device with an MTU that none can have
+// (RTM_NEWLINK, dev_validate_mtu in net/core/dev.c), so that it says whether it knows
+// the type, loads the module if it must, and makes nothing.
+func (k *Kernel) hasWireGuard() (bool, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = "weft-wg-probe", math.MaxInt32
+	switch err := k.route.LinkAdd(&netlink.Wireguard{LinkAttrs: attrs}); {
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
+		return true, nil
+	case err == nil:
+		return true, k.route.LinkDel(&netlink.Wireguard{LinkAttrs: attrs})
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return false, nil
+	default:
+		return false, fmt.Errorf("kernel: ask for WireGuard; the agent needs CAP_NET_ADMIN: %w", err)
+	}
 }
 
 // typeOf is the type of a device as package datapath names it. A WireGuard device that

@@ -19,19 +19,19 @@ import (
 	"github.com/weft-net/weft/agent/kernel/kerneltest"
 )
 
-// wg is a kernel that makes WireGuard devices, by itself if it can, else in this
-// process.
+// wg is a kernel that makes WireGuard devices, by itself if it can and is not asked
+// for others, else in this process.
 type wg struct {
 	*kernel.Kernel
 	users *kerneltest.Userspace
 	port  *udp // of somebody else
 }
 
-func openWG(t testing.TB) wg {
+func openWG(t testing.TB, by ...string) wg {
 	t.Helper()
 	kerneltest.Netns(t)
 	w := wg{users: kerneltest.NewUserspace(t)}
-	k, err := kernel.Open(discard, kernel.Config{Keyring: kerneltest.NewKeyring(), Userspace: w.users})
+	k, err := kernel.Open(discard, kernel.Config{Keyring: kerneltest.NewKeyring(), Userspace: w.users, WireGuard: strings.Join(by, "")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +65,44 @@ func TestWireGuardProbe(t *testing.T) {
 	t.Log("WireGuard devices are made by:", kind)
 	if links := kerneltest.Run(t, "ip -o link"); strings.Count(links, "\n") != 1 {
 		t.Errorf("the probe left a device: %s", links)
+	}
+}
+
+// TestWireGuardChosen: who may make devices is the operator's to say. What another has
+// made before is kept, with its keys and peers.
+func TestWireGuardChosen(t *testing.T) {
+	ctx := context.Background()
+	for _, c := range []struct{ only, link string }{{kernel.InKernel, "wireguard"}, {kernel.InUserspace, "tun"}} {
+		w := openWG(t, c.only)
+		switch kind, err := w.WireGuard(ctx); {
+		case err != nil || kind != c.only && kind != "":
+			t.Errorf("%s: %q, %v", c.only, kind, err)
+		case kind == "":
+			err := w.Apply(ctx, []datapath.Op{{New: wgLink(0, 1)}})[0]
+			if c.only == kernel.InUserspace || err == nil || !strings.Contains(err.Error(), "--wireguard "+c.only) {
+				t.Errorf("%s: %v", c.only, err)
+			}
+			continue
+		}
+		want := merge(t, []datapath.Object{wgLink(0, 1), wgPeer(0, 10, "10.42.1.0/24")})
+		converge(t, w.Kernel, want)
+		before := kerneltest.Run(t, "ip -d link show weft-wg0")
+		if !strings.Contains(before, "\n    "+c.link+" ") {
+			t.Errorf("%s: %s", c.only, before)
+		}
+		for _, other := range []string{kernel.InKernel, kernel.InUserspace, ""} {
+			k, err := kernel.Open(discard, kernel.Config{Keyring: kerneltest.NewKeyring(), Userspace: w.users, WireGuard: other})
+			if err != nil {
+				t.Fatal(err)
+			}
+			converge(t, k, want)
+			if err := k.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if after := kerneltest.Run(t, "ip -d link show weft-wg0"); after != before {
+			t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
 	}
 }
 
@@ -251,10 +289,7 @@ func TestWireGuardUnknownKeys(t *testing.T) {
 // TestOnlyDifferences: what goes to a device by its socket. No request ever replaces
 // its peers, and none a peer's prefixes but the one that makes it.
 func TestOnlyDifferences(t *testing.T) {
-	w, ctx := openWG(t), context.Background()
-	if kind, err := w.WireGuard(ctx); err != nil || kind != kernel.InUserspace {
-		t.Skipf("needs a kernel without WireGuard, whose requests do not go by a socket: %s, %v", kind, err)
-	}
+	w, ctx := openWG(t, kernel.InUserspace), context.Background() // whose requests go by a socket
 	link, wide, a, b := wgLink(0, 1), wgLink(0, 1), wgPeer(0, 10, "10.42.1.0/24", "10.42.2.0/24"), wgPeer(0, 11, "10.42.3.0/24")
 	wide.MTU = 1500
 	moved := a

@@ -78,6 +78,7 @@ func newOptions() *options {
 	f.StringVar(&o.cfg.CNIBinDir, "cni-bin-dir", agent.Auto, "`folder` into which to copy weft-cni; auto finds K3s's, none copies nothing")
 	f.StringVar(&o.cfg.MetricsListen, "metrics-listen", agent.DefaultMetrics, "`address` of metrics and health; empty for none")
 	f.StringVar(&o.cfg.ChecksumOff, "vxlan-checksum-offload", agent.Auto, "checksum offload of VXLAN devices: `auto`, on or off; auto is off where it is known to lose packets")
+	f.StringVar(&o.cfg.WireGuard, "wireguard", agent.Auto, "who makes WireGuard devices: `auto`, the kernel where it can; kernel or userspace, nobody else")
 	f.StringVar(&o.cfg.EgressFile, "egress-file", "", "`file` that bounds what servers may dial through this node (default "+egress.DefaultFile+" if it is there); no server widens it")
 	f.UintSliceVar(&o.hostPorts, "egress-host-port", nil, "TCP `port` of the node's own addresses that may be dialled through its tunnel, beside 10250 and 10010")
 	f.StringSliceVar(&o.announced, "announce-prefix", nil, "`prefix` of pods here that another network's address management gave to this node: servers dial it through this node")

@@ -94,6 +94,7 @@ func TestRefused(t *testing.T) {
 		{"check-config stray", "stray"},
 		{"--server https://s --node-name n --mark-mask 0x4f00", "has bits of kube-proxy's 0xc000"},
 		{"--server https://s --node-name n --forwarding-guard on", "--forwarding-guard"},
+		{"--server https://s --node-name n --wireguard go", `--wireguard "go": auto, kernel or userspace`},
 		{"cleanup stray", "stray"},
 		{"--server https://s --node-name N1", "--node-name"},
 	} {
