@@ -60,6 +60,8 @@ type pairs struct {
 	kicks chan struct{} // room for one
 	asked atomic.Bool   // a person wants other keys
 
+	turning sync.Mutex // held while keys are turned
+
 	mu    sync.Mutex
 	tried bool         // kind is known
 	kind  string       // who makes WireGuard devices; empty: nobody

@@ -23,8 +23,11 @@ const (
 // mostTurns bounds the turns that follow each other at once.
 const mostTurns = 4
 
-// turns does what is next with the node's keys: see mesh.Rotation.
+// turns does what is next with the node's keys: see mesh.Rotation. Who asks for other
+// keys does so beside the goroutine that sees to them.
 func (p *pairs) turns(now time.Time) error {
+	p.turning.Lock()
+	defer p.turning.Unlock()
 	for range mostTurns {
 		r, ok := p.rotation(now)
 		if !ok {
@@ -96,28 +99,33 @@ func (p *pairs) port(slot uint8) uint16 {
 	return cmp.Or(n.Cluster.WireGuardPort, wireguardPort) + uint16(slot)
 }
 
-// errNoKeys refuses a rotation.
-var errNoKeys = errors.New("no pair of this node's fabric uses WireGuard, so there is no key")
+// Refusals of a rotation. Nothing is done then, nor remembered: to whom asks until it
+// begins, keys would be changed for ever.
+var (
+	errNoKeys  = errors.New("no pair of this node's fabric uses WireGuard, so there is no key")
+	errTurning = errors.New("keys are being changed already, this node's as well; ask again when that is done")
+)
 
 // Rotate changes the node's key because a person wants it.
 func (p *pairs) Rotate(context.Context) (local.Rotated, error) {
 	at := p.at()
-	before := p.ring.Slots()
-	if at == nil || len(before) == 0 {
+	if at == nil || len(p.ring.Slots()) == 0 {
 		return local.Rotated{}, errNoKeys
 	}
 	p.asked.Store(true)
 	if err := p.turns(time.Now()); err != nil {
 		return local.Rotated{}, err
 	}
+	if p.asked.Swap(false) {
+		return local.Rotated{}, errTurning
+	}
 	out := local.Rotated{Pairs: len(at.Choices())}
 	for _, s := range p.ring.Slots() {
-		if !slices.ContainsFunc(before, func(o intent.Slot) bool { return o.Key == s.Key }) {
+		if !s.Leaving {
 			out.Slot, out.Key = s.Slot, s.Key
-			return out, nil
 		}
 	}
-	return out, errors.New("keys are being changed already; the next change begins when that is done")
+	return out, nil
 }
 
 // Explain tells how the node sends to a peer.
