@@ -17,7 +17,7 @@ const module = "github.com/weft-net/weft/"
 // effects are the rooms that touch the world and the ways to do so; pure rooms
 // never import them.
 var effects = []string{
-	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent/check", "agent/firewalld", "agent/dbus", "agent/keyring", "agent/userspace", "agent/proxy", "agent/uplink/tunnels", "agent/egress", "agent",
+	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent/check", "agent/firewalld", "agent/dbus", "agent/keyring", "agent/userspace", "agent/tailscale", "agent/proxy", "agent/uplink/tunnels", "agent/egress", "agent",
 	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/backup", "server/journal", "server/audit", "server", "proto/disk",
 	"os", "os/exec", "syscall", "log/slog", "net/http", "golang.org/x/sys/", "github.com/vishvananda/", "github.com/google/nftables",
 	"google.golang.org/grpc", "go.etcd.io/",
@@ -25,7 +25,7 @@ var effects = []string{
 
 // doubles stand in for a room in tests.
 var doubles = []string{
-	"agent/kernel/kerneltest", "agent/uplink/uplinktest", "server/store/storetest", "cmd/weft/internal/fabrictest",
+	"agent/kernel/kerneltest", "agent/tailscale/tailscaletest", "agent/uplink/uplinktest", "server/store/storetest", "cmd/weft/internal/fabrictest",
 	"testing", "pgregory.net/", "github.com/google/go-cmp", "go.uber.org/goleak",
 }
 
@@ -79,7 +79,10 @@ var walls = []struct {
 		why:    "which way a pair takes is decided from values and a given time: its tests simulate whole fabrics in virtual time",
 	},
 	{
-		from: []string{"server/", "server", "agent/", "agent", "cmd/weft-server", "cmd/weft-agent", "cmd/weft-cni"}, except: []string{"agent/kernel/kerneltest"},
+		// With --vpn-auth, which nobody has to give, a node is a member of a tailnet by
+		// the tailscale program that its operator installed: there is no other way in
+		// that its releases promise, and its answers are JSON.
+		from: []string{"server/", "server", "agent/", "agent", "cmd/weft-server", "cmd/weft-agent", "cmd/weft-cni"}, except: []string{"agent/kernel/kerneltest", "agent/tailscale"},
 		never: []string{"os/exec"},
 		why:   "what runs on a node needs nothing but the kernel: an image without a shell, no text of other programs to parse",
 	},
@@ -125,6 +128,11 @@ var walls = []struct {
 		from: []string{"agent/kernel"}, never: []string{"proto/", "ipam", "agent/reconcile", "agent/pod", "agent/uplink", "agent/local", "agent/overlay", "agent/nat", "agent/underlay"},
 		except: []string{"agent/datapath"},
 		why:    "the kernel's driver speaks the vocabulary of datapath and knows nothing of fabrics",
+	},
+	{
+		from: []string{"agent/tailscale"}, never: []string{"agent/kernel", "agent/reconcile", "agent/pod", "agent/uplink", "agent/local", "agent/overlay", "agent/nat", "agent/underlay", "google.golang.org/", "proto/weft/"},
+		except: []string{"proto/intent"},
+		why:    "what the fabric wants of a tailnet is a value: its tests need no fabric, no network and no tailscaled",
 	},
 	{
 		from: []string{"agent/host/look"}, never: []string{"agent/kernel", "agent/reconcile", "agent/pod", "agent/uplink", "agent/local"},

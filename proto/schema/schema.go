@@ -19,6 +19,7 @@ const (
 	Pauses
 	Servers
 	Keyring
+	Tailnet
 	ServerFolder
 	ServerKey
 	Credentials
@@ -49,6 +50,7 @@ func rows() [count]row {
 		Pauses:       {"A/pause.json", "pauses of healing", 1},
 		Servers:      {"A/servers.json", "where the servers are", 1},
 		Keyring:      {"A/wireguard.json", "the node's WireGuard keys", 1},
+		Tailnet:      {"A/tailscale.json", "what the agent set in Tailscale", 1},
 		ServerFolder: {"D/schema", "all of a server's folder but its etcd", 1},
 		ServerKey:    {"D/server.key", "the key that unseals the CA's", 1},
 		Credentials:  {"D/admin.yaml", "credentials of a user", 1},

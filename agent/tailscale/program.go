@@ -1,0 +1,91 @@
+package tailscale
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Program is the tailscale program of this host.
+type Program struct {
+	Path string // empty: tailscale, looked for in PATH at each call
+}
+
+// Bounds of a call.
+const (
+	askWithin = 10 * time.Second
+	upWithin  = 45 * time.Second // timeout, and what the program does before and after
+	maxAnswer = 64 << 20         // bytes; a tailnet of ten thousand nodes says 15 MB
+	maxError  = 8 << 10
+	maxWords  = 400 // bytes of an error that are repeated
+)
+
+// errMissing says that there is no such program.
+var errMissing = errors.New("no program tailscale is in PATH")
+
+// state asks tailscaled what it is.
+func (p Program) state(ctx context.Context) (State, error) {
+	status, err := p.run(ctx, askWithin, "status", "--json")
+	if err != nil {
+		return State{}, err
+	}
+	prefs, err := p.run(ctx, askWithin, "debug", "prefs")
+	if err != nil {
+		return State{}, err
+	}
+	return ParseState(status, prefs)
+}
+
+// run calls the program. Its arguments hold no secret.
+func (p Program) run(ctx context.Context, within time.Duration, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, cmp.Or(p.Path, "tailscale"), args...)
+	out, words := bounded{most: maxAnswer}, bounded{most: maxError}
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, &words, time.Second
+	err := cmd.Run()
+	what := "tailscale " + strings.Join(args[:min(2, len(args))], " ")
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return nil, errMissing
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%s: no answer within %v: %w", what, within, ctx.Err())
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w: %s", what, err, said(words.b.Bytes()))
+	case out.over:
+		return nil, fmt.Errorf("%s: its answer has more than %d bytes", what, maxAnswer)
+	}
+	return out.b.Bytes(), nil
+}
+
+// said is what a program wrote about its failure, on one line.
+func said(b []byte) string {
+	s := strings.Join(strings.Fields(strings.ToValidUTF8(string(b), "?")), " ")
+	if len(s) > maxWords {
+		s = s[:maxWords] + "…"
+	}
+	return cmp.Or(s, "it says nothing")
+}
+
+// bounded keeps the first bytes of what is written to it.
+type bounded struct {
+	b    bytes.Buffer
+	most int
+	over bool
+}
+
+// Write implements io.Writer. It takes everything: a program that is cut off in the
+// middle of a line would end otherwise than by itself.
+func (b *bounded) Write(p []byte) (int, error) {
+	keep := p
+	if room := b.most - b.b.Len(); len(keep) > room {
+		keep, b.over = keep[:room], true
+	}
+	b.b.Write(keep)
+	return len(p), nil
+}
