@@ -134,6 +134,7 @@ func (s *stream) settle(hello *weftv1.Hello) error {
 	s.node = s.hub.nodeOf(s.name)
 	s.misplaced(spec, nil)
 	s.announces(spec, nil)
+	s.devices(&spec)
 	s.candidates(&spec)
 	_, err = s.hub.storeReport(ctx, s.node, spec) // first: a lease depends on the node's addresses
 	if err == nil {

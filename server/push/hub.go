@@ -116,6 +116,7 @@ type Hub struct {
 	compiling sync.Mutex
 	compiler  *compile.Compiler
 	land      land // safe by itself
+	keys      keys // likewise
 
 	mu       sync.RWMutex // what follows; taken before a stream's or a node's
 	objects  map[ref]object
@@ -222,6 +223,7 @@ func (h *Hub) follow() (cancel func(), err error) {
 	h.mu.Lock()
 	h.history.floor = revision // what was deleted before is unknown
 	h.mu.Unlock()
+	h.keys.take(events(entries))
 	if h.land.take(events(entries)) {
 		h.judgeAgain()
 	}
@@ -249,6 +251,7 @@ func (h *Hub) take(b store.Batch) {
 	for _, e := range b.Events {
 		revision = max(revision, e.Revision)
 	}
+	h.keys.take(b.Events)
 	if h.land.take(b.Events) {
 		h.judgeAgain()
 	}

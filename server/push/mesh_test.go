@@ -152,6 +152,51 @@ func TestForgedCandidates(t *testing.T) {
 	})
 }
 
+// TestForgedKeys: a device with the key of another node does not count, in hellos and
+// in reports, and is named; a device beside it does. Who had the key first keeps it,
+// whoever is the first by name, and once it has gone the key is anybody's.
+func TestForgedKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric(t, nil)
+		slots := func(node string) string {
+			var out []string
+			for _, s := range f.stored(node).Slots {
+				out = append(out, fmt.Sprintf("%d %.4s", s.Slot, s.Key))
+			}
+			return strings.Join(out, ", ")
+		}
+		said := func(a *agent, r *weftv1.NodeReport) {
+			a.say(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Report{Report: r}})
+			time.Sleep(1500 * time.Millisecond)
+			a.hear()
+		}
+		victim := f.join(&weftv1.Hello{Node: "n2", Report: meshed(hello("n2", 2).GetReport(), []uint32{0}, "198.51.100.2:51820/0/echo")})
+		synctest.Wait()
+		forged := meshed(hello("n1", 1).GetReport(), []uint32{0}, "198.51.100.1:51820/0/echo")
+		thief := f.join(&weftv1.Hello{Node: "n1", Report: forged})
+		synctest.Wait()
+		const want = "wireguard_slots: slot 0 does not count: its key AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE= is that of node n2"
+		for _, step := range []string{"hello", "report"} {
+			expect(t, step, slots("n1")+candidates(f.stored("n1").Candidates), "")
+			if p := fmt.Sprint(problems(statusOf(f, "n1"))); !strings.Contains(p, want) {
+				t.Errorf("%s: %s, want %s", step, p, want)
+			}
+			said(thief, forged)
+		}
+		fresh := meshed(hello("n1", 1).GetReport(), []uint32{0, 1}, "198.51.100.1:51820/0/echo", "198.51.100.1:51821/1/echo")
+		fresh.WireguardSlots[1].PublicKey[0] = 7
+		said(thief, fresh)
+		expect(t, "beside it", slots("n1")+" "+candidates(f.stored("n1").Candidates), "1 BwIC 198.51.100.1:51821/1/echo")
+		expect(t, "the victim", slots("n2"), "0 AQEB")
+		said(victim, hello("n2", 2).GetReport())
+		said(thief, forged)
+		expect(t, "once it is free", slots("n1"), "0 AQEB")
+		if p := problems(statusOf(f, "n1")); len(p) > 0 {
+			t.Errorf("%q", p)
+		}
+	})
+}
+
 // TestSeen: a server adds where it sees the agent, with the port of each device,
 // unless the node said so itself, or nobody can send there.
 func TestSeen(t *testing.T) {

@@ -88,6 +88,7 @@ func (s *stream) report(r *weftv1.NodeReport) {
 		err = s.hub.forged(s.name, spec)
 	}
 	if err == nil {
+		s.devices(&spec)
 		s.seen(&spec)
 		s.node.note(candidateSubject, nil, "") // of the hello
 	}
