@@ -53,7 +53,7 @@ var walls = []struct {
 	{
 		from: []string{
 			"ipam", "proto/intent", "proto/egress", "proto/label", "proto/note", "proto/cniwire", "proto/schema", "proto/skew", "proto/near", "server/compile", "server/kind", "server/egress/selector",
-			"agent/overlay", "agent/nat", "agent/underlay", "agent/datapath", "agent/host", "agent/mesh", "proto/disco", "proto/echo", "proto/relay",
+			"agent/overlay", "agent/nat", "agent/underlay", "agent/datapath", "agent/host", "agent/mesh", "proto/disco", "proto/echo", "proto/preshared", "proto/relay",
 		},
 		never: effects, except: []string{"proto/weft/v1"},
 		why: "pure rooms decide; they never touch the world, so that they can be tested and run anywhere (weft plan)",

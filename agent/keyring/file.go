@@ -38,16 +38,16 @@ type held struct {
 	made    time.Time
 }
 
-// shared is a pre-shared key of one peer and slot.
+// shared is a pre-shared key of one tunnel.
 type shared struct {
-	peer string
-	slot uint8
+	of   Tunnel
 	id   [32]byte // SHA-256 of key
 	key  secret
+	made time.Time
 }
 
-func newShared(peer string, slot uint8, key secret) shared {
-	return shared{peer: peer, slot: slot, id: sha256.Sum256(key[:]), key: key}
+func newShared(of Tunnel, key secret, made time.Time) shared {
+	return shared{of: of, id: sha256.Sum256(key[:]), key: key, made: made.UTC().Truncate(time.Second)}
 }
 
 // keys is all that is held: slots in their order, pre-shared keys by peer in the
@@ -63,7 +63,7 @@ func (k keys) slot(n uint8) int {
 
 func (k keys) sharedOf(peer string, slot uint8) (out []shared) {
 	for _, s := range k.shared {
-		if s.peer == peer && s.slot == slot {
+		if s.of.Peer == peer && s.of.Slot == slot {
 			out = append(out, s)
 		}
 	}
@@ -112,9 +112,12 @@ type fileSlot struct {
 }
 
 type filePreshared struct {
-	Peer string `json:"peer"`
-	Slot uint8  `json:"slot"`
-	Key  []byte `json:"key"`
+	Peer   string `json:"peer"`
+	Slot   uint8  `json:"slot"`
+	Own    []byte `json:"own"`
+	Theirs []byte `json:"theirs"`
+	Key    []byte `json:"key"`
+	Made   int64  `json:"made"` // seconds since 1970
 }
 
 func (k keys) encode() []byte {
@@ -123,7 +126,7 @@ func (k keys) encode() []byte {
 		f.Slots = append(f.Slots, fileSlot{s.Slot.Slot, s.Port, s.private[:], s.made, s.Leaving})
 	}
 	for _, s := range k.shared {
-		f.Preshared = append(f.Preshared, filePreshared{s.peer, s.slot, s.key[:]})
+		f.Preshared = append(f.Preshared, filePreshared{s.of.Peer, s.of.Slot, s.of.Own[:], s.of.Theirs[:], s.key[:], s.made.Unix()})
 	}
 	b, _ := json.MarshalIndent(f, "", "  ") // of values that always marshal
 	return append(b, '\n')
@@ -156,14 +159,24 @@ func decode(b []byte) (keys, error) {
 		k.slots = append(k.slots, h)
 	}
 	slices.SortFunc(k.slots, func(a, b held) int { return int(a.Slot.Slot) - int(b.Slot.Slot) })
-	if len(f.Preshared) > maxShared {
-		return keys{}, fmt.Errorf("preshared: %d keys; at most %d", len(f.Preshared), maxShared)
+	var err error
+	k.shared, err = decodeShared(f.Preshared)
+	return k, err
+}
+
+func decodeShared(list []filePreshared) (out []shared, err error) {
+	if len(list) > maxShared {
+		return nil, fmt.Errorf("preshared: %d keys; at most %d", len(list), maxShared)
 	}
-	for _, s := range f.Preshared {
+	for _, s := range list {
 		if s.Peer == "" || s.Slot >= intent.Slots || len(s.Key) != len(secret{}) || secret(s.Key) == (secret{}) {
-			return keys{}, fmt.Errorf("preshared: a key of %q, slot %d, with %d bytes: a name, slot 0 or 1, and 32 bytes are needed", s.Peer, s.Slot, len(s.Key))
+			return nil, fmt.Errorf("preshared: a key of %q, slot %d, with %d bytes: a name, slot 0 or 1, and 32 bytes are needed", s.Peer, s.Slot, len(s.Key))
 		}
-		k.shared = append(k.shared, newShared(s.Peer, s.Slot, secret(s.Key)))
+		if len(s.Own) != len(intent.Key{}) || len(s.Theirs) != len(intent.Key{}) {
+			return nil, fmt.Errorf("preshared: the key of %q, slot %d, is not of two WireGuard keys of 32 bytes", s.Peer, s.Slot)
+		}
+		of := Tunnel{Peer: s.Peer, Slot: s.Slot, Own: intent.Key(s.Own), Theirs: intent.Key(s.Theirs)}
+		out = append(out, newShared(of, secret(s.Key), time.Unix(s.Made, 0)))
 	}
-	return k, nil
+	return out, nil
 }

@@ -3,6 +3,7 @@ package keyring
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/weft-net/weft/proto/intent"
 )
@@ -13,19 +14,27 @@ const (
 	maxShared = 32768 // of all: twice the peers of the largest fabric, in both slots
 )
 
-// SetPreshared keeps a pre-shared key of a peer (by its node's name) and slot, and
-// returns what stands for it: its SHA-256. The one before it stays findable; older
-// ones are forgotten. The zero key is none and is refused.
-func (r *Ring) SetPreshared(peer string, slot uint8, key [32]byte) (id [32]byte, err error) {
-	if peer == "" || slot >= intent.Slots || key == [32]byte{} {
-		return id, fmt.Errorf("keyring: pre-shared key of peer %q, slot %d: a name, slot 0 or 1, and a key that is not zero are needed", peer, slot)
+// Tunnel is what a pre-shared key is of: with other keys at either end it is another
+// tunnel.
+type Tunnel struct {
+	Peer        string // its node's name
+	Slot        uint8
+	Own, Theirs intent.Key
+}
+
+// SetPreshared keeps the pre-shared key of a tunnel and returns what stands for it: its
+// SHA-256. The one before it of the same peer and slot stays findable; older ones are
+// forgotten. The zero key is none and is refused.
+func (r *Ring) SetPreshared(of Tunnel, key [32]byte) (id [32]byte, err error) {
+	if of.Peer == "" || of.Slot >= intent.Slots || key == [32]byte{} {
+		return id, fmt.Errorf("keyring: pre-shared key of peer %q, slot %d: a name, slot 0 or 1, and a key that is not zero are needed", of.Peer, of.Slot)
 	}
-	fresh := newShared(peer, slot, key)
+	fresh := newShared(of, key, r.now())
 	return fresh.id, r.change(func(k *keys) error {
-		list := slices.DeleteFunc(k.sharedOf(peer, slot), func(s shared) bool { return s.id == fresh.id })
+		list := slices.DeleteFunc(k.sharedOf(of.Peer, of.Slot), func(s shared) bool { return s.id == fresh.id })
 		list = append(list, fresh)
 		list = list[max(0, len(list)-kept):]
-		k.shared = slices.DeleteFunc(k.shared, func(s shared) bool { return s.peer == peer && s.slot == slot })
+		k.shared = slices.DeleteFunc(k.shared, func(s shared) bool { return s.of.Peer == of.Peer && s.of.Slot == of.Slot })
 		if len(k.shared)+len(list) > maxShared {
 			return fmt.Errorf("keyring: more than %d pre-shared keys", maxShared)
 		}
@@ -46,20 +55,33 @@ func (r *Ring) Preshared(id [32]byte) ([32]byte, bool) {
 	return [32]byte{}, false
 }
 
-// PresharedOf lists the ids of a peer's keys in a slot, the newest first.
-func (r *Ring) PresharedOf(peer string, slot uint8) (ids [][32]byte) {
+// PresharedOf is the id of a tunnel's newest key, and when it was agreed on; false if
+// there is none.
+func (r *Ring) PresharedOf(of Tunnel) (id [32]byte, made time.Time, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range slices.Backward(r.held.sharedOf(peer, slot)) {
-		ids = append(ids, s.id)
+	for _, s := range slices.Backward(r.held.shared) {
+		if s.of == of {
+			return s.id, s.made, true
+		}
 	}
-	return ids
+	return id, made, false
 }
 
-// ForgetPreshared forgets all keys of a peer: its node is gone for good.
-func (r *Ring) ForgetPreshared(peer string) error {
+// DropPreshared forgets the key that an id stands for. One that is not there is no
+// error.
+func (r *Ring) DropPreshared(id [32]byte) error {
 	return r.change(func(k *keys) error {
-		k.shared = slices.DeleteFunc(k.shared, func(s shared) bool { return s.peer == peer })
+		k.shared = slices.DeleteFunc(k.shared, func(s shared) bool { return s.id == id })
+		return nil
+	})
+}
+
+// KeepPreshared forgets all keys of peers that are not to be kept: their nodes are gone
+// for good.
+func (r *Ring) KeepPreshared(peer func(name string) bool) error {
+	return r.change(func(k *keys) error {
+		k.shared = slices.DeleteFunc(k.shared, func(s shared) bool { return !peer(s.of.Peer) })
 		return nil
 	})
 }

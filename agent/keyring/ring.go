@@ -135,7 +135,7 @@ func (r *Ring) Leave(slot uint8) error {
 func (r *Ring) Drop(slot uint8) error {
 	return r.change(func(k *keys) error {
 		k.slots = slices.DeleteFunc(k.slots, func(s held) bool { return s.Slot.Slot == slot })
-		k.shared = slices.DeleteFunc(k.shared, func(s shared) bool { return s.slot == slot })
+		k.shared = slices.DeleteFunc(k.shared, func(s shared) bool { return s.of.Slot == slot })
 		return nil
 	})
 }

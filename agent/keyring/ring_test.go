@@ -93,10 +93,11 @@ func TestSlots(t *testing.T) {
 func TestPreshared(t *testing.T) {
 	path := t.TempDir()
 	r := open(t, path)
+	of := Tunnel{Peer: "n2", Own: intent.Key{1}, Theirs: intent.Key{2}}
 	keys := [][32]byte{{1}, {2}, {3}}
 	var ids [][32]byte
 	for _, k := range keys {
-		id, err := r.SetPreshared("n2", 0, k)
+		id, err := r.SetPreshared(of, k)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,12 +106,19 @@ func TestPreshared(t *testing.T) {
 		}
 		ids = append(ids, id)
 	}
-	if _, err := r.SetPreshared("n2", 1, [32]byte{4}); err != nil {
+	other := Tunnel{Peer: "n2", Slot: 1, Own: intent.Key{3}, Theirs: intent.Key{4}}
+	if _, err := r.SetPreshared(other, [32]byte{4}); err != nil {
 		t.Fatal(err)
 	}
+	elsewhere := of
+	elsewhere.Theirs = intent.Key{5}
 	for _, ring := range []*Ring{r, open(t, path)} {
-		if d := cmp.Diff([][32]byte{ids[2], ids[1]}, ring.PresharedOf("n2", 0)); d != "" {
-			t.Error("of n2:", d)
+		id, made, ok := ring.PresharedOf(of)
+		if !ok || id != ids[2] || made.Unix() != 1795000000 {
+			t.Errorf("of n2: %x, %v, %v", id, made, ok)
+		}
+		if _, _, ok := ring.PresharedOf(elsewhere); ok {
+			t.Error("a tunnel with another key has that one's")
 		}
 		for i, want := range []bool{false, true, true} {
 			if k, ok := ring.Preshared(ids[i]); ok != want || ok && k != keys[i] {
@@ -118,17 +126,21 @@ func TestPreshared(t *testing.T) {
 			}
 		}
 	}
-	if err := r.Drop(0); err != nil {
+	if err := r.DropPreshared(ids[2]); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.PresharedOf("n2", 0); got != nil {
-		t.Errorf("a dropped slot has %d keys", len(got))
+	if id, _, ok := r.PresharedOf(of); !ok || id != ids[1] {
+		t.Errorf("after the newest was dropped: %x, %v", id, ok)
 	}
-	if got := r.PresharedOf("n2", 1); len(got) != 1 {
-		t.Errorf("the other slot has %d keys", len(got))
+	has := func(of Tunnel) bool { _, _, ok := r.PresharedOf(of); return ok }
+	if err := r.Drop(0); err != nil || has(of) || !has(other) {
+		t.Errorf("after a slot was dropped: %v, %v: %v", has(of), has(other), err)
 	}
-	if err := r.ForgetPreshared("n2"); err != nil || r.PresharedOf("n2", 1) != nil {
-		t.Errorf("forget: %v", err)
+	if err := r.KeepPreshared(func(peer string) bool { return peer == "n2" }); err != nil || !has(other) {
+		t.Errorf("of a peer that stays: %v", err)
+	}
+	if err := r.KeepPreshared(func(string) bool { return false }); err != nil || has(other) {
+		t.Errorf("of a peer that is gone: %v", err)
 	}
 }
 
@@ -138,9 +150,9 @@ func TestRefused(t *testing.T) {
 		"slot 2":        r.Need(2, 51820),
 		"port 0":        r.Need(0, 0),
 		"leave nothing": r.Leave(0),
-		"no peer":       second(r.SetPreshared("", 0, [32]byte{1})),
-		"zero key":      second(r.SetPreshared("n2", 0, [32]byte{})),
-		"peer's slot 2": second(r.SetPreshared("n2", 2, [32]byte{1})),
+		"no peer":       second(r.SetPreshared(Tunnel{}, [32]byte{1})),
+		"zero key":      second(r.SetPreshared(Tunnel{Peer: "n2"}, [32]byte{})),
+		"peer's slot 2": second(r.SetPreshared(Tunnel{Peer: "n2", Slot: 2}, [32]byte{1})),
 	} {
 		if err == nil {
 			t.Errorf("%s was taken", name)
@@ -180,6 +192,7 @@ func TestUnreadable(t *testing.T) {
 		"schema 0":        `{"slots":[` + slot + `]}`,
 		"preshared short": `{"schema":1,"preshared":[{"peer":"n2","slot":0,"key":"EBES"}]}`,
 		"preshared zero":  `{"schema":1,"preshared":[{"peer":"n2","slot":0,"key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`,
+		"preshared of no": `{"schema":1,"preshared":[{"peer":"n2","slot":0,"key":"` + private + `"}]}`,
 		"preshared of 2":  `{"schema":1,"preshared":[{"peer":"n2","slot":2,"key":"` + private + `"}]}`,
 	} {
 		path, log := t.TempDir(), &bytes.Buffer{}
@@ -225,7 +238,7 @@ func TestSecret(t *testing.T) {
 	if err := r.Need(0, 51820); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.SetPreshared("n2", 0, [32]byte{9, 9, 9}); err != nil {
+	if _, err := r.SetPreshared(Tunnel{Peer: "n2"}, [32]byte{9, 9, 9}); err != nil {
 		t.Fatal(err)
 	}
 	if fi, err := os.Stat(filepath.Join(path, name)); err != nil || fi.Mode().Perm() != 0o600 {
@@ -256,7 +269,7 @@ func FuzzDecode(f *testing.F) {
 		h.Port = 51820
 		k.slots = append(k.slots, h)
 	}
-	k.shared = []shared{newShared("n2", 1, secret{1})}
+	k.shared = []shared{newShared(Tunnel{Peer: "n2", Slot: 1}, secret{1}, time.Unix(1795000000, 0))}
 	f.Add(k.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k, err := decode(b)
