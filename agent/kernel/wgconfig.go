@@ -135,6 +135,13 @@ func (k *Kernel) configure(ctx context.Context, dev string, inKernel bool, c wgt
 	if c.PrivateKey == nil && c.ListenPort == nil && c.FirewallMark == nil && len(c.Peers) == 0 {
 		return nil
 	}
+	if request := endpointsAlone(c); request != "" && !inKernel && !k.wg.hasKernel() {
+		a := k.wg.asks(dev)
+		err := a.take(ctx, func() error { return a.set(dev, request) })
+		if dial := (*noUAPI)(nil); !errors.As(err, &dial) {
+			return err
+		}
+	}
 	return wgError(k.ask(ctx, dev, inKernel, func(client *wgctrl.Client) error { return client.ConfigureDevice(dev, c) }))
 }
 

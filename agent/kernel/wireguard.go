@@ -69,6 +69,7 @@ type wireguard struct {
 type asks struct {
 	turn  chan struct{} // holds one while a request is under way
 	since atomic.Int64  // Unix nanoseconds of its start; 0: none is
+	uapi  *uapi         // of who has the turn; nil: none is open
 }
 
 // hang tells whether a request is under way that should have ended.
@@ -80,6 +81,14 @@ func (a *asks) hang() bool {
 func (w *wireguard) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, a := range w.askings {
+		select {
+		case a.turn <- struct{}{}:
+			a.hangUp()
+			<-a.turn
+		default: // it goes with the process that hangs, or with ours
+		}
+	}
 	if w.client == nil {
 		return nil
 	}
@@ -164,6 +173,13 @@ func (k *Kernel) connected(inKernel bool) (*wgctrl.Client, error) {
 	return fresh, nil
 }
 
+// hasKernel tells whether a device of the kernel's own has been seen, or none yet has.
+func (w *wireguard) hasKernel() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.client == nil || w.inKernel
+}
+
 // errHangs says that an earlier request to a device has no answer yet.
 var errHangs = errors.New("it does not answer; its process hangs, and the device is made anew when it ends (systemctl status 'weft-wireguard@*')")
 
@@ -173,7 +189,11 @@ func (k *Kernel) ask(ctx context.Context, dev string, inKernel bool, request fun
 	if err != nil {
 		return err
 	}
-	a := k.wg.asks(dev)
+	return k.wg.asks(dev).take(ctx, func() error { return request(client) })
+}
+
+// take makes a request when it is its turn.
+func (a *asks) take(ctx context.Context, request func() error) error {
 	if a.hang() {
 		return errHangs
 	}
@@ -185,7 +205,7 @@ func (k *Kernel) ask(ctx context.Context, dev string, inKernel bool, request fun
 	a.since.Store(time.Now().UnixNano())
 	done := make(chan error, 1)
 	go func() {
-		err := request(client)
+		err := request()
 		a.since.Store(0)
 		<-a.turn
 		done <- err
