@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures the figures of the README on this machine. ONLY=join,heal picks rows;
 # ONLY=scale, of AGENTS=100,1000,5000 agents, needs an hour and is run by name only,
-# ONLY=hostfaults some minutes, ONLY=tunnel ten (RUNS=3 rounds).
+# ONLY=hostfaults some minutes, ONLY=tunnel ten (RUNS=3 rounds); ONLY=mesh all rows of
+# paths between nodes, ONLY=moves,fallback,pairs,userspace,peers,blackhole some, ONLY=relay the last.
 set -euo pipefail
 cd "$(git rev-parse --show-toplevel)/integration/bench"
 scale() {
@@ -32,7 +33,21 @@ relay() {
 	go build -o bin/relay ./mesh/relay
 	bin/relay ${RUNS:+-runs "$RUNS"}
 }
+# paths between nodes: mesh/doc.go.
+mesh() {
+	go build -o bin/mesh ./mesh
+	go build -o bin/wireguard-go golang.zx2c4.com/wireguard
+	bin/mesh -bin ../../bin ${1:+-only "$1"} ${RUNS:+-runs "$RUNS"}
+}
 case "${ONLY:-}" in
+mesh)
+	mesh && relay
+	exit
+	;;
+moves* | fallback* | pairs* | userspace* | peers* | blackhole*)
+	mesh "$ONLY"
+	exit
+	;;
 scale | hostfaults | tunnel | relay)
 	"$ONLY"
 	exit

@@ -88,6 +88,18 @@ func (f *Flow) receive() {
 	}
 }
 
+// Answered is when the first answer came; zero while none has.
+func (f *Flow) Answered() (first time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.packets {
+		if !p.answered.IsZero() && (first.IsZero() || p.answered.Before(first)) {
+			first = p.answered
+		}
+	}
+	return first
+}
+
 // oneMore tells Stop when the last packet that it waits for is sent.
 func (f *Flow) oneMore() {
 	f.mu.Lock()

@@ -91,10 +91,16 @@ func TestFlow(t *testing.T) {
 		if err != nil || c.Missing() > 0 || c.Sent < 40 {
 			t.Errorf("over a whole wire: %v, %v", c, err)
 		}
+		if first := f.Answered(); first.IsZero() || first.After(time.Now()) {
+			t.Errorf("over a whole wire: the first answer at %v", first)
+		}
 	}
 	whole := flows("10.99.0.2", "fd99::2")
 	if _, err := b.Run(ctx, "nft", sieve); err != nil {
 		t.Fatal(err)
+	}
+	if f := flows("10.99.0.9")[0]; !f.Answered().IsZero() {
+		t.Errorf("nobody has the address: an answer at %v", f.Answered())
 	}
 	for _, f := range whole {
 		if c, err := f.Stop(ctx); err != nil || c.Missing() != 7 {

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/weft-net/weft/integration/lab"
+)
+
+// every is the time between two packets of a ping.
+const every = 10 * time.Millisecond
+
+// skew is for how long one of two nodes does not hear of what the other does.
+const skew = time.Second
+
+// move is something that is done to a pair of nodes under a ping.
+type move struct {
+	name string
+	do   func(context.Context, *fabric) error
+	prep func(context.Context, *fabric) error // before the ping; nil: nothing
+}
+
+// allMoves are made one after the other on one fabric, which begins with WireGuard.
+var allMoves = []move{
+	{name: "agent killed -9 and restarted", do: killed},
+	{name: "key rotation, 1 s of skew", do: rotated},
+	{name: "address roams", do: roamed},
+	{name: "relay to direct", do: climbed, prep: cutUDP},
+	{name: "direct to relay, and back", do: gateways},
+	{name: "WireGuard to direct (auto)", do: toDirect},
+	{name: "direct to WireGuard", do: func(ctx context.Context, f *fabric) error {
+		return changed(ctx, f, "backend: wireguard", "weft-wg", "weft-vx")
+	}},
+	{name: "WireGuard to VXLAN", do: func(ctx context.Context, f *fabric) error {
+		return changed(ctx, f, "backend: vxlan", "weft-vx", "weft-wg")
+	}},
+	{name: "VXLAN to WireGuard", do: func(ctx context.Context, f *fabric) error {
+		return changed(ctx, f, "backend: wireguard", "weft-wg", "weft-vx")
+	}},
+}
+
+// tally is what was lost in all rounds.
+type tally struct{ lost, sent int }
+
+func (t tally) String() string { return fmt.Sprintf("%d of %d", t.lost, t.sent) }
+
+func (t *tally) add(c lab.Count) {
+	t.lost += c.Missing()
+	t.sent += c.Sent
+}
+
+// moves: what a ping each way between two pods loses while their nodes move.
+func moves(ctx context.Context, b *bench) (line, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	lost := make([]tally, len(allMoves))
+	var inPlace tally
+	rounds := b.times(2)
+	for range rounds {
+		if err := movesOnce(ctx, b, lost); err != nil {
+			return line{}, err
+		}
+		c, err := rekeyedInPlace(ctx, b)
+		if err != nil {
+			return line{}, fmt.Errorf("a key changed in place: %w", err)
+		}
+		say("a key changed in place: %v", c)
+		inPlace.add(c)
+	}
+	var measured []string
+	var all tally
+	for i, m := range allMoves {
+		measured = append(measured, fmt.Sprintf("%s: %v", m.name, lost[i]))
+		all.lost, all.sent = all.lost+lost[i].lost, all.sent+lost[i].sent
+	}
+	return line{
+		fmt.Sprintf("packets of a 10 ms ping lost, each way, %d rounds", rounds),
+		fmt.Sprintf("a key changed in place with 1 s of skew (two bare wireguard-go, wg set private-key): %v", inPlace),
+		fmt.Sprintf("**%v lost** (%s)", all, strings.Join(measured, "; ")),
+	}, nil
+}
+
+func movesOnce(ctx context.Context, b *bench, lost []tally) error {
+	f, err := b.start(ctx, lab.Layout{Nodes: 4}, []string{"--backend", "wireguard"},
+		[]string{"--site", "a"}, []string{"--site", "b"}, []string{"--site", "a", "--node-label", "weft/relay=true"}, []string{"--site", "b", "--node-label", "weft/relay=true"})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.straight(ctx, 0, 1); err != nil {
+		return err
+	}
+	for i, m := range allMoves {
+		if err := underPing(ctx, f, m, &lost[i]); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	return nil
+}
+
+// underPing makes a move under pings of both families, one each way.
+func underPing(ctx context.Context, f *fabric, m move, lost *tally) error {
+	if m.prep != nil {
+		if err := m.prep(ctx, f); err != nil {
+			return err
+		}
+	}
+	var flows []*lab.Flow
+	for i := range 2 {
+		flow, err := lab.StartFlow(f.pods[i].Host, f.pods[1-i].Addrs[i], every)
+		if err != nil {
+			return err
+		}
+		defer flow.Close()
+		flows = append(flows, flow)
+	}
+	began := time.Now()
+	if err := m.do(ctx, f); err != nil {
+		return err
+	}
+	for i, flow := range flows {
+		c, err := flow.Stop(ctx)
+		if err != nil {
+			return err
+		}
+		lost.add(c)
+		say("%s, %s to %s: %v (%v)", m.name, f.pods[i].Name, f.pods[1-i].Name, c, time.Since(began).Round(time.Millisecond))
+	}
+	return nil
+}
+
+func killed(ctx context.Context, f *fabric) error {
+	for _, n := range f.Nodes[:2] {
+		f.Agents[n.Name].Kill()
+		if err := f.agents(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rotated changes the key of a node whose peer's agent is stopped meanwhile.
+func rotated(ctx context.Context, f *fabric) error {
+	n1, n2 := f.Nodes[0], f.Nodes[1]
+	old, err := n1.Run(ctx, "sh", "-c", "wg show all public-key")
+	if err != nil {
+		return err
+	}
+	agent := f.Agents[n2.Name]
+	if err := agent.Pause(); err != nil {
+		return err
+	}
+	_, err = f.Weft(ctx, "rotate", "keys", n1.Name)
+	pause(ctx, skew)
+	if err := errors.Join(err, agent.Resume()); err != nil {
+		return err
+	}
+	key := strings.Fields(old)[1]
+	return lab.Until(ctx, "the old key of n1 is gone", func() (string, error) {
+		var all strings.Builder
+		for _, n := range []*lab.Host{n1, n2} {
+			out, err := n.Run(ctx, "sh", "-c", "wg show all public-key; wg show all peers")
+			if err != nil {
+				return out, err
+			}
+			all.WriteString(out)
+		}
+		if strings.Contains(all.String(), key) {
+			return all.String(), lab.ErrNotYet
+		}
+		return "", nil
+	})
+}
+
+// roamed gives a node other addresses, and waits until the cluster knows them.
+func roamed(ctx context.Context, f *fabric) error {
+	n1 := f.Nodes[0]
+	if err := n1.Roam(ctx); err != nil {
+		return err
+	}
+	err := lab.Until(ctx, "the new addresses of n1 are known", func() (string, error) {
+		out, err := f.Weft(ctx, "get", "nodes", "-o", "wide")
+		if err == nil && !strings.Contains(out, f.NodeIPs(n1)[0]) {
+			err = lab.ErrNotYet
+		}
+		return out, err
+	})
+	return errors.Join(err, f.InStep(ctx, len(f.Nodes)), f.straight(ctx, 0, 1))
+}
+
+// cutUDP drops all UDP between two nodes, and waits until they meet over a relay.
+func cutUDP(ctx context.Context, f *fabric) error {
+	n1, n2 := f.Nodes[0], f.Nodes[1]
+	return errors.Join(f.Lose(ctx, n1, n2, 100, "meta l4proto udp"), f.Lose(ctx, n2, n1, 100, "meta l4proto udp"), f.relayed(ctx, 0, 1, ""))
+}
+
+// climbed lets UDP pass again, and waits until both nodes use it.
+func climbed(ctx context.Context, f *fabric) error {
+	n1, n2 := f.Nodes[0], f.Nodes[1]
+	return errors.Join(f.Pass(ctx, n1, n2), f.Pass(ctx, n2, n1), f.straight(ctx, 0, 1))
+}
+
+// gateways has two sites meet over relaying nodes, while their own path works, and
+// straight again.
+func gateways(ctx context.Context, f *fabric) error {
+	return errors.Join(
+		f.config(ctx, "topology: site-gateways"), f.relayed(ctx, 0, 1, ""),
+		f.config(ctx, "topology: full"), f.straight(ctx, 0, 1),
+	)
+}
+
+func toDirect(ctx context.Context, f *fabric) error {
+	err := changed(ctx, f, "backend: auto, encryption: never", "eth0", "")
+	return errors.Join(err, lab.Until(ctx, "the cluster has left WireGuard", func() (string, error) {
+		out, err := f.Weft(ctx, "events", "--for", "clusterconfig/default")
+		if err == nil && !strings.Contains(out, "CarrierLeft") {
+			err = lab.ErrNotYet
+		}
+		return out, err
+	}))
+}
+
+// changed changes the backend, and waits until both nodes send by another device and
+// those of the one before are gone.
+func changed(ctx context.Context, f *fabric, spec, dev, without string) error {
+	return errors.Join(f.config(ctx, spec), f.sends(ctx, 0, 1, dev, without))
+}
+
+// pause lets time pass.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// rekeyedInPlace is what is done today: a device gets another key, and a second later
+// its peer hears of it.
+func rekeyedInPlace(ctx context.Context, b *bench) (lab.Count, error) {
+	l, err := lab.New(ctx, b.bin)
+	if err != nil {
+		return lab.Count{}, err
+	}
+	defer l.Close()
+	hosts, err := two(ctx, l)
+	if err != nil {
+		return lab.Count{}, err
+	}
+	t, err := newTunnel(ctx, hosts, "bare0", 51820, "10.98.1", b.wireguardGo)
+	if err != nil {
+		return lab.Count{}, err
+	}
+	flow, err := lab.StartFlow(hosts[0], t.addr(), every)
+	if err != nil {
+		return lab.Count{}, err
+	}
+	defer flow.Close()
+	pause(ctx, 5*time.Second)
+	mine, theirs := t.ends[0], t.ends[1]
+	old := mine.public()
+	if err := mine.rekey(ctx); err != nil {
+		return lab.Count{}, err
+	}
+	pause(ctx, skew)
+	if _, err := hosts[1].Run(ctx, "wg", "set", theirs.name, "peer", old, "remove"); err != nil {
+		return lab.Count{}, err
+	}
+	if err := theirs.peer(ctx, mine, "10.99.0.1:51820", "10.98.0.0/16"); err != nil {
+		return lab.Count{}, err
+	}
+	pause(ctx, 5*time.Second)
+	return flow.Stop(ctx)
+}
