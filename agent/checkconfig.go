@@ -51,7 +51,7 @@ func CheckConfig(ctx context.Context, cfg Config, out io.Writer) (good bool, err
 		NodeIPs: cfg.NodeIPs, Iface: cfg.Iface, IfaceRegex: cfg.IfaceRegex, CanReach: cfg.CanReach, ReachDevice: towards(h, cfg.CanReach),
 	})
 	node := hostroom.Node{
-		Cluster: beforeJoin, Lease: []netip.Prefix{netip.PrefixFrom(beforeJoin.CIDRs[0].Addr(), 24)}, Underlay: us,
+		Cluster: beforeJoin, Lease: []netip.Prefix{netip.PrefixFrom(beforeJoin.CIDRs[0].Addr(), 24)}, Underlay: us, Mesh: mayNeed(),
 		MarkMask: cfg.markMask(), ManageRPFilter: cfg.ManageRPFilter, IntegrateFirewall: cfg.IntegrateFirewall,
 	}
 	n := cfg.check(node)

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/agent/datapath"
@@ -126,17 +125,25 @@ func askedFirewalld(ctx context.Context, k *kernel.Kernel) (w firewalld.Want, er
 		return w, fmt.Errorf("agent: cleanup: %w", err)
 	}
 	for _, o := range have {
-		l, ok := o.(datapath.Link)
-		if !ok || l.Type != datapath.LinkVXLAN {
-			continue
-		}
-		w.Port = strconv.Itoa(int(l.VXLAN.Port))
-		for _, a := range host.Addrs {
-			if a.Prefix.Addr() == l.VXLAN.Local && !slices.Contains(w.Uplinks, a.Link) {
-				w.Uplinks = append(w.Uplinks, a.Link)
+		l, _ := o.(datapath.Link)
+		switch l.Type {
+		case datapath.LinkVXLAN:
+			w.Ports = append(w.Ports, l.VXLAN.Port)
+			for _, a := range host.Addrs {
+				if a.Prefix.Addr() == l.VXLAN.Local {
+					w.Uplinks = append(w.Uplinks, a.Link)
+				}
+			}
+		case datapath.LinkWG: // is bound to no device
+			w.Ports = append(w.Ports, l.WG.Port)
+			for _, d := range host.Defaults {
+				w.Uplinks = append(w.Uplinks, d.Link)
 			}
 		}
 	}
+	slices.Sort(w.Ports)
+	slices.Sort(w.Uplinks)
+	w.Ports, w.Uplinks = slices.Compact(w.Ports), slices.Compact(w.Uplinks)
 	return w, nil
 }
 

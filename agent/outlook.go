@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -77,10 +76,7 @@ func (a *agent) hostNode() hostroom.Node {
 		Cluster: n.Cluster, Lease: self.Lease, Underlay: a.host.view().underlay,
 		MarkMask: a.cfg.markMask(), ManageRPFilter: a.cfg.ManageRPFilter, IntegrateFirewall: a.cfg.IntegrateFirewall,
 	}
-	_, slots := a.pairs.choices()
-	for _, s := range slots {
-		out.Sealed = append(out.Sealed, s.Port)
-	}
+	out.Mesh = a.pairs.needs(n, self)
 	for _, p := range n.Peers {
 		if p.Name != n.Name && len(p.Underlay) > 0 && len(out.Peers) < 2 {
 			out.Peers = append(out.Peers, p.Underlay[0].Addr.Addr())
@@ -180,8 +176,11 @@ func (o *outlook) open(ctx context.Context, n hostroom.Node, f hostroom.Facts) (
 // openedBy is what firewalld is asked for.
 func openedBy(n hostroom.Node) firewalld.Want {
 	var w firewalld.Want
-	if n.Cluster.Backend == intent.VXLAN {
-		w.Port = strconv.Itoa(int(n.Cluster.VXLANPort))
+	if n.Cluster.Backend == intent.VXLAN || n.Mesh.Clear {
+		w.Ports = append(w.Ports, n.Cluster.VXLANPort)
+	}
+	for _, s := range n.Mesh.Slots {
+		w.Ports = append(w.Ports, s.Port)
 	}
 	for _, u := range n.Underlay {
 		w.Uplinks = append(w.Uplinks, u.Device)

@@ -2,7 +2,9 @@ package check
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,8 +16,11 @@ import (
 // ports are those that the agent and its devices listen on.
 func (n Node) ports() []Check {
 	var out []Check
-	if n.Node.Cluster.Backend == intent.VXLAN {
+	if n.Node.Cluster.Backend == intent.VXLAN || n.Node.Mesh.Clear {
 		out = append(out, n.vxlan(n.Node.Cluster.VXLANPort))
+	}
+	for _, s := range n.Node.Mesh.Slots {
+		out = append(out, n.wireguard(s))
 	}
 	if n.Metrics == "" || n.Running {
 		return out
@@ -52,6 +57,27 @@ func (n Node) vxlan(port uint16) Check {
 			"in use by VXLAN device %s of somebody else", strings.Join(others, ", "))
 	}
 	return fail(subject, "ss -lunp 'sport = :"+strconv.Itoa(int(port))+"'", "%v", why(err))
+}
+
+// wireguard tells whether the port of a WireGuard device can be had. Who has not joined
+// does not know whether the cluster needs it.
+func (n Node) wireguard(s intent.Slot) Check {
+	subject := "port " + strconv.Itoa(int(s.Port)) + "/udp"
+	c, err := net.ListenPacket("udp", ":"+strconv.Itoa(int(s.Port)))
+	if err == nil {
+		c.Close()
+		return ok(subject, "free, for WireGuard")
+	}
+	ours := datapath.WGLink(s.Slot)
+	if slices.ContainsFunc(n.Facts.Links, func(l datapath.HostLink) bool { return l.Name == ours }) {
+		return ok(subject, "in use by weft's own %s", ours)
+	}
+	out := warn(subject, fmt.Sprintf("wg show all listen-port; ss -lunp 'sport = :%d'; free it, or give the cluster another wireguardPort", s.Port),
+		"%v; a cluster with backend wireguard or auto needs it", why(err))
+	if n.Node.Cluster.Meshed() {
+		out.Result = Fail
+	}
+	return out
 }
 
 func why(err error) error {

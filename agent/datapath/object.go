@@ -51,6 +51,7 @@ type WGKey = intent.Key
 
 // Names of our own devices and numbers in the kernel.
 const (
+	OwnPrefix   = "weft"     // of all that follow
 	FabricLink  = "weft0"    // a bridge without ports, holds the fabric addresses
 	VXLANLink4  = "weft-vx"  // VXLAN over an IPv4 underlay
 	VXLANLink6  = "weft-vx6" // VXLAN over an IPv6 underlay

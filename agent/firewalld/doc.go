@@ -1,5 +1,5 @@
 // Package firewalld asks firewalld for the openings that weft needs, over D-Bus, as
-// firewall-cmd does: weft's devices into zone trusted, the fabric's port into the
+// firewall-cmd does: weft's devices into zone trusted, the fabric's ports into the
 // zone of the uplink.
 //
 // Only what runs is changed, never what firewalld keeps: its restart or reload

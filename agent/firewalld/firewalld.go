@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/weft-net/weft/agent/dbus"
@@ -23,7 +24,7 @@ var devices = []string{"wf+", "weft+"}
 // Want is what shall pass.
 type Want struct {
 	Uplinks []string // devices that the fabric's packets come by
-	Port    string   // UDP, of the fabric; empty: none
+	Ports   []uint16 // UDP, of the fabric
 }
 
 // Open asks for all openings and returns those that were not there.
@@ -81,17 +82,20 @@ func openings(b *dbus.Conn, w Want) ([]opening, error) {
 	for _, d := range devices {
 		out = append(out, opening{b, trusted, "Interface", []any{d}})
 	}
-	if w.Port == "" {
-		return out, nil
-	}
 	seen := map[string]bool{}
-	for _, u := range w.Uplinks {
+	uplinks := w.Uplinks
+	if len(w.Ports) == 0 {
+		uplinks = nil
+	}
+	for _, u := range uplinks {
 		zone, err := zoneOf(b, u)
 		if err != nil {
 			return nil, err
 		}
-		if !seen[zone] {
-			out = append(out, opening{b, zone, "Port", []any{w.Port, "udp"}})
+		for _, port := range w.Ports {
+			if !seen[zone] {
+				out = append(out, opening{b, zone, "Port", []any{strconv.Itoa(int(port)), "udp"}})
+			}
 		}
 		seen[zone] = true
 	}

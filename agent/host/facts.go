@@ -70,11 +70,20 @@ type Node struct {
 	Lease    []netip.Prefix
 	Underlay []intent.Underlay
 	Peers    []netip.Addr // underlay addresses of peers
-	Sealed   []uint16     // UDP ports of the node's WireGuard devices
+	Mesh     Mesh
 
 	MarkMask          uint32 // bits of a packet's mark that are weft's
 	ManageRPFilter    bool   // --manage-rp-filter
 	IntegrateFirewall bool   // --integrate-firewall
+}
+
+// Mesh is what pairs that choose their way need; zero where none does.
+type Mesh struct {
+	Slots []intent.Slot    // the node's WireGuard devices
+	Clear bool             // a peer may be sent to in the clear
+	Echo  []netip.AddrPort // where servers tell how the node looks from outside
+	// Relay says that the node carries packets of others, Relays that others do.
+	Relay, Relays bool
 }
 
 // Severity orders findings.

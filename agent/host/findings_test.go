@@ -8,6 +8,7 @@ import (
 
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/host"
+	"github.com/weft-net/weft/proto/intent"
 )
 
 func TestFindings(t *testing.T) {
@@ -112,8 +113,8 @@ func TestOpenings(t *testing.T) {
 		t.Fatalf("%d openings: %v", len(want), want)
 	}
 	sealed := asked
-	sealed.Sealed = []uint16{51820, 51821}
-	if got := host.Openings(sealed, filters); len(got) != 8 || got[7].Port != "51821" {
+	sealed.Mesh.Slots = []intent.Slot{{Slot: 0, Port: 51820}, {Slot: 1, Port: 51821}}
+	if got := host.Openings(sealed, filters); len(got) != 9 || got[7].Port != "51821" || got[8].Match.Value != "weft*" || got[8].Port != "" {
 		t.Errorf("with two WireGuard devices: %v", got)
 	}
 	missing, stale := host.Compare(want, filters)

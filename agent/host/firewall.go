@@ -51,7 +51,7 @@ func firewalls(n Node, f Facts) []Finding {
 			remedy = "weft-agent --integrate-firewall, or: " + remedy
 		}
 		out = append(out, Finding{
-			Severity: Fault, Subject: cmp.Or(t.name, "firewall"),
+			Severity: n.severity(k.what), Subject: cmp.Or(t.name, "firewall"),
 			Cause: fmt.Sprintf("%s drops %s (%s)", who, k.what, places(groups[k])), Remedy: remedy,
 		})
 	}

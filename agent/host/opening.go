@@ -77,12 +77,15 @@ func (n Node) openings(f datapath.Filter, forward, input string) []Opening {
 		if u.Addr.Addr().Is4() != (f.Family == "ip") {
 			continue
 		}
-		if n.Cluster.VXLANPort != 0 {
+		if n.clear() && n.Cluster.VXLANPort != 0 {
 			add(input, datapath.IIfName, u.Device, strconv.Itoa(int(n.Cluster.VXLANPort)))
 		}
-		for _, p := range n.Sealed {
-			add(input, datapath.IIfName, u.Device, strconv.Itoa(int(p)))
+		for _, s := range n.Mesh.Slots {
+			add(input, datapath.IIfName, u.Device, strconv.Itoa(int(s.Port)))
 		}
+	}
+	if len(n.Mesh.Slots) > 0 {
+		add(input, datapath.IIfName, datapath.OwnPrefix+"*", "")
 	}
 	return out
 }

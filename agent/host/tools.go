@@ -22,7 +22,7 @@ const (
 	ufw          = "ufw"
 	firewalld    = "firewalld"
 	podsPattern  = datapath.PodPrefix + "+"
-	weftPattern  = "weft+"
+	weftPattern  = datapath.OwnPrefix + "+"
 	trustedZone  = "trusted"
 	FirewalldOwn = "firewalld" // its table
 )
@@ -63,18 +63,41 @@ func iptables(f datapath.Filter) string {
 	return "iptables"
 }
 
-// each lists a family once.
-func perTable(ds []dropped, words func(d dropped) []string) []string {
+// passage is what has to be let pass: by a device, or all whose names begin alike,
+// and to one UDP port where there is one.
+type passage struct {
+	in, out string // one of the two; a pattern ends in +, as iptables writes it
+	port    uint16
+}
+
+// passages are what lets a packet pass, and its like.
+func passages(p Packet) []passage {
+	switch p.What {
+	case podTraffic:
+		return []passage{{in: podsPattern}, {out: podsPattern}}
+	case podToNode:
+		return []passage{{in: podsPattern}}
+	case nodeToPod:
+		return []passage{{out: podsPattern}}
+	case insideFrom:
+		return []passage{{in: weftPattern}}
+	case insideTo:
+		return []passage{{out: weftPattern}}
+	}
+	if p.Hook == "input" {
+		return []passage{{in: p.In, port: p.Port}}
+	}
+	return []passage{{out: p.Out, port: p.Port}}
+}
+
+// perChain writes what lets pass all that is dropped, in the words of a tool, each
+// once.
+func perChain(ds []dropped, words func(d dropped, p passage) string) []string {
 	var out []string
-	var seen []string
 	for _, d := range ds {
-		id := iptables(d.filter) + d.filter.Table + d.at.Chain
-		if !slices.Contains(seen, id) {
-			seen = append(seen, id)
-			for _, w := range words(d) {
-				if !slices.Contains(out, w) {
-					out = append(out, w)
-				}
+		for _, p := range passages(d.packet) {
+			if w := words(d, p); !slices.Contains(out, w) {
+				out = append(out, w)
 			}
 		}
 	}
@@ -82,75 +105,77 @@ func perTable(ds []dropped, words func(d dropped) []string) []string {
 }
 
 func mendDocker(_ Node, ds []dropped) []string {
-	return perTable(ds, func(d dropped) []string {
-		cmd := iptables(d.filter)
-		return []string{
-			fmt.Sprintf("%s -I %s -i '%s' -j ACCEPT", cmd, dockerUser, podsPattern),
-			fmt.Sprintf("%s -I %s -o '%s' -j ACCEPT", cmd, dockerUser, podsPattern),
-		}
+	return perChain(ds, func(d dropped, p passage) string {
+		return fmt.Sprintf("%s -I %s %s -j ACCEPT", iptables(d.filter), dockerUser, p.iptables())
 	})
 }
 
-func mendUFW(n Node, ds []dropped) []string {
-	return perTable(ds, func(d dropped) []string {
-		switch d.packet.What {
-		case podTraffic:
-			return []string{"ufw route allow in on " + podsPattern, "ufw route allow out on " + podsPattern}
-		case peerTunnels:
-			return []string{fmt.Sprintf("ufw allow in on %s to any port %d proto udp", d.packet.In, n.Cluster.VXLANPort)}
-		case podToNode:
-			return []string{"ufw allow in on " + podsPattern}
-		case nodeToPeer:
-			return []string{fmt.Sprintf("ufw allow out on %s to any port %d proto udp", d.packet.Out, n.Cluster.VXLANPort)}
-		}
-		return []string{"ufw allow out on " + podsPattern}
-	})
-}
-
-func mendFirewalld(n Node, ds []dropped) []string {
-	change := fmt.Sprintf("--zone=%s --add-interface='%s' --add-interface='%s'", trustedZone, podsPattern, weftPattern)
-	if w := ds[0].packet.What; w == peerTunnels || w == nodeToPeer {
-		change = fmt.Sprintf("--add-port=%d/udp", n.Cluster.VXLANPort)
+// iptables is the passage as options of iptables.
+func (p passage) iptables() string {
+	flag, dev := "-i", p.in
+	if dev == "" {
+		flag, dev = "-o", p.out
 	}
-	return []string{fmt.Sprintf("firewall-cmd --permanent %s && firewall-cmd --reload", change)}
+	if strings.HasSuffix(dev, "+") {
+		dev = "'" + dev + "'"
+	}
+	if p.port == 0 {
+		return flag + " " + dev
+	}
+	return fmt.Sprintf("%s %s -p udp --dport %d", flag, dev, p.port)
+}
+
+func mendUFW(_ Node, ds []dropped) []string {
+	return perChain(ds, func(d dropped, p passage) string {
+		verb := "ufw allow"
+		if d.packet.Hook == "forward" {
+			verb = "ufw route allow"
+		}
+		on := " in on " + p.in
+		if p.in == "" {
+			on = " out on " + p.out
+		}
+		if p.port != 0 {
+			on += fmt.Sprintf(" to any port %d proto udp", p.port)
+		}
+		return verb + on
+	})
+}
+
+func mendFirewalld(_ Node, ds []dropped) []string {
+	devices := fmt.Sprintf("--zone=%s --add-interface='%s' --add-interface='%s'", trustedZone, podsPattern, weftPattern)
+	var changes []string
+	for _, d := range ds {
+		change := devices
+		if p := passages(d.packet)[0]; p.port != 0 {
+			change = fmt.Sprintf("--add-port=%d/udp", p.port)
+		}
+		if !slices.Contains(changes, change) {
+			changes = append(changes, change)
+		}
+	}
+	return []string{fmt.Sprintf("firewall-cmd --permanent %s && firewall-cmd --reload", strings.Join(changes, " "))}
 }
 
 // mendIptables is for a host's own rules: before the one that drops.
-func mendIptables(n Node, ds []dropped) []string {
-	return perTable(ds, func(d dropped) []string {
-		cmd, p := iptables(d.filter), d.packet
-		switch p.What {
-		case podTraffic:
-			return []string{
-				fmt.Sprintf("%s -I %s -i '%s' -j ACCEPT", cmd, d.at.Chain, podsPattern),
-				fmt.Sprintf("%s -I %s -o '%s' -j ACCEPT", cmd, d.at.Chain, podsPattern),
-			}
-		case peerTunnels:
-			return []string{fmt.Sprintf("%s -I %s -i %s -p udp --dport %d -j ACCEPT", cmd, d.at.Chain, p.In, p.Port)}
-		case nodeToPeer:
-			return []string{fmt.Sprintf("%s -I %s -o %s -p udp --dport %d -j ACCEPT", cmd, d.at.Chain, p.Out, p.Port)}
-		case podToNode:
-			return []string{fmt.Sprintf("%s -I %s -i '%s' -j ACCEPT", cmd, d.at.Chain, podsPattern)}
-		}
-		return []string{fmt.Sprintf("%s -I %s -o '%s' -j ACCEPT", cmd, d.at.Chain, podsPattern)}
+func mendIptables(_ Node, ds []dropped) []string {
+	return perChain(ds, func(d dropped, p passage) string {
+		return fmt.Sprintf("%s -I %s %s -j ACCEPT", iptables(d.filter), d.at.Chain, p.iptables())
 	})
 }
 
 func mendNft(_ Node, ds []dropped) []string {
-	return perTable(ds, func(d dropped) []string {
-		p := d.packet
-		insert := fmt.Sprintf("nft insert rule %s %s %s ", d.filter.Family, d.filter.Table, d.at.Chain)
-		in, out := insert+`iifname "wf*" accept`, insert+`oifname "wf*" accept`
-		switch p.What {
-		case podTraffic:
-			return []string{in, out}
-		case peerTunnels:
-			return []string{insert + fmt.Sprintf("iifname %s udp dport %d accept", p.In, p.Port)}
-		case nodeToPeer:
-			return []string{insert + fmt.Sprintf("oifname %s udp dport %d accept", p.Out, p.Port)}
-		case podToNode:
-			return []string{in}
+	return perChain(ds, func(d dropped, p passage) string {
+		match, dev := "iifname", p.in
+		if dev == "" {
+			match, dev = "oifname", p.out
 		}
-		return []string{out}
+		if prefix, ok := strings.CutSuffix(dev, "+"); ok {
+			dev = `"` + prefix + `*"`
+		}
+		if p.port != 0 {
+			dev += fmt.Sprintf(" udp dport %d", p.port)
+		}
+		return fmt.Sprintf("nft insert rule %s %s %s %s %s accept", d.filter.Family, d.filter.Table, d.at.Chain, match, dev)
 	})
 }

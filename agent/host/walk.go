@@ -16,8 +16,9 @@ type Packet struct {
 	Hook     string // forward, input, output
 	In, Out  string // devices; empty where there is none
 	Src, Dst netip.Addr
-	Proto    string // tcp, udp
+	Proto    string // tcp, udp, icmp, ipv6-icmp
 	Port     uint16 // destination
+	Type     uint8  // of ICMP
 	DNAT     bool   // its destination was translated
 }
 
@@ -109,6 +110,8 @@ func (p Packet) meets(m datapath.FilterMatch) bool {
 		is = holds(p.Dst)
 	case "dport":
 		is = inRange(p.Port)
+	case "icmp type":
+		is = inRange(uint16(p.Type))
 	case "daddr type":
 		is = func(v string) bool { return v == map[bool]string{true: "local", false: "unicast"}[p.Hook == "input"] }
 	case "ct state":

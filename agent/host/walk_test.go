@@ -40,7 +40,7 @@ func parseRule(t *testing.T, w []string, handle uint64) datapath.FilterRule {
 		case "accept", "drop", "reject", "return", "jump", "goto":
 			r.Verdict = strings.Join(w, " ")
 			return r
-		case "ct":
+		case "ct", "icmp":
 			w = append([]string{w[0] + " " + w[1]}, w[2:]...)
 		case "?":
 			r.Match = append(r.Match, datapath.FilterMatch{Field: "?"})
@@ -93,6 +93,7 @@ func TestWalk(t *testing.T) {
 		{"ports", "ip", "chain F forward accept\nl4proto tcp dport 39000-40000 drop", "F 1"},
 		{"other ports", "ip", "chain F forward accept\nl4proto tcp dport 22,80 drop", ""},
 		{"an accept ends one base chain only", "ip", "chain F forward accept\naccept\nchain G forward drop", "G policy"},
+		{"messages of ICMP do not come to TCP's ports", "ip", "chain F forward drop\nl4proto icmp icmp type 8 accept", "F policy"},
 		{"not translated", "ip", "chain F forward drop\nct status dnat accept", "F policy"},
 	} {
 		at, dropped := host.Walk(parseFilter(t, c.family, "t", c.rules), pod)
@@ -105,6 +106,75 @@ func TestWalk(t *testing.T) {
 		}
 		if got != c.ends {
 			t.Errorf("%s: the packet ends at %q, want %q", c.what, got, c.ends)
+		}
+	}
+}
+
+// TestFirewallsOfMesh: what pairs need that choose their way is named as well. Where
+// they meet without it, by a worse way, it is a warning; where the cluster may not need
+// it, a note.
+func TestFirewallsOfMesh(t *testing.T) {
+	chooses := node
+	chooses.Cluster.Backend, chooses.Cluster.Encryption = intent.Auto, intent.EncryptUntrusted
+	chooses.Mesh = host.Mesh{
+		Slots: []intent.Slot{{Slot: 0, Port: 51820}, {Slot: 1, Port: 51821}}, Relay: true,
+		Echo: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.9:7443"), netip.MustParseAddrPort("203.0.113.9:7444")},
+	}
+	clear, server, before := chooses, chooses, node
+	clear.Mesh.Clear = true
+	server.Mesh.Echo = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:7443")}
+	before.Mesh.Slots = chooses.Mesh.Slots
+	const in = "chain in input drop\niifname wf* accept\n"
+	for _, c := range []struct {
+		what        string
+		node        host.Node
+		rules, want string
+	}{
+		{
+			"WireGuard's ports", chooses, in + "iifname weft* accept",
+			"warning a firewall drops WireGuard from peers (table inet mine, chain in, policy drop): nft insert rule inet mine in iifname eth0 udp dport 51820 accept; nft insert rule inet mine in iifname eth0 udp dport 51821 accept",
+		},
+		{"opened by another's words", chooses, in + "iifname weft* accept\nl4proto udp dport 51820-51821 accept", ""},
+		{
+			"probes, and what is relayed", chooses, in + "l4proto udp dport 51820,51821 accept",
+			"fault a firewall drops what peers send to this node through WireGuard (table inet mine, chain in, policy drop): nft insert rule inet mine in iifname \"weft*\" accept",
+		},
+		{"probes pass, and what is relayed", chooses, in + "l4proto udp dport 51820,51821,7449 accept\nl4proto icmp icmp type 8 accept", ""},
+		{
+			"probes only", chooses, in + "l4proto udp dport 51820,51821 accept\nl4proto icmp icmp type 8 accept",
+			"fault a firewall drops what peers send to this node through WireGuard (table inet mine, chain in, policy drop): nft insert rule inet mine in iifname \"weft*\" accept",
+		},
+		{
+			"VXLAN inside of a site", clear, in + "iifname weft* accept\nl4proto udp dport 51820,51821 accept",
+			"warning a firewall drops the fabric's VXLAN from peers (table inet mine, chain in, policy drop): nft insert rule inet mine in iifname eth0 udp dport 8472 accept",
+		},
+		{
+			"the echo", chooses, "chain out output accept\nl4proto udp dport 7443 drop",
+			"warning a firewall drops questions to the servers' echo (table inet mine, chain out, rule handle 1: l4proto udp dport 7443 drop): nft insert rule inet mine out oifname eth0 udp dport 7443 accept",
+		},
+		{
+			"the echo of a server here", server, in + "iifname weft* accept\nl4proto udp dport 51820,51821 accept",
+			"warning a firewall drops nodes' questions to the echo of the server here (table inet mine, chain in, policy drop): nft insert rule inet mine in iifname eth0 udp dport 7443 accept",
+		},
+		{
+			"to peers", chooses, "chain out output accept\nl4proto udp dport 51820-51821 drop",
+			"warning a firewall drops WireGuard to peers (table inet mine, chain out, rule handle 1: l4proto udp dport 51820-51821 drop): nft insert rule inet mine out oifname eth0 udp dport 51820 accept; nft insert rule inet mine out oifname eth0 udp dport 51821 accept",
+		},
+		{
+			"forwarded into the tunnel", chooses, "chain f forward accept\noifname weft-wg1 drop",
+			"fault a firewall drops forwarded pod traffic (table inet mine, chain f, rule handle 1: oifname weft-wg1 drop): nft insert rule inet mine f iifname \"wf*\" accept; nft insert rule inet mine f oifname \"wf*\" accept",
+		},
+		{
+			"before it has joined", before, in + "iifname weft* accept\nl4proto udp dport 8472 accept",
+			"note a firewall drops WireGuard from peers (table inet mine, chain in, policy drop): nft insert rule inet mine in iifname eth0 udp dport 51820 accept; nft insert rule inet mine in iifname eth0 udp dport 51821 accept",
+		},
+	} {
+		var got []string
+		for _, f := range host.Findings(c.node, host.Facts{Filters: []datapath.Filter{parseFilter(t, "inet", "mine", c.rules)}}) {
+			got = append(got, fmt.Sprintf("%v %s: %s", f.Severity, f.Cause, f.Remedy))
+		}
+		if s := strings.Join(got, "\n"); s != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.what, s, c.want)
 		}
 	}
 }

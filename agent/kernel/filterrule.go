@@ -117,6 +117,10 @@ func (r *reader) expression(b []byte) {
 	}
 }
 
+// icmpType is the first byte of what follows the IP header: a type, in the messages of
+// which rules ask it.
+const icmpType = "icmp type"
+
 // fib reads `fib daddr type`.
 func (r *reader) fib(a map[uint16][]byte) {
 	field := ""
@@ -180,6 +184,8 @@ func (r *reader) payload(a map[uint16][]byte) {
 		whole, saddr, daddr = 16, 8, 24
 	}
 	switch {
+	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 1 && offset == 0:
+		field = icmpType
 	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && size == 2 && offset <= 2:
 		field = [...]string{"sport", "", "dport"}[offset]
 	case base != unix.NFT_PAYLOAD_NETWORK_HEADER || size > whole:
@@ -394,6 +400,8 @@ func valueText(field string, b []byte) string {
 		}
 	case len(b) == 2:
 		return strconv.Itoa(int(binary.BigEndian.Uint16(b)))
+	case len(b) == 1 && field == icmpType:
+		return strconv.Itoa(int(b[0]))
 	case len(b) == 1 && field == "nfproto":
 		return map[byte]string{unix.NFPROTO_IPV4: "ipv4", unix.NFPROTO_IPV6: "ipv6"}[b[0]]
 	case len(b) == 1:

@@ -68,6 +68,8 @@ func TestFiltersNft(t *testing.T) {
 		"nft add rule inet mine sub ip saddr 10.0.0.0/8 udp dport 8472 counter accept",
 		"nft add rule inet mine sub ip6 daddr != 2001:db8::1 tcp dport { 22, 80-90 } reject",
 		"nft add rule inet mine sub fib daddr type local return",
+		"nft add rule inet mine sub icmp type echo-request accept",
+		"nft add rule inet mine sub icmpv6 type { echo-request, nd-neighbor-solicit } accept",
 		"nft add rule inet mine sub limit rate 3/minute drop",
 		"nft add rule inet mine through oifname wf* goto sub",
 		"nft add rule inet mine through tcp dport 1000-2000 meta mark set 0x10 drop",
@@ -90,6 +92,8 @@ chain sub  drop=false
   nfproto ipv4 saddr 10.0.0.0/8 l4proto udp dport 8472 accept
   nfproto ipv6 daddr != 2001:db8::1 l4proto tcp dport { 22-22, 80-90 } reject
   daddr type local return
+  nfproto ipv4 l4proto icmp icmp type 8 accept
+  nfproto ipv6 l4proto ipv6-icmp icmp type { 128, 135 } accept
   (…) drop
 `
 	if diff := cmp.Diff(want, strings.ReplaceAll(got, "ct state { established, related }", "ct state established, related")); diff != "" {
@@ -107,6 +111,7 @@ func TestFiltersIptables(t *testing.T) {
 				"-A own -i wf+ -j ACCEPT", "-A own ! -o eth0 -s 10.42.0.0/16 -j ACCEPT",
 				"-A own -m conntrack --ctstate NEW -p udp --dport 8472 -j ACCEPT",
 				"-A own -p tcp --dport 1:1023 -j REJECT",
+				"-A own -p icmp --icmp-type echo-request -j ACCEPT", "-A own -p icmp -j ACCEPT",
 				"-A own -m addrtype --dst-type LOCAL -j RETURN",
 				"-A own -m limit --limit 3/min -j LOG",
 				"-A own -m comment --comment words -g INPUT2",
@@ -123,6 +128,8 @@ func TestFiltersIptables(t *testing.T) {
   saddr 10.42.0.0/16 oifname != eth0 accept
   l4proto udp ct state new dport 8472 accept
   l4proto tcp dport 1-1023 reject
+  l4proto icmp icmp type 8 accept
+  l4proto icmp accept
   daddr type local return
   (…)
   goto INPUT2 comment "words"

@@ -15,6 +15,8 @@ func (r *reader) match(name string, rev uint32, info []byte) {
 		r.rule.Comment = text(info)
 	case "tcp", "udp":
 		r.xtPorts(name, info)
+	case "icmp", "icmp6":
+		r.xtICMP(info)
 	case "conntrack":
 		r.xtConntrack(rev, info)
 	case "addrtype": // struct xt_addrtype_info_v1 {source, dest, flags}
@@ -73,6 +75,22 @@ func (r *reader) xtPorts(name string, b []byte) {
 			v += "-" + strconv.Itoa(int(hi))
 		}
 		r.add(datapath.FilterMatch{Field: field, Not: b[invAt]>>i&1 != 0, Values: []string{v}})
+	}
+}
+
+// xtICMP reads struct ipt_icmp {type, code[2], invflags}, which is that of IPv6 too.
+// Type 255 is any of IPv4.
+func (r *reader) xtICMP(b []byte) {
+	const anyType, invert = 255, 1
+	if len(b) < 4 {
+		r.unread()
+		return
+	}
+	if b[0] != anyType {
+		r.add(datapath.FilterMatch{Field: icmpType, Not: b[3]&invert != 0, Values: []string{strconv.Itoa(int(b[0]))}})
+	}
+	if b[1] != 0 || b[2] != 255 { // some codes only
+		r.unread()
 	}
 }
 
