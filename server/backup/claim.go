@@ -41,6 +41,23 @@ func (r *Room) survey(ctx context.Context) (ground, error) {
 	return g, r.idle(ctx)
 }
 
+// instead is why a restore does not begin whose file was not found: while another
+// begins, the servers that have files are being stopped. Held is what a survey said
+// before anything was looked for.
+func (r *Room) instead(ctx context.Context, g ground, held, err error) error {
+	if held != nil {
+		return held
+	}
+	now, look := r.survey(ctx)
+	switch {
+	case errors.Is(look, ErrUnderWay):
+		return look
+	case look == nil && now != g:
+		return r.overtaken(ctx)
+	}
+	return err
+}
+
 // idle refuses while a restore is on its way.
 func (r *Room) idle(ctx context.Context) error {
 	m, marked, err := Marked(ctx, r.Store)

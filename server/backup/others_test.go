@@ -248,3 +248,54 @@ func TestAFullDiskIsToldOnce(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// stopping are servers that are stopped, by a restore, while they are asked for a file.
+type stopping struct {
+	peers
+	restore func()
+}
+
+func (s *stopping) Call(context.Context, string, func(context.Context, grpc.ClientConnInterface) error) error {
+	if s.restore != nil {
+		s.restore()
+		s.restore = nil
+	}
+	return status.Error(codes.Unavailable, "the server is being stopped")
+}
+
+// TestRestoreMeetsAnother: who asks for a file while the servers that have it stop for
+// another restore is told of that, not that there is no such file.
+func TestRestoreMeetsAnother(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		done bool // the other has come to its end meanwhile
+		dry  bool
+		want string
+	}{
+		{"under way", false, false, "is under way, since"},
+		{"done", true, false, "began epoch 2 meanwhile"},
+		{"a dry run", false, true, "there is no manual-"},
+	} {
+		f, s2, s1 := three(t)
+		file := f.saveOn(s2, ByHand)
+		f.room.Peers = &stopping{peers{names: []string{"s2"}}, func() {
+			m, err := s2.Begin(t.Context(), file.Name, "admin other")
+			if err == nil && c.done {
+				err = s2.Finish(t.Context(), m)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}}
+		stream, err := s1.Restore(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&weftv1.BackupsRestoreRequest{DryRun: c.dry, File: &weftv1.BackupFile{File: &weftv1.BackupFile_Name{Name: file.Name}}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.CloseAndRecv(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v; want %q", c.what, err, c.want)
+		}
+	}
+}

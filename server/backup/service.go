@@ -104,6 +104,7 @@ func (s *service) sealed(c contents) string {
 // Restore implements weftv1.BackupsServer.
 func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestoreRequest, weftv1.BackupsRestoreResponse]) error {
 	first, dry := true, false
+	began, held := s.survey(stream.Context())
 	in, err := s.source(stream.Context(), func() (*weftv1.BackupFile, error) {
 		r, err := stream.Recv()
 		if first {
@@ -111,6 +112,12 @@ func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestor
 		}
 		return r.GetFile(), err
 	})
+	if !dry && (held != nil || err != nil) { // before anything is copied
+		if err == nil {
+			in.Close()
+		}
+		return answer(s.instead(stream.Context(), began, held, err))
+	}
 	if err != nil {
 		return answer(err)
 	}
@@ -121,9 +128,6 @@ func (s *service) Restore(stream grpc.ClientStreamingServer[weftv1.BackupsRestor
 			return answer(err)
 		}
 		return stream.SendAndClose(out)
-	}
-	if err := s.idle(stream.Context()); err != nil { // before anything is copied
-		return answer(err)
 	}
 	name, copied := in.name, in.server != s.Server
 	if copied {
