@@ -276,3 +276,35 @@ func TestSiteGateways(t *testing.T) {
 		t.Errorf("dark for %v after %s died:\n%s", got, via, w)
 	}
 }
+
+// A topology that changes moves pairs that stand on a path of their own to gateways, and
+// back, and nothing is lost.
+func TestTopologyChanges(t *testing.T) {
+	w := newWorld(t, 4)
+	for _, s := range []string{"x", "y", "dc"} {
+		w.site(s, "public")
+	}
+	a, b := w.node("a", "x", "x"), w.node("b", "y", "y")
+	for _, g := range []string{"g1", "g2"} {
+		w.node(g, "dc", map[string]string{"g1": "x", "g2": "y"}[g]).self.Labels[intent.RelayLabel] = "true"
+	}
+	a.busy, b.busy = true, true
+	w.tell()
+	w.run(10 * time.Second)
+	for _, step := range []struct {
+		topology intent.Topology
+		rung     Rung
+	}{{intent.TopologyFull, WireGuard}, {intent.TopologyGateways, ByNode}, {intent.TopologyFull, WireGuard}} {
+		w.cluster.Topology = step.topology
+		w.tell()
+		clear(a.lost)
+		clear(b.lost)
+		w.run(20 * time.Second)
+		if ab, ba := w.rung("a", "b"), w.rung("b", "a"); ab != step.rung || ba != step.rung {
+			t.Errorf("%s: a -> b stands on %v, b -> a on %v:\n%s", step.topology, ab, ba, w)
+		}
+		if n := a.lost["b"] + b.lost["a"]; n > 0 {
+			t.Errorf("%s: %d pings lost", step.topology, n)
+		}
+	}
+}

@@ -82,10 +82,17 @@ func (t *tunnel) natted(r *trail) bool {
 	return n == intent.NATEasy || n == intent.NATHard
 }
 
+// astray tells whether a trail goes straight while the pair is to meet over gateways:
+// one in use is left as soon as a gateway's is proved, and no other is taken before one.
+func (t *tunnel) astray(r *trail) bool { return !r.relayed() && t.pair.meets() }
+
 // before tells whether a is the better trail: of a better rung, or 20 % quicker.
 func (t *tunnel) before(a, b *trail) bool {
 	if b == nil {
 		return true
+	}
+	if x, y := t.astray(a), t.astray(b); x != y {
+		return y
 	}
 	x, y := t.rung(a), t.rung(b)
 	if x != y {
@@ -114,7 +121,9 @@ func (t *tunnel) best(pass func(*trail) bool) (out *trail) {
 // addresses prefer, then by any difference.
 func (t *tunnel) rather(a, b *trail) bool {
 	x, y := t.rung(a), t.rung(b)
-	switch {
+	switch p, q := t.astray(a), t.astray(b); {
+	case p != q:
+		return q
 	case x != y:
 		return x < y
 	case quicker(a.rtt, b.rtt) || quicker(b.rtt, a.rtt):
