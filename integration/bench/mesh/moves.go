@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/weft-net/weft/integration/lab"
@@ -23,6 +24,9 @@ type move struct {
 	prep func(context.Context, *fabric) error // before the ping; nil: nothing
 }
 
+// toWireGuard is the configuration in which all is encrypted.
+const toWireGuard = "backend: wireguard, encryption: untrusted"
+
 // allMoves are made one after the other on one fabric, which begins with WireGuard.
 var allMoves = []move{
 	{name: "agent killed -9 and restarted", do: killed},
@@ -32,20 +36,29 @@ var allMoves = []move{
 	{name: "direct to relay, and back", do: gateways},
 	{name: "WireGuard to direct (auto)", do: toDirect},
 	{name: "direct to WireGuard", do: func(ctx context.Context, f *fabric) error {
-		return changed(ctx, f, "backend: wireguard", "weft-wg", "weft-vx")
+		return changed(ctx, f, toWireGuard, "weft-wg", "weft-vx")
 	}},
 	{name: "WireGuard to VXLAN", do: func(ctx context.Context, f *fabric) error {
 		return changed(ctx, f, "backend: vxlan", "weft-vx", "weft-wg")
 	}},
 	{name: "VXLAN to WireGuard", do: func(ctx context.Context, f *fabric) error {
-		return changed(ctx, f, "backend: wireguard", "weft-wg", "weft-vx")
+		return changed(ctx, f, toWireGuard, "weft-wg", "weft-vx")
 	}},
 }
 
-// tally is what was lost in all rounds.
-type tally struct{ lost, sent int }
+// within bounds a move. One that takes longer is said to be missed.
+const within = 30 * time.Second
 
-func (t tally) String() string { return fmt.Sprintf("%d of %d", t.lost, t.sent) }
+// tally is what was lost in all rounds.
+type tally struct{ lost, sent, missed int }
+
+func (t tally) String() string {
+	text := fmt.Sprintf("%d of %d", t.lost, t.sent)
+	if t.missed > 0 {
+		text += fmt.Sprintf(" (not done within %v: %d times)", within, t.missed)
+	}
+	return text
+}
 
 func (t *tally) add(c lab.Count) {
 	t.lost += c.Missing()
@@ -60,15 +73,19 @@ func moves(ctx context.Context, b *bench) (line, error) {
 	var inPlace tally
 	rounds := b.times(2)
 	for range rounds {
-		if err := movesOnce(ctx, b, lost); err != nil {
+		var all sync.WaitGroup
+		var bare []lab.Count
+		var failed error
+		all.Go(func() { bare, failed = rekeyedInPlace(ctx, b) })
+		err := movesOnce(ctx, b, lost)
+		all.Wait()
+		if err := errors.Join(err, failed); err != nil {
 			return line{}, err
 		}
-		c, err := rekeyedInPlace(ctx, b)
-		if err != nil {
-			return line{}, fmt.Errorf("a key changed in place: %w", err)
+		for _, c := range bare {
+			say("a key changed in place: %v", c)
+			inPlace.add(c)
 		}
-		say("a key changed in place: %v", c)
-		inPlace.add(c)
 	}
 	var measured []string
 	var all tally
@@ -118,8 +135,15 @@ func underPing(ctx context.Context, f *fabric, m move, lost *tally) error {
 		flows = append(flows, flow)
 	}
 	began := time.Now()
-	if err := m.do(ctx, f); err != nil {
+	bounded, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	err := m.do(bounded, f)
+	switch {
+	case ctx.Err() != nil, err != nil && bounded.Err() == nil:
 		return err
+	case err != nil:
+		say("%s: not done: %v", m.name, err)
+		lost.missed++
 	}
 	for i, flow := range flows {
 		c, err := flow.Stop(ctx)
@@ -206,10 +230,13 @@ func climbed(ctx context.Context, f *fabric) error {
 // gateways has two sites meet over relaying nodes, while their own path works, and
 // straight again.
 func gateways(ctx context.Context, f *fabric) error {
-	return errors.Join(
-		f.config(ctx, "topology: site-gateways"), f.relayed(ctx, 0, 1, ""),
-		f.config(ctx, "topology: full"), f.straight(ctx, 0, 1),
-	)
+	if err := f.config(ctx, "topology: site-gateways"); err != nil {
+		return err
+	}
+	err := f.relayed(ctx, 0, 1, "")
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	defer cancel()
+	return errors.Join(err, f.config(back, "topology: full"), f.straight(back, 0, 1))
 }
 
 func toDirect(ctx context.Context, f *fabric) error {
@@ -238,39 +265,51 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // rekeyedInPlace is what is done today: a device gets another key, and a second later
-// its peer hears of it.
-func rekeyedInPlace(ctx context.Context, b *bench) (lab.Count, error) {
+// its peer hears of it. There is a ping each way here too.
+func rekeyedInPlace(ctx context.Context, b *bench) ([]lab.Count, error) {
 	l, err := lab.New(ctx, b.bin)
 	if err != nil {
-		return lab.Count{}, err
+		return nil, err
 	}
 	defer l.Close()
 	hosts, err := two(ctx, l)
 	if err != nil {
-		return lab.Count{}, err
+		return nil, err
 	}
 	t, err := newTunnel(ctx, hosts, "bare0", 51820, "10.98.1", b.wireguardGo)
 	if err != nil {
-		return lab.Count{}, err
+		return nil, err
 	}
-	flow, err := lab.StartFlow(hosts[0], t.addr(), every)
-	if err != nil {
-		return lab.Count{}, err
+	var flows []*lab.Flow
+	for i, h := range hosts {
+		f, err := lab.StartFlow(h, t.inner[1-i], every)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		flows = append(flows, f)
 	}
-	defer flow.Close()
 	pause(ctx, 5*time.Second)
 	mine, theirs := t.ends[0], t.ends[1]
 	old := mine.public()
 	if err := mine.rekey(ctx); err != nil {
-		return lab.Count{}, err
+		return nil, err
 	}
 	pause(ctx, skew)
 	if _, err := hosts[1].Run(ctx, "wg", "set", theirs.name, "peer", old, "remove"); err != nil {
-		return lab.Count{}, err
+		return nil, err
 	}
 	if err := theirs.peer(ctx, mine, "10.99.0.1:51820", "10.98.0.0/16"); err != nil {
-		return lab.Count{}, err
+		return nil, err
 	}
-	pause(ctx, 5*time.Second)
-	return flow.Stop(ctx)
+	pause(ctx, 6*time.Second)
+	var out []lab.Count
+	for _, f := range flows {
+		c, err := f.Stop(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
 }

@@ -14,7 +14,7 @@ import (
 type tunnel struct {
 	name       string
 	ends       [2]*device
-	addr4      string // inside, of the second
+	inner      [2]netip.Addr
 	mbits, cpu []float64
 }
 
@@ -73,7 +73,7 @@ func two(ctx context.Context, l *lab.Lab) (hosts [2]*lab.Host, err error) {
 
 // newTunnel joins two hosts; each has the inner address net.1 or net.2.
 func newTunnel(ctx context.Context, hosts [2]*lab.Host, name string, port int, net string, by command) (*tunnel, error) {
-	t := &tunnel{name: name, addr4: net + ".2"}
+	t := &tunnel{name: name, inner: [2]netip.Addr{netip.MustParseAddr(net + ".1"), netip.MustParseAddr(net + ".2")}}
 	for i, h := range hosts {
 		var err error
 		if t.ends[i], err = open(ctx, h, name, port, by, fmt.Sprintf("%s.%d/24", net, i+1)); err != nil {
@@ -82,9 +82,6 @@ func newTunnel(ctx context.Context, hosts [2]*lab.Host, name string, port int, n
 	}
 	return t, t.over(ctx, "IPv4")
 }
-
-// addr is inside, of the second.
-func (t *tunnel) addr() netip.Addr { return netip.MustParseAddr(t.addr4) }
 
 // over has the ends send to each other's address of a family.
 func (t *tunnel) over(ctx context.Context, family string) error {
@@ -97,7 +94,7 @@ func (t *tunnel) over(ctx context.Context, family string) error {
 			return err
 		}
 	}
-	_, err := t.ends[0].host.Run(ctx, "ping", "-c", "3", "-i", "0.1", "-w", "20", t.addr4)
+	_, err := t.ends[0].host.Run(ctx, "ping", "-c", "3", "-i", "0.1", "-w", "20", t.inner[1].String())
 	return err
 }
 
@@ -130,7 +127,7 @@ func (t *tunnel) once(ctx context.Context, streams int) error {
 		}
 		before += u
 	}
-	out, err := iperf(ctx, t.ends[0].host, t.ends[1].host, t.addr4, 1500*time.Millisecond, "-P", fmt.Sprint(streams))
+	out, err := iperf(ctx, t.ends[0].host, t.ends[1].host, t.inner[1].String(), 1500*time.Millisecond, "-P", fmt.Sprint(streams))
 	if err != nil {
 		return err
 	}
