@@ -33,7 +33,9 @@ type Heard struct {
 	// Nominate says that the peer sends here from now on, and asks to do the same.
 	Nominate bool
 	Call     bool // asks to probe now, so that both routers open at once
-	Sends    Over // by which devices the peer sends
+	// Opened is an address of this node to which the peer has opened its router.
+	Opened netip.AddrPort
+	Sends  Over // by which devices the peer sends
 }
 
 // Answered says that a probe of ours was answered.
@@ -106,6 +108,7 @@ type Probe struct {
 	TTL      int // hops; 0: as usual. A small one opens our own router and dies before the peer's.
 	Nominate bool
 	Call     bool
+	Opened   netip.AddrPort // to which our own router was just opened
 	Sends    Over
 }
 

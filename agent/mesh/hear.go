@@ -13,6 +13,7 @@ func (p *pair) hear(e Heard, now time.Time) {
 		return
 	}
 	t := &p.tunnels[e.Slot]
+	t.opened(e.Opened, now)
 	r := t.learn(e.From, e.Via, now)
 	if r == nil {
 		return
@@ -54,7 +55,7 @@ func (p *pair) answered(e Answered, now time.Time) {
 		return
 	}
 	r.got(e.ID, e.RTT, now)
-	r.tries = 0
+	r.tries, r.rest, r.fails = 0, time.Time{}, 0
 	if e.Observed.IsValid() {
 		r.observed = e.Observed
 	}

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -71,6 +72,9 @@ func (m *Machine) Set(in Input, now time.Time) {
 		}
 	}
 	if moved(old, me) && len(was.Intent.Peers) > 0 {
+		if !slices.Equal(outer(old), outer(me)) {
+			m.wake()
+		}
 		m.stir(now)
 	}
 }
@@ -98,6 +102,27 @@ func (m *Machine) setPeer(peer *intent.Peer, all bool, now time.Time) {
 		return
 	}
 	p.choose()
+}
+
+// outer are the node's addresses as they are from outside.
+func outer(me intent.Peer) (out []netip.AddrPort) {
+	for _, c := range me.Candidates {
+		if c.Source != intent.FromPeer {
+			out = append(out, c.Addr)
+		}
+	}
+	return out
+}
+
+// wake ends all rests: what routers remember is of an address that is ours no more.
+func (m *Machine) wake() {
+	for _, p := range m.pairs {
+		for s := range p.tunnels {
+			for _, r := range p.tunnels[s].trails {
+				r.rest, r.fails = time.Time{}, 0
+			}
+		}
+	}
 }
 
 // stir has all pairs try again, the idle ones one after the other.

@@ -2,6 +2,8 @@ package mesh
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -40,6 +42,34 @@ func TestEveryPairOfRouters(t *testing.T) {
 	took := w.until(time.Second, w.connected)
 	t.Logf("all connected after %v", took)
 	w.run(20 * time.Second)
+	w.best(t)
+}
+
+// Nodes start one after the other, and learn of each other and of relays at different
+// times: whoever is first must not spoil a router for the other. Routers stand in the
+// open, or inside of a larger private network.
+func TestEveryPairOfRoutersInAnyOrder(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w := matrix(t)
+			w.rand = rand.New(rand.NewPCG(seed, seed))
+			for i, name := range w.names {
+				n := w.nodes[name]
+				if seed%2 == 1 && n.site.kind != "public" {
+					n.site.outer = netip.AddrFrom4([4]byte{10, 99, 4, byte(i)})
+				}
+				n.away, n.busy = true, false
+				w.after(time.Duration(w.rand.IntN(5000))*time.Millisecond, func() { w.join(n) })
+			}
+			w.run(30 * time.Second)
+			w.best(t)
+		})
+	}
+}
+
+// best sees every pair on the best rung that its routers permit.
+func (w *world) best(t *testing.T) {
+	t.Helper()
 	w.pairs(func(a, b *simNode) {
 		r := w.rung(a.name, b.name)
 		if punchable(a.site.kind, b.site.kind) != (r == WireGuard || r == Punched) {

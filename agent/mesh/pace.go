@@ -28,15 +28,19 @@ const (
 	roundMax = 5 * time.Minute
 	tries    = 3 // of a round
 
-	opener   = 200 * time.Millisecond // from the datagram that opens our own router to the first that reaches the peer's
-	answerIn = 60 * time.Millisecond  // the same for the end that was called: the other's router is open
-	calls    = 500 * time.Millisecond // between rounds that a peer may call for
+	calls = 500 * time.Millisecond // between rounds that a peer may call for
+
+	awaits  = 3 * time.Second        // a relay, before routers are opened without a word to the peer
+	opener  = 200 * time.Millisecond // then, from the datagram that opens our own router to the first that reaches the peer's
+	opens   = 5 * time.Second        // that a router counts as opened
+	silence = 35 * time.Second       // after a failure: netfilter forgets what nobody answered after 30 s (nf_conntrack_udp_timeout)
+	forgets = 31 * time.Second       // of silence are enough for the end that is called
 
 	holdMin = 500 * time.Millisecond
 	holdMax = 10 * time.Second // then the kernel's own endpoint is taken for the better knowledge
 	again   = 200 * time.Millisecond
 
-	firstGuess = time.Second // without an answer: send to the likeliest address
+	firstGuess = awaits // without an answer: send to the likeliest address
 
 	lookIdle = time.Second
 	lookHold = 100 * time.Millisecond

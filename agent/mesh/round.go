@@ -1,10 +1,6 @@
 package mesh
 
-import (
-	"time"
-
-	"github.com/weft-net/weft/proto/intent"
-)
+import "time"
 
 // round is a series of tries on all trails that do not answer, repeated less and less
 // often.
@@ -18,57 +14,34 @@ type round struct {
 // retry starts a round at once, with the shortest waits after it.
 func (t *tunnel) retry(now time.Time) { t.round.next, t.round.wait = now, 0 }
 
-// begin starts a round. The end that was called opens its router and answers sooner
-// than the one that calls.
+// sooner has the next round begin at a time, unless it does before.
+func (r *round) sooner(at time.Time) {
+	if at.Before(r.next) {
+		r.next = at
+	}
+}
+
+// begin starts a round, because it is time or because the peer calls.
 func (t *tunnel) begin(called bool, now time.Time) {
 	r := &t.round
 	r.wait = clamp(2*r.wait, roundMin, roundMax)
 	r.next, r.last = now.Add(r.wait), now
 	direct := t.best(func(r *trail) bool { return r.up && !r.relayed() })
-	punch := false
+	var shut []*trail
 	for _, tr := range t.trails {
 		switch {
 		case tr.up && tr == t.cur, tr.via.Node != "" && direct != nil:
-			continue
 		case tr.up:
 			tr.tries, tr.next = 1, now
-			continue
+		case t.shut(tr):
+			tr.tries = 0
+			shut = append(shut, tr)
+		default:
+			tr.tries, tr.next = tries, now
 		}
-		tr.tries, tr.next = tries, now
-		if tr.relayed() || !t.clashes(tr) {
-			continue
-		}
-		punch = true
-		tr.next = now.Add(opener)
-		if called {
-			tr.next = now.Add(answerIn)
-		}
-		t.pair.m.act(Probe{ID: t.pair.m.id(), Peer: t.pair.name, Slot: t.slot, To: tr.addr, TTL: 2 + r.n%3, Sends: t.pair.sending()})
 	}
+	t.punch(shut, called, now)
 	r.n++
-	if punch && !called {
-		t.call(now)
-	}
-}
-
-// clashes tells whether both ends may stand behind routers. A router that gets a
-// packet from the other before it has sent one keeps the ports for that, and gives
-// ours another one afterwards. So each end opens its own router first, by a datagram
-// that dies between the two.
-func (t *tunnel) clashes(r *trail) bool {
-	is4 := r.addr.Addr().Is4()
-	return t.pair.m.me.NATOf(is4) != intent.NATNone && t.pair.peer.NATOf(is4) != intent.NATNone && !r.addr.Addr().IsPrivate()
-}
-
-// call asks the peer over a relay to begin a round as well.
-func (t *tunnel) call(now time.Time) {
-	r := t.best(func(r *trail) bool { return r.relayed() && r.up })
-	if r == nil {
-		r = t.best(func(r *trail) bool { return r.via.Server != "" })
-	}
-	if r != nil {
-		t.probe(r, Probe{Call: true}, now)
-	}
 }
 
 // send probes what is due.
@@ -109,7 +82,7 @@ func later(a, b time.Time) time.Time {
 }
 
 func (t *tunnel) tryTrail(r *trail, w *wake) {
-	if !w.due(r.next) {
+	if t.gated(r, w.now) || !w.due(r.next) {
 		return
 	}
 	if !t.pair.m.budget.take(w.now) {
@@ -119,6 +92,7 @@ func (t *tunnel) tryTrail(r *trail, w *wake) {
 	}
 	r.tries--
 	t.probe(r, Probe{}, w.now)
+	t.tired(r, w.now)
 	r.next = w.now.Add(burst)
 	if r.tries > 0 {
 		w.at(r.next)
@@ -157,8 +131,8 @@ func (t *tunnel) chased(now time.Time) (bits uint32) {
 	if t.pair.at.misses < 2 {
 		return bits
 	}
-	for i := range t.trails {
-		if bits&(1<<i) == 0 && left > 0 {
+	for i, r := range t.trails {
+		if bits&(1<<i) == 0 && left > 0 && !t.gated(r, now) {
 			bits |= 1 << i
 			left--
 		}

@@ -133,6 +133,24 @@ func (w *world) tell() {
 	}
 }
 
+// join has a node start: the others and itself learn of it a little later, each at its
+// own time, and again once its relays are connected.
+func (w *world) join(n *simNode) {
+	n.away, n.mute, n.m = false, true, New(n.name, w.now)
+	n.report()
+	spread := func() {
+		for _, name := range w.names {
+			w.after(time.Duration(w.rand.IntN(300))*time.Millisecond, w.nodes[name].set)
+		}
+	}
+	spread()
+	w.after(time.Duration(w.rand.IntN(700))*time.Millisecond, func() {
+		n.mute = false
+		n.report()
+		spread()
+	})
+}
+
 // sever cuts a pair: "direct" is frames on the LAN, "vxlan" its tunnel, "udp" all of
 // WireGuard's port, "wg" WireGuard's own datagrams only; "all" everything but relays.
 func (w *world) sever(a, b, what string) {

@@ -18,6 +18,8 @@ type simNode struct {
 	addr netip.Addr
 	down bool // the machine is off
 	dead bool // only its agent is
+	away bool // nobody knows of it yet
+	mute bool // its relays are not connected yet
 	self intent.Peer
 
 	m       *Machine
@@ -36,8 +38,9 @@ type simNode struct {
 	changes   map[string]int // of the choice's rung
 	sealed    map[string]bool
 	busy      bool
-	deaf      bool       // begins no handshakes in slot 0
-	replays   intent.Key // whose timestamps peers have seen later ones of
+	sees      func(Probe) // what is sent outside of WireGuard; nil: nobody
+	deaf      bool        // begins no handshakes in slot 0
+	replays   intent.Key  // whose timestamps peers have seen later ones of
 	keys      byte
 }
 
@@ -115,7 +118,7 @@ func (n *simNode) report() {
 
 func (n *simNode) relays() (out []string) {
 	for _, s := range []string{"s1", "s2"} {
-		if n.w.relays[s] {
+		if n.w.relays[s] && !n.mute {
 			out = append(out, s)
 		}
 	}
@@ -126,7 +129,9 @@ func (n *simNode) relays() (out []string) {
 func (n *simNode) input() Input {
 	in := Input{Intent: intent.Node{Name: n.name, Cluster: n.w.cluster}, Relays: n.relays(), Adopted: n.adopted, MTUs: n.mtus}
 	for _, name := range sorted(n.w.names) {
-		in.Intent.Peers = append(in.Intent.Peers, n.w.nodes[name].self)
+		if o := n.w.nodes[name]; !o.away {
+			in.Intent.Peers = append(in.Intent.Peers, o.self)
+		}
 	}
 	return in
 }
@@ -151,7 +156,7 @@ func sorted(list []string) []string {
 }
 
 func (n *simNode) set() {
-	if !n.dead && !n.down {
+	if !n.dead && !n.down && !n.away {
 		n.m.Set(n.input(), n.w.now)
 		n.step()
 	}
@@ -248,6 +253,9 @@ func (n *simNode) look() {
 // probe carries one outside of WireGuard, and its answer.
 func (n *simNode) probe(a Probe) {
 	n.outers++
+	if n.sees != nil {
+		n.sees(a)
+	}
 	sent := n.w.now
 	arrived := func(at *simNode, slot uint8, from netip.AddrPort) {
 		if at.name != a.Peer || at.dead {
@@ -255,7 +263,7 @@ func (n *simNode) probe(a Probe) {
 		}
 		observed := from
 		at.answer(n, a, observed, sent)
-		h := Heard{Peer: n.name, Slot: slot, Nominate: a.Nominate, Call: a.Call, Sends: a.Sends, Via: a.Via}
+		h := Heard{Peer: n.name, Slot: slot, Nominate: a.Nominate, Call: a.Call, Opened: a.Opened, Sends: a.Sends, Via: a.Via}
 		if a.Via == (Via{}) {
 			h.From = from
 		}
@@ -289,7 +297,7 @@ func (n *simNode) carry(via Via, peer string, _ int, got func(at *simNode)) {
 		return // its agent is the relay's end
 	}
 	switch {
-	case via.Server != "" && !n.w.relays[via.Server]:
+	case via.Server != "" && (!n.w.relays[via.Server] || n.mute || at.mute):
 		return
 	case via.Node != "":
 		g := n.w.nodes[via.Node]
@@ -417,11 +425,11 @@ func (n *simNode) gotInner(p inner) {
 // not answered within a second is lost.
 func (n *simNode) ping() {
 	n.w.after(n.w.every, n.ping)
-	if n.down || !n.busy {
+	if n.down || n.away || !n.busy {
 		return
 	}
 	for _, peer := range n.w.names {
-		if peer == n.name {
+		if peer == n.name || n.w.nodes[peer].away {
 			continue
 		}
 		n.pings++

@@ -18,6 +18,9 @@ type trail struct {
 	next     time.Time // not probed before
 	tries    int       // left of this round
 	heard    time.Time // last
+	opened   time.Time // when our router was last opened to it
+	rest     time.Time // it is left in peace until then
+	fails    int       // how often both routers were opened in vain
 }
 
 func (r *trail) relayed() bool { return r.via != Via{} }

@@ -17,7 +17,8 @@ type tunnel struct {
 	keys    [2]intent.Key // ours, the peer's
 
 	trails []*trail
-	cur    *trail // its packets are sent there; nil: not known yet
+	theirs [2]time.Time // when the peer last said that its router is open to us, by family
+	cur    *trail       // its packets are sent there; nil: not known yet
 	since  time.Time
 	round  round
 	nom    nomination

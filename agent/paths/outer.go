@@ -148,7 +148,7 @@ func (d *driver) pinged(e *end, h disco.Heard, w way, now time.Time) {
 		return
 	}
 	d.machine.Event(mesh.Heard{
-		Peer: e.peer, Slot: e.slot, From: w.from, Via: w.via, Nominate: h.Note.Nominate, Call: h.Note.Call, Sends: overOf(h.Note.Sends),
+		Peer: e.peer, Slot: e.slot, From: w.from, Via: w.via, Nominate: h.Note.Nominate, Call: h.Note.Call, Opened: h.Note.Opened, Sends: overOf(h.Note.Sends),
 	}, now)
 }
 
@@ -191,7 +191,7 @@ func (d *driver) choice(peer string) mesh.Choice { return d.machine.Choices()[pe
 
 // noteOf is what a probe says beside.
 func noteOf(p mesh.Probe) disco.Note {
-	return disco.Note{Nominate: p.Nominate, Call: p.Call, Sends: sendsOf(p.Sends)}
+	return disco.Note{Nominate: p.Nominate, Call: p.Call, Opened: p.Opened, Sends: sendsOf(p.Sends)}
 }
 
 // sendsOf is the octet of a packet that says by which devices its sender sends: two

@@ -48,13 +48,13 @@ func TestProbe(t *testing.T) {
 		b.machine.choose(map[string]mesh.Choice{"n1": {Rung: mesh.ByServer, Slot: 1}})
 		sends := mesh.Over{Rung: mesh.VXLAN, Spare: true}
 		for id, wait := range map[uint64]time.Duration{1: 4 * latency, 2: 2 * latency} {
-			a.do(mesh.Probe{ID: id, Peer: "n2", To: to(b), Nominate: true, Call: true, Sends: sends, TTL: 5})
+			a.do(mesh.Probe{ID: id, Peer: "n2", To: to(b), Nominate: true, Call: true, Opened: to(b), Sends: sends, TTL: 5})
 			pass(wait)
 			want := []mesh.Answered{{ID: id, Peer: "n2", From: to(b), Observed: to(a), RTT: 2 * latency, Sends: mesh.Over{Rung: mesh.WireGuard, Slot: 1}}}
 			if diff := cmp.Diff(want, heard[mesh.Answered](a.machine), compare); diff != "" {
 				t.Errorf("probe %d answered: %s", id, diff)
 			}
-			if diff := cmp.Diff([]mesh.Heard{{Peer: "n1", From: to(a), Nominate: true, Call: true, Sends: sends}}, heard[mesh.Heard](b.machine), compare); diff != "" {
+			if diff := cmp.Diff([]mesh.Heard{{Peer: "n1", From: to(a), Nominate: true, Call: true, Opened: to(b), Sends: sends}}, heard[mesh.Heard](b.machine), compare); diff != "" {
 				t.Errorf("probe %d heard: %s", id, diff)
 			}
 		}

@@ -68,7 +68,7 @@ func TestSecondPingCounts(t *testing.T) {
 	if fresh, _ := ask(t, a, b, Note{Nominate: true, Sends: 3}); fresh {
 		t.Error("a ping without the token counted")
 	}
-	if fresh, _ := ask(t, a, b, Note{Call: true}); !fresh {
+	if fresh, _ := ask(t, a, b, Note{Call: true, Opened: somewhere}); !fresh {
 		t.Error("a ping with the token did not count")
 	}
 }

@@ -7,6 +7,9 @@
 //	magic 4 | key id 8 | nonce 12 | sealed: kind 1, flags 1, sends 1, zero 1, port 2,
 //	zero 2, address 16, session 8, number 8, token 8 | tag 16
 //
+// The address of a pong is where its ping came from, that of a ping over a relay one of
+// the receiver's to which the sender has opened its router.
+//
 // The magic is no type of a WireGuard message (1 to 4, little-endian), so that devices
 // of both kinds drop it. Keys are derived (HKDF-SHA256, RFC 5869) from X25519 (RFC
 // 7748) of the two static WireGuard keys of one slot, one for each direction: a packet

@@ -42,7 +42,10 @@ const (
 type Note struct {
 	Nominate bool // of a ping: the sender sends here from now on
 	Call     bool // of a ping: it asks for probes at once
-	Sends    byte
+	// Opened is of a ping over a relay: an address of the receiver's, to which the sender
+	// has just opened the router before itself; zero: none.
+	Opened netip.AddrPort
+	Sends  byte
 }
 
 // Errors of packets that do not count.
@@ -88,9 +91,13 @@ func (k Keys) seal(p packet) []byte {
 		m[1] |= counted
 	}
 	m[2] = p.note.Sends
-	if p.observed.IsValid() {
-		binary.BigEndian.PutUint16(m[4:], p.observed.Port())
-		a := p.observed.Addr().As16()
+	told := p.observed
+	if p.kind == Ping {
+		told = p.note.Opened
+	}
+	if told.IsValid() {
+		binary.BigEndian.PutUint16(m[4:], told.Port())
+		a := told.Addr().As16()
 		copy(m[8:], a[:])
 	}
 	binary.BigEndian.PutUint64(m[24:], p.session)
@@ -116,7 +123,12 @@ func (k Keys) open(b []byte) (packet, error) {
 		session: binary.BigEndian.Uint64(m[24:]), number: binary.BigEndian.Uint64(m[32:]), token: binary.BigEndian.Uint64(m[40:]),
 	}
 	if a, port := netip.AddrFrom16([16]byte(m[8:])), binary.BigEndian.Uint16(m[4:]); port != 0 && !a.IsUnspecified() {
-		p.observed = netip.AddrPortFrom(a.Unmap(), port)
+		told := netip.AddrPortFrom(a.Unmap(), port)
+		if p.kind == Ping {
+			p.note.Opened = told
+		} else {
+			p.observed = told
+		}
 	}
 	if p.kind != Ping && p.kind != Pong {
 		return packet{}, fmt.Errorf("disco: kind %d: this release knows ping and pong", m[0])
