@@ -30,7 +30,7 @@ const (
 
 	calls = 500 * time.Millisecond // between rounds that a peer may call for
 
-	awaits  = 3 * time.Second        // a relay, before routers are opened without a word to the peer
+	awaits  = 10 * time.Second       // a relay, before routers are opened without a word to the peer
 	opener  = 200 * time.Millisecond // then, from the datagram that opens our own router to the first that reaches the peer's
 	opens   = 5 * time.Second        // that a router counts as opened
 	silence = 35 * time.Second       // after a failure: netfilter forgets what nobody answered after 30 s (nf_conntrack_udp_timeout)
@@ -40,7 +40,7 @@ const (
 	holdMax = 10 * time.Second // then the kernel's own endpoint is taken for the better knowledge
 	again   = 200 * time.Millisecond
 
-	firstGuess = awaits // without an answer: send to the likeliest address
+	firstGuess = 3 * time.Second // without an answer: send to the likeliest address
 
 	lookIdle = time.Second
 	lookHold = 100 * time.Millisecond

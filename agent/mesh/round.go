@@ -26,7 +26,7 @@ func (t *tunnel) begin(called bool, now time.Time) {
 	r := &t.round
 	r.wait = clamp(2*r.wait, roundMin, roundMax)
 	r.next, r.last = now.Add(r.wait), now
-	direct := t.best(func(r *trail) bool { return r.up && !r.relayed() })
+	direct := t.best(func(r *trail) bool { return r.up && !r.relayed() && !t.pair.meets() })
 	var shut []*trail
 	for _, tr := range t.trails {
 		switch {

@@ -221,7 +221,11 @@ func (t *tunnel) guess(w *wake) {
 	if !w.due(t.begun.Add(firstGuess)) {
 		return
 	}
-	if r := t.best(func(r *trail) bool { return r.told }); r != nil {
+	blind := !w.now.Before(t.begun.Add(awaits))
+	if !blind {
+		w.at(t.begun.Add(awaits))
+	}
+	if r := t.best(func(r *trail) bool { return r.told && (blind || !t.shut(r)) }); r != nil {
 		t.use(r, w.now)
 	}
 }
