@@ -39,7 +39,7 @@ func (p *pairs) turns(now time.Time) error {
 		case mesh.Keep:
 			return nil
 		case mesh.Make:
-			err = p.ring.Need(slot, p.port(slot))
+			err = p.ring.Need(slot, p.free(slot))
 		case mesh.Leave:
 			err = p.ring.Leave(slot)
 			p.asked.Store(false)
@@ -97,6 +97,24 @@ func (p *pairs) old(c intent.Cluster, now time.Time) bool {
 func (p *pairs) port(slot uint8) uint16 {
 	n, _ := p.intent()
 	return cmp.Or(n.Cluster.WireGuardPort, wireguardPort) + uint16(slot)
+}
+
+// free is the port of a key that is to be made: the slot's, unless the other slot's
+// device still has it, as when the cluster's port is raised by one. Then it is one
+// beside those of both slots, and the next turns go from there to the slot's.
+func (p *pairs) free(slot uint8) uint16 {
+	taken := []uint16{p.device(1 - slot)}
+	n, _ := p.intent()
+	for _, k := range n.Cluster.VXLANs() {
+		taken = append(taken, k.Port)
+	}
+	base := p.port(0)
+	for _, port := range []uint16{p.port(slot), base + 2, base - 1, base + 3, base - 2} {
+		if port != 0 && !slices.Contains(taken, port) {
+			return port
+		}
+	}
+	return p.port(slot)
 }
 
 // Refusals of a rotation. Nothing is done then, nor remembered: to whom asks until it

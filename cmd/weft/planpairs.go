@@ -46,14 +46,40 @@ func moves(before, after intent.Node) []pairMove {
 			}
 			was, _ := ways(before.Cluster, wasA, wasB)
 			is, why := ways(after.Cluster, a, b)
-			if was == is {
+			pair := a.Name + "-" + b.Name
+			if was != is {
+				out = add(out, pairMove{Before: was, After: is, Why: why}, pair)
 				continue
 			}
-			out = add(out, pairMove{Before: was, After: is, Why: why}, a.Name+"-"+b.Name)
+			if m, ok := renumbered(before.Cluster, after.Cluster, a, b); ok {
+				out = add(out, m, pair)
+			}
 		}
 	}
 	slices.SortStableFunc(out, func(x, y pairMove) int { return y.Count - x.Count })
 	return out
+}
+
+// renumbered is what becomes of a pair that keeps its transports where these get other
+// numbers: VXLAN another VNI or port, WireGuard other ports and with them other keys.
+func renumbered(was, is intent.Cluster, a, b intent.Peer) (pairMove, bool) {
+	var before, after, why []string
+	vxlan := func(c intent.Cluster) string {
+		return intent.Carrier{Backend: intent.VXLAN, VNI: c.VNI, Port: c.VXLANPort}.String()
+	}
+	sealed := func(c intent.Cluster) string { return fmt.Sprintf("%s on UDP %d", intent.Sealed, c.WireGuardPort) }
+	if vxlan(was) != vxlan(is) && (is.Path(a, b).Transport == intent.Overlay || is.Meshed() && is.Ways(a, b).VXLAN.OK) {
+		field := "vni"
+		if was.VNI == is.VNI {
+			field = "vxlanPort"
+		}
+		before, after, why = append(before, vxlan(was)), append(after, vxlan(is)), append(why, field)
+	}
+	if sealed(was) != sealed(is) && is.Meshed() && is.Ways(a, b).WireGuard.OK {
+		before, after, why = append(before, sealed(was)), append(after, sealed(is)), append(why, "wireguardPort, and new keys")
+	}
+	const and = " and "
+	return pairMove{Before: strings.Join(before, and), After: strings.Join(after, and), Why: strings.Join(why, and)}, len(why) > 0
 }
 
 // add counts a pair among those that move alike.
