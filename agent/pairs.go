@@ -68,6 +68,8 @@ type pairs struct {
 	paths *paths.Paths // nil: no pair chooses
 	last  map[string]mesh.Choice
 	carry carry
+
+	stuck stuck // of watch
 }
 
 // kick says that what the rooms are told has changed.
@@ -151,23 +153,27 @@ var errNoPairs = errors.New("agent: no pair chooses its way")
 
 // watch sees to the keys until no pair chooses any more.
 func (p *pairs) watch(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	tick := time.NewTicker(movingEvery)
+	defer tick.Stop()
+	var next time.Time // turn, if nothing happens before
 	for {
-		if err := p.turns(time.Now()); err != nil {
-			return err
+		now := time.Now()
+		if p.unstick(now) || !now.Before(next) {
+			if err := p.turns(now); err != nil {
+				return err
+			}
+			next = now.Add(keysEvery)
+			if len(p.ring.Slots()) > 1 {
+				next = now
+			}
 		}
-		p.lack()
-		every := keysEvery
-		if len(p.ring.Slots()) > 1 {
-			every = movingEvery
-		}
-		timer.Reset(every)
+		p.tell()
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-timer.C:
+		case <-tick.C:
 		case <-p.kicks:
+			next = time.Time{}
 		}
 		if !p.meshed() {
 			return errNoPairs
@@ -175,17 +181,19 @@ func (p *pairs) watch(ctx context.Context) error {
 	}
 }
 
-// lack says that the node cannot have WireGuard devices, if pairs need them.
-func (p *pairs) lack() {
+// tell says what keeps pairs from WireGuard.
+func (p *pairs) tell() { p.problems(append(p.lack(), p.stuck.problems(p.node)...)) }
+
+// lack is that the node cannot have WireGuard devices, if pairs need them.
+func (p *pairs) lack() []intent.Problem {
 	n, _ := p.intent()
 	if p.made() != "" || n.Cluster.Encryption == intent.EncryptNever {
-		p.problems(nil)
-		return
+		return nil
 	}
-	p.problems([]intent.Problem{{
+	return []intent.Problem{{
 		Subject: "WireGuard", Cause: p.devices.Nobody(),
 		Remedy: "modprobe wireguard, or modprobe tun",
-	}})
+	}}
 }
 
 // made is who makes WireGuard devices; empty: nobody. A cluster asks before it has

@@ -100,6 +100,7 @@ func TestScenarios(t *testing.T) {
 			"rung":    command((*scenario).rung),
 			"rungs":   command((*scenario).rungs),
 			"meet":    command((*scenario).meet),
+			"replay":  command((*scenario).replay),
 		},
 	})
 }
