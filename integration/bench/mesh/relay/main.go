@@ -86,10 +86,10 @@ func measure(runs, seconds, streams int, profile string) (err error) {
 			return err
 		}
 		direct, relayed, ratios = append(direct, d), append(relayed, r), append(ratios, r/d)
-		fmt.Printf("direct %7.0f Mbit/s   relayed %7.0f Mbit/s   ratio %.2f\n", d, r, r/d)
+		fmt.Fprintf(os.Stderr, "  direct %7.0f Mbit/s   relayed %7.0f Mbit/s   ratio %.2f\n", d, r, r/d)
 	}
-	fmt.Printf("\nrelay, %d TCP stream(s), medians of %d (least-most): direct %s Mbit/s, relayed %s Mbit/s, ratio %s\n",
-		streams, runs, spread(direct, 0), spread(relayed, 0), spread(ratios, 2))
+	fmt.Printf("| relay throughput, ratio to wireguard-go direct, two namespaces, %d TCP, %d rounds in turns | >= 0.25 | 0.10 (simple relay), 0.05 (DERP); wireguard-go direct in the same run: %s Mbit/s | **%s**, %s Mbit/s |\n",
+		streams, runs, spread(direct, 0), spread(ratios, 2), spread(relayed, 0))
 	return nil
 }
 

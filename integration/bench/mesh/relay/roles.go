@@ -65,7 +65,7 @@ func server(args []string, profile string) error {
 		if err != nil {
 			return err
 		}
-		r := srelay.New(srelay.Config{Server: "s1", Rate: -1, Hold: func(ctx context.Context, req *http.Request) (string, context.Context, func(), error) {
+		r := srelay.New(srelay.Config{Server: "s1", Hold: func(ctx context.Context, req *http.Request) (string, context.Context, func(), error) {
 			return req.TLS.PeerCertificates[0].Subject.CommonName, ctx, func() {}, nil
 		}})
 		l, err := net.Listen("tcp", addr)
