@@ -3,6 +3,8 @@ package agent
 import (
 	"maps"
 	"slices"
+
+	"github.com/weft-net/weft/agent/mesh"
 )
 
 // mostPairs bounds the peers that have lines of their own among the metrics: of a
@@ -15,23 +17,47 @@ func (p *pairs) families() []family {
 	if at == nil {
 		return nil
 	}
-	choices := at.Choices()
-	rtt, loss, mtu, rung := map[string]float64{}, map[string]float64{}, map[string]float64{}, map[string]float64{}
-	names := slices.Sorted(maps.Keys(choices))
+	var list []mesh.Explanation
+	names := slices.Sorted(maps.Keys(at.Choices()))
 	for _, name := range names[:min(len(names), mostPairs)] {
-		e, ok := at.Explain(name)
-		if !ok {
-			continue
-		}
-		rung[name], mtu[name], loss[name] = float64(e.Rung), float64(e.MTU), e.Loss
-		if e.RTT > 0 {
-			rtt[name] = e.RTT.Seconds()
+		if e, ok := at.Explain(name); ok {
+			list = append(list, e)
 		}
 	}
+	return pairFamilies(list)
+}
+
+// pairFamilies are a line a pair of each; what is not known of a pair has none.
+func pairFamilies(list []mesh.Explanation) []family {
+	of := func(value func(mesh.Explanation) (float64, bool)) map[string]float64 {
+		out := map[string]float64{}
+		for _, e := range list {
+			if v, known := value(e); known {
+				out[e.Peer] = v
+			}
+		}
+		return out
+	}
 	return []family{
-		{"weft_agent_pair_rung", "Rung on which a peer is sent to: 0 none, 1 direct, 2 VXLAN, 3 WireGuard, 4 punched, 5 over a node, 6 over a server. Of at most 256 peers, as the next.", "peer", rung},
-		{"weft_agent_pair_rtt_seconds", "Round trip of probes to a peer.", "peer", rtt},
-		{"weft_agent_pair_loss_ratio", "Share of the last probes to a peer that were lost.", "peer", loss},
-		{"weft_agent_pair_mtu_bytes", "MTU of the path to a peer.", "peer", mtu},
+		{
+			"weft_agent_pair_rung", "Rung on which a peer is sent to: 0 none, 1 direct, 2 VXLAN, 3 WireGuard, 4 punched, 5 over a node, 6 over a server. Of at most 256 peers, as the next.", "peer",
+			of(func(e mesh.Explanation) (float64, bool) { return float64(e.Rung), true }),
+		},
+		{
+			"weft_agent_pair_rtt_seconds", "Round trip of probes to a peer.", "peer",
+			of(func(e mesh.Explanation) (float64, bool) { return e.RTT.Seconds(), e.RTT > 0 }),
+		},
+		{
+			"weft_agent_pair_loss_ratio", "Share of the last probes to a peer that were lost.", "peer",
+			of(func(e mesh.Explanation) (float64, bool) { return e.Loss, true }),
+		},
+		{
+			"weft_agent_pair_mtu_bytes", "MTU of the path to a peer.", "peer",
+			of(func(e mesh.Explanation) (float64, bool) { return float64(e.MTU), e.MTU > 0 }),
+		},
+		{
+			"weft_agent_pair_handshake_timestamp_seconds", "When WireGuard last shook hands with a peer that is sent to through it, Unix time.", "peer",
+			of(func(e mesh.Explanation) (float64, bool) { return seconds(e.Handshake), !e.Handshake.IsZero() }),
+		},
 	}
 }

@@ -64,7 +64,7 @@ func (s *stuck) see(self string, peers []string, now time.Time) bool {
 }
 
 // disagree is what is the matter.
-const disagree = "probes are answered, and handshakes are not: the clock of one end went back, and the other takes it for somebody who replays, or the keys do not agree"
+const disagree = "probes are answered, handshakes are not: the clock of one end went back, or the keys do not agree"
 
 // mostNamed bounds the peers that a problem names.
 const mostNamed = 3

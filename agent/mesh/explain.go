@@ -20,9 +20,10 @@ type Explanation struct {
 	Since      time.Time
 	Down       bool // nothing answers
 	RTT        time.Duration
-	Loss       float64 // 0 to 1
-	MTU        int     // bytes; 0: not known
-	Probed     bool    // the MTU is an answer's
+	Loss       float64   // 0 to 1
+	MTU        int       // bytes; 0: not known
+	Probed     bool      // the MTU is an answer's
+	Handshake  time.Time // WireGuard's last, on a sealed rung; zero: none
 	NAT, Peers [2]intent.NAT
 	Rungs      []Verdict // from the best
 	Tried      []Tried
@@ -76,7 +77,7 @@ func (m *Machine) Explain(peer string, now time.Time) (Explanation, bool) {
 	}
 	t := p.talk()
 	if t != nil && t.cur != nil && e.Rung.Sealed() {
-		e.Endpoint, e.Via = t.cur.addr, t.cur.via
+		e.Endpoint, e.Via, e.Handshake = t.cur.addr, t.cur.via, t.device.Handshake
 	}
 	e.Rungs = []Verdict{
 		p.clear(&p.lines[lineDirect], now), p.clear(p.vxlan(), now),
