@@ -14,6 +14,8 @@ import (
 
 const (
 	swallowed = 1300             // bytes of an IP packet on the wire; longer ones are lost
+	wrapping  = 60               // bytes that WireGuard adds over IPv4 (20 + 8 + 32)
+	near      = 64               // bytes below what fits, at most, for a size that is found
 	before    = 3 * time.Second  // of TCP before the path loses them
 	watched   = 15 * time.Second // of TCP in all
 )
@@ -95,18 +97,18 @@ func swallowOnce(ctx context.Context, b *bench) (h hole, err error) {
 	return h, failed
 }
 
-// fits waits until a node's route to the pod of another has a size that passes, with
-// what WireGuard adds over IPv4 at least (60 bytes).
+// fits waits until a node's route to the pod of another has the size that passes, or
+// little less: on the way there it may be much less.
 func (f *fabric) fits(ctx context.Context, from, to int) error {
 	addr := f.pods[to].Addrs[0].String()
-	return lab.Until(ctx, "the route to "+addr+" is small enough", func() (string, error) {
+	return lab.Until(ctx, "the route to "+addr+" has found its size", func() (string, error) {
 		out, err := f.Nodes[from].Run(ctx, "ip", "-o", "route", "get", addr)
 		if err != nil {
 			return out, err
 		}
 		words := strings.Fields(out)
 		for i, w := range words[:len(words)-1] {
-			if mtu, err := strconv.Atoi(words[i+1]); w == "mtu" && err == nil && mtu <= swallowed-60 {
+			if mtu, err := strconv.Atoi(words[i+1]); w == "mtu" && err == nil && mtu <= swallowed-wrapping && mtu > swallowed-wrapping-near {
 				return "", nil
 			}
 		}
