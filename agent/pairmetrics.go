@@ -44,6 +44,10 @@ func pairFamilies(list []mesh.Explanation) []family {
 			of(func(e mesh.Explanation) (float64, bool) { return float64(e.Rung), true }),
 		},
 		{
+			"weft_agent_pair_up", "1 while a peer answers by the way on which it is sent to.", "peer",
+			of(func(e mesh.Explanation) (float64, bool) { return up(e), true }),
+		},
+		{
 			"weft_agent_pair_rtt_seconds", "Round trip of probes to a peer.", "peer",
 			of(func(e mesh.Explanation) (float64, bool) { return e.RTT.Seconds(), e.RTT > 0 }),
 		},
@@ -60,4 +64,11 @@ func pairFamilies(list []mesh.Explanation) []family {
 			of(func(e mesh.Explanation) (float64, bool) { return seconds(e.Handshake), !e.Handshake.IsZero() }),
 		},
 	}
+}
+
+func up(e mesh.Explanation) float64 {
+	if e.Down {
+		return 0
+	}
+	return 1
 }

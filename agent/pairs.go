@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,7 +70,8 @@ type pairs struct {
 	last  map[string]mesh.Choice
 	carry carry
 
-	stuck stuck // of watch
+	stuck   stuck   // of watch
+	leaving leaving // the same
 }
 
 // kick says that what the rooms are told has changed.
@@ -181,8 +183,11 @@ func (p *pairs) watch(ctx context.Context) error {
 	}
 }
 
-// tell says what keeps pairs from WireGuard.
-func (p *pairs) tell() { p.problems(append(p.lack(), p.stuck.problems(p.node)...)) }
+// tell says what keeps pairs from WireGuard, and an old key in use.
+func (p *pairs) tell() {
+	p.waits(time.Now())
+	p.problems(slices.Concat(p.lack(), p.stuck.problems(p.node), p.leaving.problems(p.node)))
+}
 
 // lack is that the node cannot have WireGuard devices, if pairs need them.
 func (p *pairs) lack() []intent.Problem {

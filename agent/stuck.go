@@ -73,12 +73,8 @@ func (s *stuck) problems(self string) []intent.Problem {
 	if len(s.peers) == 0 {
 		return nil
 	}
-	names := strings.Join(s.peers[:min(len(s.peers), mostNamed)], ", ")
-	if more := len(s.peers) - mostNamed; more > 0 {
-		names += fmt.Sprintf(" and %d more", more)
-	}
 	return []intent.Problem{{
-		Subject: "WireGuard", Cause: "no tunnel to " + names + ": " + disagree,
+		Subject: "WireGuard", Cause: "no tunnel to " + some(s.peers) + ": " + disagree,
 		Remedy: fmt.Sprintf("nothing, new keys are being made; if it lasts: timedatectl on both, then weft rotate keys %s", self),
 	}}
 }

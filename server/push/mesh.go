@@ -78,15 +78,17 @@ func (h *Hub) belongs(name string, a netip.Addr) error {
 	return nil
 }
 
-// candidates takes what a hello says of candidates. A list with one that is forged is
-// refused whole, and named; the last good one stands, for a node that had one.
+// candidates takes what a hello or a report says of candidates. A list with one that is
+// forged is refused whole, and named; the last good one stands, for a node that had one.
+// All else of the report is taken: with keys that nobody hears of, an address that was
+// mistyped would cost the node all its pairs.
 func (s *stream) candidates(spec *kind.ReportSpec) {
 	err := s.hub.forged(s.name, *spec)
 	if err != nil {
 		spec.Candidates = s.hub.lastCandidates(s.name, spec.Slots)
 	}
 	s.seen(spec)
-	if s.node.note(candidateSubject, err, "peers keep what the last good report said; is weft-agent there what it should be?") {
+	if s.node.note(candidateSubject, err, "peers keep the last good list; on the node: is --node-external-ip right, and weft-agent what it should be?") {
 		s.hub.observed.node(s.node)
 	}
 }

@@ -129,9 +129,14 @@ func TestForgedCandidates(t *testing.T) {
 			"10.7.7.7:51820/0/echo":   "candidates[1]: 10.7.7.7:51820 lies in 10.0.0.0/8, which belongs to pods or services",
 			"172.20.3.9:51820/0/peer": "candidates[1]: 172.20.3.9:51820 lies in the lease 172.20.3.0/24 of node n3",
 		} {
-			a.say(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Report{Report: meshed(hello("n1", 1).GetReport(), []uint32{0}, "198.51.100.1:1/0/echo", candidate)}})
+			r := meshed(hello("n1", 1).GetReport(), []uint32{0}, "198.51.100.1:1/0/echo", candidate)
+			r.Nat4 = string(intent.NATHard)
+			a.say(&weftv1.SyncRequest{Message: &weftv1.SyncRequest_Report{Report: r}})
 			time.Sleep(1500 * time.Millisecond)
 			expect(t, "after "+candidate, candidates(f.stored("n1").Candidates), good)
+			if got := f.stored("n1").NAT4; got != intent.NATHard {
+				t.Errorf("after %s: nothing else of the report was taken: NAT %q", candidate, got)
+			}
 			if p := fmt.Sprint(problems(statusOf(f, "n1"))); !strings.Contains(p, want) {
 				t.Errorf("%s, want %s", p, want)
 			}

@@ -85,12 +85,8 @@ func checkLabels(labels map[string]string) error {
 func (s *stream) report(r *weftv1.NodeReport) {
 	spec, err := readReport(r)
 	if err == nil {
-		err = s.hub.forged(s.name, spec)
-	}
-	if err == nil {
 		s.devices(&spec)
-		s.seen(&spec)
-		s.node.note(candidateSubject, nil, "") // of the hello
+		s.candidates(&spec)
 	}
 	switch now := time.Now(); {
 	case err != nil:
