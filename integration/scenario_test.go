@@ -29,7 +29,8 @@ var patience = cmp.Or(asked, 60*time.Second)
 var asked, _ = time.ParseDuration(os.Getenv("WEFT_PATIENCE"))
 
 // TestScenarios runs testdata/*.txtar: nodes, wires, commands and what must come
-// of them, on real processes, namespaces and packets.
+// of them, on real processes, namespaces and packets. WEFT_SCENARIOS names another
+// folder of them, for machines that can run what this one may not.
 func TestScenarios(t *testing.T) {
 	bin, err := filepath.Abs("../bin")
 	if err != nil {
@@ -41,7 +42,7 @@ func TestScenarios(t *testing.T) {
 		}
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                "testdata",
+		Dir:                cmp.Or(os.Getenv("WEFT_SCENARIOS"), "testdata"),
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
 			s := &scenario{bin: bin, pods: map[string]*lab.Pod{}, flows: map[string]*lab.Flow{}, streams: map[string]*lab.Reader{}, snoops: map[string]*lab.Snoop{}, started: map[string]*lab.Process{}}
@@ -101,6 +102,7 @@ func TestScenarios(t *testing.T) {
 			"rungs":   command((*scenario).rungs),
 			"meet":    command((*scenario).meet),
 			"replay":  command((*scenario).replay),
+			"made":    command((*scenario).made),
 		},
 	})
 }
