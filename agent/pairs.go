@@ -253,16 +253,30 @@ func (p *pairs) shared(own, peer intent.Key) ([32]byte, error) {
 // offered is what a server said of its echo.
 func (p *pairs) offered() (paths.Offer, bool) {
 	e, ok := p.offer()
-	if !ok || !e.Server.IsValid() || len(e.Cookie) != echowire.CookieSize {
+	if !ok || len(e.Cookie) != echowire.CookieSize {
 		return paths.Offer{}, false
 	}
-	addrs := []netip.Addr{e.Server}
-	for _, a := range e.Others {
-		if len(addrs) == 1 && a.Is4() != e.Server.Is4() {
-			addrs = append(addrs, a)
-		}
+	addrs := echoes(e)
+	if len(addrs) == 0 {
+		return paths.Offer{}, false
 	}
 	return paths.Offer{Addrs: addrs, Ports: e.Ports, Cookie: echowire.Cookie(e.Cookie), Until: e.Until}, true
+}
+
+// echoes are where a server's echo is asked, one address a family at most: first that by
+// which its stream is reached. Where a proxy stands between, that is not known, and UDP
+// may get out all the same: then to what the server is called, and says of itself.
+func echoes(e uplink.Echo) (out []netip.Addr) {
+	list := []netip.Addr{e.Server}
+	if at, err := netip.ParseAddrPort(e.Name); err == nil && !e.Server.IsValid() {
+		list = append(list, at.Addr().Unmap())
+	}
+	for _, a := range append(list, e.Others...) {
+		if a.IsValid() && !slices.ContainsFunc(out, func(o netip.Addr) bool { return o.Is4() == a.Is4() }) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // probes are packets of probes that came to nothing, by what became of them.

@@ -71,7 +71,7 @@ func (m *Machine) Explain(peer string, now time.Time) (Explanation, bool) {
 		NAT: [2]intent.NAT{m.me.NAT4, m.me.NAT6}, Peers: [2]intent.NAT{p.peer.NAT4, p.peer.NAT6},
 	}
 	if l := p.at; l != nil {
-		e.Down, e.RTT, e.Loss, e.MTU, e.Probed = !l.up, l.rtt, l.loss, l.mtu.mtu(), l.mtu.probed()
+		e.Down, e.RTT, e.Loss, e.MTU, e.Probed = !l.up && !p.proving(now), l.rtt, l.loss, l.mtu.mtu(), l.mtu.probed()
 	} else {
 		e.Down = true
 	}
@@ -103,13 +103,20 @@ func (p *pair) vxlan() *line {
 	return &p.lines[lineVXLAN]
 }
 
+// proving tells whether the pair has just begun: nothing was asked for long enough to
+// say that it does not answer. WireGuard asks again for a session after 5 s (WireGuard,
+// section 6.4, Rekey-Timeout).
+func (p *pair) proving(now time.Time) bool {
+	return p.at != nil && !p.at.up && p.at.answers == 0 && now.Sub(p.entered) < 6*time.Second
+}
+
 // clear is the verdict of a line in the clear.
-func (p *pair) clear(l *line, _ time.Time) Verdict {
+func (p *pair) clear(l *line, now time.Time) Verdict {
 	v := Verdict{Rung: l.over.Rung.String(), Why: l.reason}
 	switch {
 	case l == p.at && l.up:
 		v.Result = resultUse
-	case l == p.at && l.answers == 0 && l.probes <= misses:
+	case l == p.at && p.proving(now):
 		v.Result, v.Why = resultUse, "not proved yet"
 	case l == p.at:
 		v.Result, v.Why = resultUse, "does not answer, and nothing else does"
@@ -178,7 +185,7 @@ func (p *pair) reach(t *tunnel, rung Rung, now time.Time) Verdict {
 	case p.using(t, rung):
 		v.Result, v.Why = resultUse, "endpoint "+t.cur.addr.String()
 		switch {
-		case !p.at.up && p.at.answers == 0 && p.at.probes <= misses:
+		case p.proving(now):
 			v.Why += ", not proved yet"
 		case !p.at.up:
 			v.Why += ", which does not answer; nothing else does"
@@ -201,9 +208,15 @@ func (p *pair) using(t *tunnel, rung Rung) bool {
 	return p.tunnel(p.at) == t && t.cur != nil && t.rung(t.cur) == rung
 }
 
+// is4 tells which family's routers are spoken of: that of the node's first address.
+func (t *tunnel) is4() bool {
+	u := t.pair.m.me.Underlay
+	return len(u) == 0 || u[0].Addr.Addr().Is4()
+}
+
 // punched is the verdict of a rung on which two routers have to be opened.
 func (p *pair) punched(t *tunnel, v Verdict, now time.Time) Verdict {
-	is4 := len(p.m.me.Underlay) == 0 || p.m.me.Underlay[0].Addr.Addr().Is4()
+	is4 := t.is4()
 	mine, theirs := p.m.me.NATOf(is4), p.peer.NATOf(is4)
 	if mine == intent.NATNone || theirs == intent.NATNone {
 		v.Result, v.Why = resultNo, "no router to be opened at both ends"
@@ -236,7 +249,7 @@ func (t *tunnel) offers() string {
 	probes, answers := 0, 0
 	why := ""
 	for _, r := range t.trails {
-		if r.relayed() || !r.told {
+		if r.relayed() || !r.told || t.rung(r) != WireGuard {
 			continue
 		}
 		word := r.addr.String()
@@ -259,7 +272,7 @@ func (t *tunnel) offers() string {
 }
 
 // relay is the verdict of a relayed rung.
-func (p *pair) relay(t *tunnel, rung Rung, _ time.Time) Verdict {
+func (p *pair) relay(t *tunnel, rung Rung, now time.Time) Verdict {
 	v := Verdict{Rung: rung.String()}
 	if t == nil {
 		return p.sealedOff(v)
@@ -279,7 +292,13 @@ func (p *pair) relay(t *tunnel, rung Rung, _ time.Time) Verdict {
 	v.Rung = "relayed (" + over + ")"
 	switch {
 	case p.using(t, rung):
-		v.Result, v.Why = resultUse, ""
+		v.Result = resultUse
+		switch {
+		case p.proving(now):
+			v.Why = "not proved yet"
+		case !p.at.up:
+			v.Why = "does not answer, and nothing else does"
+		}
 	case r.up:
 		v.Result, v.Why = resultWorks, p.holdOff(&r.health)
 	default:
@@ -331,6 +350,11 @@ func (p *pair) help(t *tunnel, now time.Time) string {
 			return fmt.Sprintf("open UDP %d inbound to %v at %s's router (the candidate is public, nothing answers)", c.Addr.Port(), a, peer.Name)
 		}
 		return ""
+	}
+	for _, n := range [...]intent.Peer{p.peer, p.m.me} {
+		if is4 := t.is4(); n.NATOf(is4) == intent.NATBlocked {
+			return fmt.Sprintf("let UDP out of the network of %s: nothing of it reaches the servers", n.Name)
+		}
 	}
 	if s := cmp.Or(open(p.peer), open(p.m.me)); s != "" {
 		return s

@@ -59,6 +59,17 @@ func TestExplain(t *testing.T) {
 			w.run(time.Minute)
 			return w, "a", "b"
 		}},
+		{"begun", func(t *testing.T) (*world, string, string) {
+			w, _, b := two(t, "public", "public", "s1")
+			b.down = true
+			w.run(2 * time.Second)
+			return w, "a", "b"
+		}},
+		{"udp-blocked", func(t *testing.T) (*world, string, string) {
+			w, _, _ := two(t, "easy", "blocked", "s1")
+			w.run(time.Minute)
+			return w, "a", "b"
+		}},
 		{"black-hole", func(t *testing.T) (*world, string, string) {
 			w, _, _ := two(t, "public", "public")
 			w.hole[[2]string{"a", "b"}] = 1300

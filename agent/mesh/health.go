@@ -26,12 +26,16 @@ func (f *flights) add(id uint64, at time.Time) (lost int) {
 	return lost
 }
 
-// take ends one, with those that are older: they were overtaken.
-func (f *flights) take(id uint64) (older int, ok bool) {
+// take ends one, with those that are older: they were overtaken. It tells how many of
+// them were sent after a time.
+func (f *flights) take(id uint64, since time.Time) (older int, ok bool) {
 	for i := range f.n {
 		if f.list[i].id == id {
 			f.drop(i + 1)
-			return i, true
+			return older, true
+		}
+		if !f.list[i].at.Before(since) {
+			older++
 		}
 	}
 	return 0, false
@@ -49,6 +53,8 @@ type health struct {
 	misses          int // in a row
 	up              bool
 	rtt             time.Duration // smoothed; 0: not known
+	first           time.Time     // when it first answered: what was sent before may have waited for a session
+	rough           bool          // rtt is of a probe that was sent before
 	loss            float64       // smoothed, 0 to 1
 	asked, answered time.Time     // last
 	stable          time.Time     // since when nothing was missed; zero: something is
@@ -74,11 +80,13 @@ func (h *health) sent(id uint64, now time.Time) {
 
 // got counts an answer. One that comes late counts as well: the round trip has grown.
 func (h *health) got(id uint64, rtt time.Duration, now time.Time) {
-	older, intime := h.take(id)
+	older, intime := h.take(id, h.first)
 	if h.answers > 0 {
 		for range older {
 			h.loss += (1 - h.loss) / 32
 		}
+	} else {
+		h.first = now
 	}
 	h.answers++
 	h.misses, h.up, h.answered = 0, true, now
@@ -86,10 +94,19 @@ func (h *health) got(id uint64, rtt time.Duration, now time.Time) {
 	if h.stable.IsZero() {
 		h.stable = now
 	}
+	h.trip(max(rtt, time.Microsecond), intime, now.Add(-rtt).Before(h.first))
+}
+
+// trip takes a round trip. That of a probe which was sent before the first answer may
+// have waited for a session of WireGuard: it stands only until there is another.
+func (h *health) trip(rtt time.Duration, intime, early bool) {
 	switch {
-	case h.rtt == 0 || !intime || rtt < h.rtt/2:
-		// The first may have waited for a handshake: what comes after counts for more.
-		h.rtt = max(rtt, time.Microsecond)
+	case early && h.rtt > 0:
+		if h.rough {
+			h.rtt = min(h.rtt, rtt)
+		}
+	case h.rtt == 0 || h.rough || !intime || rtt < h.rtt/2:
+		h.rtt, h.rough = rtt, early
 	default:
 		h.rtt += (rtt - h.rtt) / 8
 	}
@@ -112,13 +129,16 @@ func (h *health) missed(n int) {
 // expire counts what was not answered in time, and says when to look again.
 func (h *health) expire(now time.Time) (next time.Time) {
 	p := h.patience()
-	n := 0
+	n, early := 0, 0 // what was sent before there was a session says nothing
 	for n < h.n && !h.list[n].at.Add(p).After(now) {
+		if h.list[n].at.Before(h.first) {
+			early++
+		}
 		n++
 	}
 	if n > 0 {
 		h.drop(n)
-		h.missed(n)
+		h.missed(n - early)
 	}
 	if h.n == 0 {
 		return time.Time{}
