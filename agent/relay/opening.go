@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -17,6 +18,13 @@ const (
 	openingLasts  = 5 * time.Second
 	openingFirst  = 100 * time.Millisecond // pause before it is sent again, doubled each time
 	openingsEvery = 50 * time.Millisecond  // between looks
+
+	// Where the ephemeral key is, which is not encrypted (section 5.4.2).
+	ephemeralFrom, ephemeralTo = 8, 40
+
+	// crossing is for how long the peer is to answer before it may ask itself: meanwhile
+	// it has been asked four times.
+	crossing = time.Second
 )
 
 // opening is a packet that asks for a session, and has no answer yet.
@@ -33,12 +41,27 @@ func (p *port) note(b *burst) {
 		if c.size != openingSize || b.buf[c.from] != openingType {
 			continue
 		}
+		if was := p.opening.Load(); was != nil && bytes.Equal(was.packet[:], b.buf[c.from:c.to]) {
+			continue // the device's process asks again itself
+		}
 		now := p.r.clock()
 		o := &opening{at: now, next: now + openingFirst, wait: openingFirst}
 		copy(o.packet[:], b.buf[c.from:c.to])
 		p.opening.Store(o)
 		signal(p.r.openings)
 	}
+}
+
+// beats tells whether a packet of the peer's that asks for a session is not to be heard,
+// as ours asks for the same and is the one of the two that is answered. Two nodes that
+// have just heard of each other ask at the same moment; a device that takes the other's
+// packet forgets its own (noise.c, wg_noise_handshake_consume_initiation), so that
+// neither would take the other's answer, and both would ask again after 5 s, at the same
+// moment. Both ends see both packets, and the smaller ephemeral key wins. Ours is sent
+// again until something comes; if nothing does, the peer's is heard after all.
+func (o *opening) beats(packet []byte, now time.Duration) bool {
+	return o != nil && now-o.at < crossing && len(packet) == openingSize && packet[0] == openingType &&
+		bytes.Compare(o.packet[ephemeralFrom:ephemeralTo], packet[ephemeralFrom:ephemeralTo]) < 0
 }
 
 // reopen sends again what asks for sessions.

@@ -225,7 +225,10 @@ func (p *port) deliver(f wire.Frame, via *mesh.Via) {
 	if was := p.last.Load(); was == nil || *was != *via {
 		p.last.Store(via)
 	}
-	if p.opening.Load() != nil {
+	if o := p.opening.Load(); o != nil {
+		if o.beats(f.Payload, p.r.clock()) {
+			return
+		}
 		p.opening.Store(nil)
 	}
 	lost := 0
