@@ -3,6 +3,7 @@ package agent
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 
 	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/agent/uplink"
@@ -158,8 +159,29 @@ func lacking(n intent.Node, choices map[string]mesh.Choice) bool {
 	return false
 }
 
+// hush takes toward whom nothing answers; servers hear of it with the next turn.
+func (p *pairs) hush(silent []string) {
+	p.mu.Lock()
+	same := slices.Equal(p.mute, silent)
+	p.mute = silent
+	p.mu.Unlock()
+	if !same {
+		p.changed(false)
+	}
+}
+
+// silent are the peers toward whom nothing answers, sorted.
+func (p *pairs) silent() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mute
+}
+
+// down is what is told, instead of its rung, of a pair in which nothing answers.
+const down = "down"
+
 // summary is where the pairs of a plan stand.
-func summary(n intent.Node, choices map[string]mesh.Choice) uplink.Paths {
+func summary(n intent.Node, choices map[string]mesh.Choice, silent []string) uplink.Paths {
 	if !n.Cluster.Meshed() {
 		return uplink.Paths{}
 	}
@@ -178,6 +200,9 @@ func summary(n intent.Node, choices map[string]mesh.Choice) uplink.Paths {
 		if n.Name < peer.Name {
 			if via := c.Peers[c.Slot].Via.Server; c.Rung == mesh.ByServer && via != "" {
 				rung += " (" + via + ")"
+			}
+			if _, is := slices.BinarySearch(silent, peer.Name); is {
+				rung = down
 			}
 			s.Pairs[rung]++
 		}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"net/netip"
 	"testing"
 
@@ -66,6 +67,27 @@ func TestLacking(t *testing.T) {
 		if got := lacking(c.node, c.choices); got != c.want {
 			t.Errorf("%s: %v, want %v", c.what, got, c.want)
 		}
+	}
+}
+
+// TestSummary: each pair is counted once, by the end with the lower name; of one in which
+// nothing answers it is told that it is down.
+func TestSummary(t *testing.T) {
+	lease := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
+	n := intent.Node{Name: "n2", Epoch: "e", Revision: 7, Cluster: intent.Cluster{Backend: intent.WireGuard}, Peers: []intent.Peer{
+		{Name: "n1", Lease: lease("10.42.0.0/24")},
+		{Name: "n2", Lease: lease("10.42.1.0/24")},
+		{Name: "n3", Lease: lease("10.42.2.0/24")},
+		{Name: "n4", Lease: lease("10.42.3.0/24")},
+		{Name: "n5"},
+	}}
+	relayed := mesh.Choice{Rung: mesh.ByServer}
+	relayed.Peers[0].Via = mesh.Via{Server: "s1"}
+	choices := map[string]mesh.Choice{"n1": {Rung: mesh.WireGuard}, "n3": relayed, "n4": {Rung: mesh.Punched}, "n5": {Rung: mesh.WireGuard}}
+	got := summary(n, choices, []string{"n1", "n4"})
+	want := map[string]uint32{mesh.ByServer.String() + " (s1)": 1, "down": 1}
+	if !maps.Equal(got.Pairs, want) || got.Rungs[mesh.WireGuard.String()] != 1 || got.Epoch != "e" || got.Revision != 7 {
+		t.Errorf("%+v, want the pairs %v", got, want)
 	}
 }
 

@@ -68,6 +68,7 @@ type pairs struct {
 	kind  string       // who makes WireGuard devices; empty: nobody
 	paths *paths.Paths // nil: no pair chooses
 	last  map[string]mesh.Choice
+	mute  []string // mesh.Summary.Silent
 	carry carry
 
 	stuck   stuck   // of watch
@@ -316,7 +317,7 @@ func (p *pairs) report() (m uplink.Mesh, kind string) {
 
 func (p *pairs) set(at *paths.Paths) {
 	p.mu.Lock()
-	p.paths, p.last, p.carry = at, nil, carry{}
+	p.paths, p.last, p.mute, p.carry = at, nil, nil, carry{}
 	p.mu.Unlock()
 	p.told()
 }

@@ -26,7 +26,7 @@ const showAfter = 250 * time.Millisecond
 func (a *agent) turned() {
 	a.uplink.SetProblems(a.problems())
 	if s := a.stands.Load(); s != nil && s.node.Revision == a.loop.Applied() {
-		a.uplink.SetPaths(summary(s.node, s.choices))
+		a.uplink.SetPaths(summary(s.node, s.choices, a.pairs.silent()))
 	}
 	a.uplink.Applied(a.loop.Applied())
 	a.touch()

@@ -33,8 +33,9 @@ func (p *pairs) unstick(now time.Time) bool {
 	if at == nil {
 		return false
 	}
-	was := p.stuck.peers
-	wants := p.stuck.see(p.node, at.Summary().Stuck, now)
+	was, s := p.stuck.peers, at.Summary()
+	p.hush(s.Silent)
+	wants := p.stuck.see(p.node, s.Stuck, now)
 	if len(was) == 0 && len(p.stuck.peers) > 0 {
 		p.log.Warn("WireGuard refused", note.Node, strings.Join(p.stuck.peers, ","), note.Why, disagree, note.Do, "new keys are made; is the clock right? timedatectl")
 	}

@@ -15,6 +15,9 @@ type Summary struct {
 	// Old are the peers toward whom the node still sends as the carrier that the
 	// cluster goes to does not permit, sorted.
 	Old []string
+	// Silent are the peers toward whom the node sends by a way that has not answered for
+	// a while, and has no better one; sorted.
+	Silent []string
 	// Stuck are the peers whose probes are answered while WireGuard is not, sorted: of
 	// one of the two the clock went back, or the keys do not agree. New keys mend it.
 	Stuck []string
@@ -31,6 +34,9 @@ func (m *Machine) Summary() Summary {
 		if p.at == nil || !p.at.up {
 			s.Down++
 		}
+		if p.silent(m.now) {
+			s.Silent = append(s.Silent, name)
+		}
 		if p.at != nil && !p.at.meant {
 			s.Old = append(s.Old, name)
 		}
@@ -46,11 +52,21 @@ func (m *Machine) Summary() Summary {
 		}
 	}
 	slices.Sort(s.Old)
+	slices.Sort(s.Silent)
 	slices.Sort(s.Stuck)
 	for _, list := range s.Slots {
 		slices.Sort(list)
 	}
 	return s
+}
+
+// silentAfter is longer than a pair needs to find another way, or for a first handshake
+// that was lost once.
+const silentAfter = 10 * time.Second
+
+// silent tells whether nothing answers by the way that the pair sends.
+func (p *pair) silent(now time.Time) bool {
+	return p.at != nil && !p.at.up && now.Sub(later(p.at.answered, p.entered)) > silentAfter
 }
 
 // linger is how long a slot stays after the last use by either end that is known: what

@@ -92,6 +92,9 @@ func matrixTable(nodes []string, pairs []*weftv1.PairPath) *table.Table {
 		if p.GetMtu() != 0 {
 			text += " " + fmt.Sprint(p.GetMtu())
 		}
+		if p.GetDown() {
+			text += " DOWN"
+		}
 		cells[[2]string{p.GetFrom(), p.GetTo()}] = text
 		cells[[2]string{p.GetTo(), p.GetFrom()}] = text
 	}

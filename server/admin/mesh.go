@@ -28,7 +28,7 @@ func (s *mesh) Matrix(ctx context.Context, _ *weftv1.MatrixRequest) (*weftv1.Mat
 		for _, b := range all.Peers[i+1:] {
 			pair := pairPath(a, b, all.Cluster.Path(a, b))
 			if all.Cluster.Meshed() {
-				said[a.Name].tell(pair)
+				said[a.Name].tell(pair, a)
 			}
 			out.Pairs = append(out.Pairs, pair)
 		}
@@ -68,7 +68,7 @@ func (s *mesh) ExplainPath(ctx context.Context, r *weftv1.ExplainPathRequest) (*
 	}
 	out.Ends = s.ends(ctx, a, b)
 	if first := out.Ends[0].GetPath(); first != nil {
-		sending{paths: map[string]*weftv1.MeshPath{b.Name: first}}.tell(out.Path)
+		sending{paths: map[string]*weftv1.MeshPath{b.Name: first}}.tell(out.Path, a)
 		out.Rungs = first.GetRungs()
 	} else {
 		out.Rungs = allowed(all.Cluster.Ways(a, b))

@@ -90,6 +90,9 @@ func TestMatrixAsksTheLowerNamed(t *testing.T) {
 		if i >= len(want) || got != want[i] {
 			t.Errorf("got  %s\nwant %s", got, want[min(i, len(want)-1)])
 		}
+		if dead := p.GetWhy() == "nothing answers"; p.GetDown() != dead {
+			t.Errorf("%s: down %v", got, p.GetDown())
+		}
 	}
 }
 

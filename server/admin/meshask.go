@@ -62,7 +62,7 @@ func each[T any](list []T, do func(int, T)) {
 }
 
 // tell brings what the node said into a pair that begins with it.
-func (g sending) tell(pair *weftv1.PairPath) {
+func (g sending) tell(pair *weftv1.PairPath, from intent.Peer) {
 	path := g.paths[pair.GetTo()]
 	switch {
 	case g.err != nil:
@@ -76,16 +76,19 @@ func (g sending) tell(pair *weftv1.PairPath) {
 	if path.GetMtu() > 0 {
 		pair.Mtu = path.GetMtu()
 	}
-	if path.GetDown() {
+	if pair.Down = path.GetDown(); pair.Down {
 		pair.Why = "nothing answers"
 	}
 	for _, r := range path.GetRungs() {
-		if r.GetName() == path.GetRung() && r.GetWhy() != "" {
+		if !pair.Down && r.GetName() == path.GetRung() && r.GetWhy() != "" {
 			pair.Why = r.GetWhy()
 		}
 	}
 	if at, err := netip.ParseAddrPort(path.GetEndpoint()); err == nil {
-		pair.ToAddress = at.Addr().String()
+		pair.FromAddress, pair.ToAddress = "", at.Addr().String()
+		if u, ok := from.UnderlayOf(at.Addr().Is4()); ok { // the endpoint's family may be another than the pair began with
+			pair.FromAddress = u.Addr.Addr().String()
+		}
 	}
 }
 

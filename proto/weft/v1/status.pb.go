@@ -1975,7 +1975,9 @@ type PairPath struct {
 	FromAddress string `protobuf:"bytes,6,opt,name=from_address,json=fromAddress,proto3" json:"from_address,omitempty"`
 	ToAddress   string `protobuf:"bytes,7,opt,name=to_address,json=toAddress,proto3" json:"to_address,omitempty"`
 	// Via is the node or the server that relays.
-	Via           string `protobuf:"bytes,8,opt,name=via,proto3" json:"via,omitempty"`
+	Via string `protobuf:"bytes,8,opt,name=via,proto3" json:"via,omitempty"`
+	// Down says that nothing answers there.
+	Down          bool `protobuf:"varint,9,opt,name=down,proto3" json:"down,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2064,6 +2066,13 @@ func (x *PairPath) GetVia() string {
 		return x.Via
 	}
 	return ""
+}
+
+func (x *PairPath) GetDown() bool {
+	if x != nil {
+		return x.Down
+	}
+	return false
 }
 
 // ExplainPathRequest names two nodes.
@@ -3088,7 +3097,7 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bendpoint\x18\x03 \x01(\v2\x17.weft.v1.EndpointRecordR\bendpoint\"\x0f\n" +
 	"\rMatrixRequest\"9\n" +
 	"\x0eMatrixResponse\x12'\n" +
-	"\x05pairs\x18\x01 \x03(\v2\x11.weft.v1.PairPathR\x05pairs\"\xc4\x01\n" +
+	"\x05pairs\x18\x01 \x03(\v2\x11.weft.v1.PairPathR\x05pairs\"\xd8\x01\n" +
 	"\bPairPath\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1c\n" +
@@ -3098,7 +3107,8 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\ffrom_address\x18\x06 \x01(\tR\vfromAddress\x12\x1d\n" +
 	"\n" +
 	"to_address\x18\a \x01(\tR\ttoAddress\x12\x10\n" +
-	"\x03via\x18\b \x01(\tR\x03via\"8\n" +
+	"\x03via\x18\b \x01(\tR\x03via\x12\x12\n" +
+	"\x04down\x18\t \x01(\bR\x04down\"8\n" +
 	"\x12ExplainPathRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\"\x87\x01\n" +

@@ -1,0 +1,25 @@
+package mesh
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// A pair whose way is dead and that has no other is silent, and not for a moment only.
+func TestSilent(t *testing.T) {
+	w, a, _ := two(t, "public", "public")
+	w.run(20 * time.Second)
+	if got := a.m.Summary().Silent; len(got) > 0 {
+		t.Fatalf("silent while all is well: %v", got)
+	}
+	w.sever("a", "b", "all")
+	w.run(silentAfter / 2)
+	if got := a.m.Summary().Silent; len(got) > 0 {
+		t.Errorf("silent at once: %v", got)
+	}
+	w.run(3 * silentAfter)
+	if got := a.m.Summary().Silent; !slices.Equal(got, []string{"b"}) {
+		t.Errorf("silent: %v, want b", got)
+	}
+}
