@@ -43,7 +43,7 @@ func throughput(ctx context.Context, b *bench) (line, error) {
 	var measured, peers []string
 	for _, over := range []string{"IPv4", "IPv6"} {
 		for _, streams := range []int{1, 4} {
-			if err := race(ctx, []*tunnel{ours, theirs}, over, streams, b.times(5)); err != nil {
+			if err := race(ctx, []*tunnel{ours, theirs}, over, streams, b.times(9)); err != nil {
 				return line{}, err
 			}
 			var ratios []float64
