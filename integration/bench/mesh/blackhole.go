@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	swallowed = 1300             // bytes of an IP packet on the wire; longer ones are lost
-	wrapping  = 60               // bytes that WireGuard adds over IPv4 (20 + 8 + 32)
-	near      = 64               // bytes below what fits, at most, for a size that is found
-	before    = 3 * time.Second  // of TCP before the path loses them
-	watched   = 15 * time.Second // of TCP in all
+	swallowed = 1300            // bytes of an IP packet on the wire; longer ones are lost
+	wrapping  = 60              // bytes that WireGuard adds over IPv4 (20 + 8 + 32)
+	near      = 64              // bytes below what fits, at most, for a size that is found
+	before    = 3 * time.Second // of TCP before the path loses them
+	watched   = 15              // seconds of TCP in all
 )
 
 // blackhole: TCP between two pods while a path loses, in silence, what is longer than
@@ -53,7 +53,7 @@ type hole struct {
 
 // seconds is what TCP carried in each.
 func (h hole) seconds() string {
-	sums := make([]int64, int(watched.Seconds()))
+	sums := make([]int64, watched)
 	for _, i := range h.tcp.Intervals {
 		if at := int(i.Sum.Start); at < len(sums) {
 			sums[at] += i.Sum.Bytes

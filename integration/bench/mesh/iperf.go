@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/weft-net/weft/integration/lab"
 )
@@ -27,9 +26,9 @@ type transfer struct {
 	Error string
 }
 
-// iperf sends TCP from one host to an address of another, for so long after half a
-// second that is not counted.
-func iperf(ctx context.Context, from, to *lab.Host, addr string, took time.Duration, args ...string) (out transfer, err error) {
+// iperf sends TCP from one host to an address of another, for so many seconds
+// after half a one that does not count; args are iperf3's own.
+func iperf(ctx context.Context, from, to *lab.Host, addr string, seconds int, args ...string) (out transfer, err error) {
 	server, err := to.Start("iperf3", "iperf3", "-s", "-1", "-B", addr)
 	if err != nil {
 		return out, err
@@ -40,7 +39,7 @@ func iperf(ctx context.Context, from, to *lab.Host, addr string, took time.Durat
 	}); err != nil {
 		return out, err
 	}
-	args = append([]string{"iperf3", "-J", "-c", addr, "-O", "0.5", "-t", strconv.FormatFloat(took.Seconds(), 'f', 1, 64)}, args...)
+	args = append([]string{"iperf3", "-J", "-c", addr, "-O", "0.5", "-t", strconv.Itoa(seconds)}, args...)
 	text, err := from.Command(ctx, args...).Output()
 	if jerr := json.Unmarshal(text, &out); jerr != nil {
 		return out, fmt.Errorf("iperf3: %w, %w: %s", err, jerr, text)

@@ -127,7 +127,7 @@ func (t *tunnel) once(ctx context.Context, streams int) error {
 		}
 		before += u
 	}
-	out, err := iperf(ctx, t.ends[0].host, t.ends[1].host, t.inner[1].String(), 1500*time.Millisecond, "-P", fmt.Sprint(streams))
+	out, err := iperf(ctx, t.ends[0].host, t.ends[1].host, t.inner[1].String(), 1, "-P", fmt.Sprint(streams))
 	if err != nil {
 		return err
 	}
