@@ -24,20 +24,7 @@ import (
 // and an address goes for another. No packet is lost, and the other end follows.
 func TestWireGuardRoams(t *testing.T) {
 	a := openWG(t)
-	here, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer here.Close()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Fatal(err)
-	}
-	there, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer there.Close()
-	kerneltest.Run(t, "ip link set lo up")
+	here, there := another(t)
 	users := kerneltest.NewUserspace(t)
 	b, err := kernel.Open(discard, kernel.Config{Keyring: kerneltest.NewKeyring(), Userspace: users})
 	if err != nil {
@@ -74,33 +61,7 @@ func TestWireGuardRoams(t *testing.T) {
 		t.Fatal(err)
 	}
 	enter(t, here)
-	echoed := make(chan struct{})
-	go func() {
-		defer close(echoed)
-		buf := make([]byte, 2048)
-		for {
-			n, from, err := server.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			_, _ = server.WriteTo(buf[:n], from)
-		}
-	}()
-	defer func() { server.Close(); <-echoed }()
-
-	ping := func(n byte) {
-		t.Helper()
-		if _, err := client.WriteTo([]byte{n}, server.LocalAddr()); err != nil {
-			t.Fatal(err)
-		}
-		if err := client.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-		var got [1]byte
-		if _, _, err := client.ReadFrom(got[:]); errors.Is(err, os.ErrDeadlineExceeded) || got[0] != n {
-			t.Fatalf("packet %d: %d, %v", n, got, err)
-		}
-	}
+	echoes(t, server)
 	peer := ofA[1].(datapath.WGPeer)
 	set := func(to datapath.WGPeer) {
 		t.Helper()
@@ -119,12 +80,12 @@ func TestWireGuardRoams(t *testing.T) {
 			to.Allowed = "10.42.2.0/32"
 		}
 		set(to)
-		ping(n)
+		answered(t, client, server.LocalAddr(), n)
 		if n == 30 { // by IPv4, and the answer has told by which source
 			kerneltest.Run(t, "ip address delete 192.0.2.1/24 dev wire0")
 			kerneltest.Run(t, "ip address add 192.0.2.3/24 dev wire0")
 		}
-		ping(n + 100)
+		answered(t, client, server.LocalAddr(), n+100)
 	}
 	list, err := b.WGPeers(context.Background())
 	if err != nil {
@@ -134,6 +95,57 @@ func TestWireGuardRoams(t *testing.T) {
 		if p.Dev == datapath.WGLink1 && p.Endpoint.Addr() != addr("2001:db8::1") {
 			t.Errorf("the other end did not follow: %v", p)
 		}
+	}
+}
+
+// another makes a namespace beside the one that the thread is in, and enters it.
+func another(t *testing.T) (here, there netns.NsHandle) {
+	t.Helper()
+	here, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { here.Close() })
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	if there, err = netns.Get(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { there.Close() })
+	kerneltest.Run(t, "ip link set lo up")
+	return here, there
+}
+
+// echoes sends back what comes, until the test ends.
+func echoes(t *testing.T, c net.PacketConn) {
+	echoed := make(chan struct{})
+	go func() {
+		defer close(echoed)
+		buf := make([]byte, 2048)
+		for {
+			n, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo(buf[:n], from)
+		}
+	}()
+	t.Cleanup(func() { c.Close(); <-echoed })
+}
+
+// answered sends one packet, and waits for its echo.
+func answered(t *testing.T, c net.PacketConn, to net.Addr, n byte) {
+	t.Helper()
+	if _, err := c.WriteTo([]byte{n}, to); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	var got [1]byte
+	if _, _, err := c.ReadFrom(got[:]); errors.Is(err, os.ErrDeadlineExceeded) || got[0] != n {
+		t.Fatalf("packet %d: %d, %v", n, got, err)
 	}
 }
 

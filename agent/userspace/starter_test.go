@@ -281,6 +281,11 @@ func TestInTheWay(t *testing.T) {
 			t.Errorf("the other's process: %v", err)
 		}
 	})
+}
+
+// TestNotStarted: what keeps a process from being ready is named.
+func TestNotStarted(t *testing.T) {
+	ctx := context.Background()
 	t.Run("a program that is not there", func(t *testing.T) {
 		starter(t)
 		s, err := userspace.NewStarter(userspace.StarterConfig{Program: "/nonexistent/weft-agent"})
