@@ -66,7 +66,8 @@ func (c *cli) plan(ctx context.Context, p *planning) error {
 			Moves []pairMove `json:"moves"`
 		}{plans, movesOf(answer.GetNodes())})
 	}
-	return c.printf("%s%s", movesText(movesOf(answer.GetNodes())), c.paintSteps(planText(plans)))
+	moves := movesOf(answer.GetNodes())
+	return c.printf("%s%s", movesText(moves), c.paintSteps(planText(plans, len(moves) > 0)))
 }
 
 func (c *cli) planRequest(ctx context.Context, p *planning) (*weftv1.PlanRequest, []document.Document, error) {
@@ -139,7 +140,9 @@ func stepsOf(n *weftv1.NodePlan) (nodePlan, error) {
 	return out, nil
 }
 
-func planText(plans []nodePlan) string {
+// planText is what each node would do. Moving says that pairs move afterwards: what
+// their agents do for that, they find out then.
+func planText(plans []nodePlan, moving bool) string {
 	var b strings.Builder
 	untouched := 0
 	for _, p := range plans {
@@ -156,7 +159,11 @@ func planText(plans []nodePlan) string {
 		}
 	}
 	if untouched > 0 {
-		fmt.Fprintf(&b, "%s: nothing changes in the kernel\n", count(untouched, "node"))
+		until := ""
+		if moving {
+			until = " until the pairs move"
+		}
+		fmt.Fprintf(&b, "%s: nothing changes in the kernel%s\n", count(untouched, "node"), until)
 	}
 	if len(plans) == 0 {
 		b.WriteString("there are no nodes yet\n")
