@@ -35,7 +35,8 @@ func TestRenumbered(t *testing.T) {
 		{"VXLAN's number, where all is encrypted", auto, func(c *intent.Cluster) { c.VNI = 7 }, "[]"},
 		{"VXLAN's number, where nodes stand at no site", site, func(c *intent.Cluster) { c.VNI = 7 }, "[]"},
 		{
-			"both", intent.Cluster{Backend: intent.Auto, Encryption: intent.EncryptNever, VNI: 4096, VXLANPort: 8472, WireGuardPort: 51820},
+			"both",
+			intent.Cluster{Backend: intent.Auto, Encryption: intent.EncryptNever, VNI: 4096, VXLANPort: 8472, WireGuardPort: 51820},
 			func(c *intent.Cluster) { c.VNI, c.WireGuardPort = 7, 51900 }, "[{1 vxlan 4096 on UDP 8472 vxlan 7 on UDP 8472 vni [n1-n2]}]",
 		},
 	} {
