@@ -41,6 +41,7 @@ func throughput(ctx context.Context, b *bench) (line, error) {
 		return line{}, err
 	}
 	var measured, peers []string
+	var all []float64 // ratios of all rounds
 	for _, over := range []string{"IPv4", "IPv6"} {
 		for _, streams := range []int{1, 4} {
 			if err := race(ctx, []*tunnel{ours, theirs}, over, streams, b.times(9)); err != nil {
@@ -50,13 +51,15 @@ func throughput(ctx context.Context, b *bench) (line, error) {
 			for i := range ours.mbits {
 				ratios = append(ratios, ours.mbits[i]/theirs.mbits[i])
 			}
-			measured = append(measured, fmt.Sprintf("over %s, %d TCP: **%s**, %s Mbit/s, %s s of CPU a GB", over, streams, spread(ratios, 2, ""), spread(ours.mbits, 0, ""), spread(ours.cpu, 2, "")))
+			all = append(all, ratios...)
+			measured = append(measured, fmt.Sprintf("over %s, %d TCP: %s, %s Mbit/s, %s s of CPU a GB", over, streams, spread(ratios, 2, ""), spread(ours.mbits, 0, ""), spread(ours.cpu, 2, "")))
 			peers = append(peers, fmt.Sprintf("%s Mbit/s, %s s", spread(theirs.mbits, 0, ""), spread(theirs.cpu, 2, "")))
 			say("%s | wireguard-go %s", measured[len(measured)-1], peers[len(peers)-1])
 		}
 	}
 	return line{
-		"throughput of a userspace device, ratio to bare wireguard-go, rounds in turns", "wireguard-go of the same version: " + strings.Join(peers, "; "), strings.Join(measured, "; "),
+		"throughput of a userspace device, ratio to bare wireguard-go, rounds in turns", "wireguard-go of the same version: " + strings.Join(peers, "; "),
+		fmt.Sprintf("**%s** of all %d; %s", spread(all, 2, ""), len(all), strings.Join(measured, "; ")),
 	}, nil
 }
 
