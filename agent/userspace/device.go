@@ -56,6 +56,7 @@ type Device struct {
 	mu   sync.Mutex
 	port string // last set, where wireguard-go forgets it; see serve
 	open map[net.Conn]bool
+	told told
 }
 
 // Open makes a device in the network namespace of the calling thread. Its link is
@@ -71,7 +72,7 @@ func Open(name string, c Config) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{name: name, cfg: c, lock: lock, done: make(chan struct{}), open: map[net.Conn]bool{}}
+	d := &Device{name: name, cfg: c, lock: lock, done: make(chan struct{}), open: map[net.Conn]bool{}, told: told{}}
 	if err := d.make(); err != nil {
 		release(name, lock)
 		return nil, err

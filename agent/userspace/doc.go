@@ -15,6 +15,10 @@
 // long as the device is there, whether its link is up or down, so that a port that is
 // taken is the answer to whoever sets it.
 //
-// The room decides nothing about keys or peers. It owns the goroutines of a Device,
-// until Close, and one for each process that a Starter has started, until its end.
+// A session that is asked for does not wait for 5 s because one packet was lost: what asks
+// is sent again, and of two ends that ask each other at once one is heard (openings); and
+// a peer that gets its first endpoint is asked at once (told).
+//
+// The room decides nothing about keys or peers. It owns the goroutines of a Device, and
+// the timer of its openings, until Close, and one for each process that a Starter has started, until its end.
 package userspace

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// moves is the events of the host's addresses and default routes.
+// moves is the events of addresses that go, and of default routes. An address that comes
+// takes no other's place as yet.
 type moves struct{ file *os.File }
 
 // openMoves listens in the network namespace of the calling thread.
@@ -44,7 +45,7 @@ func (m *moves) run(moved func()) {
 
 func (m *moves) close() { _ = m.file.Close() }
 
-// isMove tells whether one of some messages (struct nlmsghdr) is of an address, or of
+// isMove tells whether one of some messages (struct nlmsghdr) is of an address that went, or of
 // a route to anywhere (struct rtmsg, rtm_dst_len 0).
 func isMove(b []byte) bool {
 	for len(b) >= unix.SizeofNlMsghdr {
@@ -53,7 +54,7 @@ func isMove(b []byte) bool {
 			return false
 		}
 		switch binary.NativeEndian.Uint16(b[4:]) {
-		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		case unix.RTM_DELADDR:
 			return true
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 			if n > unix.SizeofNlMsghdr+1 && b[unix.SizeofNlMsghdr+1] == 0 {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMoves: an address and a default route that come and go are said, what pods'
-// routes do is not.
+// TestMoves: an address that goes and a default route that comes or goes are said, what
+// pods' routes do and an address that comes is not.
 func TestMoves(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: network namespaces")
@@ -41,8 +41,8 @@ func TestMoves(t *testing.T) {
 		m.run(func() { said <- struct{}{} })
 	}()
 	run("ip route add 10.42.0.5/32 dev eth0 proto 87") // said before the next, if at all
+	run("ip address add 192.0.2.1/24 dev eth0")        // the same
 	for _, line := range []string{
-		"ip address add 192.0.2.1/24 dev eth0",
 		"ip route add default via 192.0.2.2",
 		"ip route delete default",
 		"ip address delete 192.0.2.1/24 dev eth0",
@@ -63,7 +63,7 @@ func TestMoves(t *testing.T) {
 }
 
 func FuzzIsMove(f *testing.F) {
-	f.Add([]byte{20, 0, 0, 0, unix.RTM_NEWADDR, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 24, 0, 0})
+	f.Add([]byte{20, 0, 0, 0, unix.RTM_DELADDR, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 24, 0, 0})
 	f.Add([]byte{255, 255, 255, 255, 0, 0})
 	f.Fuzz(func(_ *testing.T, b []byte) { isMove(b) })
 }

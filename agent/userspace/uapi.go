@@ -108,7 +108,11 @@ func (d *Device) set(body []byte) error {
 	if d.cfg.Heard != nil {
 		d.cfg.Heard(body)
 	}
+	d.mu.Lock()
+	first := d.told.heard(body, func(key device.NoisePublicKey) bool { return d.wg.LookupPeer(key) != nil })
+	d.mu.Unlock()
 	err := d.wg.IpcSetOperation(bytes.NewReader(body))
+	d.begin(first)
 	head, _, _ := strings.Cut("\n"+string(body), "\npublic_key=") // what follows is peers'
 	if _, rest, ok := strings.Cut(head, "\nlisten_port="); ok {
 		d.mu.Lock()
