@@ -121,6 +121,10 @@ func (t *tunnel) decide(w *wake) {
 	if t.cur == nil || t.nom.trail != nil {
 		return
 	}
+	if r := t.successor(); r != nil {
+		t.use(r, w.now)
+		return
+	}
 	if !t.works() {
 		if t.cur.answers == 0 && t.cur.misses == 0 && !t.cur.relayed() && w.now.Sub(t.since) < patience {
 			w.at(t.since.Add(patience))
@@ -144,6 +148,21 @@ func (t *tunnel) decide(w *wake) {
 	if r := t.better(w); r != nil {
 		t.nominate(r, w.now)
 	}
+}
+
+// successor is the proved trail to another address of a peer that names the one in use no
+// more: an address that is about to go. Either end sends there by itself, as long as the
+// old one still works, and has the peer answer from there.
+func (t *tunnel) successor() *trail {
+	own := func(r *trail) bool {
+		return !r.relayed() && (r.source == intent.FromInterface || r.source == intent.FromExternal)
+	}
+	if t.cur.told || !own(t.cur) {
+		return nil
+	}
+	return t.best(func(r *trail) bool {
+		return r.told && own(r) && r.up && r.misses == 0 && r.addr.Addr().Is4() == t.cur.addr.Addr().Is4()
+	})
 }
 
 // works tells whether the trail in use is proved.
