@@ -224,7 +224,7 @@ func (c Config) external() []string {
 	for _, a := range c.ExternalIPs {
 		out = append(out, a.String())
 	}
-	return out
+	return append(out, c.ExternalNames...)
 }
 
 // machine is the content of /etc/machine-id (machine-id(5)); empty if there is none.

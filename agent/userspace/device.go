@@ -68,6 +68,9 @@ func Open(name string, c Config) (*Device, error) {
 	if c.Bind == nil {
 		c.Bind = NewBind()
 	}
+	if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/ ") || name[0] == '.' {
+		return nil, fmt.Errorf("userspace: %.60q is no name of a device: 1 to %d bytes without / and blanks", name, unix.IFNAMSIZ-1)
+	}
 	lock, err := hold(name, c.Patience)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package userspace
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"sync"
@@ -18,7 +19,7 @@ import (
 //   - what asks is sent again, as it is, until it is answered. Who has had it throws it
 //     away by its timestamp (section 5.1);
 //   - who is asked again what it has answered sends that answer again;
-//   - of two that cross, the one with the lower index counts, which both ends see.
+//   - of two that cross, the one with the lower ephemeral key counts, which both ends see.
 const (
 	openingType, openingSize = 1, 148 // section 5.4.2
 	answerType, answerSize   = 2, 92  // section 5.4.3
@@ -54,6 +55,9 @@ type opening struct {
 }
 
 func (o *opening) index() uint32 { return binary.LittleEndian.Uint32(o.packet[4:]) }
+
+// ephemeral is the key of a packet that asks.
+func ephemeral(b []byte) []byte { return b[8:40] }
 
 // answer is what was sent to who asked.
 type answer struct {
@@ -131,7 +135,7 @@ func (o *openings) came(b []byte, from conn.Endpoint) bool {
 	if own == nil {
 		return true
 	}
-	if own.index() < index && time.Now().Sub(own.at) < crossing {
+	if bytes.Compare(ephemeral(own.packet[:]), ephemeral(b)) < 0 && time.Now().Sub(own.at) < crossing {
 		return false
 	}
 	delete(o.asked, addr)

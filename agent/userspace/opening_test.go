@@ -30,11 +30,12 @@ func newWire(t *testing.T) *wire {
 
 var there = &conn.StdNetEndpoint{AddrPort: netip.MustParseAddrPort("192.0.2.1:51820")}
 
-// asks is a packet that asks for a session, by its index.
+// asks is a packet that asks for a session, by its index, which is in the key as well.
 func asks(index uint32) []byte {
 	b := make([]byte, openingSize)
 	b[0] = openingType
 	binary.LittleEndian.PutUint32(b[4:], index)
+	binary.BigEndian.PutUint32(b[8:], index) // the ephemeral key
 	return b
 }
 

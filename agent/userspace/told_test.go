@@ -32,3 +32,15 @@ func TestTold(t *testing.T) {
 		}
 	}
 }
+
+// TestBadNames: what is no name of a device touches no file.
+func TestBadNames(t *testing.T) {
+	for _, name := range []string{"", ".", "..", "../x", "a/b", "a b", "sixteen-letters-"} {
+		if d, err := Open(name, Config{}); err == nil {
+			d.Close()
+			t.Errorf("%q was opened", name)
+		} else if !strings.Contains(err.Error(), "no name of a device") {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
