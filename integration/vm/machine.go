@@ -33,7 +33,8 @@ func Fetch(ctx context.Context) (Machine, error) {
 }
 
 // prelude makes a plain system of what init leaves: modules are found where fetch.sh
-// unpacked them, and what others left in /tmp is not seen.
+// unpacked them, /dev/net/tun is there, as udev would have it, and what others left in
+// /tmp is not seen.
 const prelude = `export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/run/tmp
 mkdir -p /run/tmp /run/netns /run/lock /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
@@ -42,6 +43,7 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 printf '#!/bin/sh\nexport LD_LIBRARY_PATH=%%s/usr/lib/x86_64-linux-gnu:%%s/lib/x86_64-linux-gnu\nexec %%s/modprobe -d %%s "$@"\n' '%[1]s' '%[1]s' '%[1]s' '%[1]s' >/run/modprobe
 chmod 755 /run/modprobe
 echo /run/modprobe >/proc/sys/kernel/modprobe
+/run/modprobe tun
 ip link set lo up
 cd '%[2]s'
 (
