@@ -83,7 +83,7 @@ test: deps build releases bin/grpcurl bin/etcd bin/konnectivity bin/cni/flannel 
 	@integration/test.sh $(MODULES)
 
 .PHONY: vm
-vm: build ## of make test: what needs a kernel with WireGuard, in a virtual machine
+vm: deps build bin/etcd ## of make test: what needs a kernel with WireGuard, in a virtual machine
 	go test ./integration/vm -count=1 -timeout 60m -v
 
 .PHONY: soak

@@ -5,4 +5,8 @@
 // files of the host read-only, with a memory of its own above them, so that what was
 // just built is there under its path; it has no network device, and what it does
 // stays in it. It is far too slow to measure anything in.
+//
+// Its tests run others there: those of agent/kernel and agent/userspace, scenarios of
+// package integration that the host runs with wireguard-go, and those of testdata, of
+// nodes that have WireGuard of both kinds.
 package vm

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +24,13 @@ const (
 // kernelTests are the tests that need a kernel with WireGuard: a package, and which
 // of its tests.
 var kernelTests = []struct{ dir, pattern string }{
-	{"agent/kernel", "^Test(WireGuard|Conform)"},
+	{"agent/kernel", "^Test(WireGuard|Conform|OnlyDifferences)"},
+	{"agent/userspace", "."}, // on a kernel that would make devices by itself
 }
+
+// scenarios of package integration are run with the kernel's WireGuard too. Those of
+// testdata need it: they run here only.
+var scenarios = []string{"mesh-static", "mesh-static6", "mesh-wireguard", "mesh-restart"}
 
 func fetch(t *testing.T) Machine {
 	t.Helper()
@@ -74,39 +80,88 @@ func TestMachineThatStays(t *testing.T) {
 	}
 }
 
-var verdict = regexp.MustCompile(`(?m)^\s*--- (PASS|FAIL|SKIP): (\S+)`)
-
-// TestWireGuard runs the tests that ask for WireGuard where the kernel has it.
-func TestWireGuard(t *testing.T) {
-	m, bin := fetch(t), t.TempDir()
-	root, err := filepath.Abs("../..")
+// root is the folder of the module.
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var script strings.Builder
-	for i, k := range kernelTests {
-		binary := filepath.Join(bin, fmt.Sprintf("%d.test", i))
-		build := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", binary, "./"+k.dir)
-		build.Dir = root
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", k.dir, err, out)
-		}
-		fmt.Fprintf(&script, "cd '%s/%s' && %s -test.v -test.parallel 1 -test.run '%s' || bad=1\n", root, k.dir, binary, k.pattern)
+	return dir
+}
+
+// build makes a program of a package's tests.
+func build(t *testing.T, dir string) (binary string) {
+	t.Helper()
+	binary = filepath.Join(t.TempDir(), "tests")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", binary, "./"+dir)
+	cmd.Dir = root(t)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", dir, err, out)
 	}
+	return binary
+}
+
+var verdict = regexp.MustCompile(`(?m)^\s*--- (PASS|FAIL|SKIP): (\S+) \((.*)\)`)
+
+// tried runs the lines of a script, of which each runs tests, and returns what they
+// print, and how many passed. What is skipped there runs nowhere: it is a failure.
+func tried(t *testing.T, script string) (out string, passed int) {
+	t.Helper()
+	m := fetch(t)
 	ctx, cancel := context.WithTimeout(t.Context(), running)
 	defer cancel()
-	var out bytes.Buffer
-	err = m.Run(ctx, root, "export WEFT_PATIENCE=10m\n"+script.String()+"exit ${bad:-0}", &out)
-	passed := 0
-	for _, v := range verdict.FindAllStringSubmatch(out.String(), -1) {
+	var all bytes.Buffer
+	err := m.Run(ctx, root(t), "export WEFT_PATIENCE=10m\n"+script+"exit ${bad:-0}", &all)
+	for _, v := range verdict.FindAllStringSubmatch(all.String(), -1) {
 		if v[1] == "PASS" {
 			passed++
+			t.Logf("%s %s", v[2], v[3])
 		} else {
-			t.Errorf("%s: %s", v[2], v[1]) // what is skipped there runs nowhere
+			t.Errorf("%s: %s", v[2], v[1])
 		}
 	}
-	if err != nil || passed < len(kernelTests) || t.Failed() {
-		t.Errorf("%d passed; %v\n%s", passed, err, &out)
+	if err != nil || t.Failed() {
+		t.Fatalf("%d passed; %v\n%s", passed, err, &all)
 	}
-	t.Logf("%d tests passed where the kernel has WireGuard", passed)
+	return all.String(), passed
+}
+
+// TestWireGuard runs the tests that ask for WireGuard where the kernel has it.
+func TestWireGuard(t *testing.T) {
+	var script strings.Builder
+	for _, k := range kernelTests {
+		fmt.Fprintf(&script, "cd '%s' && %s -test.v -test.parallel 1 -test.run '%s' || bad=1\n", filepath.Join(root(t), k.dir), build(t, k.dir), k.pattern)
+	}
+	if out, passed := tried(t, script.String()); passed < len(kernelTests) {
+		t.Errorf("%d passed\n%s", passed, out)
+	}
+}
+
+// TestScenarios runs the scenarios of the host once more where the kernel has
+// WireGuard: they see that it was the kernel that made the devices. Then those of
+// nodes of both kinds.
+func TestScenarios(t *testing.T) {
+	// A program whose pages come one by one over 9p is slow until all of it has come.
+	const warm = "cat '%s'/bin/weft* '%s' >/dev/null\n"
+	const run = "%s -test.v -test.parallel 1 -test.run '^TestScenarios$/^(%s)$' || bad=1\n"
+	own, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(own) == 0 {
+		t.Fatalf("testdata: %v", err)
+	}
+	binary, all := build(t, "integration"), slices.Clone(scenarios)
+	script := fmt.Sprintf(warm+"cd '%s'\nexport WEFT_WIREGUARD=kernel\n"+run+"unset WEFT_WIREGUARD\nexport WEFT_SCENARIOS=vm/testdata\n"+run,
+		root(t), binary, filepath.Join(root(t), "integration"), binary, strings.Join(scenarios, "|"), binary, ".*")
+	for _, path := range own {
+		all = append(all, strings.TrimSuffix(filepath.Base(path), ".txtar"))
+	}
+	out, _ := tried(t, script)
+	for _, name := range all {
+		if !strings.Contains(out, "--- PASS: TestScenarios/"+name+" ") {
+			t.Errorf("%s was not run", name)
+		}
+	}
+	if n := strings.Count(out, "> made "); n < len(all) || !strings.Contains(out, ": made by kernel\n") {
+		t.Errorf("%d looks at who made devices, of %d scenarios\n%s", n, len(all), out)
+	}
 }
