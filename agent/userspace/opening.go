@@ -135,7 +135,7 @@ func (o *openings) came(b []byte, from conn.Endpoint) bool {
 	if own == nil {
 		return true
 	}
-	if bytes.Compare(ephemeral(own.packet[:]), ephemeral(b)) < 0 && time.Now().Sub(own.at) < crossing {
+	if bytes.Compare(ephemeral(own.packet[:]), ephemeral(b)) < 0 && time.Since(own.at) < crossing {
 		return false
 	}
 	delete(o.asked, addr)
