@@ -43,6 +43,7 @@ type agent struct {
 	pods     *pod.Keeper
 	breaks   *breaks
 	pairs    *pairs
+	tailnet  *tailnet
 	loop     *reconcile.Loop
 	overlay  overlay.Cache // the loop's goroutine has it, and the next
 	nat      nat.Cache
@@ -98,6 +99,9 @@ func (a *agent) open() (err error) {
 	if err := a.openUplink(boot); err != nil {
 		return err
 	}
+	if err := a.openTailnet(); err != nil {
+		return err
+	}
 	a.host = a.newHost()
 	a.outlook = a.newOutlook()
 	a.loop = reconcile.New(reconcile.Config{Kernel: careful{a.kernel, a.settings, a.screen}, Plan: a.plan, Log: a.log, OnTurn: a.turned})
@@ -132,19 +136,14 @@ func (a *agent) serve(ctx context.Context) error {
 	a.report()
 	a.log.Info("agent started", note.Node, a.cfg.NodeName, note.Release, a.cfg.Version)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.kernel.Watch(ctx, a.kernelChanged) })
-	g.Go(func() error { return a.host.run(ctx) })
-	g.Go(func() error { return a.outlook.run(ctx) })
-	g.Go(func() error { return a.dials.file.Run(ctx) })
-	g.Go(func() error { return a.uplink.Run(ctx) })
-	g.Go(func() error { return a.pairs.run(ctx) })
-	g.Go(func() error { return a.loop.Run(ctx) })
-	g.Go(func() error { return a.pods.Run(ctx) })
-	g.Go(func() error { return a.answers().Serve(ctx, agentSocket) })
-	g.Go(func() error { return local.CNI{Handler: a.pods, Log: a.log}.Serve(ctx, cniSocket) })
-	g.Go(func() error { return a.show(ctx) })
-	g.Go(func() error { return a.serveMetrics(ctx) })
-	g.Go(func() error { return a.watchdog(ctx) })
-	g.Go(func() error { return a.impatient(ctx) })
+	for _, run := range []func(context.Context) error{
+		func(ctx context.Context) error { return a.kernel.Watch(ctx, a.kernelChanged) },
+		a.host.run, a.outlook.run, a.dials.file.Run, a.uplink.Run, a.pairs.run, a.tailnet.run, a.loop.Run, a.pods.Run,
+		func(ctx context.Context) error { return a.answers().Serve(ctx, agentSocket) },
+		func(ctx context.Context) error { return local.CNI{Handler: a.pods, Log: a.log}.Serve(ctx, cniSocket) },
+		a.show, a.serveMetrics, a.watchdog, a.impatient,
+	} {
+		g.Go(func() error { return run(ctx) })
+	}
 	return g.Wait()
 }

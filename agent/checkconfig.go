@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"github.com/weft-net/weft/agent/host/look"
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/agent/local"
+	"github.com/weft-net/weft/agent/tailscale"
 	"github.com/weft-net/weft/agent/underlay"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/intent"
@@ -47,15 +49,18 @@ func CheckConfig(ctx context.Context, cfg Config, out io.Writer) (good bool, err
 	if err != nil {
 		return false, err
 	}
+	ips, joined := cfg.tailnet(ctx, h)
 	us, chosen := underlay.Choose(h, underlay.Config{
-		NodeIPs: cfg.NodeIPs, Iface: cfg.Iface, IfaceRegex: cfg.IfaceRegex, CanReach: cfg.CanReach, ReachDevice: towards(h, cfg.CanReach),
+		NodeIPs: ips, Iface: cfg.Iface, IfaceRegex: cfg.IfaceRegex, CanReach: cfg.CanReach, ReachDevice: towards(h, cfg.CanReach),
 	})
 	node := hostroom.Node{
 		Cluster: beforeJoin, Lease: []netip.Prefix{netip.PrefixFrom(beforeJoin.CIDRs[0].Addr(), 24)}, Underlay: us, Mesh: mayNeed(),
 		MarkMask: cfg.markMask(), ManageRPFilter: cfg.ManageRPFilter, IntegrateFirewall: cfg.IntegrateFirewall,
 	}
 	n := cfg.check(node)
-	n.Chosen = chosen
+	if n.Chosen = chosen; joined != nil {
+		n.Chosen = joined
+	}
 	if lock, err := alone(slog.New(slog.DiscardHandler)); err == nil {
 		lock.Close()
 	} else {
@@ -78,6 +83,23 @@ func CheckConfig(ctx context.Context, cfg Config, out io.Writer) (good bool, err
 	}
 	n.Token = cfg.tryToken()
 	return check.Print(out, check.Run(ctx, n)), nil
+}
+
+// tailnet are the addresses that the node is to be known by: with --vpn-auth those of
+// its tailnet, as it is now.
+func (c Config) tailnet(ctx context.Context, host datapath.Host) ([]netip.Addr, error) {
+	if c.vpn == nil {
+		return c.NodeIPs, nil
+	}
+	addrs, err := tailscale.Look(ctx, tailscale.Program{})
+	if err != nil {
+		return nil, err
+	}
+	ips, there := tailnetIPs(host, addrs)
+	if !there {
+		return nil, errors.New("tailscale: this node has no address of a tailnet yet; the agent logs it in, if it has a joinKey")
+	}
+	return ips, nil
 }
 
 // tryToken asks a server whether the node could join with its token, if it has one

@@ -17,6 +17,7 @@ import (
 	"github.com/weft-net/weft/agent/firewalld"
 	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/kernel"
+	"github.com/weft-net/weft/agent/tailscale"
 	"github.com/weft-net/weft/agent/userspace"
 )
 
@@ -63,6 +64,7 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	var tailnet error
 	removed, err := c.kernel(ctx, k, out)
 	if err != nil {
 		return err
@@ -79,12 +81,15 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 		removed = true
 		fmt.Fprintln(out, "removed table inet", datapath.Table)
 	}
+	if dir != nil {
+		tailnet = tailscale.Withdraw(ctx, tailscale.Program{}, dir, c.Log, out)
+	}
 	if dir == nil && removed {
 		err = notRestored("no data folder is at " + DefaultDataDir + ", run it again with the agent's --data-dir")
 	} else if dir != nil {
 		err = c.settings(dir, out)
 	}
-	return errors.Join(err, c.files(dir, out))
+	return errors.Join(err, tailnet, c.files(dir, out))
 }
 
 // closeOpenings takes our rules out of the chains of Docker and ufw, and weft's

@@ -17,6 +17,7 @@ import (
 	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/agent/proxy"
+	"github.com/weft-net/weft/agent/tailscale"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/join"
@@ -54,6 +55,8 @@ type Config struct {
 	Iface         string
 	IfaceRegex    string
 	CanReach      netip.Addr
+	VPNAuth       note.Secret // K3s's --vpn-auth: the node is a member of a tailnet, and known by its address there
+	VPNAuthFile   string      // the same in a file, or in a structured form
 
 	DataDir       string
 	RunDir        string
@@ -79,7 +82,8 @@ type Config struct {
 	Tail    *logtail.Tail       // that Log logs to; nil: its level and lines cannot be asked
 	Getenv  func(string) string // where HTTPS_PROXY and NO_PROXY stand; nil: the process's environment
 
-	proxies *proxy.Environment // normalize reads it
+	proxies *proxy.Environment // normalize reads these
+	vpn     *tailscale.Auth    // nil: no --vpn-auth
 }
 
 // normalize fills defaults and refuses what cannot work, all of it at once being
@@ -110,6 +114,9 @@ func (c Config) normalize() (Config, error) {
 		c.Getenv = os.Getenv
 	}
 	if c.proxies, err = proxy.FromEnvironment(c.Getenv); err != nil {
+		return c, err
+	}
+	if err := c.readVPN(); err != nil {
 		return c, err
 	}
 	for _, refuse := range []func(Config) error{Config.refuseIdentity, Config.refuseUnderlay, Config.refuseHost, Config.refuseEgress} {
@@ -145,6 +152,31 @@ func (c Config) refuseUnderlay() error {
 	if _, err := regexp.Compile(c.IfaceRegex); err != nil {
 		return fmt.Errorf("agent: --iface-regex: %w", err)
 	}
+	return nil
+}
+
+// readVPN reads --vpn-auth or its file. A node that is known by its address in a
+// tailnet has no other.
+func (c *Config) readVPN() error {
+	var auth tailscale.Auth
+	var err error
+	switch {
+	case c.VPNAuth == "" && c.VPNAuthFile == "":
+		return nil
+	case c.VPNAuth != "" && c.VPNAuthFile != "":
+		return errors.New("agent: --vpn-auth and --vpn-auth-file are both given; keep the file")
+	case len(c.NodeIPs) > 0 || c.Iface != "" || c.IfaceRegex != "" || c.CanReach.IsValid():
+		return errors.New("agent: with --vpn-auth the node's address is that of its tailnet; leave --node-ip, --iface, --iface-regex and --iface-can-reach out")
+	case c.VPNAuth != "":
+		if auth, err = tailscale.ParseAuth(c.VPNAuth.Reveal()); err != nil {
+			return fmt.Errorf("agent: --vpn-auth: %w", err)
+		}
+	default:
+		if auth, err = tailscale.ReadFile(c.VPNAuthFile); err != nil {
+			return fmt.Errorf("agent: --vpn-auth-file %s: %w", c.VPNAuthFile, err)
+		}
+	}
+	c.vpn = &auth
 	return nil
 }
 

@@ -36,6 +36,7 @@ type host struct {
 	changed  func()                          // called when view has changed
 	moved    func()                          // called when reachable has changed; nil: nobody asks
 	addrs    func(has func(netip.Addr) bool) // called with what the host has
+	tailnet  func() ([]netip.Addr, bool)     // the node's addresses in a tailnet that it is to be known by; nil: in none
 
 	mu      sync.Mutex
 	links   []datapath.HostLink
@@ -59,7 +60,7 @@ func (a *agent) newHost() *host {
 	self, _ := a.uplink.Self()
 	return &host{
 		cfg: a.cfg, kernel: a.kernel, settings: a.settings, log: a.log, kicks: make(chan struct{}, 1),
-		changed: a.underlayChanged, moved: a.pairs.moved, addrs: a.uplink.SetAddresses, seen: view{underlay: self.Underlay},
+		changed: a.underlayChanged, tailnet: a.tailnet.addrs, moved: a.pairs.moved, addrs: a.uplink.SetAddresses, seen: view{underlay: self.Underlay},
 	}
 }
 
@@ -169,9 +170,17 @@ func (h *host) tell(was, next view) {
 }
 
 func (h *host) choose(host datapath.Host) view {
-	was := h.view()
+	was, ips := h.view(), h.cfg.NodeIPs
+	if h.tailnet != nil {
+		if addrs, in := h.tailnet(); in {
+			there := false
+			if ips, there = tailnetIPs(host, addrs); !there { // what the tailnet lacks is said there
+				return view{underlay: was.underlay, acceptRA: h.acceptRA(host)}
+			}
+		}
+	}
 	us, err := underlay.Choose(host, underlay.Config{
-		NodeIPs: h.cfg.NodeIPs, Iface: h.cfg.Iface, IfaceRegex: h.cfg.IfaceRegex,
+		NodeIPs: ips, Iface: h.cfg.Iface, IfaceRegex: h.cfg.IfaceRegex,
 		CanReach: h.cfg.CanReach, ReachDevice: towards(host, h.cfg.CanReach), Last: was.underlay,
 	})
 	v := view{underlay: us, acceptRA: h.acceptRA(host)}

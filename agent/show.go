@@ -25,9 +25,7 @@ const showAfter = 250 * time.Millisecond
 // applied, and first what was not.
 func (a *agent) turned() {
 	a.uplink.SetProblems(a.problems())
-	if s := a.stands.Load(); s != nil && s.node.Revision == a.loop.Applied() {
-		a.uplink.SetPaths(summary(s.node, s.choices, a.pairs.silent()))
-	}
+	a.tellPaths()
 	a.uplink.Applied(a.loop.Applied())
 	a.touch()
 }
@@ -184,7 +182,7 @@ func (a *agent) setProblems(source string, ps []intent.Problem) {
 
 // problems gathers what every room has to complain of.
 func (a *agent) problems() []intent.Problem {
-	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems(), a.breaks.problems())
+	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems(), a.breaks.problems(), a.tailnet.problems())
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, source := range []string{"plan", "show", "host", "plugin", "egress", "pairs"} {

@@ -55,6 +55,7 @@ func (a *agent) kernelChanged(kinds datapath.Kinds) {
 	if kinds&links != 0 {
 		a.host.kick()
 		a.pods.Kick()
+		a.tailnet.kick()
 	}
 }
 
@@ -63,6 +64,7 @@ func (a *agent) intentChanged() {
 	n, _ := a.uplink.Intent()
 	a.breaks.asked(n.Pause)
 	a.pairs.kick()
+	a.tailnet.kick()
 	a.loop.Kick(0) // plan again; the kernel is as it was
 	a.touch()
 }

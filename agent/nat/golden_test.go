@@ -142,6 +142,8 @@ func parse(t *testing.T, in string) Node {
 			n.Cluster.NonMasquerade = prefixes(rest)
 		case "lease":
 			n.Lease = prefixes(rest)
+		case "backend":
+			n.Cluster.Backend = intent.Backend(rest[0])
 		case "vxlan":
 			n.Cluster.Backend = intent.VXLAN
 			if _, err := fmt.Sscan(strings.Join(rest, " "), &n.Cluster.VXLANPort, &n.Cluster.VNI); err != nil {

@@ -34,6 +34,7 @@ func Objects(n Node) ([]datapath.Object, error) {
 	p.guard()
 	for _, f := range families {
 		p.masquerade(f)
+		p.tailnet(f)
 		p.hostPorts(f)
 	}
 	err := p.forwards()

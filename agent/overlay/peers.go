@@ -51,6 +51,11 @@ func (p *plan) one(i int, o owned) *planned {
 	switch {
 	case cluster.Carrier().Meshed():
 		out.way = w.chosen(out.way, prefixes)
+	case cluster.Backend == intent.Tailnet: // its routes come before ours; behind them nothing goes out in the clear
+		w.usable()
+		for _, prefix := range prefixes {
+			out.way = w.refuse(out.way, prefix)
+		}
 	case cluster.Backend != intent.None && w.usable(): // else who routes is somebody else
 		for _, prefix := range prefixes {
 			out.way = w.route(out.way, prefix)
@@ -104,6 +109,9 @@ func (w *way) usable() bool {
 		return false
 	case len(w.peer.Underlay) == 0:
 		w.problem(subject, "on "+w.peer.Name+": systemctl status weft-agent", "node %s has reported no address yet", w.peer.Name)
+		return false
+	case w.path.Transport == intent.NoPath && w.cluster.Backend == intent.Tailnet:
+		w.problem(subject, "start the agent there with --vpn-auth, or look: tailscale status", "no path to %s: %s", w.peer.Name, w.path.Why)
 		return false
 	case w.path.Transport == intent.NoPath:
 		w.problem(subject, "set backend vxlan, or give both nodes an address of one family (and for host-gw of one subnet)",

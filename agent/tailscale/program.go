@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"strings"
 	"time"
@@ -39,6 +40,15 @@ func (p Program) state(ctx context.Context) (State, error) {
 		return State{}, err
 	}
 	return ParseState(status, prefs)
+}
+
+// Look gives the addresses that the node has in its tailnet now.
+func Look(ctx context.Context, p Program) ([]netip.Addr, error) {
+	s, err := p.state(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("tailscale: %w; %s", err, remedy(err))
+	}
+	return s.Addrs, nil
 }
 
 // run calls the program. Its arguments hold no secret.

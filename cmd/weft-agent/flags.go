@@ -71,6 +71,8 @@ func newOptions() *options {
 	f.StringVar(&o.cfg.Iface, "iface", "", "`device` or address of the network below")
 	f.StringVar(&o.cfg.IfaceRegex, "iface-regex", "", "`expression` that its device or address matches (RE2)")
 	f.StringVar(&o.canReach, "iface-can-reach", "", "`address` towards which its device leads")
+	config.SecretVar(f, &o.cfg.VPNAuth, "vpn-auth", "how the node comes into a tailnet, by whose address it is then known, as in K3s: name=tailscale,joinKey=KEY,controlServerURL=URL,extraArgs=--FLAG; better in a file")
+	f.StringVar(&o.cfg.VPNAuthFile, "vpn-auth-file", "", "`file` with the same, or with YAML of the same names; joinKey may be left out on a node that is logged in (tailscale status)")
 	f.StringVar(&o.cfg.DataDir, "data-dir", agent.DefaultDataDir, "`folder` of the node's key, last intent and pod records")
 	f.StringVar(&o.cfg.RunDir, "run-dir", agent.DefaultRunDir, "`folder` of agent.sock, cni.sock and node.env")
 	f.StringVar(&o.cfg.CNIConfDir, "cni-conf-dir", agent.Auto, "`folder` of the container runtime's configuration; auto finds it, none leaves it alone")

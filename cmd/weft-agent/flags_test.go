@@ -95,6 +95,12 @@ func TestRefused(t *testing.T) {
 		{"--server https://s --node-name n --mark-mask 0x4f00", "has bits of kube-proxy's 0xc000"},
 		{"--server https://s --node-name n --forwarding-guard on", "--forwarding-guard"},
 		{"--server https://s --node-name n --wireguard go", `--wireguard "go": auto, kernel or userspace`},
+		{"--server https://s --node-name n --vpn-auth name=zerotier", `--vpn-auth: name "zerotier" is no provider of this release`},
+		{"--server https://s --node-name n --vpn-auth name=tailscale,joinKey=k,x", "what follows the comma after joinKey is no NAME=VALUE"},
+		{"--server https://s --node-name n --vpn-auth-file /nonexistent/x", "--vpn-auth-file /nonexistent/x: open /nonexistent/x"},
+		{"--server https://s --node-name n --vpn-auth name=tailscale --vpn-auth-file /x", "keep the file"},
+		{"--server https://s --node-name n --vpn-auth name=tailscale --node-ip 10.0.0.1", "the node's address is that of its tailnet; leave --node-ip"},
+		{"--server https://s --node-name n --vpn-auth name=tailscale --iface eth0", "leave --node-ip, --iface"},
 		{"cleanup stray", "stray"},
 		{"--server https://s --node-name N1", "--node-name"},
 	} {

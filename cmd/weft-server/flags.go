@@ -107,7 +107,7 @@ func (f *flags) clusterFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.serviceCIDR, "service-cidr", nil, "`ranges` of services, never masqueraded and never leased")
 	fs.IntVar(&f.spec.NodeCIDRMaskSize4, "node-cidr-mask-size-ipv4", kind.DefaultMaskSize4, "`length` of each node's IPv4 prefix")
 	fs.IntVar(&f.spec.NodeCIDRMaskSize6, "node-cidr-mask-size-ipv6", kind.DefaultMaskSize6, "`length` of each node's IPv6 prefix")
-	fs.StringVar(&f.spec.Backend, "backend", kind.DefaultBackend, "`transport` between nodes: vxlan, host-gw, wireguard (every pair encrypted), auto (each pair the best way that --encryption permits) or none")
+	fs.StringVar(&f.spec.Backend, "backend", kind.DefaultBackend, "`transport` between nodes: vxlan, host-gw, wireguard (every pair encrypted), auto (each pair the best way that --encryption permits), tailscale (by the tailnet that all nodes are in: weft-agent --vpn-auth) or none")
 	fs.StringVar(&f.spec.Encryption, "encryption", kind.DefaultEncryption, "with backend auto, `whom` to encrypt for: never, untrusted (pairs not of one weft-agent --site) or always")
 	fs.StringVar(&f.spec.Topology, "topology", kind.DefaultTopology, "`form` of wireguard and auto: full, or site-gateways, where sites meet over nodes with the label weft/relay=true")
 	fs.Uint16Var(&f.spec.WireGuardPort, "wireguard-port", kind.DefaultWireGuardPort, "WireGuard's UDP `port`; the next one is for the second device, while keys change")
@@ -126,6 +126,10 @@ func (f *flags) clusterFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.flannelIface, "flannel-iface", "", "K3s's `device`; it is each agent's: weft-agent --iface")
 	for _, only := range k3sOnly {
 		fs.Bool(only.old, false, "K3s's; "+only.now)
+	}
+	for _, name := range []string{"vpn-auth", "vpn-auth-file"} {
+		fs.String(name, "", "K3s's; it is each agent's: weft-agent --"+name)
+		_ = fs.MarkHidden(name)
 	}
 	for _, name := range []string{"flannel-iface", k3sOnly[0].old, k3sOnly[1].old} {
 		_ = fs.MarkHidden(name)

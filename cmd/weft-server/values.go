@@ -113,12 +113,20 @@ func (f *flags) k3s(given map[string]string) error {
 		f.spec.Masquerade, given["masquerade"] = "always", config.Origin(f.set, "flannel-ipv6-masq")
 		f.aliases = append(f.aliases, alias{"--flannel-ipv6-masq", "--masquerade always"})
 	}
+	for _, name := range []string{"vpn-auth", "vpn-auth-file"} {
+		if f.set.Changed(name) {
+			return fmt.Errorf("%s: each node is in the tailnet by itself; give it to its agent (weft-agent --%s), and --backend tailscale here", config.Origin(f.set, name), name)
+		}
+	}
 	if f.set.Changed("flannel-iface") {
 		return fmt.Errorf("%s: the device is each node's own; give it to its agent: weft-agent --iface %s", config.Origin(f.set, "flannel-iface"), f.flannelIface)
 	}
+	if f.set.Changed("flannel-backend") && f.flannelBackend == string(intent.Tailnet) {
+		return fmt.Errorf("%s: K3s has no such word: there a node's --vpn-auth chooses it; write --backend tailscale here, and give --vpn-auth to each agent", given["backend"])
+	}
 	switch f.spec.Backend {
 	case "ipsec":
-		return fmt.Errorf("%s: backend ipsec is not offered, in K3s no more either: use wireguard, which encrypts every pair; this release has vxlan, host-gw, wireguard, auto and none", given["backend"])
+		return fmt.Errorf("%s: backend ipsec is not offered, in K3s no more either: use wireguard, which encrypts every pair; this release has vxlan, host-gw, wireguard, auto, tailscale and none", given["backend"])
 	case native:
 		f.spec.Backend = ours(native)
 		f.aliases = append(f.aliases, alias{given["backend"] + " " + native, "--backend wireguard"})

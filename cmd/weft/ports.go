@@ -28,6 +28,7 @@ const (
 	portAgentMetrics  = 7447
 	portVXLAN         = 8472
 	portWireGuard     = 51820
+	portTailscaled    = 41641
 )
 
 func (c *cli) portsCommand() *cobra.Command {
@@ -71,6 +72,8 @@ func ports(server uint16, k carried) []port {
 		out = append(out, port{0, "-", "every node", "every node", "backend host-gw: pods' own packets, routed; let the cluster CIDRs pass"})
 	case "wireguard", "auto":
 		out = append(out, k.meshed(server)...)
+	case "tailscale":
+		out = append(out, port{portTailscaled, "udp", "every node", "every node", "tailscaled's own, as it says (--port); where it is shut, packets go over a relay of the tailnet"})
 	default:
 		out = append(out, port{0, "-", "-", "-", "backend " + k.backend + ": packets between nodes are somebody else's"})
 	}

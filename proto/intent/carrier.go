@@ -64,9 +64,11 @@ func (c Cluster) By(k Carrier) Cluster {
 }
 
 // Toward is the cluster as a pair of nodes uses it, the same for both of them: while
-// one of the two does not know the carrier, by the one that both know.
+// one of the two does not know the carrier, by the one that both know. A tailnet's own
+// routes come before all that a node plans, so while the fabric changes to or from one
+// the other carrier stands behind them.
 func (c Cluster) Toward(a, b string) Cluster {
-	if len(c.Receive) == 0 || !slices.Contains(c.Behind, a) && !slices.Contains(c.Behind, b) {
+	if len(c.Receive) == 0 || c.Backend != Tailnet && !slices.Contains(c.Behind, a) && !slices.Contains(c.Behind, b) {
 		return c
 	}
 	return c.By(c.Receive[0])
@@ -109,8 +111,8 @@ func decodeCarriers(list []*weftv1.CarrierIntent) ([]Carrier, error) {
 func carrier(backend string, vni, port uint32, spare bool) (Carrier, error) {
 	k := Carrier{Backend: Backend(backend), VNI: vni, Port: uint16(port), Spare: spare}
 	switch {
-	case !slices.Contains([]Backend{VXLAN, HostGW, None, WireGuard, Auto}, k.Backend):
-		return Carrier{}, fmt.Errorf("backend %q: this release knows vxlan, host-gw, wireguard, auto and none", backend)
+	case !slices.Contains([]Backend{VXLAN, HostGW, None, WireGuard, Auto, Tailnet}, k.Backend):
+		return Carrier{}, fmt.Errorf("backend %q: this release knows vxlan, host-gw, wireguard, auto, tailscale and none", backend)
 	case vni > maxVNI:
 		return Carrier{}, fmt.Errorf("vni %d: at most %d", vni, maxVNI)
 	case port > 65535:

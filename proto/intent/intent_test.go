@@ -26,9 +26,9 @@ func node(text string) Peer {
 	p := Peer{Name: name}
 	for _, u := range strings.Split(rest, ", ") {
 		addr, mtu, _ := strings.Cut(u, " ")
-		size := 1500
-		if mtu == "9000" {
-			size = 9000
+		size, err := strconv.Atoi(mtu)
+		if err != nil {
+			panic(err)
 		}
 		p.Underlay = append(p.Underlay, Underlay{Addr: netip.MustParsePrefix(addr), Device: "eth0", MTU: size})
 	}
@@ -51,6 +51,12 @@ func TestPath(t *testing.T) {
 		{Cluster{Backend: VXLAN, DirectRouting: true}, "a 10.0.0.1/32 1500", "b 10.0.0.1/32 1500", "vxlan 10.0.0.1 10.0.0.1 1450"},
 		{Cluster{Backend: HostGW}, "a 10.0.0.1/24 1500", "b 10.0.0.2/24 1500", "direct 10.0.0.1 10.0.0.2 1500"},
 		{Cluster{Backend: HostGW}, "a 10.0.0.1/24 1500", "b 10.0.1.2/24 1500", "none 10.0.0.1 10.0.1.2 0"},
+		{Cluster{Backend: Tailnet}, "a 100.64.0.1/32 1280", "b 100.127.0.2/32 1280", "tailnet 100.64.0.1 100.127.0.2 1280"},
+		{Cluster{Backend: Tailnet, MTU: 1200}, "a fd7a:115c:a1e0::1/128 1280", "b 100.64.0.2/32 1400", "tailnet fd7a:115c:a1e0::1 100.64.0.2 1200"},
+		{Cluster{Backend: Tailnet}, "a 100.64.0.1/32 1280", "b 10.0.0.2/24 1500", "none - - 0"},
+		{Cluster{Backend: Tailnet}, "a 100.64.0.1/32 1280", "b 100.128.0.2/24 1500", "none - - 0"},
+		{Cluster{Backend: Tailnet, Receive: []Carrier{{Backend: VXLAN}}}, "a 100.64.0.1/32 1280", "b 100.64.0.2/32 1280", "vxlan 100.64.0.1 100.64.0.2 1230"},
+		{Cluster{Backend: VXLAN, Receive: []Carrier{{Backend: Tailnet}}}, "a 100.64.0.1/32 1280", "b 100.64.0.2/32 1280", "vxlan 100.64.0.1 100.64.0.2 1230"},
 		{Cluster{Backend: None}, "a 10.0.0.1/24 1500", "b 10.0.0.2/24 1500", "none - - 0"},
 		{Cluster{Backend: VXLAN}, "a 10.0.0.1/24 1500", "b fd00::2/64 1500", "none - - 0"},
 		// The lower name's list decides the family, from both ends.

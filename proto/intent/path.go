@@ -45,6 +45,9 @@ func (c Cluster) Path(a, b Peer) Path {
 	if c.Backend == None {
 		return Path{Transport: NoPath, Why: "backend none: routes are somebody else's"}
 	}
+	if c.Backend == Tailnet {
+		return c.tailnet(a, b)
+	}
 	local, remote, ok := pair(a, b)
 	if !ok {
 		return Path{Transport: NoPath, Why: "no family of underlay addresses that both have"}

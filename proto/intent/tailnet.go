@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -37,4 +38,49 @@ func (p Peer) InTailnet() (Underlay, bool) {
 // receives as well, by it.
 func (c Cluster) Tailnetted() bool {
 	return slices.ContainsFunc(append([]Carrier{c.Carrier()}, c.Receive...), func(k Carrier) bool { return k.Backend == Tailnet })
+}
+
+// NeedsMesh tells whether only agents with CapabilityMesh know the carrier.
+func (k Carrier) NeedsMesh() bool { return k.Meshed() || k.Backend == Tailnet }
+
+// tailnet is the path of two members of a tailnet.
+func (c Cluster) tailnet(a, b Peer) Path {
+	local, in := a.InTailnet()
+	remote, too := b.InTailnet()
+	if !in || !too {
+		name := a.Name
+		if in {
+			name = b.Name
+		}
+		return Path{Transport: NoPath, Why: name + " has no address of a tailnet: its agent runs without --vpn-auth, or is not logged in"}
+	}
+	p := Path{Transport: ByTailnet, Local: local, Remote: remote, MTU: min(local.MTU, remote.MTU), Why: "backend tailscale"}
+	if c.MTU > 0 {
+		p.MTU = min(p.MTU, c.MTU)
+	}
+	return p
+}
+
+// TailnetOverlap is a range of the fabric that overlaps a tailnet's.
+type TailnetOverlap struct {
+	Field         string // of ClusterConfig
+	Prefix, Range netip.Prefix
+}
+
+// TailnetOverlaps are those among the cluster's ranges and the services'.
+func TailnetOverlaps(cluster, services []netip.Prefix) []TailnetOverlap {
+	var out []TailnetOverlap
+	for _, list := range []struct {
+		field string
+		in    []netip.Prefix
+	}{{"spec.clusterCIDRs", cluster}, {"spec.serviceCIDRs", services}} {
+		for i, p := range list.in {
+			for _, r := range TailnetRanges() {
+				if p.Overlaps(r) {
+					out = append(out, TailnetOverlap{fmt.Sprintf("%s[%d]", list.field, i), p, r})
+				}
+			}
+		}
+	}
+	return out
 }

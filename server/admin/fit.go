@@ -57,8 +57,11 @@ func (v *view) fit(e edit) kind.FieldErrors {
 		add("spec.backend", n.apart(), "host-gw needs all nodes on one L2: NODES; accepted: vxlan, with directRouting: true for pairs that share one")
 		add("spec.backend", n.familyless(before), "host-gw reaches a prefix by addresses of its own family on one link: NODES; accepted: vxlan, or first give the nodes such addresses")
 	}
-	if now.Carrier().Meshed() && !before.Carrier().Meshed() {
+	if now.Carrier().NeedsMesh() && !before.Carrier().NeedsMesh() {
 		add("spec.backend", v.unmeshed(), "%s needs agents that know it: NODES; upgrade weft-agent there first, or weft delete node for one that is gone", now.Backend)
+	}
+	if now.Backend == intent.Tailnet && before.Backend != intent.Tailnet {
+		add("spec.backend", n.outside(), "tailscale needs every node in one tailnet: NODES; on these: weft-agent --vpn-auth name=tailscale,joinKey=KEY, or weft delete node for one that is gone")
 	}
 	if sealed(now) && !sealed(before) {
 		add("spec.backend", v.unsealed(), "%s needs WireGuard on every node, in the kernel or as a process: NODES; on these: weft-agent check-config", now.Backend)

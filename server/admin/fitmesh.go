@@ -47,3 +47,14 @@ func (n neighbours) gateless() []string {
 	}
 	return out
 }
+
+// outside names the nodes that have reported no address of a tailnet.
+func (n neighbours) outside() []string {
+	var out []string
+	for _, p := range n.peers {
+		if _, in := p.InTailnet(); !in {
+			out = append(out, p.Name+" is in none")
+		}
+	}
+	return out
+}

@@ -96,6 +96,9 @@ func allowed(w intent.Ways) []*weftv1.Rung {
 func rungs(c intent.Cluster, p intent.Path) []*weftv1.Rung {
 	direct := &weftv1.Rung{Name: string(intent.Direct), Result: "in use", Why: p.Why}
 	vxlan := &weftv1.Rung{Name: string(intent.Overlay), Result: "in use", Why: p.Why}
+	if c.Backend == intent.Tailnet {
+		return tailnetRungs(p)
+	}
 	switch {
 	case p.Transport == intent.Direct:
 	case c.Backend == intent.None || !p.Local.Addr.IsValid():
@@ -115,4 +118,17 @@ func rungs(c intent.Cluster, p intent.Path) []*weftv1.Rung {
 		vxlan.Result, vxlan.Why = "off", "ClusterConfig/default spec.backend is "+string(c.Backend)
 	}
 	return []*weftv1.Rung{direct, vxlan}
+}
+
+// tailnetRungs are the ways of a fabric that a tailnet carries: there is one.
+func tailnetRungs(p intent.Path) []*weftv1.Rung {
+	tailnet := &weftv1.Rung{Name: string(intent.ByTailnet), Result: "in use", Why: "tailscaled routes and encrypts: tailscale ping says by which way"}
+	if p.Transport != intent.ByTailnet {
+		tailnet.Result, tailnet.Why = "no", p.Why
+	}
+	out := []*weftv1.Rung{tailnet}
+	for _, t := range []intent.Transport{intent.Direct, intent.Overlay} {
+		out = append(out, &weftv1.Rung{Name: string(t), Result: "off", Why: "ClusterConfig/default spec.backend is tailscale"})
+	}
+	return out
 }

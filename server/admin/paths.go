@@ -27,6 +27,9 @@ type link struct {
 
 // countPaths counts pairs by transport. Peers are sorted by name.
 func countPaths(c intent.Cluster, peers []intent.Peer) map[intent.Transport]int {
+	if c.Toward("", "").Backend == intent.Tailnet {
+		return countTailnet(peers)
+	}
 	pairs := map[combination]int{}
 	seen := map[shape]int{}
 	onLink := map[link]map[shape]int{}
@@ -58,6 +61,24 @@ func countPaths(c intent.Cluster, peers []intent.Peer) map[intent.Transport]int 
 		if n > 0 {
 			out[transport(c, k)] += n
 		}
+	}
+	return out
+}
+
+// countTailnet counts pairs of members of a tailnet, and all others.
+func countTailnet(peers []intent.Peer) map[intent.Transport]int {
+	in, out := 0, map[intent.Transport]int{}
+	for _, p := range peers {
+		if _, ok := p.InTailnet(); ok {
+			in++
+		}
+	}
+	pairs := func(n int) int { return n * (n - 1) / 2 }
+	if both := pairs(in); both > 0 {
+		out[intent.ByTailnet] = both
+	}
+	if others := pairs(len(peers)) - pairs(in); others > 0 {
+		out[intent.NoPath] = others
 	}
 	return out
 }

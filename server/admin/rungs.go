@@ -16,7 +16,7 @@ const notTold = "not told yet"
 
 // ladder are the rungs in the order in which they are told, the best first. One that
 // is over a server by name comes where relayed is.
-var ladder = []string{"direct", "vxlan", "wireguard", "punched", "relayed (node)", "relayed", "down", "none", notTold}
+var ladder = []string{"direct", "vxlan", "wireguard", "punched", "relayed (node)", "relayed", "tailnet", "down", "none", notTold}
 
 // summaries are what nodes said last of their pairs.
 func (s *Server) summaries(ctx context.Context) (map[string]kind.PathsObservation, error) {

@@ -113,7 +113,7 @@ func (p Place) leave(nodes []Node, now time.Time, t Times) Step {
 	var late, moving []string
 	for _, n := range nodes {
 		switch {
-		case !p.knows(n) && !p.Send.Meshed(): // it never sent by what is left, and sends by this
+		case !p.knows(n) && !p.Send.NeedsMesh(): // it never sent by what is left, and sends by this
 		case !p.applied(n):
 			late = append(late, n.Name)
 		case p.meshed() && n.Live && (n.Told < p.Revision || n.Old > 0):
@@ -135,9 +135,10 @@ func (p Place) leave(nodes []Node, now time.Time, t Times) Step {
 	return Step{Next: kind.CarriageSpec{Send: p.Send}, Reason: "CarrierLeft", Message: fmt.Sprintf("%v is not received any more: all nodes send by %v", p.Receive[0], p.Send)}
 }
 
-// meshed tells whether pairs choose their way by any carrier of the carriage.
+// meshed tells whether by any carrier of the carriage pairs choose their way, or a
+// tailnet does: nodes then say by which their pairs are sent to.
 func (p Place) meshed() bool {
-	return slices.ContainsFunc(append([]intent.Carrier{p.Send}, p.Receive...), intent.Carrier.Meshed)
+	return slices.ContainsFunc(append([]intent.Carrier{p.Send}, p.Receive...), intent.Carrier.NeedsMesh)
 }
 
 // knows tells whether a node's agent reads the carriage. One that does not goes on by

@@ -13,6 +13,7 @@ type mistake struct{ value, want, field string }
 // mistakes are an operator's, for each field of ClusterConfig.
 var mistakes = map[string][]mistake{
 	"clusterCIDRs": {
+		{"[100.64.0.0/16], backend: tailscale", "100.64.0.0/16 overlaps 100.64.0.0/10, from which a tailnet gives its members their addresses; take another range, or another backend", "[0]"},
 		{"[]", "is empty; give a range", ""},
 		{"null", "is empty; give a range", ""},
 		{"[10.42.0.1/16]", "did you mean 10.42.0.0/16", "[0]"},
@@ -31,6 +32,7 @@ var mistakes = map[string][]mistake{
 		{"[" + strings.TrimSuffix(strings.Repeat("10.42.0.0/16, ", maxCIDRs+1), ", ") + "]", "at most 32 are accepted", ""},
 	},
 	"serviceCIDRs": {
+		{"[100.100.0.0/16], backend: tailscale", "100.100.0.0/16 overlaps 100.64.0.0/10", "[0]"},
 		{"[10.42.8.0/24]", "give ranges that do not overlap", "[0]"},
 		{"[10.43.0.1/16]", "did you mean 10.43.0.0/16", "[0]"},
 		{"[127.0.0.0/8]", "give a private or global unicast range", "[0]"},
@@ -53,7 +55,7 @@ var mistakes = map[string][]mistake{
 		{"wide", "accepted: a whole number", ""},
 	},
 	"backend": {
-		{"ipsec", "accepted: vxlan, host-gw, wireguard, auto, none", ""},
+		{"ipsec", "accepted: vxlan, host-gw, wireguard, auto, tailscale, none", ""},
 		{"VXLAN", "accepted: vxlan", ""},
 		{"7", "accepted: ", ""},
 		{"[vxlan]", "accepted: ", ""},
@@ -115,6 +117,7 @@ var mistakes = map[string][]mistake{
 		{"true", "accepted: a text", ""},
 		{"always", "always, and backend vxlan sends in the clear; accepted: backend wireguard, or auto, with it", ""},
 		{"always, backend: host-gw", "backend host-gw sends in the clear", ""},
+		{"never, backend: tailscale", "never, and backend tailscale encrypts everything; accepted: backend auto with it", ""},
 		{"never, backend: wireguard", "never, and backend wireguard encrypts everything; accepted: backend auto with it", ""},
 	},
 	"topology": {

@@ -73,7 +73,7 @@ var udpPorts = map[uint16]string{
 }
 
 var (
-	backends    = []string{"vxlan", "host-gw", "wireguard", "auto", "none"}
+	backends    = []string{"vxlan", "host-gw", "wireguard", "auto", "tailscale", "none"}
 	encryptions = []string{string(intent.EncryptNever), string(intent.EncryptUntrusted), string(intent.EncryptAlways)}
 	topologies  = []string{string(intent.TopologyFull), string(intent.TopologyGateways)}
 	egressModes = []string{EgressDisabled, EgressAgent, EgressPod, EgressCluster}
@@ -144,6 +144,7 @@ func (s ClusterConfigSpec) Validate() error {
 	}
 	s.validatePorts(f)
 	s.validateMesh(f)
+	s.validateTailnet(f)
 	s.validateMTU(f)
 	return f.err()
 }

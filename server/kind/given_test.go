@@ -73,7 +73,7 @@ func TestBuild(t *testing.T) {
 		{config(", vni: 0"), "spec.vni: 0 is out of bounds; accepted: 1 to 16777215; leave the field away for its default"},
 		{config(", mtu: 1279"), "spec.mtu: 1279 is out of bounds; accepted: 1280, which IPv6 (RFC 8200) needs, to 65535, or 0"},
 		{config(", directRouting: 'yes'"), `spec.directRouting: "yes" is not accepted; accepted: true or false`},
-		{config(", backend: ipsec"), `spec.backend: "ipsec" is not a backend of this release; accepted: vxlan, host-gw, wireguard, auto, none`},
+		{config(", backend: ipsec"), `spec.backend: "ipsec" is not a backend of this release; accepted: vxlan, host-gw, wireguard, auto, tailscale, none`},
 		{config(", masquerade: sometimes"), `spec.masquerade: "sometimes" is not accepted; accepted: auto, always, never`},
 		{config(", nodeCIDRMaskSizeIPv4: 15"), "spec.nodeCIDRMaskSizeIPv4: no /15 fits in 10.42.0.0/16; accepted: 16 to 30"},
 		{config(", nodeCIDRMaskSizeIPv4: 31"), "no /31 fits in 10.42.0.0/16; accepted: 16 to 30"},

@@ -49,7 +49,7 @@ var clusterConfigFields = []Field{
 	{"spec.serviceCIDRs", "[]prefix", "Ranges of the cluster's services: never leased, never masqueraded towards.", ""},
 	{"spec.nodeCIDRMaskSizeIPv4", "integer", "Length of the IPv4 prefix that a node leases.", "24"},
 	{"spec.nodeCIDRMaskSizeIPv6", "integer", "Length of the IPv6 prefix that a node leases.", "64"},
-	{"spec.backend", "string", "How packets travel between nodes: vxlan, host-gw, wireguard (every pair encrypted), auto (each pair the best way that encryption permits) or none.", "vxlan"},
+	{"spec.backend", "string", "How packets travel between nodes: vxlan, host-gw, wireguard (every pair encrypted), auto (each pair the best way that encryption permits), tailscale (by the tailnet that all nodes are in: weft-agent --vpn-auth) or none.", "vxlan"},
 	{"spec.directRouting", "boolean", "With vxlan: route pairs of nodes on one L2 without VXLAN.", "false"},
 	{"spec.vni", "integer", "VXLAN network identifier, 1 to 16777215.", "4096"},
 	{"spec.vxlanPort", "integer", "UDP port of VXLAN, 1 to 65535.", "8472"},

@@ -57,13 +57,24 @@ func (s ClusterConfigSpec) validateMesh(f *findings) {
 	switch {
 	case s.Encryption == string(intent.EncryptAlways) && clear:
 		f.add("spec.encryption", "always, and backend %s sends in the clear; accepted: backend wireguard, or auto, with it", s.Backend)
-	case s.Encryption == string(intent.EncryptNever) && s.Backend == string(intent.WireGuard):
-		f.add("spec.encryption", "never, and backend wireguard encrypts everything; accepted: backend auto with it, or encryption untrusted")
+	case s.Encryption == string(intent.EncryptNever) && (s.Backend == string(intent.WireGuard) || s.Backend == string(intent.Tailnet)):
+		f.add("spec.encryption", "never, and backend %s encrypts everything; accepted: backend auto with it, or encryption untrusted", s.Backend)
 	}
 	if s.PostQuantum { // a promise of secrecy that nobody keeps is worse than none
 		f.add("spec.postQuantum", "true is not in this release: its agents agree on no pre-shared keys; accepted: false")
 	}
 	if s.KeyDays < 0 || s.KeyDays > maxKeyDays {
 		f.add("spec.keyDays", "%d is out of bounds; accepted: 1 to %d, or 0 for never", s.KeyDays, maxKeyDays)
+	}
+}
+
+// validateTailnet refuses ranges from which a tailnet gives its members addresses of
+// their own: its routes to them come before the fabric's.
+func (s ClusterConfigSpec) validateTailnet(f *findings) {
+	if s.Backend != string(intent.Tailnet) {
+		return
+	}
+	for _, o := range intent.TailnetOverlaps(s.ClusterCIDRs, s.ServiceCIDRs) {
+		f.add(o.Field, "%v overlaps %v, from which a tailnet gives its members their addresses; take another range, or another backend", o.Prefix, o.Range)
 	}
 }
