@@ -15,6 +15,7 @@ import (
 	"github.com/weft-net/weft/agent/keyring"
 	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/agent/paths"
+	"github.com/weft-net/weft/agent/preshared"
 	"github.com/weft-net/weft/agent/relay"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/disco"
@@ -50,6 +51,7 @@ type pairs struct {
 	ring     *keyring.Ring
 	devices  wireguards
 	relay    *relay.Relay
+	agree    *preshared.Agreement                                // of pre-shared keys; nil while no pair chooses
 	intent   func() (intent.Node, bool)                          // with the underlay as it is
 	reach    func() []netip.Addr                                 // addresses of this node
 	offer    func() (uplink.Echo, bool)                          // of the servers' echo
@@ -84,6 +86,9 @@ func (p *pairs) kick() {
 	if at := p.at(); at != nil {
 		at.Kick()
 		p.relay.Changed()
+	}
+	if a := p.agreed(); a != nil {
+		a.Kick()
 	}
 }
 
@@ -138,12 +143,14 @@ func (p *pairs) live(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("agent: look for what an earlier run left: %w", err)
 	}
+	agree := preshared.New(p.node, p.agreement())
 	at := paths.New(p.config(adopted))
-	p.set(at)
-	defer p.set(nil)
+	p.set(at, agree)
+	defer p.set(nil, nil)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return at.Run(ctx) })
 	g.Go(func() error { return p.relay.Run(ctx) })
+	g.Go(func() error { return agree.Run(ctx) })
 	g.Go(func() error { return p.watch(ctx) })
 	if err := g.Wait(); !errors.Is(err, errNoPairs) {
 		return err
@@ -225,7 +232,7 @@ func (p *pairs) config(adopted map[string]mesh.Over) paths.Config {
 		Self: p.node, Log: p.log, External: p.external, Machine: mesh.New(p.node, time.Now()),
 		Input: func() (mesh.Input, bool) {
 			n, held := p.intent()
-			return mesh.Input{Intent: n, Adopted: adopted}, held
+			return mesh.Input{Intent: n, Adopted: adopted, Preshared: p.locks()}, held
 		},
 		Slots: p.ring.Slots, Shared: p.shared, Addrs: p.reach, Offer: p.offered,
 		Devices: p, Relay: p.relay, Changed: p.chose, Told: p.told,
@@ -237,7 +244,7 @@ func (p *pairs) WGPeers(ctx context.Context) ([]paths.Device, error) {
 	list, err := p.devices.WGPeers(ctx)
 	var out []paths.Device
 	for _, s := range list {
-		out = append(out, paths.Device{Dev: s.Dev, Key: s.Peer, Endpoint: s.Endpoint, Handshake: s.Handshake, Received: s.Received, Sent: s.Sent})
+		out = append(out, paths.Device{Dev: s.Dev, Key: s.Peer, Endpoint: s.Endpoint, Handshake: s.Handshake, Received: s.Received, Sent: s.Sent, PSK: s.PSK})
 	}
 	return out, err
 }
@@ -315,9 +322,9 @@ func (p *pairs) report() (m uplink.Mesh, kind string) {
 	return m, p.made()
 }
 
-func (p *pairs) set(at *paths.Paths) {
+func (p *pairs) set(at *paths.Paths, agree *preshared.Agreement) {
 	p.mu.Lock()
-	p.paths, p.last, p.mute, p.carry = at, nil, nil, carry{}
+	p.paths, p.agree, p.last, p.mute, p.carry = at, agree, nil, nil, carry{}
 	p.mu.Unlock()
 	p.told()
 }

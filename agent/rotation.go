@@ -67,7 +67,7 @@ func (p *pairs) rotation(now time.Time) (mesh.Rotation, bool) {
 	self.Slots = p.ring.Slots()
 	others := slices.DeleteFunc(slices.Clone(n.Peers), func(o intent.Peer) bool { return o.Name == n.Name })
 	s := at.Summary()
-	return mesh.Rotation{Self: self, Peers: others, Used: s.Slots, Pairs: s.Pairs, Old: p.oldest(), Due: p.asked.Load() || p.old(n.Cluster, now)}, true
+	return mesh.Rotation{Self: self, Peers: others, Used: s.Slots, Pairs: s.Pairs, Old: p.oldest(), Due: p.asked.Load() || p.old(n.Cluster, now) || keyless(n, self.Slots, at.Choices())}, true
 }
 
 // oldest is the slot of the key that was made first.
@@ -149,7 +149,9 @@ func (p *pairs) Rotate(context.Context) (local.Rotated, error) {
 // Explain tells how the node sends to a peer.
 func (p *pairs) Explain(peer string) (mesh.Explanation, bool) {
 	if at := p.at(); at != nil {
-		return at.Explain(peer)
+		e, ok := at.Explain(peer)
+		e.Preshared = p.locked(e)
+		return e, ok
 	}
 	return mesh.Explanation{}, false
 }

@@ -213,7 +213,7 @@ func (a *agent) report() {
 
 // capabilities of the node's kernel and of its agent.
 func capabilities(wireguard string) []string {
-	out := []string{"vxlan", "nftables", intent.CapabilityMesh}
+	out := []string{"vxlan", "nftables", intent.CapabilityMesh, intent.CapabilityShared}
 	switch wireguard {
 	case kernel.InKernel:
 		out = append(out, intent.CapabilityKernel)

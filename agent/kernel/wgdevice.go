@@ -35,6 +35,7 @@ type WGPeerStatus struct {
 	Handshake time.Time      // the last, by this node's clock; zero: none
 	Received  uint64         // bytes of datagrams with data, keepalives and handshakes
 	Sent      uint64         // bytes, likewise
+	PSK       [32]byte       // SHA-256 of the pre-shared key; zero: none
 }
 
 // WGPeers lists all peers of our WireGuard devices. Of a device that does not answer
@@ -115,7 +116,7 @@ func newWGDevice(d *wgtypes.Device) wgDevice {
 		out.peers = append(out.peers, o)
 		out.status = append(out.status, WGPeerStatus{
 			Dev: d.Name, Peer: o.Peer, Endpoint: o.Endpoint, Handshake: p.LastHandshakeTime,
-			Received: uint64(p.ReceiveBytes), Sent: uint64(p.TransmitBytes),
+			Received: uint64(p.ReceiveBytes), Sent: uint64(p.TransmitBytes), PSK: o.PSK,
 		})
 	}
 	return out

@@ -67,7 +67,15 @@ func (k *hands) changePeers(ctx context.Context, dev string, ops []datapath.Op) 
 	if len(free) > 0 {
 		c.Peers = discard(free)
 	}
+	at, err := k.rekeyed(ctx, dev, ops)
+	if err != nil {
+		return err
+	}
 	for _, op := range ops {
+		if to, ok := at[peerOf(op).Peer]; ok {
+			op = anew(op, to)
+			c.Peers = append(c.Peers, wgtypes.PeerConfig{PublicKey: wgtypes.Key(peerOf(op).Peer), Remove: true})
+		}
 		p, err := k.peerConfig(op)
 		if err != nil {
 			return err
@@ -105,14 +113,50 @@ func (k *Kernel) peerConfig(op datapath.Op) (wgtypes.PeerConfig, error) {
 		return c, err
 	}
 	c.UpdateOnly = true // one that went meanwhile is not made anew from half of it
-	if have.PSK != want.PSK {
-		c.PresharedKey = &psk
-	}
 	if have.Keepalive != want.Keepalive {
 		c.PersistentKeepaliveInterval = &keepalive
 	}
 	c.AllowedIPs, err = ipNets(without(allowed(want), allowed(have)))
 	return c, err
+}
+
+// rekeyed are the peers whose pre-shared key becomes another, and where the device sends
+// to them now. They are made anew: WireGuard asks for the key in handshakes only, and
+// would keep a session that was begun with another, or with none, for three minutes
+// (WireGuard, section 6.1, Reject-After-Time).
+func (k *hands) rekeyed(ctx context.Context, dev string, ops []datapath.Op) (map[datapath.WGKey]netip.AddrPort, error) {
+	var out map[datapath.WGKey]netip.AddrPort
+	for _, op := range ops {
+		have, known := op.Old.(datapath.WGPeer)
+		if want, ok := op.New.(datapath.WGPeer); ok && known && have.PSK != want.PSK {
+			if out == nil {
+				out = map[datapath.WGKey]netip.AddrPort{}
+			}
+			out[want.Peer] = netip.AddrPort{}
+		}
+	}
+	if out == nil {
+		return nil, nil
+	}
+	seen, err := k.lookAt(ctx, dev, false)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range seen.peers {
+		if _, ok := out[p.Peer]; ok {
+			out[p.Peer] = p.Endpoint
+		}
+	}
+	return out, nil
+}
+
+// anew is a step that makes a peer as it should be, where it is sent to already.
+func anew(op datapath.Op, to netip.AddrPort) datapath.Op {
+	want := peerOf(op)
+	if !want.Endpoint.IsValid() {
+		want.Endpoint = to
+	}
+	return datapath.Op{New: want}
 }
 
 // preshared is the pre-shared key that a step wants; zero for none.

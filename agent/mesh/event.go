@@ -17,7 +17,7 @@ type Input struct {
 	Adopted map[string]Over
 	// MTUs are those of the main routes that were found then, in bytes, by peer.
 	MTUs      map[string]int
-	Preshared map[string][intent.Slots][32]byte // SHA-256 of the key, by peer and slot
+	Preshared map[string][intent.Slots]Preshared
 }
 
 // Event is something that happened.
@@ -77,6 +77,7 @@ type Device struct {
 	Handshake time.Time      // of the last; zero: none
 	Received  uint64         // bytes
 	Sent      uint64         // bytes
+	PSK       [32]byte       // SHA-256 of the pre-shared key; zero: none
 }
 
 // Traffic says that packets of pods went to the peer of late. It is for rungs without

@@ -28,6 +28,14 @@ type Explanation struct {
 	Rungs      []Verdict // from the best
 	Tried      []Tried
 	Climb      string // what would help; empty: nothing is to be gained
+	// Preshared is how the pair stands with its pre-shared key, in words; empty where
+	// none is wished. Key is its SHA-256, of the tunnel with the WireGuard keys Ends
+	// (own, the peer's), and Confirmed the last handshake that was made with it.
+	Preshared string
+	Key       [32]byte
+	KeySlot   uint8
+	Ends      [2]intent.Key
+	Confirmed time.Time
 }
 
 // Verdict is what is known of one rung.
@@ -84,6 +92,9 @@ func (m *Machine) Explain(peer string, now time.Time) (Explanation, bool) {
 		p.reach(t, WireGuard, now), p.reach(t, Punched, now), p.relay(t, ByNode, now), p.relay(t, ByServer, now),
 	}
 	e.Tried = p.tried()
+	if t := p.shown(); t != nil {
+		e.Preshared, e.Key, e.KeySlot, e.Ends, e.Confirmed = t.locked(), t.psk.Key, t.slot, t.keys, t.device.Handshake
+	}
 	e.Climb = p.help(t, now)
 	return e, true
 }
@@ -392,6 +403,9 @@ func (e Explanation) Text(now time.Time) string {
 	}
 	for _, v := range rows {
 		b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s  %-*s  %s", wide[0], v.Rung, wide[1], v.Result, v.Why), " ") + "\n")
+	}
+	if e.Preshared != "" {
+		b.WriteString("pre-shared key: " + e.Preshared + "\n")
 	}
 	if e.Climb != "" {
 		b.WriteString("to climb: " + e.Climb + "\n")

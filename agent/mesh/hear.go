@@ -120,9 +120,9 @@ func (p *pair) unsent(e Unsent, now time.Time) {
 // do about it.
 func (p *pair) took(d Device, now time.Time) bool {
 	t := &p.tunnels[d.Slot]
-	cur, held, busy := t.cur, t.hold, now.Sub(p.busy) < inUse
+	cur, held, busy, psk := t.cur, t.hold, now.Sub(p.busy) < inUse, t.device.PSK
 	t.took(d, now)
-	return cur != t.cur || held != t.hold || !busy && now.Sub(p.busy) < inUse
+	return cur != t.cur || psk != d.PSK || held != t.hold || !busy && now.Sub(p.busy) < inUse
 }
 
 // trafficTold notes that something else than WireGuard's counters tells of traffic.
@@ -138,9 +138,8 @@ func (p *pair) choose() {
 	if p.at != nil {
 		c.Rung, c.Slot, c.Spare, c.MTU = p.rungOf(p.at), p.at.over.Slot, p.at.over.Spare, p.at.mtu.mtu()
 	}
-	psk := p.m.in.Preshared[p.name]
 	for s := range p.tunnels {
-		c.Peers[s] = p.tunnels[s].peer(psk[s])
+		c.Peers[s] = p.tunnels[s].peer()
 	}
 	if c != p.choice || !p.known() {
 		p.choice = c
@@ -155,11 +154,11 @@ func (p *pair) known() bool {
 }
 
 // peer is the tunnel as an entry of the WireGuard device.
-func (t *tunnel) peer(psk [32]byte) Peer {
-	if !t.there {
+func (t *tunnel) peer() Peer {
+	if !t.there || !t.psk.there() {
 		return Peer{}
 	}
-	out := Peer{There: true, PSK: psk, Again: t.hold.again, Via: t.carrier()}
+	out := Peer{There: true, PSK: t.psk.Key, Again: t.hold.again, Via: t.carrier()}
 	if t.cur == nil {
 		return out
 	}

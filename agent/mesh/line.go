@@ -92,6 +92,7 @@ func (p *pair) permit() {
 		p.rule(k.Spare, bare.By(k).Ways(me, peer), func(r *rule, w intent.Way) { r.old = r.old || w.OK && !r.now })
 	}
 	p.seal(c.Carrier().Meshed() && !goal.Direct.OK && !goal.VXLAN.OK)
+	p.unlock()
 }
 
 // rule applies f to each line and what the ways of one carrier say of it.

@@ -60,7 +60,7 @@ func (m *Machine) Set(in Input, now time.Time) {
 	if ok && in.Intent.Cluster.Meshed() {
 		for i := range in.Intent.Peers {
 			if peer := &in.Intent.Peers[i]; peer.Name != m.self {
-				m.setPeer(peer, all, now)
+				m.setPeer(peer, all, was.Preshared[peer.Name] != in.Preshared[peer.Name], now)
 			}
 		}
 	}
@@ -84,7 +84,7 @@ func moved(old, me intent.Peer) bool {
 	return !slices.Equal(old.Candidates, me.Candidates) || !slices.Equal(old.Underlay, me.Underlay) || old.NAT4 != me.NAT4 || old.NAT6 != me.NAT6
 }
 
-func (m *Machine) setPeer(peer *intent.Peer, all bool, now time.Time) {
+func (m *Machine) setPeer(peer *intent.Peer, all, shared bool, now time.Time) {
 	p, there := m.pairs[peer.Name]
 	if !there {
 		p = newPair(m, peer.Name)
@@ -96,7 +96,7 @@ func (m *Machine) setPeer(peer *intent.Peer, all bool, now time.Time) {
 		}
 	}
 	p.set = m.sets
-	if !there || all || !p.peer.Equal(*peer) {
+	if !there || all || shared || !p.peer.Equal(*peer) {
 		p.know(*peer, now)
 		m.due.put(p, now)
 		return

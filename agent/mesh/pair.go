@@ -103,6 +103,7 @@ func (p *pair) step(now time.Time) time.Time {
 	}
 	for s := range p.tunnels {
 		p.tunnels[s].expire(&w)
+		p.tunnels[s].await(&w)
 	}
 	p.suspect(now)
 	for s := range p.tunnels {

@@ -27,6 +27,10 @@ type tunnel struct {
 	looked time.Time // when; zero: never
 	begun  time.Time // since both ends have a device
 
+	psk   Preshared
+	asof  time.Time // since when psk, and the device's key, are as they are
+	bound bool      // it has had a pre-shared key
+
 	kept    time.Time // when one of the two ends was last known to send by it
 	telling bool      // the peer is to hear by what we send
 }
@@ -46,6 +50,7 @@ func (t *tunnel) set(now time.Time) {
 		t.there, t.keys, t.begun = true, keys, now
 		t.pair.lines[lineWG+int(t.slot)].health = health{}
 	}
+	t.share(now)
 	t.leaving = 0
 	for _, s := range [...]intent.Slot{mine, theirs} {
 		if s.Leaving {
@@ -267,7 +272,11 @@ func (t *tunnel) took(d Device, now time.Time) {
 	if !t.looked.IsZero() {
 		t.pair.traffic(t.used(d, now.Sub(t.looked)), t.sending(), now)
 	}
+	psk := t.device.PSK
 	t.device, t.looked = d, now
+	if psk != d.PSK {
+		t.keyed(now)
+	}
 	switch {
 	case !t.there:
 	case !d.Endpoint.IsValid():

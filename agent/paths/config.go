@@ -63,6 +63,7 @@ type Device struct {
 	Handshake time.Time // of the last; zero: none
 	Received  uint64    // bytes
 	Sent      uint64    // bytes
+	PSK       [32]byte  // SHA-256 of the pre-shared key; zero: none
 }
 
 // Devices asks the WireGuard devices.
@@ -95,6 +96,7 @@ type Machine interface {
 	Choices() map[string]mesh.Choice
 	Explain(peer string, now time.Time) (mesh.Explanation, bool)
 	Summary() mesh.Summary
+	Tunnels(now time.Time) map[string][intent.Slots]mesh.Tunnel
 }
 
 // Report is what the node says of itself.

@@ -236,6 +236,9 @@ func (s *script) Explain(string, time.Time) (mesh.Explanation, bool) {
 	return mesh.Explanation{}, false
 }
 func (s *script) Summary() mesh.Summary { return mesh.Summary{} }
+func (s *script) Tunnels(time.Time) map[string][intent.Slots]mesh.Tunnel {
+	return nil
+}
 
 // heard takes what the machine was told of a kind, since it was asked last.
 func heard[E mesh.Event](s *script) (out []E) {

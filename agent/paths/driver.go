@@ -238,7 +238,7 @@ func (d *driver) status(list []Device, now time.Time) {
 		}
 		d.last[v.Key] = v
 		d.machine.Event(mesh.Device{
-			Peer: at.peer, Slot: at.slot, Endpoint: v.Endpoint, Handshake: v.Handshake, Received: v.Received, Sent: v.Sent,
+			Peer: at.peer, Slot: at.slot, Endpoint: v.Endpoint, Handshake: v.Handshake, Received: v.Received, Sent: v.Sent, PSK: v.PSK,
 		}, now)
 	}
 	for k := range d.last {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/agent/probe"
+	"github.com/weft-net/weft/proto/intent"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -102,6 +103,13 @@ func (p *Paths) Summary() mesh.Summary {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.d.machine.Summary()
+}
+
+// Tunnels is what is known of all tunnels, by peer.
+func (p *Paths) Tunnels() map[string][intent.Slots]mesh.Tunnel {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.d.machine.Tunnels(time.Now())
 }
 
 // Relayed takes a packet that a relay brought from a peer. What does not begin as a

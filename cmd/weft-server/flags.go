@@ -112,7 +112,7 @@ func (f *flags) clusterFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.spec.Topology, "topology", kind.DefaultTopology, "`form` of wireguard and auto: full, or site-gateways, where sites meet over nodes with the label weft/relay=true")
 	fs.Uint16Var(&f.spec.WireGuardPort, "wireguard-port", kind.DefaultWireGuardPort, "WireGuard's UDP `port`; the next one is for the second device, while keys change")
 	fs.IntVar(&f.spec.KeyDays, "key-days", 0, "`days` after which a node changes its WireGuard key (default: never by itself)")
-	fs.BoolVar(&f.spec.PostQuantum, "post-quantum", false, "have pairs agree on pre-shared keys (ML-KEM-768); not in this release")
+	fs.BoolVar(&f.spec.PostQuantum, "post-quantum", false, "have pairs agree on pre-shared keys (ML-KEM-768) for their WireGuard tunnels; backend wireguard or auto")
 	fs.BoolVar(&f.spec.DirectRouting, "direct-routing", false, "with vxlan: route between nodes on one L2 without it")
 	fs.Uint32Var(&f.spec.VNI, "vni", kind.DefaultVNI, "VXLAN network `identifier`")
 	fs.Uint16Var(&f.spec.VXLANPort, "vxlan-port", kind.DefaultVXLANPort, "VXLAN's UDP `port`")

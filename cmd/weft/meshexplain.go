@@ -133,6 +133,9 @@ func (c *cli) pathText(o *output, from string, p *weftv1.MeshPath) string {
 	if o.format == asWide && len(p.GetTried()) > 0 {
 		fmt.Fprintf(&t, "\n%s", triedTable(p.GetTried()).Text(o.noHeaders))
 	}
+	if p.GetPreshared() != "" {
+		fmt.Fprintf(&t, "pre-shared key: %s\n", p.GetPreshared())
+	}
 	if p.GetClimb() != "" {
 		fmt.Fprintf(&t, "to climb: %s\n", p.GetClimb())
 	}

@@ -104,6 +104,7 @@ const (
 	CapabilityMesh   = "mesh"             // its agent knows backends whose pairs choose their way
 	CapabilityKernel = "wireguard-kernel" // WireGuard devices in the kernel
 	CapabilityGo     = "wireguard-go"     // or in a process
+	CapabilityShared = "preshared"        // its agent agrees on pre-shared keys with its peers
 )
 
 // Bounds of a peer's mesh.

@@ -58,7 +58,10 @@ func NewExchange() (*Exchange, error) {
 func (e *Exchange) Offered() []byte { return e.key }
 
 // ID names the exchange.
-func (e *Exchange) ID() [32]byte { return sha256.Sum256(e.key) }
+func (e *Exchange) ID() [32]byte { return IDOf(e.key) }
+
+// IDOf is what stands for an encapsulation key, or for the key agreed on.
+func IDOf(b []byte) [32]byte { return sha256.Sum256(b) }
 
 // Finish is the key, from the other end's ciphertext.
 func (e *Exchange) Finish(pair [32]byte, ciphertext []byte) ([32]byte, error) {

@@ -66,6 +66,9 @@ func (v *view) fit(e edit) kind.FieldErrors {
 	if sealed(now) && !sealed(before) {
 		add("spec.backend", v.unsealed(), "%s needs WireGuard on every node, in the kernel or as a process: NODES; on these: weft-agent check-config", now.Backend)
 	}
+	if now.PostQuantum && !before.PostQuantum {
+		add("spec.postQuantum", v.unshared(), "true needs agents that know pre-shared keys: NODES; upgrade weft-agent there first, or weft delete node for one that is gone")
+	}
 	if now.Topology == intent.TopologyGateways && before.Topology != intent.TopologyGateways {
 		add("spec.topology", n.gateless(), "site-gateways needs a node with the label %s=true in each site, better two: NODES; weft label node NODE %s=true", intent.RelayLabel, intent.RelayLabel)
 	}

@@ -10,10 +10,16 @@ import (
 )
 
 // unmeshed names the nodes whose agents do not know pairs that choose their way.
-func (v *view) unmeshed() []string {
+func (v *view) unmeshed() []string { return v.without(intent.CapabilityMesh) }
+
+// unshared names the nodes whose agents do not know pre-shared keys.
+func (v *view) unshared() []string { return v.without(intent.CapabilityShared) }
+
+// without names the nodes that do not report a capability of their agents.
+func (v *view) without(capability string) []string {
 	var out []string
 	for _, m := range v.members() {
-		if m.reported > 0 && !slices.Contains(m.report.Capabilities, intent.CapabilityMesh) {
+		if m.reported > 0 && !slices.Contains(m.report.Capabilities, capability) {
 			out = append(out, fmt.Sprintf("%s runs release %s", m.name, cmp.Or(m.seen.Version, "unknown")))
 		}
 	}

@@ -3,6 +3,7 @@ package compile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/proto/egress"
@@ -95,6 +96,7 @@ func meshOf(p *intent.Peer, spec kind.ReportSpec) error {
 		p.Candidates = append(p.Candidates, intent.Candidate{Addr: c.Address, Slot: c.Slot, Source: c.Source})
 	}
 	p.NAT4, p.NAT6, p.Relays = spec.NAT4, spec.NAT6, spec.Relays
+	p.Preshared = slices.Contains(spec.Capabilities, intent.CapabilityShared)
 	return nil
 }
 

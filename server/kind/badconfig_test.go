@@ -146,7 +146,7 @@ var mistakes = map[string][]mistake{
 		{"'yes'", "accepted: true or false", ""},
 		{"1", "accepted: true or false", ""},
 		{"ml-kem-768", "accepted: true or false", ""},
-		{"true", "is not in this release", ""},
+		{"true", "backend vxlan encrypts nothing", ""},
 	},
 	"maxPrefixesPerNode": {
 		{"-1", "out of bounds; accepted: 1", ""},

@@ -63,7 +63,7 @@ var clusterConfigFields = []Field{
 	{"spec.topology", "string", "With backends wireguard and auto: full, or site-gateways, where nodes of different sites meet over nodes with the label weft/relay=true.", "full"},
 	{"spec.wireguardPort", "integer", "UDP port of WireGuard, 1 to 65534; the next one belongs to the second device, while keys change.", "51820"},
 	{"spec.keyDays", "integer", "After how many days a node changes its WireGuard key, without losing a packet; 0: never by itself.", "0"},
-	{"spec.postQuantum", "boolean", "Pairs agree on pre-shared keys with ML-KEM-768, inside of their tunnels: what is recorded now cannot be decrypted later. Not in this release: true is refused.", "false"},
+	{"spec.postQuantum", "boolean", "Pairs agree on pre-shared keys with ML-KEM-768, inside of their tunnels: who records packets now cannot decrypt them later. Backend wireguard or auto; pairs that may go in the clear still do.", "false"},
 }
 
 var egressPolicyFields = []Field{

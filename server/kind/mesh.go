@@ -60,8 +60,12 @@ func (s ClusterConfigSpec) validateMesh(f *findings) {
 	case s.Encryption == string(intent.EncryptNever) && (s.Backend == string(intent.WireGuard) || s.Backend == string(intent.Tailnet)):
 		f.add("spec.encryption", "never, and backend %s encrypts everything; accepted: backend auto with it, or encryption untrusted", s.Backend)
 	}
-	if s.PostQuantum { // a promise of secrecy that nobody keeps is worse than none
-		f.add("spec.postQuantum", "true is not in this release: its agents agree on no pre-shared keys; accepted: false")
+	meshed := s.Backend == string(intent.WireGuard) || s.Backend == string(intent.Auto)
+	switch { // a promise of secrecy that nobody keeps is worse than none
+	case s.PostQuantum && !meshed:
+		f.add("spec.postQuantum", "true, and backend %s encrypts nothing; accepted: backend wireguard or auto with it, or false", s.Backend)
+	case s.PostQuantum && s.Encryption == string(intent.EncryptNever):
+		f.add("spec.postQuantum", "true, and encryption never encrypts nothing; accepted: encryption untrusted or always with it, or false")
 	}
 	if s.KeyDays < 0 || s.KeyDays > maxKeyDays {
 		f.add("spec.keyDays", "%d is out of bounds; accepted: 1 to %d, or 0 for never", s.KeyDays, maxKeyDays)
