@@ -317,9 +317,21 @@ func (p *pairs) report() (m uplink.Mesh, kind string) {
 	}
 	if n, held := p.intent(); len(m.Slots) == 0 && held && n.Cluster.Meshed() {
 		self, _ := n.Self()
-		m = uplink.Mesh{Slots: p.ring.Slots(), Candidates: self.Candidates, NAT4: self.NAT4, NAT6: self.NAT6, Relays: self.Relays}
+		slots := p.ring.Slots()
+		m = uplink.Mesh{Slots: slots, Candidates: candidatesOf(slots, self.Candidates), NAT4: self.NAT4, NAT6: self.NAT6, Relays: self.Relays}
 	}
 	return m, p.made()
+}
+
+// candidatesOf are those of devices that there are: a node that has lost its keys has
+// others than its peers were told of.
+func candidatesOf(slots []intent.Slot, all []intent.Candidate) (out []intent.Candidate) {
+	for _, c := range all {
+		if slices.ContainsFunc(slots, func(s intent.Slot) bool { return s.Slot == c.Slot }) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func (p *pairs) set(at *paths.Paths, agree *preshared.Agreement) {
