@@ -96,6 +96,8 @@ func newOptions() *options {
 	f.BoolVar(&o.debug, "debug", false, "log what was decided and why")
 	f.BoolVar(&o.version, "version", false, "print the release")
 	config.ArgsOnly(f, "version")
+	config.AlsoFrom(f, "vpn-auth", "K3S_VPN_AUTH") // as K3s's agent has them
+	config.AlsoFrom(f, "vpn-auth-file", "K3S_VPN_AUTH_FILE")
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if ours, ok := spellings[name]; ok {
 			o.used[name] = true

@@ -70,6 +70,20 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+// TestVPNAuthOfK3s: K3s's variables set the flags that are K3s's too.
+func TestVPNAuthOfK3s(t *testing.T) {
+	t.Setenv("K3S_VPN_AUTH", "name=tailscale,joinKey=k")
+	o, err := parse([]string{"--server", "https://s"})
+	if err != nil || o.cfg.VPNAuth.Reveal() != "name=tailscale,joinKey=k" {
+		t.Errorf("%q, %v", o.cfg.VPNAuth.Reveal(), err)
+	}
+	t.Setenv("K3S_VPN_AUTH_FILE", "/x")
+	t.Setenv("WEFT_VPN_AUTH_FILE", "/y")
+	if o, err = parse([]string{"--server", "https://s"}); err != nil || o.cfg.VPNAuthFile != "/y" {
+		t.Errorf("%q, %v", o.cfg.VPNAuthFile, err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--node-ip 10.0.0", "--node-ip"},

@@ -17,6 +17,7 @@ const (
 	configFlag = "config"
 	originKey  = "weft-origin" // annotation on a flag: where its value came from
 	argsOnly   = "weft-args-only"
+	alsoFrom   = "weft-also-from" // a further variable
 )
 
 // Options say where a command's settings are.
@@ -115,10 +116,21 @@ type setting struct {
 	open   bool // the file can be read by others
 }
 
+// AlsoFrom names a further variable that sets a flag, one that operators have set for
+// another program already. The flag's own beats it.
+func AlsoFrom(fs *pflag.FlagSet, flag, variable string) {
+	if f := fs.Lookup(flag); f != nil {
+		annotate(f, alsoFrom, variable)
+	}
+}
+
 func (o Options) environment(f *pflag.Flag) (setting, bool) {
-	name := variable(f.Name)
-	v, ok := o.lookup(name)
-	return setting{values: []string{v}, origin: name}, ok
+	for _, name := range append([]string{variable(f.Name)}, f.Annotations[alsoFrom]...) {
+		if v, ok := o.lookup(name); ok {
+			return setting{values: []string{v}, origin: name}, true
+		}
+	}
+	return setting{}, false
 }
 
 // fill gives a flag its value. pflag marks a flag as changed only by its set's

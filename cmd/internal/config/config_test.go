@@ -48,6 +48,7 @@ func load(t *testing.T, files map[string]string, env map[string]string, args ...
 	}
 	var s server
 	fs := flags(&s)
+	AlsoFrom(fs, "backend", "K3S_BACKEND")
 	err := Load(fs, args, Options{Name: "server", File: "server.yaml", Env: func(k string) (string, bool) {
 		v, ok := env[k]
 		return v, ok
@@ -67,6 +68,8 @@ func TestPrecedence(t *testing.T) {
 		{"defaults", nil, nil, nil, "[10.42.0.0/16] vxlan 0 false from default"},
 		{"file", m{"server.yaml": "backend: host-gw\nmtu: 1400\n"}, nil, nil, "[10.42.0.0/16] host-gw 1400 false from server.yaml:1 (backend)"},
 		{"environment beats file", m{"server.yaml": "backend: host-gw"}, m{"WEFT_BACKEND": "none"}, nil, "[10.42.0.0/16] none 0 false from WEFT_BACKEND"},
+		{"a further variable beats file", m{"server.yaml": "backend: host-gw"}, m{"K3S_BACKEND": "none"}, nil, "[10.42.0.0/16] none 0 false from K3S_BACKEND"},
+		{"ours beats a further one", nil, m{"K3S_BACKEND": "none", "WEFT_BACKEND": "host-gw"}, nil, "[10.42.0.0/16] host-gw 0 false from WEFT_BACKEND"},
 		{"flag beats both", m{"server.yaml": "backend: host-gw"}, m{"WEFT_BACKEND": "none"}, []string{"--backend=vxlan"}, "[10.42.0.0/16] vxlan 0 false from --backend"},
 		{"a list", m{"server.yaml": "cluster-cidr:\n- 10.0.0.0/8\n- fd00::/48\n"}, nil, nil, "[10.0.0.0/8 fd00::/48] vxlan 0 false from default"},
 		{"a list with commas", m{"server.yaml": "cluster-cidr: 10.0.0.0/8,fd00::/48"}, nil, nil, "[10.0.0.0/8 fd00::/48] vxlan 0 false from default"},
