@@ -123,7 +123,7 @@ func (w written) auth() (Auth, error) {
 		return Auth{}, fmt.Errorf("name %.40q is no provider of this release; accepted: %s", w.name, providerName)
 	case w.key != "" && w.file != "":
 		return Auth{}, errors.New("joinKey and joinKeyFile are both given; keep the file")
-	case strings.ContainsFunc(w.key, func(r rune) bool { return r <= ' ' || r > '~' }):
+	case !oneWord(w.key):
 		return Auth{}, errors.New("joinKey holds a space or a character that no key has")
 	case strings.HasPrefix(w.key, "file:"):
 		return Auth{}, errors.New("joinKey begins with file:; name the file with joinKeyFile")
@@ -132,6 +132,11 @@ func (w written) auth() (Auth, error) {
 		return Auth{}, err
 	}
 	return a, a.takeArgs(w.args)
+}
+
+// oneWord tells whether a text holds no space, and nothing beyond ASCII.
+func oneWord(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // refuseURL refuses what is no address of a control server.

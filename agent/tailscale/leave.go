@@ -2,6 +2,7 @@ package tailscale
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -38,7 +39,7 @@ func Withdraw(ctx context.Context, prog Program, dir *datadir.Dir, log *slog.Log
 			return err
 		}
 	}
-	return dir.Remove(recordName)
+	return errors.Join(dir.Remove(keyName), dir.Remove(recordName))
 }
 
 // String says what is to be taken back.
@@ -53,5 +54,6 @@ func (r Record) String() string {
 	if r.Up {
 		out = append(out, "up")
 	}
+	out = append(out, r.Restore...)
 	return strings.Join(out, ", ")
 }

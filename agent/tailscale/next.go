@@ -28,11 +28,12 @@ type Record struct {
 	Up       bool           // the node was down or logged out
 	Accepted bool           // it did not accept routes
 	Routes   []netip.Prefix // these it did not advertise
+	Restore  []string       // flags of `tailscale set`: what `tailscale up` reset
 }
 
 // Equal tells whether two say the same.
 func (r Record) Equal(o Record) bool {
-	return r.Up == o.Up && r.Accepted == o.Accepted && slices.Equal(r.Routes, o.Routes)
+	return r.Up == o.Up && r.Accepted == o.Accepted && slices.Equal(r.Routes, o.Routes) && slices.Equal(r.Restore, o.Restore)
 }
 
 // Call is one call of the program.
@@ -55,15 +56,21 @@ func Next(s State, a Auth, w Wish, r Record) (Call, bool) {
 	up.Up = true
 	switch s.Backend {
 	case needsLogin:
-		if !a.HasKey() {
+		if !a.HasKey() || s.Prefs.unnamedExit() {
 			return Call{}, false
+		}
+		if len(r.Restore) == 0 { // else an earlier try has reset them already
+			up.Restore = s.Prefs.rest()
 		}
 		return Call{Args: join(s.Prefs, a), Key: true, Before: up, After: up}, true
 	case stopped: // bare: anything more would have to name all settings
 		return Call{Args: []string{"up"}, Before: up, After: up}, true
 	case running:
-		if w.Known {
-			return settle(s.Prefs, a, w, r)
+		if c, more := settle(s.Prefs, a, w, r); more && w.Known {
+			return c, true
+		}
+		if len(r.Restore) > 0 {
+			return restore(r), true
 		}
 	}
 	return Call{}, false
@@ -112,6 +119,13 @@ func settle(p Prefs, a Auth, w Wish, r Record) (Call, bool) {
 	return advertise(p, sorted(ours), r)
 }
 
+// restore sets again what `tailscale up` reset.
+func restore(r Record) Call {
+	to := r
+	to.Restore = nil
+	return Call{Args: append([]string{"set"}, r.Restore...), Before: r, After: to}
+}
+
 // advertise makes ours those that the node advertises for us, beside what others do.
 func advertise(p Prefs, ours []netip.Prefix, r Record) (Call, bool) {
 	have := sorted(withoutExits(p.AdvertiseRoutes))
@@ -146,9 +160,11 @@ func Leave(s State, r Record) (Call, bool) {
 	case r.Accepted:
 		to.Accepted = false
 		return Call{Args: onlyIf(s.Prefs.RouteAll, "set", "--accept-routes=false"), Before: r, After: to}, true
-	case r.Up:
-		to.Up = false
-		return Call{Args: onlyIf(s.Backend != stopped && s.Backend != needsLogin, "down"), Before: r, After: to}, true
+	case len(r.Restore) > 0 && s.Backend == running:
+		return restore(r), true
+	case r.Up || len(r.Restore) > 0:
+		to.Up, to.Restore = false, nil
+		return Call{Args: onlyIf(r.Up && s.Backend != stopped && s.Backend != needsLogin, "down"), Before: r, After: to}, true
 	}
 	return Call{}, false
 }

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/weft-net/weft/agent/tailscale/tailscaletest"
 )
 
@@ -37,6 +35,12 @@ func flagged(backend string, flags ...string) *tailscaletest.Daemon {
 		name, value, _ := strings.Cut(strings.TrimPrefix(f, "--"), "=")
 		d.Set(name, value)
 	}
+	return d
+}
+
+// withExit makes the daemon use an exit that is known by its number only.
+func withExit(d *tailscaletest.Daemon, id string) *tailscaletest.Daemon {
+	d.Exit = id
 	return d
 }
 
@@ -78,6 +82,10 @@ func TestNext(t *testing.T) {
 		{"stopped", flagged("Stopped", "--hostname=n7"), "joinKey=k", ours, Record{}, "up"},
 		{"logged out, set to things", flagged("NeedsLogin", "--hostname=n7", "--ssh=true", "--advertise-routes=192.168.1.0/24", "--accept-dns=false"), "joinKey=k", ours, Record{}, "up --timeout=30s --accept-dns=false --advertise-routes=192.168.1.0/24 --hostname=n7 --ssh=true KEY"},
 		{"an administrator is to approve", flagged("NeedsMachineAuth"), "joinKey=k", ours, Record{}, "-"},
+		{"an exit is used that no flag names", withExit(flagged("NeedsLogin"), "nABC"), "joinKey=k", ours, Record{}, "-"},
+		{"settings that up resets", flagged("NeedsLogin", "--webclient=true", "--update-check=false"), "joinKey=k", ours, Record{}, "up --timeout=30s KEY, to restore --update-check=false --webclient=true"},
+		{"an earlier try reset them", flagged("NeedsLogin"), "joinKey=k", ours, Record{Restore: []string{"--webclient=true"}}, "up --timeout=30s KEY, to restore --webclient=true"},
+		{"joined, to be restored", flagged("Running"), "", Wish{}, Record{Restore: []string{"--webclient=true"}}, "set --webclient=true"},
 		{"refused", fresh, "joinKey=k", Wish{Refused: "overlap"}, Record{}, "-"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -91,137 +99,15 @@ func TestNext(t *testing.T) {
 				if call.Key {
 					got += " KEY"
 				}
+				if len(call.After.Restore) > 0 {
+					got += ", to restore " + strings.Join(call.After.Restore, " ")
+				}
 			}
 			if got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
 	}
-}
-
-// perform runs a call on a daemon. A call may be refused only for its key.
-func perform(t *rapid.T, d *tailscaletest.Daemon, c Call) {
-	if len(c.Args) == 0 {
-		return
-	}
-	args := c.Args
-	if c.Key {
-		args = append(slices.Clone(args), "--auth-key=k")
-	}
-	var words bytes.Buffer
-	if err := d.Call(args, &words, &words); err != nil {
-		t.Fatalf("tailscale %v is refused: %v", args, err)
-	}
-}
-
-// TestWalk: whatever operator, fabric and time do to a daemon, in any order, the
-// node's leases come to be advertised, what an operator advertises stays, and so does
-// every other setting; and leaving takes back ours and no more.
-func TestWalk(t *testing.T) {
-	leases := pfx("10.42.1.0/24 10.42.2.0/24 fd42:42:0:1::/64")
-	theirs := pfx("192.168.1.0/24 192.168.2.0/24 fd00:1::/64")
-	rapid.Check(t, func(t *rapid.T) {
-		d := &tailscaletest.Daemon{Keys: map[string]int{"k": -1}, Addrs: []netip.Addr{netip.MustParseAddr("100.64.0.1")}}
-		if rapid.Bool().Draw(t, "joined by somebody") {
-			d = flagged("Running")
-			d.Keys = map[string]int{"k": -1}
-		}
-		brought := d.Backend == "Running"
-		a := Auth{JoinKey: "k"}
-		var r Record
-		foreign, settings := map[netip.Prefix]bool{}, map[string]string{}
-		settle := func(w Wish) {
-			for range 8 {
-				c, more := Next(observe(t, d), a, w, r)
-				if !more {
-					return
-				}
-				if rapid.IntRange(0, 9).Draw(t, "killed") == 0 { // with the record on disk, or with the call done as well
-					r = c.Before
-					if rapid.Bool().Draw(t, "after") {
-						perform(t, d, c)
-					}
-					continue
-				}
-				perform(t, d, c)
-				r = c.After
-			}
-		}
-		var w Wish
-		for range rapid.IntRange(1, 12).Draw(t, "steps") {
-			switch rapid.IntRange(0, 6).Draw(t, "step") {
-			case 0: // the fabric
-				w = Wish{Known: true, Carried: rapid.Bool().Draw(t, "carried"), Routes: slices.DeleteFunc(slices.Clone(leases), func(netip.Prefix) bool { return rapid.Bool().Draw(t, "not leased") })}
-			case 1: // an operator advertises, as K3s's users do, all anew
-				if !d.Known {
-					break
-				}
-				all := d.Routes()
-				p := rapid.SampledFrom(theirs).Draw(t, "theirs")
-				if foreign[p] = !foreign[p]; foreign[p] {
-					all = append(all, p)
-				} else {
-					all = less(all, []netip.Prefix{p})
-				}
-				d.Set("advertise-routes", list(all))
-			case 2:
-				if d.Known {
-					name := rapid.SampledFrom([]string{"ssh", "shields-up", "report-posture"}).Draw(t, "setting")
-					settings[name] = yes(rapid.Bool().Draw(t, "on"))
-					d.Set(name, settings[name])
-				}
-			case 3:
-				if d.Known {
-					d.Backend = rapid.SampledFrom([]string{"Stopped", "NeedsLogin", "Running"}).Draw(t, "backend")
-					brought = brought && d.Backend == "Running"
-				}
-			case 4: // somebody wipes our routes
-				d.Set("advertise-routes", list(less(d.Routes(), leases)))
-			}
-			settle(w)
-			have := d.Routes()
-			for p := range foreign {
-				if foreign[p] != slices.Contains(have, p) {
-					t.Fatalf("%v of an operator: advertised %v, wanted %v", p, !foreign[p], foreign[p])
-				}
-			}
-			for name, value := range settings {
-				if d.Get(name) != value {
-					t.Fatalf("--%s is %s, the operator said %s", name, d.Get(name), value)
-				}
-			}
-		}
-		for range 4 { // nobody disturbs any more
-			if c, more := Next(observe(t, d), a, w, r); more {
-				perform(t, d, c)
-				r = c.After
-			}
-		}
-		if lacks := less(w.Routes, d.Routes()); w.Known && w.Carried && len(lacks) > 0 {
-			t.Fatalf("%v is not advertised", lacks)
-		}
-		up := r.Up
-		for range 4 {
-			if c, more := Leave(observe(t, d), r); more {
-				perform(t, d, c)
-				r = c.After
-			}
-		}
-		if !r.Equal(Record{}) {
-			t.Fatalf("left with %v not taken back", r)
-		}
-		if left := less(d.Routes(), theirs); len(left) > 0 {
-			t.Fatalf("%v of ours is still advertised", left)
-		}
-		if down := d.Backend == "Stopped"; down != up || up && brought {
-			t.Fatalf("down %v; brought up by us %v, by somebody %v", down, up, brought)
-		}
-		for p := range foreign {
-			if foreign[p] != slices.Contains(d.Routes(), p) {
-				t.Fatalf("%v of an operator went with us", p)
-			}
-		}
-	})
 }
 
 func TestProblems(t *testing.T) {
@@ -258,7 +144,11 @@ func TestProblems(t *testing.T) {
 			s.Carried = nil
 			w.Peers = append(w.Peers, Peer{"n4", pfx("10.42.4.0/24")}, Peer{"n5", pfx("10.42.5.0/24")}, Peer{"n6", pfx("10.42.6.0/24")})
 		}, `the tailnet carries no 10.42.2.0/24 of n2, 10.42.3.0/24 of n3, 10.42.4.0/24 of n4, and of 2 more nodes: their pods are not reached from here -> weft status says whether they are not approved or not advertised; to approve all: "autoApprovers": {"routes":{"10.42.0.0/16":["tag:weft"]}}`},
-		{"overlap", func(_ *State, _ *Auth, w *Wish) { w.Refused = "spec.clusterCIDRs[0]: 100.64.0.0/16 overlaps" }, "this node stays out of the tailnet: spec.clusterCIDRs[0]: 100.64.0.0/16 overlaps -> take other ranges for the fabric, or leave --vpn-auth out"},
+		{"an exit that would be lost", func(s *State, a *Auth, _ *Wish) { s.Backend, a.JoinKey, s.Prefs.ExitNodeID = needsLogin, "k", "nABC" }, "this node is logged out of its tailnet, and used an exit node there (nABC), which a login by its key would lose -> tailscale up --exit-node=ADDRESS --auth-key=…, by hand; or give the exit up: tailscale set --exit-node="},
+		{"overlap, outside", func(s *State, _ *Auth, w *Wish) {
+			s.Backend, w.Refused = stopped, "spec.clusterCIDRs[0]: 100.64.0.0/16 overlaps"
+		}, "this node stays out of the tailnet: spec.clusterCIDRs[0]: 100.64.0.0/16 overlaps -> take other ranges for the fabric, or leave --vpn-auth out"},
+		{"overlap", func(_ *State, _ *Auth, w *Wish) { w.Refused = "spec.clusterCIDRs[0]: 100.64.0.0/16 overlaps" }, "this node is in a tailnet, and must not be: spec.clusterCIDRs[0]: 100.64.0.0/16 overlaps -> take other ranges for the fabric; or leave --vpn-auth out, and: tailscale down"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, a, wish := up, Auth{}, w
@@ -275,13 +165,18 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// FuzzParseState. Its seeds are as short as they can be: what the fuzzer finds of
+// interest it makes shorter for up to a minute, in time that goes with the square of
+// the length.
 func FuzzParseState(f *testing.F) {
-	d := flagged("Running", "--advertise-routes=10.42.1.0/24")
-	d.Approve, d.Peers = pfx("10.42.0.0/16"), map[string][]netip.Prefix{"n2": pfx("10.42.2.0/24")}
-	var status, prefs bytes.Buffer
-	_ = d.Call([]string{"status", "--json"}, &status, &status)
-	_ = d.Call([]string{"debug", "prefs"}, &prefs, &prefs)
-	f.Add(status.Bytes(), prefs.Bytes())
+	for _, c := range []struct{ status, prefs string }{
+		{`{"BackendState":"Running","TUN":true,"TailscaleIPs":["100.64.0.1"]}`, `{"ControlURL":"https://h"}`},
+		{`{"BackendState":"Running","Self":{"UserID":7,"AllowedIPs":["10.42.1.0/24"]},"User":{"7":{"LoginName":"a"}}}`, `{"RouteAll":true}`},
+		{`{"BackendState":"NeedsLogin","Peer":{"k":{"AllowedIPs":["10.42.2.0/24"]}}}`, `{"AdvertiseRoutes":["10.42.1.0/24"]}`},
+		{`{"BackendState":"Stopped","Self":{"Tags":["tag:a"],"KeyExpiry":"2026-11-22T00:00:00Z"}}`, `{"AutoUpdate":{"Apply":null}}`},
+	} {
+		f.Add([]byte(c.status), []byte(c.prefs))
+	}
 	f.Fuzz(func(t *testing.T, status, prefs []byte) {
 		s, err := ParseState(status, prefs)
 		if err != nil {
@@ -305,13 +200,14 @@ func FuzzParseState(f *testing.F) {
 }
 
 func FuzzRecord(f *testing.F) {
+	f.Add([]byte(`{"schema":1,"restore":["--webclient=true"]}`))
 	f.Add([]byte(`{"schema":1,"broughtUp":true,"advertised":["10.42.1.0/24"],"addresses":["100.64.0.1"]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, _, err := decode(b)
 		if err != nil {
 			return
 		}
-		again, err := json.Marshal(recorded{Schema: 1, Up: r.Up, Accepted: r.Accepted, Routes: r.Routes})
+		again, err := json.Marshal(recorded{Schema: 1, Up: r.Up, Accepted: r.Accepted, Routes: r.Routes, Restore: r.Restore})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,11 +22,16 @@ func Problems(s State, a Auth, w Wish, now time.Time) []intent.Problem {
 		return []intent.Problem{{Subject: subject, Cause: fmt.Sprintf(cause, args...), Remedy: remedy}}
 	}
 	switch {
+	case w.Refused != "" && s.Backend == running:
+		return say("take other ranges for the fabric; or leave --vpn-auth out, and: tailscale down", "this node is in a tailnet, and must not be: %s", w.Refused)
 	case w.Refused != "":
 		return say("take other ranges for the fabric, or leave --vpn-auth out", "this node stays out of the tailnet: %s", w.Refused)
 	case s.Backend == needsLogin && !a.HasKey():
 		return say("tailscale up --accept-dns=false"+server(a)+", and follow the link; or give a joinKey to --vpn-auth-file",
 			"this node is logged out of its tailnet, or its key has expired, and --vpn-auth holds no joinKey")
+	case s.Backend == needsLogin && s.Prefs.unnamedExit():
+		return say("tailscale up --exit-node=ADDRESS --auth-key=…, by hand; or give the exit up: tailscale set --exit-node=",
+			"this node is logged out of its tailnet, and used an exit node there (%.40s), which a login by its key would lose", s.Prefs.ExitNodeID)
 	case s.Backend == needsMachine:
 		return say("approve it in the admin console (Machines), or join with a key that is pre-approved",
 			"the tailnet waits for an administrator to approve this node, %s", s.Name)

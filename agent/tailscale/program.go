@@ -7,14 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/weft-net/weft/proto/note"
 )
 
 // Program is the tailscale program of this host.
 type Program struct {
 	Path string // empty: tailscale, looked for in PATH at each call
+
+	hide note.Secret // what no error may repeat
 }
 
 // Bounds of a call.
@@ -58,6 +64,7 @@ func (p Program) run(ctx context.Context, within time.Duration, args ...string) 
 	cmd := exec.CommandContext(ctx, cmp.Or(p.Path, "tailscale"), args...)
 	out, words := bounded{most: maxAnswer}, bounded{most: maxError}
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, &words, time.Second
+	cmd.Env = slices.DeleteFunc(os.Environ(), isSecret)
 	err := cmd.Run()
 	what := "tailscale " + strings.Join(args[:min(2, len(args))], " ")
 	switch {
@@ -66,18 +73,27 @@ func (p Program) run(ctx context.Context, within time.Duration, args ...string) 
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%s: no answer within %v: %w", what, within, ctx.Err())
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w: %s", what, err, said(words.b.Bytes()))
+		return nil, fmt.Errorf("%s: %w: %s", what, err, p.said(words.b.Bytes()))
 	case out.over:
 		return nil, fmt.Errorf("%s: its answer has more than %d bytes", what, maxAnswer)
 	}
 	return out.b.Bytes(), nil
 }
 
+// isSecret tells variables of the agent's that are no other program's business.
+func isSecret(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	return slices.Contains([]string{"WEFT_VPN_AUTH", "K3S_VPN_AUTH", "WEFT_TOKEN"}, name)
+}
+
 // said is what a program wrote about its failure, on one line.
-func said(b []byte) string {
+func (p Program) said(b []byte) string {
 	s := strings.Join(strings.Fields(strings.ToValidUTF8(string(b), "?")), " ")
+	if p.hide != "" { // whole, so before it is cut
+		s = strings.ReplaceAll(s, p.hide.Reveal(), p.hide.String())
+	}
 	if len(s) > maxWords {
-		s = s[:maxWords] + "…"
+		s = strings.ToValidUTF8(s[:maxWords], "") + "…"
 	}
 	return cmp.Or(s, "it says nothing")
 }

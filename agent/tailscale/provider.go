@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -51,6 +50,18 @@ type Provider struct {
 	seen     State
 	addrs    []netip.Addr
 	problems []intent.Problem
+	told     told
+}
+
+// told is what Changed was called for last.
+type told struct {
+	addrs    []netip.Addr
+	carried  []netip.Prefix
+	problems []intent.Problem
+}
+
+func (t told) equal(o told) bool {
+	return slices.Equal(t.addrs, o.addrs) && slices.Equal(t.carried, o.carried) && slices.Equal(t.problems, o.problems)
 }
 
 // Open reads what an earlier run did.
@@ -58,6 +69,9 @@ func Open(c Config) (*Provider, error) {
 	r, addrs, err := load(c.Dir, c.Log)
 	if err != nil {
 		return nil, err
+	}
+	if err := c.Dir.Remove(keyName); err != nil { // one that was killed may have left it
+		return nil, fmt.Errorf("tailscale: %w", err)
 	}
 	return &Provider{
 		Config: c, record: r, addrs: addrs, kicks: make(chan struct{}, 1),
@@ -202,6 +216,7 @@ func (p *Provider) undone(err error, was Record) error {
 	if !errors.As(err, &refused) || strings.Contains(err.Error(), "timeout waiting") {
 		return nil
 	}
+	was.Restore = p.record.Restore // the program may have reset these and failed later
 	return p.note(was)
 }
 
@@ -219,33 +234,6 @@ func (p *Provider) note(r Record) error {
 	return nil
 }
 
-// call runs the program, with the key in a file while it does.
-func call(ctx context.Context, prog Program, dir *datadir.Dir, a Auth, c Call) error {
-	within := askWithin
-	if c.Args[0] == "up" {
-		within = upWithin
-	}
-	args := c.Args
-	if c.Key {
-		path := a.KeyFile
-		if path == "" {
-			if err := dir.Write(keyName, []byte(a.JoinKey.Reveal())); err != nil {
-				return fmt.Errorf("tailscale: %w", err)
-			}
-			defer func() { _ = dir.Remove(keyName) }()
-			path = dir.Path(keyName)
-		} else if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("tailscale: joinKeyFile: %w", err)
-		}
-		args = append(slices.Clone(args), "--auth-key=file:"+path)
-	}
-	_, err := prog.run(ctx, within, args...)
-	if err != nil && a.JoinKey != "" && strings.Contains(err.Error(), a.JoinKey.Reveal()) {
-		err = errors.New(strings.ReplaceAll(err.Error(), a.JoinKey.Reveal(), a.JoinKey.String()))
-	}
-	return err
-}
-
 // tell says what came of a turn.
 func (p *Provider) tell(err error, again time.Duration) {
 	p.mu.Lock()
@@ -256,8 +244,13 @@ func (p *Provider) tell(err error, again time.Duration) {
 		}
 		p.problems = []intent.Problem{why}
 	}
+	now := told{p.addrs, p.seen.Carried, p.problems}
+	same := now.equal(p.told)
+	p.told = now
 	p.mu.Unlock()
-	p.Changed()
+	if !same {
+		p.Changed()
+	}
 }
 
 // remedy says what to do about an error of the program.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"strings"
 
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/proto/note"
@@ -25,6 +26,7 @@ type recorded struct {
 	Up       bool           `json:"broughtUp,omitempty"`
 	Accepted bool           `json:"acceptRoutes,omitempty"`
 	Routes   []netip.Prefix `json:"advertised,omitempty"`
+	Restore  []string       `json:"restore,omitempty"`
 	Addrs    []netip.Addr   `json:"addresses,omitempty"` // the node's, as last seen
 }
 
@@ -64,16 +66,21 @@ func decode(b []byte) (Record, []netip.Addr, error) {
 			return Record{}, nil, fmt.Errorf("advertised: %v is no prefix of a lease", p)
 		}
 	}
+	for _, flag := range f.Restore {
+		if name, _, ok := strings.Cut(strings.TrimPrefix(flag, "--"), "="); !ok || !flagName(name) || !strings.HasPrefix(flag, "--") || !oneWord(flag) {
+			return Record{}, nil, fmt.Errorf("restore: %.40q is no flag of tailscale set", flag)
+		}
+	}
 	for _, a := range f.Addrs {
 		if !member(a) {
 			return Record{}, nil, fmt.Errorf("addresses: %v is no tailnet's", a)
 		}
 	}
-	return Record{Up: f.Up, Accepted: f.Accepted, Routes: sorted(f.Routes)}, f.Addrs, nil
+	return Record{Up: f.Up, Accepted: f.Accepted, Routes: sorted(f.Routes), Restore: f.Restore}, f.Addrs, nil
 }
 
 func save(dir *datadir.Dir, r Record, addrs []netip.Addr) error {
-	b, err := json.Marshal(recorded{Schema: schema.Tailnet.Version(), Up: r.Up, Accepted: r.Accepted, Routes: r.Routes, Addrs: addrs})
+	b, err := json.Marshal(recorded{Schema: schema.Tailnet.Version(), Up: r.Up, Accepted: r.Accepted, Routes: r.Routes, Restore: r.Restore, Addrs: addrs})
 	if err != nil {
 		return fmt.Errorf("tailscale: %w", err)
 	}

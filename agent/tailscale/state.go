@@ -54,7 +54,9 @@ type Prefs struct {
 	ControlURL             string
 	RouteAll               bool
 	CorpDNS                bool
+	AutoExitNode           string // such as "any"
 	ExitNodeIP             string
+	ExitNodeID             string // known once the exit has been met; then ExitNodeIP is gone
 	ExitNodeAllowLANAccess bool
 	RunSSH                 bool
 	ShieldsUp              bool
@@ -67,6 +69,13 @@ type Prefs struct {
 	OperatorUser           string
 	AppConnector           struct{ Advertise bool }
 	PostureChecking        bool
+	RunWebClient           bool
+	AutoUpdate             struct {
+		Check bool
+		Apply *bool // nil: as the tailnet says
+	}
+	RelayServerPort            *uint16
+	RelayServerStaticEndpoints []netip.AddrPort
 }
 
 // maxPeers bounds a tailnet that is read.

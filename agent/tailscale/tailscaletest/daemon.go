@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -17,6 +18,7 @@ type Daemon struct {
 	Vet     bool           // an administrator approves nodes by hand
 	Keys    map[string]int // keys of the tailnet, with how often each may be used still
 	Approve []netip.Prefix // autoApprovers
+	Exit    string         // number of the exit that it uses, its address having been forgotten
 	Addrs   []netip.Addr
 	Tags    []string
 	Peers   map[string][]netip.Prefix // what the tailnet carries to others
@@ -30,6 +32,12 @@ var defaults = map[string]string{
 	"advertise-routes": "", "advertise-tags": "", "exit-node": "", "exit-node-allow-lan-access": "false", "hostname": "",
 	"login-server": "https://controlplane.tailscale.com", "netfilter-mode": "on", "operator": "", "report-posture": "false",
 	"shields-up": "false", "snat-subnet-routes": "true", "ssh": "false", "stateful-filtering": "false",
+}
+
+// setOnly are the settings of `set` for which `up` has no flag: it resets them when it
+// is called with any.
+var setOnly = map[string]string{
+	"auto-update": "", "relay-server-port": "", "relay-server-static-endpoints": "", "update-check": "true", "webclient": "false",
 }
 
 // Load reads a daemon.
@@ -56,7 +64,15 @@ func (d *Daemon) Get(flag string) string {
 	if v, ok := d.Flags[flag]; ok {
 		return v
 	}
-	return defaults[flag]
+	return standard(flag)
+}
+
+// standard is a setting that nobody made.
+func standard(flag string) string {
+	if v, ok := defaults[flag]; ok {
+		return v
+	}
+	return setOnly[flag]
 }
 
 // Set makes one.
@@ -65,7 +81,7 @@ func (d *Daemon) Set(flag, value string) {
 		d.Flags = map[string]string{}
 	}
 	d.Flags[flag] = value
-	if defaults[flag] == value {
+	if standard(flag) == value {
 		delete(d.Flags, flag)
 	}
 }
@@ -140,6 +156,17 @@ func (d *Daemon) prefs() any {
 	if t := d.Get("advertise-tags"); t != "" {
 		tags = strings.Split(t, ",")
 	}
+	var apply, port any
+	if v := d.Get("auto-update"); v != "" {
+		apply = v == "true"
+	}
+	if v, err := strconv.Atoi(d.Get("relay-server-port")); err == nil {
+		port = v
+	}
+	var endpoints []string
+	if v := d.Get("relay-server-static-endpoints"); v != "" {
+		endpoints = strings.Split(v, ",")
+	}
 	return map[string]any{
 		"ControlURL": url, "RouteAll": is("accept-routes"), "CorpDNS": is("accept-dns"), "ExitNodeIP": d.Get("exit-node"),
 		"ExitNodeAllowLANAccess": is("exit-node-allow-lan-access"), "RunSSH": is("ssh"), "ShieldsUp": is("shields-up"),
@@ -148,5 +175,7 @@ func (d *Daemon) prefs() any {
 		"NetfilterMode":       map[string]int{"off": 0, "nodivert": 1, "on": 2}[d.Get("netfilter-mode")],
 		"OperatorUser":        d.Get("operator"), "AppConnector": map[string]bool{"Advertise": is("advertise-connector")},
 		"PostureChecking": is("report-posture"), "WantRunning": d.backend() == "Running",
+		"ExitNodeID": d.Exit, "RunWebClient": is("webclient"), "RelayServerPort": port, "RelayServerStaticEndpoints": endpoints,
+		"AutoUpdate": map[string]any{"Check": is("update-check"), "Apply": apply},
 	}
 }

@@ -64,11 +64,14 @@ func (d *Daemon) Call(args []string, stdout, stderr io.Writer) error {
 func settings(name string, args []string, also func(*flag.FlagSet)) (map[string]string, error) {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	for flag, value := range defaults {
-		if name == "set" && (flag == "login-server" || flag == "advertise-tags") {
-			continue
-		}
-		if value == "true" || value == "false" {
+	all := maps.Clone(defaults)
+	if name == "set" {
+		maps.Copy(all, setOnly)
+		delete(all, "login-server")
+		delete(all, "advertise-tags")
+	}
+	for flag, value := range all {
+		if value == "true" || value == "false" || flag == "auto-update" {
 			fs.Bool(flag, value == "true", "")
 		} else {
 			fs.String(flag, value, "")
@@ -152,7 +155,9 @@ func (d *Daemon) up(args []string, stderr io.Writer) error {
 			return err
 		}
 	}
-	d.Flags = nil
+	if key != "" || force || d.backend() != "Running" { // else it sets what is given, and no more
+		d.Flags, d.Exit = nil, ""
+	}
 	for name := range defaults {
 		if value, ok := given[name]; ok {
 			d.Set(name, value)
@@ -174,6 +179,9 @@ func (d *Daemon) start() {
 func (d *Daemon) reverts(given map[string]string) error {
 	var missing, explicit []string
 	for _, name := range slices.Sorted(maps.Keys(d.Flags)) {
+		if _, of := setOnly[name]; of {
+			continue
+		}
 		if _, ok := given[name]; !ok && name != "stateful-filtering" {
 			missing = append(missing, "--"+name+"="+d.Flags[name])
 		}
