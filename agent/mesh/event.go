@@ -80,6 +80,9 @@ type Device struct {
 	PSK       [32]byte       // SHA-256 of the pre-shared key; zero: none
 }
 
+// Looked says that all WireGuard devices were read, and that what changed was told.
+type Looked struct{}
+
 // Traffic says that packets of pods went to the peer of late. It is for rungs without
 // counters of their own; without it, pairs there count as in use.
 type Traffic struct{ Peer string }
@@ -93,6 +96,7 @@ func (Answered) event() {}
 func (Inner) event()    {}
 func (Unsent) event()   {}
 func (Device) event()   {}
+func (Looked) event()   {}
 func (Traffic) event()  {}
 func (Changed) event()  {}
 

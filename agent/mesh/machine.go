@@ -22,6 +22,7 @@ type Machine struct {
 	now    time.Time // of the last call
 	due    queue
 	lookAt time.Time
+	looked time.Time // when the WireGuard devices were last read
 	acts   []Action
 	ids    uint64
 	budget budget
@@ -156,6 +157,8 @@ func (m *Machine) Event(e Event, now time.Time) {
 		if p := m.pairs[e.Peer]; p != nil && int(e.Slot) < len(p.tunnels) && p.took(e, now) {
 			m.due.put(p, now)
 		}
+	case Looked:
+		m.looked = now
 	case Traffic:
 		if p := m.pairs[e.Peer]; p != nil && p.trafficTold(now) {
 			m.due.put(p, now)

@@ -191,6 +191,41 @@ func TestClockThatWentBack(t *testing.T) {
 	}
 }
 
+// Where answers take longer than they are waited for, as on a machine that is starved,
+// nothing is refused: what comes out of the tunnel says so.
+func TestSlowIsNotRefused(t *testing.T) {
+	w, a, b := two(t, "public", "public", "s1")
+	w.run(20 * time.Second)
+	a.late, b.late = true, true
+	for range 120 {
+		w.run(time.Second)
+		if got := slices.Concat(a.m.Summary().Stuck, b.m.Summary().Stuck); len(got) > 0 {
+			t.Fatalf("stuck: %v, though packets come:\n%s", got, w)
+		}
+	}
+	if a.m.Summary().Down == 0 {
+		t.Error("answers are taken for timely: the test shows nothing")
+	}
+}
+
+// While the devices cannot be read, as when the process of one hangs, nobody claims that
+// they refuse.
+func TestUnreadIsNotRefused(t *testing.T) {
+	w, a, b := two(t, "public", "easy", "s1")
+	w.run(20 * time.Second)
+	a.devices[0]["b"].session, b.devices[0]["a"].session = false, false
+	a.replays, b.deaf, a.unread = a.self.Slots[0].Key, true, true
+	w.run(time.Minute)
+	if got := a.m.Summary().Stuck; len(got) > 0 {
+		t.Errorf("stuck: %v, of devices that nobody reads", got)
+	}
+	a.unread = false
+	w.run(stuckAfter + 2*time.Second) // when what was counted came is not known
+	if got := a.m.Summary().Stuck; !slices.Equal(got, []string{"b"}) {
+		t.Errorf("stuck: %v, once they are read", got)
+	}
+}
+
 // From any slots whatever, nodes that take turns end in one slot that all have, and no
 // pair is without a common slot for good.
 func TestRotationsConverge(t *testing.T) {

@@ -40,6 +40,8 @@ type simNode struct {
 	busy      bool
 	sees      func(Probe) // what is sent outside of WireGuard; nil: nobody
 	deaf      bool        // begins no handshakes in slot 0
+	late      bool        // answers to its probes inside of tunnels come when nobody waits for them any more
+	unread    bool        // its devices cannot be read
 	replays   intent.Key  // whose timestamps peers have seen later ones of
 	keys      byte
 }
@@ -236,6 +238,9 @@ func (n *simNode) local(slot uint8) netip.AddrPort {
 }
 
 func (n *simNode) look() {
+	if n.unread {
+		return
+	}
 	for s := range n.devices {
 		for peer, d := range n.devices[s] {
 			e := Device{Peer: peer, Slot: uint8(s), Endpoint: d.endpoint, Received: d.got, Sent: d.sent}
@@ -248,6 +253,7 @@ func (n *simNode) look() {
 			}
 		}
 	}
+	n.event(Looked{})
 }
 
 // probe carries one outside of WireGuard, and its answer.
@@ -414,7 +420,9 @@ func (n *simNode) gotInner(p inner) {
 		return
 	}
 	if p.probe {
-		n.event(Inner{ID: p.id, Peer: p.from, Over: p.over, Size: p.size, RTT: n.w.now.Sub(p.at)})
+		if !n.late {
+			n.event(Inner{ID: p.id, Peer: p.from, Over: p.over, Size: p.size, RTT: n.w.now.Sub(p.at)})
+		}
 		return
 	}
 	delete(n.waiting, p.id)

@@ -25,6 +25,7 @@ type tunnel struct {
 	hold   hold
 	device Device    // what the kernel said last
 	looked time.Time // when; zero: never
+	came   time.Time // when something that the peer sealed was last seen to have come
 	begun  time.Time // since both ends have a device
 
 	psk   Preshared
@@ -271,6 +272,9 @@ func (t *tunnel) likely(r *trail) bool {
 func (t *tunnel) took(d Device, now time.Time) {
 	if !t.looked.IsZero() {
 		t.pair.traffic(t.used(d, now.Sub(t.looked)), t.sending(), now)
+		if d.Received > t.device.Received {
+			t.came = now
+		}
 	}
 	psk := t.device.PSK
 	t.device, t.looked = d, now
@@ -340,15 +344,21 @@ func (t *tunnel) used(d Device, took time.Duration) bool {
 // last (WireGuard, section 6.1, Rekey-Timeout).
 const stuckAfter = 20 * time.Second
 
+// unread is how long ago the devices must have been read to be known.
+const unread = 5 * lookIdle
+
 // stuck tells whether the probes of a tunnel in use are answered while nothing comes
 // out of it: the keys or the clocks of the two ends do not agree. WireGuard takes a
 // handshake only if its timestamp is later than that of the last one (WireGuard,
 // section 5.1), so that a node whose clock went back is taken for somebody who replays.
+// A device counts what it could open, so that where its count grows nothing is refused:
+// there answers only take longer than they are waited for; and a device that is not read
+// says nothing either way.
 func (t *tunnel) stuck(now time.Time) bool {
 	l := t.line()
-	return t.there && t.sending() && !l.up && t.cur != nil &&
+	return t.there && t.sending() && !l.up && t.cur != nil && now.Sub(t.pair.m.looked) < unread &&
 		t.best(func(r *trail) bool { return r.since(now.Add(-stuckAfter)) }) != nil &&
-		now.Sub(later(l.answered, later(t.begun, t.pair.entered))) > stuckAfter
+		now.Sub(later(later(l.answered, t.came), later(t.begun, t.pair.entered))) > stuckAfter
 }
 
 // tell has the peer hear by what we send now, so that it can give up what we have

@@ -246,4 +246,5 @@ func (d *driver) status(list []Device, now time.Time) {
 			delete(d.last, k)
 		}
 	}
+	d.machine.Event(mesh.Looked{}, now)
 }
