@@ -20,25 +20,45 @@ const (
 	sealedMetric = 8710 // and the slot
 )
 
+// deadMetric is before all that stand by.
+const deadMetric = 8700
+
 // chosen plans the way to a peer that chooses its way: the route of the choice,
 // those that stand by, and a refusal behind them all. The last is for the moment in
 // which a device is gone and took its routes along: nothing may then leave by the
 // default route, in the clear.
+//
+// Where the pair may send by none, packets would take what stands by: see dead.
 //
 // Without a choice yet there is no route of it either; the caller keeps what the
 // kernel has.
 func (w *way) chosen(out []datapath.Object, prefixes []netip.Prefix) []datapath.Object {
 	w.may = w.cluster.Ways(w.self, w.peer)
 	for _, prefix := range prefixes {
-		out = w.refuse(out, prefix)
-		out = w.standby(out, prefix)
-		out = w.first(out, prefix)
+		refusal := len(out)
+		out = w.standby(w.refuse(out, prefix), prefix)
+		none := len(out)
+		if out = w.first(out, prefix); w.has && len(out) == none {
+			out[refusal] = w.dead(prefix)
+		}
 	}
 	if w.has && w.choice.Rung == mesh.None && len(prefixes) > 0 {
 		w.problem(intent.PeerKey(w.peer.Name), "weft mesh explain "+w.Intent.Name+" "+w.peer.Name,
 			"no path to %s: %s", w.peer.Name, w.unreached())
 	}
 	return out
+}
+
+// dead refuses packets before they find a route that stands by, which is for who is
+// bound to its device alone. Of IPv4 it leads to a bridge without ports: where there is
+// no route back, the filter of reverse paths drops what comes, and a refusal is none
+// (Linux, net/ipv4/fib_frontend.c, __fib_validate_source).
+func (w *way) dead(prefix netip.Prefix) datapath.Route {
+	if !prefix.Addr().Is4() {
+		return datapath.Route{Dst: prefix, Type: datapath.Blackhole, Metric: deadMetric}
+	}
+	src, _ := w.self.FabricOf(true)
+	return datapath.Route{Dst: prefix, Dev: datapath.FabricLink, Src: src, Metric: deadMetric}
 }
 
 // unreached says why no way leads to the peer.

@@ -84,6 +84,45 @@ func TestNeverInTheClear(t *testing.T) {
 	})
 }
 
+// refuses tells whether packets go nowhere by a route: what is sent to a bridge that has
+// no ports ends there.
+func refuses(r datapath.Route) bool {
+	return r.Type == datapath.Blackhole || r.Dev == datapath.FabricLink
+}
+
+// TestNothingStandsIn: of a pair that sends by none, no packet takes a route that
+// stands by, though a tunnel is there for what is bound to its device.
+func TestNothingStandsIn(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := anyNode(t)
+		n.Intent.Cluster.Backend = intent.WireGuard
+		for name, c := range n.Choices {
+			c.Rung = mesh.None
+			n.Choices[name] = c
+		}
+		objects, _ := Objects(n)
+		first := map[netip.Prefix]datapath.Route{}
+		for _, o := range objects {
+			if r, ok := o.(datapath.Route); ok {
+				if was, seen := first[r.Dst]; !seen || r.Metric < was.Metric {
+					first[r.Dst] = r
+				}
+			}
+		}
+		for _, peer := range n.Intent.Peers {
+			if _, chosen := n.Choices[peer.Name]; !chosen || peer.Name == n.Intent.Name {
+				continue
+			}
+			for _, lease := range peer.Lease {
+				shared := slices.ContainsFunc(n.Intent.Peers, func(o intent.Peer) bool { return o.Name != peer.Name && slices.Contains(o.Lease, lease) })
+				if r, routed := first[lease]; routed && !shared && !refuses(r) {
+					t.Fatalf("%s sends by none, and %v", peer.Name, r)
+				}
+			}
+		}
+	})
+}
+
 func sealedOnly(t *rapid.T, objects []datapath.Object, lease netip.Prefix) {
 	refused := false
 	for _, o := range objects {
@@ -91,8 +130,8 @@ func sealedOnly(t *rapid.T, objects []datapath.Object, lease netip.Prefix) {
 		if !ok || r.Dst != lease {
 			continue
 		}
-		refused = refused || r.Type == datapath.Blackhole
-		if r.Type != datapath.Blackhole && !strings.HasPrefix(r.Dev, "weft-wg") {
+		refused = refused || refuses(r)
+		if !refuses(r) && !strings.HasPrefix(r.Dev, "weft-wg") {
 			t.Fatalf("in the clear: %v", r)
 		}
 	}
