@@ -87,7 +87,7 @@ func (p *pair) inner(e Inner, now time.Time) {
 	if l == nil {
 		return
 	}
-	if l.mtu.got(e.ID, now) {
+	if l.mtu.got(e.ID, e.Size, now) {
 		return
 	}
 	if !l.up {

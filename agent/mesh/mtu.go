@@ -30,6 +30,7 @@ type search struct {
 	bad     int // the smallest that was not; 0: none
 
 	id    uint64 // of the probe under way; 0: none
+	first uint64 // of this search; 0: none was sent
 	size  int
 	sent  time.Time
 	lost  int // in a row, of this size
@@ -94,17 +95,12 @@ func (s *search) pick(now time.Time) (size, tries int) {
 	return s.good, mtuTries
 }
 
-// timeout is how long a padded probe may take.
-func (h *health) timeout() time.Duration {
-	return clamp(h.rtt*3/2+100*time.Millisecond, 250*time.Millisecond, time.Second)
-}
-
 // expire counts a padded probe that was not answered, and says when to look again.
 func (s *search) expire(h *health, now time.Time) time.Time {
 	if s.id == 0 {
 		return time.Time{}
 	}
-	if end := s.sent.Add(h.timeout()); now.Before(end) {
+	if end := s.sent.Add(h.patience()); now.Before(end) { // no less than a small one's: what is slow is not lost
 		return end
 	}
 	s.lose(h, now, false)
@@ -142,21 +138,37 @@ func (s *search) later(now time.Time) {
 	s.raise = now.Add(s.wait)
 }
 
-// got counts an answer.
-func (s *search) got(id uint64, now time.Time) bool {
+// got counts an answer to a packet of some bytes. One that comes after it was taken for
+// lost says as much of sizes.
+func (s *search) got(id uint64, size int, now time.Time) bool {
 	if s.id != id || id == 0 {
+		s.late(id, size, now)
 		return false
 	}
 	s.id, s.lost = 0, 0
-	s.good = max(s.good, s.size)
+	s.pass(s.size)
+	s.next = now
+	return true
+}
+
+// late takes it that a packet came through that nobody waited for any more: one of this
+// search, for one of the trail before says nothing.
+func (s *search) late(id uint64, size int, now time.Time) {
+	if s.first > 0 && id >= s.first && s.bad > 0 && size >= s.bad && size <= s.ceiling {
+		s.pass(size)
+		s.lost, s.next = 0, now
+	}
+}
+
+// pass takes it that a size fits.
+func (s *search) pass(size int) {
+	s.good = max(s.good, size)
 	if s.good >= s.bad {
 		s.bad = 0
 	}
 	if s.good >= s.ceiling {
 		s.bad, s.wait = 0, 0
 	}
-	s.next = now
-	return true
 }
 
 // unsent is a padded probe that our own kernel refused: it knows a limit.
@@ -188,9 +200,17 @@ func (p *pair) measure(l *line, w *wake) {
 	if !w.due(next) {
 		return
 	}
-	s.id, s.size, s.most, s.sent = p.m.id(), size, most, w.now
-	w.at(w.now.Add(l.timeout()))
+	s.begin(p.m.id(), size, most, w.now)
+	w.at(w.now.Add(l.patience()))
 	p.m.act(ProbeInner{ID: s.id, Peer: p.name, Over: l.over, Size: size})
+}
+
+// begin notes a probe that is sent.
+func (s *search) begin(id uint64, size, most int, now time.Time) {
+	if s.first == 0 {
+		s.first = id
+	}
+	s.id, s.size, s.most, s.sent = id, size, most, now
 }
 
 // verified tells whether a size is known to pass, and asked for again only in case the

@@ -63,9 +63,9 @@ func TestSearchFindsAnyLimit(t *testing.T) {
 			}
 			id++
 			probes++
-			s.id, s.size, s.most, s.sent = id, size, most, now
+			s.begin(id, size, most, now)
 			if size <= limit && rapid.IntRange(0, 99).Draw(rt, "luck") >= drop {
-				s.got(id, now)
+				s.got(id, size, now)
 			}
 		}
 		if got, best := s.mtu(), min(ceiling, limit); got > best || drop == 0 && got < best-mtuGrain {
@@ -75,4 +75,50 @@ func TestSearchFindsAnyLimit(t *testing.T) {
 			rt.Fatalf("%d probes in five minutes", probes)
 		}
 	})
+}
+
+// A path that is slow, or a machine that is, loses nothing: however long answers take
+// that small probes are still waited for, the size stays, and what was taken for lost
+// and comes late gives it back.
+func TestSlowIsNotNarrow(t *testing.T) {
+	for _, took := range []time.Duration{10 * time.Millisecond, 900 * time.Millisecond, 1900 * time.Millisecond} {
+		now := epoch
+		h := health{up: true, rtt: took}
+		s := search{}
+		s.limit(1440, now)
+		for id := range uint64(10) {
+			size, most := s.pick(now)
+			s.begin(id+1, size, most, now)
+			now = now.Add(took)
+			s.expire(&h, now.Add(-time.Millisecond))
+			s.got(id+1, size, now)
+		}
+		if s.mtu() != 1440 || !s.settled() {
+			t.Errorf("answers after %v: %+v", took, s)
+		}
+	}
+}
+
+func TestLateAnswer(t *testing.T) {
+	h := health{up: true}
+	s := search{}
+	s.limit(1440, epoch)
+	now := epoch
+	for id := range uint64(mtuTries) {
+		s.begin(id+10, 1440, mtuTries, now)
+		now = now.Add(time.Minute)
+		s.expire(&h, now)
+	}
+	if s.mtu() != mtuSafe {
+		t.Fatalf("all lost: %+v", s)
+	}
+	s.got(9, 1440, now) // of the trail before
+	s.got(20, 84, now)  // a small probe
+	if s.mtu() != mtuSafe {
+		t.Errorf("after answers that say nothing: %+v", s)
+	}
+	s.got(11, 1440, now)
+	if s.mtu() != 1440 {
+		t.Errorf("after a late answer: %+v", s)
+	}
 }
