@@ -83,8 +83,8 @@ test: deps build releases bin/grpcurl bin/etcd bin/konnectivity bin/cni/flannel 
 	@integration/test.sh $(MODULES)
 
 .PHONY: vm
-vm: deps build bin/etcd ## of make test: what needs a kernel with WireGuard, in a virtual machine
-	go test ./integration/vm -count=1 -timeout 60m -v
+vm: deps build bin/etcd ## of make test: what needs a kernel with WireGuard, in a virtual machine; SCENARIOS="mesh-rotate": these alone
+	WEFT_VM_SCENARIOS='$(SCENARIOS)' go test ./integration/vm -count=1 -timeout 60m -v $(if $(SCENARIOS),-run '^TestScenarios$$')
 
 .PHONY: soak
 soak: ## a million random operations on leases, with restores, against a model: some minutes

@@ -32,6 +32,9 @@ var kernelTests = []struct{ dir, pattern string }{
 // testdata need it: they run here only.
 var scenarios = []string{"mesh-static", "mesh-static6", "mesh-wireguard", "mesh-restart"}
 
+// asked are scenarios to run instead of all those, for make vm SCENARIOS="...".
+func asked() []string { return strings.Fields(os.Getenv("WEFT_VM_SCENARIOS")) }
+
 func fetch(t *testing.T) Machine {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), fetching)
@@ -149,17 +152,31 @@ func TestScenarios(t *testing.T) {
 	if err != nil || len(own) == 0 {
 		t.Fatalf("testdata: %v", err)
 	}
-	binary, all := build(t, "integration"), slices.Clone(scenarios)
-	script := fmt.Sprintf(warm+"cd '%s'\nexport WEFT_WIREGUARD=kernel\n"+run+"unset WEFT_WIREGUARD\nexport WEFT_SCENARIOS=vm/testdata\n"+run,
-		root(t), binary, filepath.Join(root(t), "integration"), binary, strings.Join(scenarios, "|"), binary, ".*")
-	for _, path := range own {
-		all = append(all, strings.TrimSuffix(filepath.Base(path), ".txtar"))
+	for i, path := range own {
+		own[i] = strings.TrimSuffix(filepath.Base(path), ".txtar")
+	}
+	both := scenarios
+	if list := asked(); len(list) > 0 {
+		isOwn := func(name string) bool { return slices.Contains(own, name) }
+		both = slices.DeleteFunc(slices.Clone(list), isOwn)
+		own = slices.DeleteFunc(list, func(name string) bool { return !isOwn(name) })
+	}
+	binary, all := build(t, "integration"), slices.Concat(both, own)
+	script := fmt.Sprintf(warm+"cd '%s'\nexport WEFT_WIREGUARD=kernel\n", root(t), binary, filepath.Join(root(t), "integration"))
+	if len(both) > 0 {
+		script += fmt.Sprintf(run, binary, strings.Join(both, "|"))
+	}
+	if len(own) > 0 {
+		script += "unset WEFT_WIREGUARD\nexport WEFT_SCENARIOS=vm/testdata\n" + fmt.Sprintf(run, binary, strings.Join(own, "|"))
 	}
 	out, _ := tried(t, script)
 	for _, name := range all {
 		if !strings.Contains(out, "--- PASS: TestScenarios/"+name+" ") {
 			t.Errorf("%s was not run", name)
 		}
+	}
+	if len(asked()) > 0 {
+		t.Log(out) // each was asked for: who asks wants to see it
 	}
 	if n := strings.Count(out, "> made "); n < len(all) || !strings.Contains(out, ": made by kernel\n") {
 		t.Errorf("%d looks at who made devices, of %d scenarios\n%s", n, len(all), out)
