@@ -85,7 +85,29 @@ func (f *fabric) reach(ctx context.Context, a, b int) error {
 }
 
 // standing is how a node sends to another, as its agent says.
-type standing struct{ Rung, Via, Endpoint string }
+type standing struct {
+	Node                string
+	Rung, Via, Endpoint string
+	Preshared           string // which pre-shared key, and whether a handshake has confirmed it
+}
+
+// shared names the pre-shared key of a pair, if it has one.
+func (s standing) shared() string {
+	name, _, _ := strings.Cut(s.Preshared, ",")
+	return name
+}
+
+// confirmed waits until a handshake has confirmed one pre-shared key at both ends of a
+// pair, another than the one that it had.
+func (f *fabric) confirmed(ctx context.Context, a, b int, old string) error {
+	first := ""
+	return f.stands(ctx, a, b, "with another pre-shared key than "+old, func(s standing) bool {
+		if s.Node == f.Nodes[a].Name {
+			first = s.shared()
+		}
+		return s.shared() == first && first != "" && first != old && strings.Contains(s.Preshared, "confirmed by")
+	})
+}
 
 // straight waits until both nodes of a pair send to an address of the other's.
 func (f *fabric) straight(ctx context.Context, a, b int) error {
@@ -119,7 +141,12 @@ func (f *fabric) ends(ctx context.Context, a, b string) (out []standing, err err
 	if err != nil {
 		return nil, err
 	}
-	var answer struct{ Ends []struct{ Path *standing } }
+	var answer struct {
+		Ends []struct {
+			Node string
+			Path *standing
+		}
+	}
 	if err := json.Unmarshal([]byte(text), &answer); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, text)
 	}
@@ -127,6 +154,7 @@ func (f *fabric) ends(ctx context.Context, a, b string) (out []standing, err err
 		if e.Path == nil {
 			return nil, fmt.Errorf("%w: an end says nothing: %s", lab.ErrNotYet, text)
 		}
+		e.Path.Node = e.Node
 		out = append(out, *e.Path)
 	}
 	if len(out) != 2 {

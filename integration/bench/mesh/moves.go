@@ -44,6 +44,8 @@ var allMoves = []move{
 	{name: "VXLAN to WireGuard", do: func(ctx context.Context, f *fabric) error {
 		return changed(ctx, f, toWireGuard, "weft-wg", "weft-vx")
 	}},
+	{name: "pre-shared keys switched on", do: preshared},
+	{name: "PSK rotation, 1 s of skew", do: reshared, prep: settled},
 }
 
 // within bounds a move. One that takes longer is said to be missed.
@@ -197,6 +199,43 @@ func rotated(ctx context.Context, f *fabric) error {
 		}
 		return "", nil
 	})
+}
+
+// preshared has all pairs agree on pre-shared keys.
+func preshared(ctx context.Context, f *fabric) error {
+	if err := f.config(ctx, "postQuantum: true"); err != nil {
+		return err
+	}
+	return f.confirmed(ctx, 0, 1, "")
+}
+
+// settled waits until no node changes its keys any more: each has one device.
+func settled(ctx context.Context, f *fabric) error {
+	for _, n := range f.Nodes {
+		err := lab.Until(ctx, n.Name+" has one WireGuard device", func() (string, error) {
+			out, err := n.Run(ctx, "wg", "show", "interfaces")
+			if err == nil && len(strings.Fields(out)) != 1 {
+				err = lab.ErrNotYet
+			}
+			return out, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return f.InStep(ctx, len(f.Nodes))
+}
+
+// reshared changes the key of a node, and with it the pre-shared key of each of its pairs.
+func reshared(ctx context.Context, f *fabric) error {
+	ends, err := f.ends(ctx, f.Nodes[0].Name, f.Nodes[1].Name)
+	if err != nil {
+		return err
+	}
+	if err := rotated(ctx, f); err != nil {
+		return err
+	}
+	return f.confirmed(ctx, 0, 1, ends[0].shared())
 }
 
 // roamed gives a node other addresses, and waits until the cluster knows them.
