@@ -123,6 +123,9 @@ var mistakes = map[string][]mistake{
 	"topology": {
 		{"star", "accepted: full, site-gateways", ""},
 		{"Full", "accepted: full, site-gateways", ""},
+		{"Full", "did you mean full", ""},
+		{"site-gateways", "site-gateways, and with backend vxlan no pair chooses its way; accepted: backend wireguard or auto with it, or full", ""},
+		{"site-gateways, backend: tailscale", "with backend tailscale no pair chooses its way", ""},
 		{"[full]", "accepted: a text", ""},
 	},
 	"wireguardPort": {

@@ -1,16 +1,34 @@
 package kind
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/near"
 )
+
+// native is K3s's name for backend wireguard, which a flag may say. What is stored has one
+// name, so that what is written here is what is read back.
+const native = "wireguard-native"
+
+// accepted is what may stand in a field instead of a word, the likeliest first.
+func accepted(word string, known []string) string {
+	list := "accepted: " + strings.Join(known, ", ")
+	if word == native && slices.Contains(known, string(intent.WireGuard)) {
+		return "it is K3s's word for wireguard, write that; " + list
+	}
+	if meant, ok := near.Name(word, known); ok {
+		return fmt.Sprintf("did you mean %s; %s", meant, list)
+	}
+	return list
+}
 
 // validateWords refuses words that a field does not know.
 func (s ClusterConfigSpec) validateWords(f *findings) {
 	if !slices.Contains(backends, s.Backend) {
-		f.add("spec.backend", "%q is not a backend of this release; accepted: %s", s.Backend, strings.Join(backends, ", "))
+		f.add("spec.backend", "%q is not a backend of this release; %s", s.Backend, accepted(s.Backend, backends))
 	}
 	for _, w := range []struct {
 		field, word string
@@ -23,7 +41,7 @@ func (s ClusterConfigSpec) validateWords(f *findings) {
 		{"spec.topology", s.Topology, topologies},
 	} {
 		if !slices.Contains(w.known, w.word) {
-			f.add(w.field, "%q is not accepted; accepted: %s", w.word, strings.Join(w.known, ", "))
+			f.add(w.field, "%q is not accepted; %s", w.word, accepted(w.word, w.known))
 		}
 	}
 }
@@ -66,6 +84,9 @@ func (s ClusterConfigSpec) validateMesh(f *findings) {
 		f.add("spec.postQuantum", "true, and backend %s encrypts nothing; accepted: backend wireguard or auto with it, or false", s.Backend)
 	case s.PostQuantum && s.Encryption == string(intent.EncryptNever):
 		f.add("spec.postQuantum", "true, and encryption never encrypts nothing; accepted: encryption untrusted or always with it, or false")
+	}
+	if s.Topology == string(intent.TopologyGateways) && !meshed {
+		f.add("spec.topology", "site-gateways, and with backend %s no pair chooses its way; accepted: backend wireguard or auto with it, or full", s.Backend)
 	}
 	if s.KeyDays < 0 || s.KeyDays > maxKeyDays {
 		f.add("spec.keyDays", "%d is out of bounds; accepted: 1 to %d, or 0 for never", s.KeyDays, maxKeyDays)
