@@ -194,7 +194,7 @@ func (p *pairs) watch(ctx context.Context) error {
 // tell says what keeps pairs from WireGuard, and an old key in use.
 func (p *pairs) tell() {
 	p.waits(time.Now())
-	p.problems(slices.Concat(p.lack(), p.stuck.problems(p.node), p.leaving.problems(p.node)))
+	p.problems(slices.Concat(p.lack(), p.outside(), p.stuck.problems(p.node), p.leaving.problems(p.node)))
 }
 
 // lack is that the node cannot have WireGuard devices, if pairs need them.
@@ -207,6 +207,18 @@ func (p *pairs) lack() []intent.Problem {
 		Subject: "WireGuard", Cause: p.devices.Nobody(),
 		Remedy: "modprobe wireguard, or modprobe tun",
 	}}
+}
+
+// outside are names of --node-external-ip by which nobody reaches the node.
+func (p *pairs) outside() (out []intent.Problem) {
+	at := p.at()
+	if at == nil {
+		return nil
+	}
+	for _, cause := range at.External() {
+		out = append(out, intent.Problem{Subject: "--node-external-ip", Cause: cause, Remedy: "mend the name, or what its nameserver says; it is asked again each minute"})
+	}
+	return out
 }
 
 // made is who makes WireGuard devices; empty: nobody. A cluster asks before it has

@@ -2,6 +2,7 @@ package paths
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weft-net/weft/proto/egress"
 	"github.com/weft-net/weft/proto/note"
 )
 
@@ -54,6 +56,23 @@ func (n *names) addrs() []netip.Addr {
 			continue
 		}
 		out = append(out, n.last[s]...)
+	}
+	return out
+}
+
+// problems says which of them lead nobody to the node, and why, in the operator's order.
+func (n *names) problems() (out []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.list {
+		if why := n.bad[s]; why != "" {
+			out = append(out, s+": "+why)
+		}
+		for _, a := range n.last[s] {
+			if _, what, special := egress.Special(a); special {
+				out = append(out, fmt.Sprintf("%s is %v: %s", s, a, what))
+			}
+		}
 	}
 	return out
 }

@@ -90,6 +90,9 @@ func (p *Paths) Choices() map[string]mesh.Choice { return *p.choices.Load() }
 // Report is what the node says of itself.
 func (p *Paths) Report() Report { return *p.report.Load() }
 
+// External says which of Config.External lead nobody to the node, and why.
+func (p *Paths) External() []string { return p.names.problems() }
+
 // Explain tells how the node sends to a peer, and why not better; false of a peer that
 // is not known.
 func (p *Paths) Explain(peer string) (mesh.Explanation, bool) {

@@ -13,6 +13,7 @@ import (
 	"github.com/weft-net/weft/agent/egress"
 	"github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/cmd/internal/config"
+	rules "github.com/weft-net/weft/proto/egress"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/label"
 )
@@ -160,14 +161,14 @@ func external(in []string) (addrs []netip.Addr, names []string, err error) {
 	for _, s := range in {
 		s = strings.TrimSpace(s)
 		if _, err := netip.ParseAddr(s); err == nil {
-			one, err := addresses("--node-external-ip", []string{s})
+			one, err := outside(s)
 			if err != nil {
 				return nil, nil, err
 			}
-			if slices.Contains(addrs, one[0]) {
+			if slices.Contains(addrs, one) {
 				return nil, nil, fmt.Errorf("--node-external-ip: %s is there twice", s)
 			}
-			addrs = append(addrs, one...)
+			addrs = append(addrs, one)
 			continue
 		}
 		name := strings.ToLower(strings.TrimSuffix(s, "."))
@@ -180,6 +181,21 @@ func external(in []string) (addrs []netip.Addr, names []string, err error) {
 		names = append(names, name)
 	}
 	return addrs, names, nil
+}
+
+// outside reads an address at which others can reach the node from outside.
+func outside(s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil || a.Zone() != "":
+		return netip.Addr{}, fmt.Errorf("--node-external-ip %q: not an address without a zone, such as 203.0.113.7 or 2001:db8::11", s)
+	case a.Is4In6():
+		return netip.Addr{}, fmt.Errorf("--node-external-ip %s: IPv4 mapped into IPv6; write it as %v", s, a.Unmap())
+	}
+	if _, what, special := rules.Special(a); special {
+		return netip.Addr{}, fmt.Errorf("--node-external-ip %s: %s; nobody reaches the node there from outside: give the address that its router or cloud has for it", s, what)
+	}
+	return a, nil
 }
 
 // netLike tells whether a name is a mistaken address: no top-level domain is a number
