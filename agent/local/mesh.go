@@ -109,7 +109,7 @@ func (a *Agent) RotateKeys(ctx context.Context, _ *weftv1.RotateKeysRequest) (*w
 	}
 	r, err := a.Mesh.Rotate(ctx)
 	if err != nil {
-		return nil, status.Errorf(codes.FailedPrecondition, "local: rotate keys: %v", err)
+		return nil, status.Errorf(codes.FailedPrecondition, "%v", err)
 	}
 	return &weftv1.RotateKeysResponse{Slot: uint32(r.Slot), PublicKey: r.Key.String(), Pairs: uint32(r.Pairs)}, nil
 }

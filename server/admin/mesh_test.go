@@ -131,6 +131,7 @@ func TestRotateKeys(t *testing.T) {
 		{"n1", "n1 slot 1, 2 pairs"},
 		{"n3 n1", "n3 node n3 is away, n1 slot 1, 2 pairs"},
 		{"", "n1 slot 1, 2 pairs, n2 the agent of node n2 is of a release before pairs chose their way; upgrade weft-agent there, n3 node n3 is away"},
+		{"n1 n1", "n1 slot 1, 2 pairs"},
 		{"n1 n9", "InvalidArgument | nodes[1]: there is no node n9: it has not joined, or has no lease yet"},
 	} {
 		r, err := mesh.RotateKeys(t.Context(), &weftv1.MeshRotateKeysRequest{Nodes: strings.Fields(c.nodes)})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -136,7 +137,12 @@ func (s *mesh) RotateKeys(ctx context.Context, r *weftv1.MeshRotateKeysRequest) 
 	var nodes []intent.Peer
 	for i, name := range r.GetNodes() {
 		p, ok := all.Peer(name)
-		if !ok {
+		switch {
+		case name == "":
+			return nil, badField(fmt.Sprintf("nodes[%d]", i), "is empty; write the name of a node")
+		case slices.Contains(r.GetNodes()[:i], name):
+			continue // a second question would only be refused
+		case !ok:
 			return nil, badField(fmt.Sprintf("nodes[%d]", i), "there is no node %.300s: it has not joined, or has no lease yet", name)
 		}
 		nodes = append(nodes, p)

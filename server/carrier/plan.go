@@ -126,7 +126,11 @@ func (p Place) leave(nodes []Node, now time.Time, t Times) Step {
 	next.Behind = slices.DeleteFunc(slices.Clone(p.Behind), func(name string) bool { return !slices.Contains(late, name) })
 	switch {
 	case len(next.Behind) < len(p.Behind):
-		return Step{Next: next, Reason: "CarrierChanged", Message: fmt.Sprintf("sent by %v to all nodes but %s", p.Send, named(next.Behind))}
+		message := fmt.Sprintf("sent by %v to all nodes now", p.Send)
+		if len(next.Behind) > 0 {
+			message = fmt.Sprintf("sent by %v to all nodes but %s", p.Send, named(next.Behind))
+		}
+		return Step{Next: next, Reason: "CarrierChanged", Message: message}
 	case len(late)+len(moving) > 0:
 		return Step{Waits: append(late, moving...)}
 	case !p.stood(t.Linger, now):

@@ -59,7 +59,7 @@ func (h *Hub) Ask(ctx context.Context, node, method string, request []byte) ([]b
 	case <-q.done:
 		return q.response, q.err
 	case <-s.ctx.Done():
-		return nil, status.Errorf(codes.Unavailable, "the agent of node %s went before it answered", node)
+		return nil, status.Errorf(codes.Unavailable, "the agent of node %s went before it answered, and may have done what it was asked or not; look, and ask again when it is back: weft get nodes", node)
 	case <-ctx.Done():
 		return nil, status.Errorf(codes.DeadlineExceeded, "the agent of node %s did not answer in time", node)
 	}
