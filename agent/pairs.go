@@ -73,6 +73,7 @@ type pairs struct {
 	mute  []string // mesh.Summary.Silent
 	carry carry
 
+	deaths  deaths  // of devices' processes
 	stuck   stuck   // of watch
 	leaving leaving // the same
 }
@@ -129,6 +130,8 @@ func (p *pairs) run(ctx context.Context) error {
 			p.log.Error("paths not proved", note.Err, err, note.Retry, pairsRetry)
 			p.problems([]intent.Problem{{Subject: "mesh", Cause: err.Error(), Remedy: "journalctl -u weft-agent; the agent needs CAP_NET_ADMIN and CAP_NET_RAW"}})
 			pause(ctx, pairsRetry)
+		} else {
+			p.problems(nil) // there are no pairs to have any
 		}
 	}
 	return nil
@@ -193,8 +196,9 @@ func (p *pairs) watch(ctx context.Context) error {
 
 // tell says what keeps pairs from WireGuard, and an old key in use.
 func (p *pairs) tell() {
-	p.waits(time.Now())
-	p.problems(slices.Concat(p.lack(), p.outside(), p.stuck.problems(p.node), p.leaving.problems(p.node)))
+	now := time.Now()
+	p.waits(now)
+	p.problems(slices.Concat(p.lack(), p.outside(), p.deaths.problems(now), p.stuck.problems(p.node), p.leaving.problems(p.node)))
 }
 
 // lack is that the node cannot have WireGuard devices, if pairs need them.

@@ -173,11 +173,13 @@ func (a *agent) endpoints() []uplink.Endpoint {
 	return out
 }
 
-// setProblems replaces what one part of the root found.
-func (a *agent) setProblems(source string, ps []intent.Problem) {
+// setProblems replaces what one part of the root found, and tells whether that is news.
+func (a *agent) setProblems(source string, ps []intent.Problem) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	was := a.found[source]
 	a.found[source] = ps
+	return !slices.Equal(was, ps)
 }
 
 // problems gathers what every room has to complain of.

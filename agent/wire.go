@@ -22,6 +22,7 @@ import (
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/agent/userspace"
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/note"
 	"github.com/weft-net/weft/tunnel"
 )
 
@@ -91,7 +92,7 @@ func (a *agent) openKernel() (err error) {
 	if a.ring, err = keyring.Open(a.dir, keyring.Config{Log: a.log}); err != nil {
 		return err
 	}
-	if a.starter, err = userspace.NewStarter(userspace.StarterConfig{Log: a.log}); err != nil {
+	if a.starter, err = userspace.NewStarter(userspace.StarterConfig{Log: a.log, Words: a.dir.Path(""), Ended: func(e userspace.End) { a.pairs.ended(e) }}); err != nil {
 		return err
 	}
 	a.kernel, err = kernel.Open(a.log, kernel.Config{Keyring: a.ring, Userspace: a.starter, WireGuard: a.cfg.wireguard()})
@@ -126,14 +127,26 @@ func (a *agent) openPairs() (err error) {
 	p := &pairs{
 		node: a.cfg.NodeName, external: a.cfg.external(), log: a.log, ring: a.ring, devices: a.kernel, kicks: make(chan struct{}, 1),
 		intent: a.withUnderlay, reach: func() []netip.Addr { return a.host.reachable() }, offer: a.uplink.Echo, adopted: a.adopted,
-		told: a.report, changed: a.chosen, problems: func(ps []intent.Problem) { a.setProblems("pairs", ps) },
+		told: a.report, changed: a.chosen, problems: func(ps []intent.Problem) {
+			if a.setProblems("pairs", ps) {
+				a.touch()
+			}
+		},
 	}
 	p.relay, err = relay.New(relay.Config{
 		Node: a.cfg.NodeName, Folder: a.dir, Device: p.device, Intent: a.uplink.Intent, Straight: p.straight, Secret: p.secret,
 		Probe: p.probed, OnChange: p.kick, Log: a.log,
 	})
 	a.pairs = p
-	return err
+	if err != nil {
+		return err
+	}
+	for _, dev := range []string{datapath.WGLink0, datapath.WGLink1} {
+		if err := a.starter.Follow(dev); err != nil { // its next start says so, too
+			a.log.Warn("WireGuard process not followed", note.Dev, dev, note.Err, err)
+		}
+	}
+	return nil
 }
 
 // adopted is by which devices the kernel sends to peers.

@@ -68,8 +68,8 @@ func Open(name string, c Config) (*Device, error) {
 	if c.Bind == nil {
 		c.Bind = NewBind()
 	}
-	if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/ ") || name[0] == '.' {
-		return nil, fmt.Errorf("userspace: %.60q is no name of a device: 1 to %d bytes without / and blanks", name, unix.IFNAMSIZ-1)
+	if err := validName(name); err != nil {
+		return nil, err
 	}
 	lock, err := hold(name, c.Patience)
 	if err != nil {
@@ -83,6 +83,17 @@ func Open(name string, c Config) (*Device, error) {
 	go d.accept()
 	d.follow()
 	return d, nil
+}
+
+// validName refuses what is no name of a device, before it is part of a path (Linux,
+// dev_valid_name in net/core/dev.c; % is dev_alloc_name's, and would make a device of
+// another name).
+func validName(name string) error {
+	bad := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("/:%", r) }
+	if name == "" || len(name) >= unix.IFNAMSIZ || name[0] == '.' || strings.ContainsFunc(name, bad) {
+		return fmt.Errorf("userspace: %.60q is no name of a device: 1 to %d letters, digits or signs, none of them blank, /, : or %%, and no . to begin with", name, unix.IFNAMSIZ-1)
+	}
+	return nil
 }
 
 // follow has the sockets follow the host's addresses, until the device is closed.

@@ -20,5 +20,7 @@
 // a peer that gets its first endpoint is asked at once (told).
 //
 // The room decides nothing about keys or peers. It owns the goroutines of a Device, and
-// the timer of its openings, until Close, and one for each process that a Starter has started, until its end.
+// the timer of its openings, until Close; and one for each process that a Starter has
+// started or follows, until its end or Close. The end of one that nobody stopped is told
+// with what became of it, and what it said last is in a file, where there is no systemd.
 package userspace

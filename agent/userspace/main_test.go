@@ -32,7 +32,13 @@ func TestMain(m *testing.M) {
 // withoutIPv6 says in the environment that processes of devices make no IPv6 sockets.
 const withoutIPv6 = "USERSPACE_TEST_WITHOUT_IPV6"
 
+// panics says in the environment that processes of devices end before they are ready.
+const panics = "USERSPACE_TEST_PANICS"
+
 func process(dev string) {
+	if os.Getenv(panics) != "" {
+		panic("the last words")
+	}
 	if os.Getenv(withoutIPv6) != "" {
 		if err := switchIPv6Off(); err != nil {
 			panic(err)

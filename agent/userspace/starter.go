@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,13 +26,22 @@ type StarterConfig struct {
 	Log     *slog.Logger // nil: none
 	Program string       // with the subcommand wireguard; this one if empty
 	Systemd string       // where its manager listens; if empty, it is asked where it runs
+	Words   string       // folder for what processes say last, where there is no systemd; empty: nobody hears it
+	Ended   func(End)    // called when a process has ended that nobody stopped; nil: nobody asks
 }
 
 // Starter has processes make devices in one network namespace. It is safe for
 // concurrent use.
 type Starter struct {
-	cfg StarterConfig
-	ns  *os.File
+	cfg  StarterConfig
+	ns   *os.File
+	life context.Context // ends with Close
+	end  context.CancelFunc
+
+	watchers sync.WaitGroup
+
+	mu        sync.Mutex
+	processes map[string]*process // that are followed, by device
 }
 
 // NewStarter binds to the calling thread's network namespace.
@@ -50,11 +59,18 @@ func NewStarter(c StarterConfig) (*Starter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("userspace: network namespace of this thread: %w", err)
 	}
-	return &Starter{cfg: c, ns: ns}, nil
+	s := &Starter{cfg: c, ns: ns, processes: map[string]*process{}}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s, nil
 }
 
-// Close lets go of the namespace. Processes and devices stay.
-func (s *Starter) Close() error { return s.ns.Close() }
+// Close lets go of the namespace, and waits for its goroutines. Processes and devices
+// stay.
+func (s *Starter) Close() error {
+	s.end()
+	s.watchers.Wait()
+	return s.ns.Close()
+}
 
 // Start has a process make a device, and returns when it can be configured.
 func (s *Starter) Start(ctx context.Context, dev string) error {
@@ -65,7 +81,7 @@ func (s *Starter) Start(ctx context.Context, dev string) error {
 	}
 	start := s.spawn
 	if s.cfg.Systemd != "" {
-		start = func(ctx context.Context, dev string) error { return s.job(ctx, "StartUnit", dev) }
+		start = s.unit
 	}
 	if err := start(ctx, dev); err != nil {
 		return err
@@ -74,23 +90,39 @@ func (s *Starter) Start(ctx context.Context, dev string) error {
 	return nil
 }
 
+// unit starts the unit of a device.
+func (s *Starter) unit(ctx context.Context, dev string) error {
+	if err := s.job(ctx, "StartUnit", dev); err != nil {
+		return err
+	}
+	if err := s.Follow(dev); err != nil {
+		s.cfg.Log.Warn("WireGuard process not followed", note.Dev, dev, note.Err, err)
+	}
+	return nil
+}
+
 // spawn starts a process in a session of its own, so that what ends the agent's does
-// not end it. Its output goes nowhere: a pipe to somebody who went would kill it.
+// not end it. What it says goes to a file: a pipe to somebody who went would kill it.
 func (s *Starter) spawn(ctx context.Context, dev string) error {
 	nowhere, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("userspace: %w", err)
 	}
 	defer nowhere.Close()
+	words := s.listen(dev)
+	if words == nil {
+		words = nowhere
+	}
+	defer words.Close()
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("userspace: %w", err)
 	}
 	defer r.Close()
-	var p *os.Process
+	var child *os.Process
 	err = s.inside(func() (err error) {
-		p, err = os.StartProcess(s.cfg.Program, []string{"weft-agent", "wireguard", "--ready-fd=3", dev}, &os.ProcAttr{
-			Dir: "/", Files: []*os.File{nowhere, nowhere, nowhere, w}, Sys: &syscall.SysProcAttr{Setsid: true},
+		child, err = os.StartProcess(s.cfg.Program, []string{"weft-agent", "wireguard", "--ready-fd=3", dev}, &os.ProcAttr{
+			Dir: "/", Files: []*os.File{nowhere, words, words, w}, Sys: &syscall.SysProcAttr{Setsid: true},
 		})
 		return err
 	})
@@ -98,16 +130,23 @@ func (s *Starter) spawn(ctx context.Context, dev string) error {
 	if err != nil {
 		return fmt.Errorf("userspace: start the process of %s: %w", dev, err)
 	}
-	go func() { _, _ = p.Wait() }() // or it would stay as a zombie while this process lives
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = r.SetReadDeadline(deadline)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := heard(r); err != nil {
-		_ = p.Kill() // one that is late must not come later
+	err = heard(r)
+	p, perr := open(child.Pid)
+	if err = errors.Join(err, perr); err != nil {
+		_ = child.Kill()                    // one that is late must not come later
+		go func() { _, _ = child.Wait() }() // or it would stay as a zombie
+		if at := s.words(dev); at != "" {
+			err = fmt.Errorf("%w (what it said last: %s)", err, at)
+		}
 		return err
 	}
+	p.child = child
+	s.watch(dev, p)
 	return nil
 }
 
@@ -153,76 +192,4 @@ func (s *Starter) running(dev string) (pid int, err error) {
 		return 0, fmt.Errorf("userspace: process %d has a device %s in another network namespace; give each agent of a file system a %s of its own", pid, dev, dir)
 	}
 	return pid, nil
-}
-
-// Stop ends the process of a device and returns when it is gone, and the device with
-// it.
-func (s *Starter) Stop(ctx context.Context, dev string) error {
-	pid, err := s.running(dev)
-	if err == nil && s.cfg.Systemd != "" {
-		err = s.job(ctx, "StopUnit", dev)
-		if err == nil {
-			pid, err = s.running(dev) // one that was started without systemd
-		}
-	}
-	if err != nil || pid == 0 {
-		return errors.Join(err, sweep(dev))
-	}
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("userspace: process %d of %s: %w", pid, dev, err)
-	}
-	defer unix.Close(fd)
-	if again, err := s.running(dev); err != nil || again != pid {
-		return err // it went, and the number may be another's
-	}
-	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
-		if err := unix.PidfdSendSignal(fd, sig, nil, 0); errors.Is(err, unix.ESRCH) {
-			break
-		} else if err != nil {
-			return fmt.Errorf("userspace: end process %d of %s: %w", pid, dev, err)
-		}
-		if ended(ctx, fd) {
-			break
-		}
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("userspace: end process %d of %s: %w", pid, dev, err)
-	}
-	s.cfg.Log.Info("WireGuard process ended", note.Dev, dev)
-	return sweep(dev)
-}
-
-// Sweep takes away what a process of a device that was killed has left. A device that
-// has a process is left alone, whoever's it is.
-func (s *Starter) Sweep(dev string) error { return sweep(dev) }
-
-// sweep takes away what a process that was killed has left.
-func sweep(dev string) error {
-	lock, err := try(dev)
-	if err != nil || lock == nil {
-		return nil // another has the device
-	}
-	defer release(dev, lock)
-	c, err := net.Dial("unix", socketPath(dev))
-	switch {
-	case err == nil:
-		return c.Close() // somebody else's, and alive
-	case errors.Is(err, unix.ECONNREFUSED):
-		return os.Remove(socketPath(dev))
-	}
-	return nil
-}
-
-// ended waits for a process (pidfd_open(2): the descriptor is readable then).
-func ended(ctx context.Context, fd int) bool {
-	for left := termTime; left > 0 && ctx.Err() == nil; left -= 100 * time.Millisecond {
-		if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 100); n > 0 {
-			return true
-		}
-	}
-	return false
 }

@@ -35,7 +35,7 @@ func TestTold(t *testing.T) {
 
 // TestBadNames: what is no name of a device touches no file.
 func TestBadNames(t *testing.T) {
-	for _, name := range []string{"", ".", "..", "../x", "a/b", "a b", "sixteen-letters-"} {
+	for _, name := range []string{"", ".", "..", "../x", "a/b", "a b", "a\nb", "a:1", "wg%d", "wg\x00", "wgé", "sixteen-letters-"} {
 		if d, err := Open(name, Config{}); err == nil {
 			d.Close()
 			t.Errorf("%q was opened", name)

@@ -13,11 +13,17 @@ import (
 	"golang.zx2c4.com/wireguard/device"
 )
 
+// Bounds of what root may ask. A peer is some 300 bytes of a request, 420 with a
+// pre-shared key and four prefixes over IPv6: ten thousand of them are one request, ten
+// times the fabric that weft is made for. All that is held at once is maxHeard of these,
+// and a line of each connection.
 const (
-	maxRequest   = 64 << 20         // bytes; a peer is some 300
-	requestTime  = 30 * time.Second // from the first byte to the answer's last
+	maxRequest   = 4 << 20          // bytes
+	maxHeard     = 4                // requests at once
 	maxAskers    = 64               // connections at once
 	maxSetOfLine = 4096             // bytes of a line
+	requestTime  = 30 * time.Second // from the first byte to the answer's last
+	idleTime     = 5 * time.Minute  // from an answer to the next request's first byte
 )
 
 // accept takes connections until the socket or the device ends.
@@ -32,7 +38,7 @@ func (d *Device) accept() {
 		case <-gone:
 		}
 	}()
-	slots := make(chan struct{}, maxAskers)
+	slots, heard := make(chan struct{}, maxAskers), make(chan struct{}, maxHeard)
 	for {
 		c, err := d.uapi.Accept()
 		if err != nil {
@@ -45,7 +51,7 @@ func (d *Device) accept() {
 		d.askers.Add(1)
 		go func() {
 			defer d.askers.Done()
-			d.serve(c)
+			d.serve(c, heard)
 			d.mu.Lock()
 			delete(d.open, c)
 			d.mu.Unlock()
@@ -54,32 +60,51 @@ func (d *Device) accept() {
 	}
 }
 
-// serve answers the requests of one connection.
-func (d *Device) serve(c net.Conn) {
+// serve answers the requests of one connection. Others are heard meanwhile, but for
+// those that heard holds a place for.
+func (d *Device) serve(c net.Conn, heard chan struct{}) {
 	defer c.Close()
 	in := bufio.NewReaderSize(c, maxSetOfLine)
 	for {
-		if c.SetDeadline(time.Now().Add(requestTime)) != nil {
+		if c.SetDeadline(time.Now().Add(idleTime)) != nil {
 			return
 		}
-		op, body, err := request(in)
+		if _, err := in.Peek(1); err != nil {
+			return
+		}
+		heard <- struct{}{}
+		err := d.once(c, in)
+		<-heard
 		if err != nil {
 			return
 		}
-		var answer bytes.Buffer
-		switch op {
-		case "get=1":
-			err = d.get(&answer)
-		case "set=1":
-			err = d.set(body)
-		default:
-			return
-		}
-		fmt.Fprintf(&answer, "errno=%d\n\n", code(err))
-		if _, err := c.Write(answer.Bytes()); err != nil {
-			return
-		}
 	}
+}
+
+// errUnknown is of a request that this end does not know.
+var errUnknown = errors.New("userspace: neither get=1 nor set=1")
+
+// once answers one request, of which the first byte is there.
+func (d *Device) once(c net.Conn, in *bufio.Reader) error {
+	if err := c.SetDeadline(time.Now().Add(requestTime)); err != nil {
+		return err
+	}
+	op, body, err := request(in)
+	if err != nil {
+		return err
+	}
+	var answer bytes.Buffer
+	switch op {
+	case "get=1":
+		err = d.get(&answer)
+	case "set=1":
+		err = d.set(body)
+	default:
+		return errUnknown
+	}
+	fmt.Fprintf(&answer, "errno=%d\n\n", code(err))
+	_, err = c.Write(answer.Bytes())
+	return err
 }
 
 // request reads one: lines up to an empty one. The first is the operation.

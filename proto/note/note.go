@@ -27,6 +27,7 @@ const (
 	Lost    = "lost"    // how many of
 	Of      = "of"      // how many
 	Conn    = "conn"
+	PID     = "pid"
 	Via     = "via" // the proxy
 	Addr    = "addr"
 	Path    = "path"

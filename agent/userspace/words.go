@@ -1,0 +1,48 @@
+package userspace
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weft-net/weft/proto/note"
+)
+
+// mostWords bounds, in bytes, the file of what the processes of a device have said before
+// another is started. One says a few lines, and at its end the stacks of its goroutines.
+const mostWords = 1 << 20
+
+// words is the file of what the processes of a device have said; empty if nobody hears
+// them.
+func (s *Starter) words(dev string) string {
+	if s.cfg.Words == "" {
+		return ""
+	}
+	return filepath.Join(s.cfg.Words, dev+".log")
+}
+
+// listen opens that file for one more process. One that has grown is set aside, over the
+// one before: a process that dies again and again must not fill the disk. That there is
+// no room for words is no reason to have no device: then it is nil.
+func (s *Starter) listen(dev string) *os.File {
+	path := s.words(dev)
+	if path == "" {
+		return nil
+	}
+	info, err := os.Lstat(path)
+	if err == nil && info.Size() > mostWords {
+		err = os.Rename(path, path+".old")
+	}
+	var f *os.File
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
+	}
+	if err != nil {
+		s.cfg.Log.Warn("WireGuard process not heard", note.Dev, dev, note.Err, err)
+		return nil
+	}
+	return f
+}
