@@ -156,6 +156,7 @@ func (t *tunnel) renew(now time.Time) (fresh bool) {
 	})
 	for i := range want {
 		r := want[i]
+		r.fresh = true
 		t.trails = append(t.trails, &r)
 		fresh = true
 	}

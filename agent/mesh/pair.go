@@ -69,6 +69,9 @@ func (p *pair) know(peer intent.Peer, now time.Time) {
 func (p *pair) stir(now time.Time) {
 	for s := range p.tunnels {
 		p.tunnels[s].retry(now)
+		for _, r := range p.tunnels[s].trails {
+			r.fresh = true
+		}
 	}
 	for i := range p.lines {
 		p.lines[i].retry(now)

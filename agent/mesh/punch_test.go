@@ -13,7 +13,7 @@ func TestRouterThatRemembers(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			w, a, b := two(t, "clash", kind, "s1")
 			x, y := w.sites["x"], w.sites["y"]
-			x.flows, x.states[netip.AddrPortFrom(y.outer, 51820)] = nil, w.now
+			x.flows, x.states[state{netip.AddrPortFrom(y.outer, 51820), 51820}] = nil, w.now
 			w.run(30 * time.Second)
 			if got := w.rung("a", "b"); got != ByServer {
 				t.Fatalf("met on %v although the router remembers", got)

@@ -30,14 +30,14 @@ func (t *tunnel) begin(called bool, now time.Time) {
 	var shut []*trail
 	for _, tr := range t.trails {
 		switch {
-		case tr.up && tr == t.cur, tr.via.Node != "" && direct != nil:
+		case tr.up && tr == t.cur, tr.via.Node != "" && direct != nil, t.spoils(tr, called, now):
 		case tr.up:
 			tr.tries, tr.next = 1, now
 		case t.shut(tr):
 			tr.tries = 0
 			shut = append(shut, tr)
 		default:
-			tr.tries, tr.next = tries, now
+			tr.tries, tr.next, tr.fresh = tries, now, false
 		}
 	}
 	t.punch(shut, called, now)

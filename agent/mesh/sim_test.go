@@ -169,8 +169,14 @@ type site struct {
 	kind   string // public, easy, hard, clash, open, blocked
 	outer  netip.Addr
 	flows  []*flow
-	states map[netip.AddrPort]time.Time // unsolicited packets that a clashing router remembers, by who sent
+	states map[state]time.Time // unsolicited packets that a clashing router remembers
 	port   uint16
+}
+
+// state is what came unasked: from where, and to which port of the router.
+type state struct {
+	from netip.AddrPort
+	to   uint16
 }
 
 // flow is a mapping of a router.
@@ -208,17 +214,32 @@ func (s *site) out(from, to netip.AddrPort) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(s.outer, f.outer), true
 }
 
-// free is the outer port of a new mapping: the inner one where that can be.
+// free is the outer port of a new mapping: the inner one where that can be. A clashing
+// router does as netfilter: it gives the port of the newest mapping that the source has
+// already, if that can be (net/netfilter/nf_nat_core.c, find_appropriate_src), so that
+// one that had to be another spreads to all who are met afterwards.
 func (s *site) free(from, to netip.AddrPort) uint16 {
 	taken := func(p uint16) bool {
+		if at, ok := s.states[state{to, p}]; ok && s.w.now.Sub(at) <= mapping {
+			return true
+		}
 		return slices.ContainsFunc(s.flows, func(f *flow) bool {
 			return f.outer == p && (s.kind != "clash" || f.to == to || f.inner != from)
 		})
 	}
-	if s.kind != "hard" && !taken(from.Port()) {
-		if at, ok := s.states[to]; s.kind != "clash" || !ok || s.w.now.Sub(at) > mapping {
-			return from.Port()
+	if s.kind == "clash" {
+		for _, f := range slices.Backward(s.flows) {
+			if f.inner != from {
+				continue
+			}
+			if !taken(f.outer) {
+				return f.outer
+			}
+			break
 		}
+	}
+	if s.kind != "hard" && !taken(from.Port()) {
+		return from.Port()
 	}
 	for {
 		s.port += 1 + uint16(s.w.rand.IntN(50))
@@ -239,13 +260,13 @@ func (s *site) in(from netip.AddrPort, to netip.AddrPort) (netip.AddrPort, bool)
 		}
 	}
 	if s.kind == "clash" {
-		s.states[from] = s.w.now
+		s.states[state{from, to.Port()}] = s.w.now
 	}
 	return netip.AddrPort{}, false
 }
 
 func (w *world) site(name, kind string) *site {
-	s := &site{w: w, name: name, kind: kind, outer: netip.AddrFrom4([4]byte{198, 51, 100, byte(len(w.sites) + 1)}), states: map[netip.AddrPort]time.Time{}, port: 20000}
+	s := &site{w: w, name: name, kind: kind, outer: netip.AddrFrom4([4]byte{198, 51, 100, byte(len(w.sites) + 1)}), states: map[state]time.Time{}, port: 20000}
 	w.sites[name] = s
 	return s
 }

@@ -14,6 +14,7 @@ type trail struct {
 	via      Via
 	source   intent.Source // of addr; empty: only the kernel has told
 	told     bool          // by the intent: else by a packet
+	fresh    bool          // not tried since it, or our own network, is as it is
 	observed netip.AddrPort
 	next     time.Time // not probed before
 	tries    int       // left of this round

@@ -27,6 +27,7 @@ type tunnel struct {
 	looked time.Time // when; zero: never
 	came   time.Time // when something that the peer sealed was last seen to have come
 	begun  time.Time // since both ends have a device
+	lone   time.Time // since when there is no messenger; zero: one is there
 
 	psk   Preshared
 	asof  time.Time // since when psk, and the device's key, are as they are
@@ -64,12 +65,18 @@ func (t *tunnel) set(now time.Time) {
 	t.settle(now)
 }
 
-// settle gives a tunnel without a trail the one that most surely works: a relay.
+// settle gives a tunnel without a trail the one that most surely works: one that has
+// answered, or a relay. The peer may have begun elsewhere, and hears of the first.
 func (t *tunnel) settle(now time.Time) {
 	if t.cur != nil || t.pair.adopted && t.looked.IsZero() {
 		return
 	}
 	r := t.best(func(r *trail) bool { return r.up })
+	if r != nil && t.pair.nominates() {
+		t.use(r, now)
+		t.announce(now)
+		return
+	}
 	if r == nil {
 		r = t.best(func(r *trail) bool { return r.via.Server != "" })
 	}
@@ -106,6 +113,7 @@ func (t *tunnel) use(r *trail, now time.Time) {
 
 // expire counts what was not answered.
 func (t *tunnel) expire(w *wake) {
+	t.mind(w.now)
 	for _, r := range t.trails {
 		w.at(r.expire(w.now))
 	}
@@ -246,9 +254,9 @@ func (t *tunnel) guess(w *wake) {
 	if !w.due(t.begun.Add(firstGuess)) {
 		return
 	}
-	blind := !w.now.Before(t.begun.Add(awaits))
-	if !blind {
-		w.at(t.begun.Add(awaits))
+	blind := t.blind(w.now)
+	if !blind && !t.lone.IsZero() {
+		w.at(t.lone.Add(awaits))
 	}
 	if r := t.best(func(r *trail) bool { return r.told && (blind || !t.shut(r)) }); r != nil {
 		t.use(r, w.now)
