@@ -2,6 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/nat"
@@ -30,7 +34,7 @@ func kernelOf(n *weftv1.NodePlan, told *weftv1.NodeIntent) (datapath.State, []st
 		problems = append(problems, b.Error())
 	}
 	self, ok := node.Self()
-	made, found := overlay.Objects(overlay.Node{Intent: node, Underlay: underlay, VTEP: mac, Slots: self.Slots, Choices: beginnings(node)})
+	made, found := overlay.Objects(overlay.Node{Intent: node, Underlay: underlay, VTEP: mac, Slots: self.Slots, Choices: sendings(node, n.GetSends())})
 	for _, p := range found {
 		problems = append(problems, fmt.Sprintf("%s: %s", p.Subject, p.Cause))
 	}
@@ -43,6 +47,37 @@ func kernelOf(n *weftv1.NodePlan, told *weftv1.NodeIntent) (datapath.State, []st
 	}
 	state, err := datapath.Merge(made, translation)
 	return state, problems, err
+}
+
+// steps are those that change something, in the agent's order. An agent takes the routes
+// from an address for lost when a device that is to have it does not yet, because it
+// cannot tell which of the two it saw first; here both states are of one moment, and
+// routes are lost with the last device only that has their source.
+func steps(want, have datapath.State) []datapath.Op {
+	held := map[netip.Addr]bool{} // by a device that stays
+	for k, o := range have {
+		if a, ok := o.(datapath.Addr); ok && want[k] != nil {
+			held[a.Prefix.Addr()] = true
+		}
+	}
+	rest := maps.Clone(want)
+	var more []datapath.Op
+	for k, o := range want {
+		if a, ok := o.(datapath.Addr); ok && have[k] == nil && held[a.Prefix.Addr()] {
+			more = append(more, datapath.Op{New: o})
+			delete(rest, k)
+		}
+	}
+	slices.SortFunc(more, func(a, b datapath.Op) int { return strings.Compare(a.String(), b.String()) })
+	out := datapath.Diff(rest, have)
+	at := slices.IndexFunc(out, func(op datapath.Op) bool { // after devices and their settings
+		k := op.Key().Kind
+		return k < datapath.KindSet && (op.New == nil || k >= datapath.KindAddr)
+	})
+	if at < 0 {
+		at = len(out)
+	}
+	return slices.Insert(out, at, more...)
 }
 
 // decoded is what a node is told, as a value.

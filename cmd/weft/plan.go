@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/cmd/weft/internal/document"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
@@ -27,7 +26,8 @@ func (c *cli) planCommand() *cobra.Command {
 			"~ changed. The server answers with every node's intent before and after; the steps are made\n" +
 			"by the agents' own planner. Pods' own devices are not part of it. Pairs of nodes that would\n" +
 			"go another way are told first, with why; those that choose their way (backends wireguard and auto)\n" +
-			"are planned as they begin. Nothing is written.",
+			"are planned from the way on which their nodes say that they are, to the one on which they begin\n" +
+			"where they may not stay. Nothing is written.",
 		Example: "  weft plan -f cluster.yaml\n  weft plan --delete node/n7",
 		GroupID: groupObjects,
 		Args:    noNames,
@@ -125,7 +125,7 @@ func stepsOf(n *weftv1.NodePlan) (nodePlan, error) {
 		out.Problems = append(out.Problems, "loses its lease: peers drop it, its own kernel stays as it is until weft-agent cleanup")
 		return out, nil
 	}
-	for _, op := range datapath.Diff(want, have) {
+	for _, op := range steps(want, have) {
 		out.Steps = append(out.Steps, op.String())
 	}
 	old := map[string]bool{}

@@ -2,10 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
-	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
@@ -17,6 +17,9 @@ type pairMove struct {
 	After  string   `json:"after"`
 	Why    string   `json:"why"`
 	Pairs  []string `json:"pairs"` // the first of them
+	// Now counts them by the way that their lower-named nodes send by now, as far as these
+	// have said so.
+	Now map[string]int `json:"now,omitempty"`
 }
 
 // movesOf compares by what pairs of nodes may go before and after, by the rule that
@@ -26,13 +29,24 @@ func movesOf(plans []*weftv1.NodePlan) []pairMove {
 		if n.GetBefore() != nil && n.GetAfter() != nil {
 			before, _ := decoded(n, n.GetBefore())
 			after, _ := decoded(n, n.GetAfter())
-			return moves(before, after)
+			return moves(before, after, rungsOf(plans))
 		}
 	}
 	return nil
 }
 
-func moves(before, after intent.Node) []pairMove {
+// rungsOf is by which ways nodes send now, by node and peer.
+func rungsOf(plans []*weftv1.NodePlan) map[[2]string]string {
+	out := map[[2]string]string{}
+	for _, n := range plans {
+		for _, s := range n.GetSends() {
+			out[[2]string{n.GetNode(), s.GetPeer()}] = s.GetRung()
+		}
+	}
+	return out
+}
+
+func moves(before, after intent.Node, now map[[2]string]string) []pairMove {
 	var out []pairMove
 	for i, a := range after.Peers {
 		wasA, ok := before.Peer(a.Name)
@@ -46,13 +60,13 @@ func moves(before, after intent.Node) []pairMove {
 			}
 			was, _ := ways(before.Cluster, wasA, wasB)
 			is, why := ways(after.Cluster, a, b)
-			pair := a.Name + "-" + b.Name
+			pair := [2]string{a.Name, b.Name}
 			if was != is {
-				out = add(out, pairMove{Before: was, After: is, Why: why}, pair)
+				out = add(out, pairMove{Before: was, After: is, Why: why}, pair, now[pair])
 				continue
 			}
 			if m, ok := renumbered(before.Cluster, after.Cluster, a, b); ok {
-				out = add(out, m, pair)
+				out = add(out, m, pair, now[pair])
 			}
 		}
 	}
@@ -82,15 +96,22 @@ func renumbered(was, is intent.Cluster, a, b intent.Peer) (pairMove, bool) {
 	return pairMove{Before: strings.Join(before, and), After: strings.Join(after, and), Why: strings.Join(why, and)}, len(why) > 0
 }
 
-// add counts a pair among those that move alike.
-func add(list []pairMove, m pairMove, pair string) []pairMove {
+// add counts a pair among those that move alike. Now is its way at the moment; empty: not
+// known.
+func add(list []pairMove, m pairMove, pair [2]string, now string) []pairMove {
 	i := slices.IndexFunc(list, func(o pairMove) bool { return o.Before == m.Before && o.After == m.After && o.Why == m.Why })
 	if i < 0 {
 		i, list = len(list), append(list, m)
 	}
 	list[i].Count++
 	if len(list[i].Pairs) < most {
-		list[i].Pairs = append(list[i].Pairs, pair)
+		list[i].Pairs = append(list[i].Pairs, pair[0]+"-"+pair[1])
+	}
+	if now != "" {
+		if list[i].Now == nil {
+			list[i].Now = map[string]int{}
+		}
+		list[i].Now[now]++
 	}
 	return list
 }
@@ -146,38 +167,13 @@ func movesText(list []pairMove) string {
 			names += fmt.Sprintf(" and %d more", more)
 		}
 		fmt.Fprintf(&b, "  %d  %s -> %s: %s  (%s)\n", m.Count, m.Before, m.After, m.Why, names)
+		var now []string
+		for _, rung := range slices.Sorted(maps.Keys(m.Now)) {
+			now = append(now, fmt.Sprint(m.Now[rung], " ", rung))
+		}
+		if len(now) > 0 {
+			fmt.Fprintf(&b, "     now: %s\n", strings.Join(now, ", "))
+		}
 	}
 	return b.String()
-}
-
-// beginnings are how a node sends to each peer that chooses, before anything is proved: what
-// surely is there. Which of its addresses answers is for the agents to find out.
-func beginnings(n intent.Node) map[string]mesh.Choice {
-	self, ok := n.Self()
-	if !ok || !n.Cluster.Meshed() {
-		return nil
-	}
-	out := map[string]mesh.Choice{}
-	for _, p := range n.Peers {
-		if p.Name == n.Name {
-			continue
-		}
-		var c mesh.Choice
-		for slot := range uint8(intent.Slots) {
-			_, here := self.SlotOf(slot)
-			_, there := p.SlotOf(slot)
-			c.Peers[slot].There = here && there
-		}
-		switch w := n.Cluster.Ways(self, p); {
-		case w.VXLAN.OK:
-			c.Rung, c.Spare = mesh.VXLAN, n.Cluster.Toward(n.Name, p.Name).Spare
-		case w.WireGuard.OK:
-			c.Rung = mesh.WireGuard
-			if !c.Peers[0].There {
-				c.Slot = 1
-			}
-		}
-		out[p.Name] = c
-	}
-	return out
 }

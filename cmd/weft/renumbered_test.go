@@ -28,21 +28,21 @@ func TestRenumbered(t *testing.T) {
 		want   string
 	}{
 		{"nothing", auto, func(*intent.Cluster) {}, "[]"},
-		{"WireGuard's port", auto, func(c *intent.Cluster) { c.WireGuardPort = 51900 }, "[{1 wireguard on UDP 51820 wireguard on UDP 51900 wireguardPort, and new keys [n1-n2]}]"},
+		{"WireGuard's port", auto, func(c *intent.Cluster) { c.WireGuardPort = 51900 }, "[{1 wireguard on UDP 51820 wireguard on UDP 51900 wireguardPort, and new keys [n1-n2] map[]}]"},
 		{"WireGuard's port, where nobody has it", vxlan, func(c *intent.Cluster) { c.WireGuardPort = 51900 }, "[]"},
-		{"VXLAN's number", vxlan, func(c *intent.Cluster) { c.VNI = 7 }, "[{1 vxlan 4096 on UDP 8472 vxlan 7 on UDP 8472 vni [n1-n2]}]"},
-		{"VXLAN's port", vxlan, func(c *intent.Cluster) { c.VXLANPort = 8473 }, "[{1 vxlan 4096 on UDP 8472 vxlan 4096 on UDP 8473 vxlanPort [n1-n2]}]"},
+		{"VXLAN's number", vxlan, func(c *intent.Cluster) { c.VNI = 7 }, "[{1 vxlan 4096 on UDP 8472 vxlan 7 on UDP 8472 vni [n1-n2] map[]}]"},
+		{"VXLAN's port", vxlan, func(c *intent.Cluster) { c.VXLANPort = 8473 }, "[{1 vxlan 4096 on UDP 8472 vxlan 4096 on UDP 8473 vxlanPort [n1-n2] map[]}]"},
 		{"VXLAN's number, where all is encrypted", auto, func(c *intent.Cluster) { c.VNI = 7 }, "[]"},
 		{"VXLAN's number, where nodes stand at no site", site, func(c *intent.Cluster) { c.VNI = 7 }, "[]"},
 		{
 			"both",
 			intent.Cluster{Backend: intent.Auto, Encryption: intent.EncryptNever, VNI: 4096, VXLANPort: 8472, WireGuardPort: 51820},
-			func(c *intent.Cluster) { c.VNI, c.WireGuardPort = 7, 51900 }, "[{1 vxlan 4096 on UDP 8472 vxlan 7 on UDP 8472 vni [n1-n2]}]",
+			func(c *intent.Cluster) { c.VNI, c.WireGuardPort = 7, 51900 }, "[{1 vxlan 4096 on UDP 8472 vxlan 7 on UDP 8472 vni [n1-n2] map[]}]",
 		},
 	} {
 		is := c.was
 		c.change(&is)
-		if got := fmt.Sprint(moves(intent.Node{Cluster: c.was, Peers: peers}, intent.Node{Cluster: is, Peers: peers})); got != c.want {
+		if got := fmt.Sprint(moves(intent.Node{Cluster: c.was, Peers: peers}, intent.Node{Cluster: is, Peers: peers}, nil)); got != c.want {
 			t.Errorf("%s: %s\nwant %s", c.what, got, c.want)
 		}
 	}

@@ -21,7 +21,7 @@ func (s *mesh) Matrix(ctx context.Context, _ *weftv1.MatrixRequest) (*weftv1.Mat
 	}
 	var said map[string]sending
 	if all.Cluster.Meshed() {
-		said = s.sendings(ctx, all.Peers)
+		said = s.sendings(ctx, all.Peers[:max(len(all.Peers)-1, 0)]) // the last has none behind it
 	}
 	out := &weftv1.MatrixResponse{}
 	for i, a := range all.Peers {

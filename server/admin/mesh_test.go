@@ -71,6 +71,7 @@ func meshFabric(t *testing.T, backend string) (*fabricOf, weftv1.MeshClient) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
+	f.ResourcesClient = weftv1.NewResourcesClient(conn)
 	return f, weftv1.NewMeshClient(conn)
 }
 
@@ -92,6 +93,38 @@ func TestMatrixAsksTheLowerNamed(t *testing.T) {
 		}
 		if dead := p.GetWhy() == "nothing answers"; p.GetDown() != dead {
 			t.Errorf("%s: down %v", got, p.GetDown())
+		}
+	}
+}
+
+// TestPlanSaysHowNodesSend: of nodes that answer, and only where something changes.
+func TestPlanSaysHowNodesSend(t *testing.T) {
+	auto, _ := meshFabric(t, "auto")
+	vxlan, _ := meshFabric(t, "vxlan")
+	for _, c := range []struct {
+		what string
+		f    *fabricOf
+		spec string
+		want string
+	}{
+		{"a change", auto, "{encryption: always}", "n1: n2 relayed 0, n3 wireguard 0; n2: ; n3: "},
+		{"no change", auto, "{encryption: untrusted}", "n1: ; n2: ; n3: "},
+		{"pairs that chose nothing", vxlan, "{backend: auto}", "n1: ; n2: ; n3: "},
+	} {
+		r, err := c.f.Plan(t.Context(), &weftv1.PlanRequest{Apply: items(t, "{kind: cc, metadata: {name: default}, spec: "+c.spec+"}")})
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		var nodes []string
+		for _, n := range r.GetNodes() {
+			var sends []string
+			for _, s := range n.GetSends() {
+				sends = append(sends, fmt.Sprint(s.GetPeer(), " ", s.GetRung(), " ", s.GetMtu()))
+			}
+			nodes = append(nodes, n.GetNode()+": "+strings.Join(sends, ", "))
+		}
+		if got := strings.Join(nodes, "; "); got != c.want {
+			t.Errorf("%s: %s, want %s", c.what, got, c.want)
 		}
 	}
 }

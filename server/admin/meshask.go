@@ -27,13 +27,13 @@ type sending struct {
 	err   error
 }
 
-// sendings asks each node how it sends to those behind it.
+// sendings asks nodes how they send.
 func (s *mesh) sendings(ctx context.Context, peers []intent.Peer) map[string]sending {
 	ctx, cancel := context.WithTimeout(ctx, matrixWait)
 	defer cancel()
 	var mu sync.Mutex
 	out := map[string]sending{}
-	each(peers[:max(len(peers)-1, 0)], func(_ int, p intent.Peer) {
+	each(peers, func(_ int, p intent.Peer) {
 		answer := &weftv1.GetMeshResponse{}
 		got := sending{paths: map[string]*weftv1.MeshPath{}}
 		if got.err = s.asks(ctx, p, "GetMesh", &weftv1.GetMeshRequest{Brief: true}, answer); got.err == nil {

@@ -38,8 +38,37 @@ func (s *resources) Plan(ctx context.Context, r *weftv1.PlanRequest) (*weftv1.Pl
 	for _, e := range entries {
 		v.take(e)
 	}
-	out, err := s.plans(v, after, s.intent(old, rev), s.intent(changed, rev+1))
+	before := s.intent(old, rev)
+	out, err := s.plans(v, after, before, s.intent(changed, rev+1))
+	if err == nil {
+		s.sends(ctx, told(before, ""), out.GetNodes())
+	}
 	return out, answer(err)
+}
+
+// sends brings into plans how nodes send now, where pairs choose their way: by which way
+// each of them goes, no intent tells. It asks those for which something changes.
+func (s *resources) sends(ctx context.Context, all intent.Node, plans []*weftv1.NodePlan) {
+	if !all.Cluster.Meshed() || len(all.Peers) > maxMatrix {
+		return
+	}
+	var asked []intent.Peer
+	for _, n := range plans {
+		if p, ok := all.Peer(n.GetNode()); ok && n.GetBefore() != nil {
+			asked = append(asked, p)
+		}
+	}
+	said := (&mesh{Server: s.Server}).sendings(ctx, asked)
+	for _, n := range plans {
+		for _, peer := range slices.Sorted(maps.Keys(said[n.GetNode()].paths)) {
+			p := said[n.GetNode()].paths[peer]
+			m := &weftv1.NodeSending{Peer: peer, Rung: p.GetRung(), Slot: p.GetSlot()}
+			if p.GetMtuProved() {
+				m.Mtu = p.GetMtu()
+			}
+			n.Sends = append(n.Sends, m)
+		}
+	}
 }
 
 // planned does in memory what the request would do in the store.

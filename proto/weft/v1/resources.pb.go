@@ -1114,11 +1114,14 @@ func (x *PlanResponse) GetNodes() []*NodePlan {
 
 // NodePlan is one node's share of a plan.
 type NodePlan struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Before        *NodeIntent            `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
-	After         *NodeIntent            `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
-	Report        *NodeReport            `protobuf:"bytes,4,opt,name=report,proto3" json:"report,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Node   string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Before *NodeIntent            `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	After  *NodeIntent            `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	Report *NodeReport            `protobuf:"bytes,4,opt,name=report,proto3" json:"report,omitempty"`
+	// Sends is how the node sends to peers now, of pairs that choose their way; empty
+	// where it was not asked, or did not answer.
+	Sends         []*NodeSending `protobuf:"bytes,5,rep,name=sends,proto3" json:"sends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1181,6 +1184,85 @@ func (x *NodePlan) GetReport() *NodeReport {
 	return nil
 }
 
+func (x *NodePlan) GetSends() []*NodeSending {
+	if x != nil {
+		return x.Sends
+	}
+	return nil
+}
+
+// NodeSending is how a node sends to one peer.
+type NodeSending struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Peer  string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Rung is none, direct, vxlan, wireguard, punched, relayed (node) or relayed.
+	Rung string `protobuf:"bytes,2,opt,name=rung,proto3" json:"rung,omitempty"`
+	// Slot of the WireGuard devices, on a rung that is encrypted.
+	Slot uint32 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Mtu of the path in bytes, if probes have proved it; else 0.
+	Mtu           uint32 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeSending) Reset() {
+	*x = NodeSending{}
+	mi := &file_weft_v1_resources_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeSending) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeSending) ProtoMessage() {}
+
+func (x *NodeSending) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_resources_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeSending.ProtoReflect.Descriptor instead.
+func (*NodeSending) Descriptor() ([]byte, []int) {
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *NodeSending) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *NodeSending) GetRung() string {
+	if x != nil {
+		return x.Rung
+	}
+	return ""
+}
+
+func (x *NodeSending) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *NodeSending) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
 // NodeIntent is all that a node is told, as it goes over NodeSync.
 type NodeIntent struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1194,7 +1276,7 @@ type NodeIntent struct {
 
 func (x *NodeIntent) Reset() {
 	*x = NodeIntent{}
-	mi := &file_weft_v1_resources_proto_msgTypes[19]
+	mi := &file_weft_v1_resources_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1288,7 @@ func (x *NodeIntent) String() string {
 func (*NodeIntent) ProtoMessage() {}
 
 func (x *NodeIntent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[19]
+	mi := &file_weft_v1_resources_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1301,7 @@ func (x *NodeIntent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeIntent.ProtoReflect.Descriptor instead.
 func (*NodeIntent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *NodeIntent) GetEpoch() string {
@@ -1259,7 +1341,7 @@ type ListKindsRequest struct {
 
 func (x *ListKindsRequest) Reset() {
 	*x = ListKindsRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[20]
+	mi := &file_weft_v1_resources_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1353,7 @@ func (x *ListKindsRequest) String() string {
 func (*ListKindsRequest) ProtoMessage() {}
 
 func (x *ListKindsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[20]
+	mi := &file_weft_v1_resources_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1366,7 @@ func (x *ListKindsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKindsRequest.ProtoReflect.Descriptor instead.
 func (*ListKindsRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{21}
 }
 
 // ListKindsResponse lists the kinds.
@@ -1297,7 +1379,7 @@ type ListKindsResponse struct {
 
 func (x *ListKindsResponse) Reset() {
 	*x = ListKindsResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[21]
+	mi := &file_weft_v1_resources_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1391,7 @@ func (x *ListKindsResponse) String() string {
 func (*ListKindsResponse) ProtoMessage() {}
 
 func (x *ListKindsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[21]
+	mi := &file_weft_v1_resources_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1404,7 @@ func (x *ListKindsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKindsResponse.ProtoReflect.Descriptor instead.
 func (*ListKindsResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListKindsResponse) GetKinds() []*Kind {
@@ -1350,7 +1432,7 @@ type Kind struct {
 
 func (x *Kind) Reset() {
 	*x = Kind{}
-	mi := &file_weft_v1_resources_proto_msgTypes[22]
+	mi := &file_weft_v1_resources_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1444,7 @@ func (x *Kind) String() string {
 func (*Kind) ProtoMessage() {}
 
 func (x *Kind) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[22]
+	mi := &file_weft_v1_resources_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1457,7 @@ func (x *Kind) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kind.ProtoReflect.Descriptor instead.
 func (*Kind) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Kind) GetName() string {
@@ -1450,7 +1532,7 @@ type Column struct {
 
 func (x *Column) Reset() {
 	*x = Column{}
-	mi := &file_weft_v1_resources_proto_msgTypes[23]
+	mi := &file_weft_v1_resources_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1544,7 @@ func (x *Column) String() string {
 func (*Column) ProtoMessage() {}
 
 func (x *Column) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[23]
+	mi := &file_weft_v1_resources_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1557,7 @@ func (x *Column) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Column.ProtoReflect.Descriptor instead.
 func (*Column) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Column) GetTitle() string {
@@ -1519,7 +1601,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_weft_v1_resources_proto_msgTypes[24]
+	mi := &file_weft_v1_resources_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1613,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[24]
+	mi := &file_weft_v1_resources_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1626,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Field) GetPath() string {
@@ -1585,7 +1667,7 @@ type WaitForRevisionRequest struct {
 
 func (x *WaitForRevisionRequest) Reset() {
 	*x = WaitForRevisionRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[25]
+	mi := &file_weft_v1_resources_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1679,7 @@ func (x *WaitForRevisionRequest) String() string {
 func (*WaitForRevisionRequest) ProtoMessage() {}
 
 func (x *WaitForRevisionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[25]
+	mi := &file_weft_v1_resources_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1692,7 @@ func (x *WaitForRevisionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForRevisionRequest.ProtoReflect.Descriptor instead.
 func (*WaitForRevisionRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WaitForRevisionRequest) GetRevision() int64 {
@@ -1630,7 +1712,7 @@ type WaitForRevisionResponse struct {
 
 func (x *WaitForRevisionResponse) Reset() {
 	*x = WaitForRevisionResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[26]
+	mi := &file_weft_v1_resources_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1724,7 @@ func (x *WaitForRevisionResponse) String() string {
 func (*WaitForRevisionResponse) ProtoMessage() {}
 
 func (x *WaitForRevisionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[26]
+	mi := &file_weft_v1_resources_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1737,7 @@ func (x *WaitForRevisionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitForRevisionResponse.ProtoReflect.Descriptor instead.
 func (*WaitForRevisionResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{26}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WaitForRevisionResponse) GetBehind() []string {
@@ -1675,7 +1757,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[27]
+	mi := &file_weft_v1_resources_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1769,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[27]
+	mi := &file_weft_v1_resources_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1782,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{27}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DiffRequest) GetItems() []*Resource {
@@ -1720,7 +1802,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[28]
+	mi := &file_weft_v1_resources_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1814,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[28]
+	mi := &file_weft_v1_resources_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1827,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{28}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DiffResponse) GetDiffs() []string {
@@ -1765,7 +1847,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[29]
+	mi := &file_weft_v1_resources_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1859,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[29]
+	mi := &file_weft_v1_resources_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1872,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{29}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainRequest) GetPath() string {
@@ -1811,7 +1893,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[30]
+	mi := &file_weft_v1_resources_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1905,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[30]
+	mi := &file_weft_v1_resources_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1918,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{30}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainResponse) GetKind() *Kind {
@@ -1864,7 +1946,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[31]
+	mi := &file_weft_v1_resources_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1876,7 +1958,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[31]
+	mi := &file_weft_v1_resources_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1889,7 +1971,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{31}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *HistoryRequest) GetKind() string {
@@ -1917,7 +1999,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[32]
+	mi := &file_weft_v1_resources_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2011,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[32]
+	mi := &file_weft_v1_resources_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2024,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{32}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *HistoryResponse) GetVersions() []*ObjectVersion {
@@ -1968,7 +2050,7 @@ type ObjectVersion struct {
 
 func (x *ObjectVersion) Reset() {
 	*x = ObjectVersion{}
-	mi := &file_weft_v1_resources_proto_msgTypes[33]
+	mi := &file_weft_v1_resources_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2062,7 @@ func (x *ObjectVersion) String() string {
 func (*ObjectVersion) ProtoMessage() {}
 
 func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[33]
+	mi := &file_weft_v1_resources_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2075,7 @@ func (x *ObjectVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectVersion.ProtoReflect.Descriptor instead.
 func (*ObjectVersion) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{33}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ObjectVersion) GetRevision() int64 {
@@ -2044,7 +2126,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[34]
+	mi := &file_weft_v1_resources_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2138,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[34]
+	mi := &file_weft_v1_resources_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2151,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{34}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RollbackRequest) GetKind() string {
@@ -2111,7 +2193,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[35]
+	mi := &file_weft_v1_resources_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2205,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[35]
+	mi := &file_weft_v1_resources_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2218,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{35}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RollbackResponse) GetResult() *Result {
@@ -2163,7 +2245,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_weft_v1_resources_proto_msgTypes[36]
+	mi := &file_weft_v1_resources_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2257,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[36]
+	mi := &file_weft_v1_resources_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2270,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{36}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ConfirmRequest) GetId() string {
@@ -2208,7 +2290,7 @@ type ConfirmResponse struct {
 
 func (x *ConfirmResponse) Reset() {
 	*x = ConfirmResponse{}
-	mi := &file_weft_v1_resources_proto_msgTypes[37]
+	mi := &file_weft_v1_resources_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2302,7 @@ func (x *ConfirmResponse) String() string {
 func (*ConfirmResponse) ProtoMessage() {}
 
 func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_resources_proto_msgTypes[37]
+	mi := &file_weft_v1_resources_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2315,7 @@ func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_resources_proto_rawDescGZIP(), []int{37}
+	return file_weft_v1_resources_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ConfirmResponse) GetConfirmed() *Confirmation {
@@ -2321,12 +2403,18 @@ const file_weft_v1_resources_proto_rawDesc = "" +
 	"\x05apply\x18\x01 \x03(\v2\x11.weft.v1.ResourceR\x05apply\x12+\n" +
 	"\x06delete\x18\x02 \x03(\v2\x13.weft.v1.GetRequestR\x06delete\"7\n" +
 	"\fPlanResponse\x12'\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x11.weft.v1.NodePlanR\x05nodes\"\xa3\x01\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x11.weft.v1.NodePlanR\x05nodes\"\xcf\x01\n" +
 	"\bNodePlan\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12+\n" +
 	"\x06before\x18\x02 \x01(\v2\x13.weft.v1.NodeIntentR\x06before\x12)\n" +
 	"\x05after\x18\x03 \x01(\v2\x13.weft.v1.NodeIntentR\x05after\x12+\n" +
-	"\x06report\x18\x04 \x01(\v2\x13.weft.v1.NodeReportR\x06report\"\x8f\x01\n" +
+	"\x06report\x18\x04 \x01(\v2\x13.weft.v1.NodeReportR\x06report\x12*\n" +
+	"\x05sends\x18\x05 \x03(\v2\x14.weft.v1.NodeSendingR\x05sends\"[\n" +
+	"\vNodeSending\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x12\n" +
+	"\x04rung\x18\x02 \x01(\tR\x04rung\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\rR\x04slot\x12\x10\n" +
+	"\x03mtu\x18\x04 \x01(\rR\x03mtu\"\x8f\x01\n" +
 	"\n" +
 	"NodeIntent\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
@@ -2423,7 +2511,7 @@ func file_weft_v1_resources_proto_rawDescGZIP() []byte {
 	return file_weft_v1_resources_proto_rawDescData
 }
 
-var file_weft_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_weft_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_weft_v1_resources_proto_goTypes = []any{
 	(*Resource)(nil),                // 0: weft.v1.Resource
 	(*Metadata)(nil),                // 1: weft.v1.Metadata
@@ -2444,35 +2532,36 @@ var file_weft_v1_resources_proto_goTypes = []any{
 	(*PlanRequest)(nil),             // 16: weft.v1.PlanRequest
 	(*PlanResponse)(nil),            // 17: weft.v1.PlanResponse
 	(*NodePlan)(nil),                // 18: weft.v1.NodePlan
-	(*NodeIntent)(nil),              // 19: weft.v1.NodeIntent
-	(*ListKindsRequest)(nil),        // 20: weft.v1.ListKindsRequest
-	(*ListKindsResponse)(nil),       // 21: weft.v1.ListKindsResponse
-	(*Kind)(nil),                    // 22: weft.v1.Kind
-	(*Column)(nil),                  // 23: weft.v1.Column
-	(*Field)(nil),                   // 24: weft.v1.Field
-	(*WaitForRevisionRequest)(nil),  // 25: weft.v1.WaitForRevisionRequest
-	(*WaitForRevisionResponse)(nil), // 26: weft.v1.WaitForRevisionResponse
-	(*DiffRequest)(nil),             // 27: weft.v1.DiffRequest
-	(*DiffResponse)(nil),            // 28: weft.v1.DiffResponse
-	(*ExplainRequest)(nil),          // 29: weft.v1.ExplainRequest
-	(*ExplainResponse)(nil),         // 30: weft.v1.ExplainResponse
-	(*HistoryRequest)(nil),          // 31: weft.v1.HistoryRequest
-	(*HistoryResponse)(nil),         // 32: weft.v1.HistoryResponse
-	(*ObjectVersion)(nil),           // 33: weft.v1.ObjectVersion
-	(*RollbackRequest)(nil),         // 34: weft.v1.RollbackRequest
-	(*RollbackResponse)(nil),        // 35: weft.v1.RollbackResponse
-	(*ConfirmRequest)(nil),          // 36: weft.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),         // 37: weft.v1.ConfirmResponse
-	nil,                             // 38: weft.v1.Metadata.LabelsEntry
-	(*structpb.Struct)(nil),         // 39: google.protobuf.Struct
-	(*NodeReport)(nil),              // 40: weft.v1.NodeReport
-	(*Set)(nil),                     // 41: weft.v1.Set
+	(*NodeSending)(nil),             // 19: weft.v1.NodeSending
+	(*NodeIntent)(nil),              // 20: weft.v1.NodeIntent
+	(*ListKindsRequest)(nil),        // 21: weft.v1.ListKindsRequest
+	(*ListKindsResponse)(nil),       // 22: weft.v1.ListKindsResponse
+	(*Kind)(nil),                    // 23: weft.v1.Kind
+	(*Column)(nil),                  // 24: weft.v1.Column
+	(*Field)(nil),                   // 25: weft.v1.Field
+	(*WaitForRevisionRequest)(nil),  // 26: weft.v1.WaitForRevisionRequest
+	(*WaitForRevisionResponse)(nil), // 27: weft.v1.WaitForRevisionResponse
+	(*DiffRequest)(nil),             // 28: weft.v1.DiffRequest
+	(*DiffResponse)(nil),            // 29: weft.v1.DiffResponse
+	(*ExplainRequest)(nil),          // 30: weft.v1.ExplainRequest
+	(*ExplainResponse)(nil),         // 31: weft.v1.ExplainResponse
+	(*HistoryRequest)(nil),          // 32: weft.v1.HistoryRequest
+	(*HistoryResponse)(nil),         // 33: weft.v1.HistoryResponse
+	(*ObjectVersion)(nil),           // 34: weft.v1.ObjectVersion
+	(*RollbackRequest)(nil),         // 35: weft.v1.RollbackRequest
+	(*RollbackResponse)(nil),        // 36: weft.v1.RollbackResponse
+	(*ConfirmRequest)(nil),          // 37: weft.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),         // 38: weft.v1.ConfirmResponse
+	nil,                             // 39: weft.v1.Metadata.LabelsEntry
+	(*structpb.Struct)(nil),         // 40: google.protobuf.Struct
+	(*NodeReport)(nil),              // 41: weft.v1.NodeReport
+	(*Set)(nil),                     // 42: weft.v1.Set
 }
 var file_weft_v1_resources_proto_depIdxs = []int32{
 	1,  // 0: weft.v1.Resource.metadata:type_name -> weft.v1.Metadata
-	39, // 1: weft.v1.Resource.spec:type_name -> google.protobuf.Struct
-	39, // 2: weft.v1.Resource.status:type_name -> google.protobuf.Struct
-	38, // 3: weft.v1.Metadata.labels:type_name -> weft.v1.Metadata.LabelsEntry
+	40, // 1: weft.v1.Resource.spec:type_name -> google.protobuf.Struct
+	40, // 2: weft.v1.Resource.status:type_name -> google.protobuf.Struct
+	39, // 3: weft.v1.Metadata.labels:type_name -> weft.v1.Metadata.LabelsEntry
 	0,  // 4: weft.v1.ListResponse.items:type_name -> weft.v1.Resource
 	0,  // 5: weft.v1.GetResponse.item:type_name -> weft.v1.Resource
 	0,  // 6: weft.v1.ApplyRequest.items:type_name -> weft.v1.Resource
@@ -2488,53 +2577,54 @@ var file_weft_v1_resources_proto_depIdxs = []int32{
 	0,  // 16: weft.v1.PlanRequest.apply:type_name -> weft.v1.Resource
 	4,  // 17: weft.v1.PlanRequest.delete:type_name -> weft.v1.GetRequest
 	18, // 18: weft.v1.PlanResponse.nodes:type_name -> weft.v1.NodePlan
-	19, // 19: weft.v1.NodePlan.before:type_name -> weft.v1.NodeIntent
-	19, // 20: weft.v1.NodePlan.after:type_name -> weft.v1.NodeIntent
-	40, // 21: weft.v1.NodePlan.report:type_name -> weft.v1.NodeReport
-	41, // 22: weft.v1.NodeIntent.objects:type_name -> weft.v1.Set
-	22, // 23: weft.v1.ListKindsResponse.kinds:type_name -> weft.v1.Kind
-	23, // 24: weft.v1.Kind.columns:type_name -> weft.v1.Column
-	24, // 25: weft.v1.Kind.fields:type_name -> weft.v1.Field
-	0,  // 26: weft.v1.DiffRequest.items:type_name -> weft.v1.Resource
-	22, // 27: weft.v1.ExplainResponse.kind:type_name -> weft.v1.Kind
-	24, // 28: weft.v1.ExplainResponse.fields:type_name -> weft.v1.Field
-	33, // 29: weft.v1.HistoryResponse.versions:type_name -> weft.v1.ObjectVersion
-	0,  // 30: weft.v1.ObjectVersion.item:type_name -> weft.v1.Resource
-	9,  // 31: weft.v1.RollbackResponse.result:type_name -> weft.v1.Result
-	8,  // 32: weft.v1.ConfirmResponse.confirmed:type_name -> weft.v1.Confirmation
-	2,  // 33: weft.v1.Resources.List:input_type -> weft.v1.ListRequest
-	4,  // 34: weft.v1.Resources.Get:input_type -> weft.v1.GetRequest
-	6,  // 35: weft.v1.Resources.Apply:input_type -> weft.v1.ApplyRequest
-	10, // 36: weft.v1.Resources.Replace:input_type -> weft.v1.ReplaceRequest
-	12, // 37: weft.v1.Resources.Delete:input_type -> weft.v1.DeleteRequest
-	14, // 38: weft.v1.Resources.Watch:input_type -> weft.v1.WatchRequest
-	16, // 39: weft.v1.Resources.Plan:input_type -> weft.v1.PlanRequest
-	20, // 40: weft.v1.Resources.ListKinds:input_type -> weft.v1.ListKindsRequest
-	25, // 41: weft.v1.Resources.WaitForRevision:input_type -> weft.v1.WaitForRevisionRequest
-	27, // 42: weft.v1.Resources.Diff:input_type -> weft.v1.DiffRequest
-	29, // 43: weft.v1.Resources.Explain:input_type -> weft.v1.ExplainRequest
-	31, // 44: weft.v1.Resources.History:input_type -> weft.v1.HistoryRequest
-	34, // 45: weft.v1.Resources.Rollback:input_type -> weft.v1.RollbackRequest
-	36, // 46: weft.v1.Resources.Confirm:input_type -> weft.v1.ConfirmRequest
-	3,  // 47: weft.v1.Resources.List:output_type -> weft.v1.ListResponse
-	5,  // 48: weft.v1.Resources.Get:output_type -> weft.v1.GetResponse
-	7,  // 49: weft.v1.Resources.Apply:output_type -> weft.v1.ApplyResponse
-	11, // 50: weft.v1.Resources.Replace:output_type -> weft.v1.ReplaceResponse
-	13, // 51: weft.v1.Resources.Delete:output_type -> weft.v1.DeleteResponse
-	15, // 52: weft.v1.Resources.Watch:output_type -> weft.v1.WatchResponse
-	17, // 53: weft.v1.Resources.Plan:output_type -> weft.v1.PlanResponse
-	21, // 54: weft.v1.Resources.ListKinds:output_type -> weft.v1.ListKindsResponse
-	26, // 55: weft.v1.Resources.WaitForRevision:output_type -> weft.v1.WaitForRevisionResponse
-	28, // 56: weft.v1.Resources.Diff:output_type -> weft.v1.DiffResponse
-	30, // 57: weft.v1.Resources.Explain:output_type -> weft.v1.ExplainResponse
-	32, // 58: weft.v1.Resources.History:output_type -> weft.v1.HistoryResponse
-	35, // 59: weft.v1.Resources.Rollback:output_type -> weft.v1.RollbackResponse
-	37, // 60: weft.v1.Resources.Confirm:output_type -> weft.v1.ConfirmResponse
-	47, // [47:61] is the sub-list for method output_type
-	33, // [33:47] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	20, // 19: weft.v1.NodePlan.before:type_name -> weft.v1.NodeIntent
+	20, // 20: weft.v1.NodePlan.after:type_name -> weft.v1.NodeIntent
+	41, // 21: weft.v1.NodePlan.report:type_name -> weft.v1.NodeReport
+	19, // 22: weft.v1.NodePlan.sends:type_name -> weft.v1.NodeSending
+	42, // 23: weft.v1.NodeIntent.objects:type_name -> weft.v1.Set
+	23, // 24: weft.v1.ListKindsResponse.kinds:type_name -> weft.v1.Kind
+	24, // 25: weft.v1.Kind.columns:type_name -> weft.v1.Column
+	25, // 26: weft.v1.Kind.fields:type_name -> weft.v1.Field
+	0,  // 27: weft.v1.DiffRequest.items:type_name -> weft.v1.Resource
+	23, // 28: weft.v1.ExplainResponse.kind:type_name -> weft.v1.Kind
+	25, // 29: weft.v1.ExplainResponse.fields:type_name -> weft.v1.Field
+	34, // 30: weft.v1.HistoryResponse.versions:type_name -> weft.v1.ObjectVersion
+	0,  // 31: weft.v1.ObjectVersion.item:type_name -> weft.v1.Resource
+	9,  // 32: weft.v1.RollbackResponse.result:type_name -> weft.v1.Result
+	8,  // 33: weft.v1.ConfirmResponse.confirmed:type_name -> weft.v1.Confirmation
+	2,  // 34: weft.v1.Resources.List:input_type -> weft.v1.ListRequest
+	4,  // 35: weft.v1.Resources.Get:input_type -> weft.v1.GetRequest
+	6,  // 36: weft.v1.Resources.Apply:input_type -> weft.v1.ApplyRequest
+	10, // 37: weft.v1.Resources.Replace:input_type -> weft.v1.ReplaceRequest
+	12, // 38: weft.v1.Resources.Delete:input_type -> weft.v1.DeleteRequest
+	14, // 39: weft.v1.Resources.Watch:input_type -> weft.v1.WatchRequest
+	16, // 40: weft.v1.Resources.Plan:input_type -> weft.v1.PlanRequest
+	21, // 41: weft.v1.Resources.ListKinds:input_type -> weft.v1.ListKindsRequest
+	26, // 42: weft.v1.Resources.WaitForRevision:input_type -> weft.v1.WaitForRevisionRequest
+	28, // 43: weft.v1.Resources.Diff:input_type -> weft.v1.DiffRequest
+	30, // 44: weft.v1.Resources.Explain:input_type -> weft.v1.ExplainRequest
+	32, // 45: weft.v1.Resources.History:input_type -> weft.v1.HistoryRequest
+	35, // 46: weft.v1.Resources.Rollback:input_type -> weft.v1.RollbackRequest
+	37, // 47: weft.v1.Resources.Confirm:input_type -> weft.v1.ConfirmRequest
+	3,  // 48: weft.v1.Resources.List:output_type -> weft.v1.ListResponse
+	5,  // 49: weft.v1.Resources.Get:output_type -> weft.v1.GetResponse
+	7,  // 50: weft.v1.Resources.Apply:output_type -> weft.v1.ApplyResponse
+	11, // 51: weft.v1.Resources.Replace:output_type -> weft.v1.ReplaceResponse
+	13, // 52: weft.v1.Resources.Delete:output_type -> weft.v1.DeleteResponse
+	15, // 53: weft.v1.Resources.Watch:output_type -> weft.v1.WatchResponse
+	17, // 54: weft.v1.Resources.Plan:output_type -> weft.v1.PlanResponse
+	22, // 55: weft.v1.Resources.ListKinds:output_type -> weft.v1.ListKindsResponse
+	27, // 56: weft.v1.Resources.WaitForRevision:output_type -> weft.v1.WaitForRevisionResponse
+	29, // 57: weft.v1.Resources.Diff:output_type -> weft.v1.DiffResponse
+	31, // 58: weft.v1.Resources.Explain:output_type -> weft.v1.ExplainResponse
+	33, // 59: weft.v1.Resources.History:output_type -> weft.v1.HistoryResponse
+	36, // 60: weft.v1.Resources.Rollback:output_type -> weft.v1.RollbackResponse
+	38, // 61: weft.v1.Resources.Confirm:output_type -> weft.v1.ConfirmResponse
+	48, // [48:62] is the sub-list for method output_type
+	34, // [34:48] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_resources_proto_init() }
@@ -2549,7 +2639,7 @@ func file_weft_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_resources_proto_rawDesc), len(file_weft_v1_resources_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
