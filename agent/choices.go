@@ -197,11 +197,15 @@ func summary(n intent.Node, choices map[string]mesh.Choice, silent []string) upl
 		}
 		rung := c.Rung.String()
 		s.Rungs[rung]++
+		_, dead := slices.BinarySearch(silent, peer.Name)
+		if dead {
+			s.Down = append(s.Down, peer.Name)
+		}
 		if n.Name < peer.Name {
 			if via := c.Peers[c.Slot].Via.Server; c.Rung == mesh.ByServer && via != "" {
 				rung += " (" + via + ")"
 			}
-			if _, is := slices.BinarySearch(silent, peer.Name); is {
+			if dead {
 				rung = down
 			}
 			s.Pairs[rung]++

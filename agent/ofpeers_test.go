@@ -3,6 +3,7 @@ package agent
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/weft-net/weft/agent/datapath"
@@ -86,7 +87,7 @@ func TestSummary(t *testing.T) {
 	choices := map[string]mesh.Choice{"n1": {Rung: mesh.WireGuard}, "n3": relayed, "n4": {Rung: mesh.Punched}, "n5": {Rung: mesh.WireGuard}}
 	got := summary(n, choices, []string{"n1", "n4"})
 	want := map[string]uint32{mesh.ByServer.String() + " (s1)": 1, "down": 1}
-	if !maps.Equal(got.Pairs, want) || got.Rungs[mesh.WireGuard.String()] != 1 || got.Epoch != "e" || got.Revision != 7 {
+	if !maps.Equal(got.Pairs, want) || !slices.Equal(got.Down, []string{"n1", "n4"}) || got.Rungs[mesh.WireGuard.String()] != 1 || got.Epoch != "e" || got.Revision != 7 {
 		t.Errorf("%+v, want the pairs %v", got, want)
 	}
 }

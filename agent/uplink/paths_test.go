@@ -25,6 +25,7 @@ func TestPathsAreNews(t *testing.T) {
 		{"first", Paths{}, Paths{Rungs: rungs}, true},
 		{"the same, of a later revision", Paths{Rungs: rungs, Revision: 3}, Paths{Rungs: rungs, Revision: 4}, false},
 		{"a pair moves", Paths{Rungs: rungs}, Paths{Rungs: more}, true},
+		{"a peer dies", Paths{Rungs: rungs}, Paths{Rungs: rungs, Down: []string{"n2"}}, true},
 		{"a later revision while a carrier is left", Paths{Rungs: rungs, Revision: 3, Leaving: true}, Paths{Rungs: rungs, Revision: 4, Leaving: true}, true},
 		{"the last has left the old way", Paths{Rungs: rungs, Leaving: true, Old: []string{"n2"}}, Paths{Rungs: rungs, Leaving: true}, true},
 	} {

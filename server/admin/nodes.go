@@ -11,8 +11,11 @@ import (
 // List implements weftv1.NodesServer.
 func (s *nodes) List(ctx context.Context, _ *weftv1.NodesListRequest) (*weftv1.NodesListResponse, error) {
 	var v *view
+	var said map[string]kind.PathsObservation
 	silent, err := s.heard(ctx, func(ctx context.Context) (err error) {
-		v, _, err = s.read(ctx, parts[kind.Node])
+		if v, _, err = s.read(ctx, parts[kind.Node]); err == nil {
+			said, err = s.summaries(ctx)
+		}
 		return err
 	})
 	if err != nil {
@@ -27,7 +30,7 @@ func (s *nodes) List(ctx context.Context, _ *weftv1.NodesListRequest) (*weftv1.N
 		w := &weftv1.NodeStatus{
 			Name: n.name, State: h.state, Version: h.push.Version, Addresses: n.addresses(),
 			AppliedRevision: h.applied, HeardUnix: h.push.HeardUnix, JoinedUnix: n.created(),
-			Problems: s.nodeProblems(n), Endpoints: uint32(n.endpoints), PausedUntilUnix: n.pause.UntilUnix,
+			Problems: s.nodeProblems(n, said), Endpoints: uint32(n.endpoints), PausedUntilUnix: n.pause.UntilUnix,
 			Site: n.labels()[intent.SiteLabel], Nat: nat(n.report), Wireguard: wireguard(n.report),
 		}
 		for _, p := range n.prefixes {

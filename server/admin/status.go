@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -143,7 +144,7 @@ func (s *Server) problems(g glance) []*weftv1.Problem {
 		out = append(out, s.Identities()...)
 	}
 	for _, n := range g.view.members() {
-		out = append(out, s.nodeProblems(n)...)
+		out = append(out, s.nodeProblems(n, g.paths)...)
 	}
 	return append(out, g.backups.GetProblems()...)
 }
@@ -169,7 +170,27 @@ func (s *Server) mayCome(n *node) bool {
 	return s.Now().Sub(since) < moment || s.Awaited != nil && s.Awaited(n.name)
 }
 
-func (s *Server) nodeProblems(n *node) []*weftv1.Problem {
+// gone says of a node that is away how it is reached: as it was, unless others get no
+// answer from it by any way.
+func (s *Server) gone(n *node, said map[string]kind.PathsObservation) string {
+	var witnesses []string
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		if slices.Contains(said[name].Down, n.name) {
+			witnesses = append(witnesses, name)
+		}
+	}
+	switch k := len(witnesses); {
+	case k == 0:
+		return "its data path goes on as it was"
+	case k > maxMisfits:
+		return fmt.Sprintf("nothing answers there, say %s and %d more", strings.Join(witnesses[:maxMisfits], ", "), k-maxMisfits)
+	}
+	return "nothing answers there, say " + strings.Join(witnesses, ", ")
+}
+
+// nodeProblems are those of a node; said is what all nodes told of their pairs, where it
+// is known.
+func (s *Server) nodeProblems(n *node, said map[string]kind.PathsObservation) []*weftv1.Problem {
 	h := s.health(n)
 	var out []*weftv1.Problem
 	switch {
@@ -178,7 +199,7 @@ func (s *Server) nodeProblems(n *node) []*weftv1.Problem {
 		out = append(out, &weftv1.Problem{
 			Node: n.name, Subject: "agent", SinceUnix: h.push.HeardUnix,
 			Cause:  s.lagText(h) + fmt.Sprintf("agent last heard %s ago", age(s.Now().Sub(heard))),
-			Remedy: "its data path goes on as it was; on " + n.name + ": systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
+			Remedy: s.gone(n, said) + "; on " + n.name + ": systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
 		})
 	case h.state == away && s.mayCome(n):
 	case h.state == away:

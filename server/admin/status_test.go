@@ -60,6 +60,27 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestAwayAndDead: of a node that is away it is said that nothing answers there, if its
+// peers say so.
+func TestAwayAndDead(t *testing.T) {
+	f := newFabric(t)
+	f.join("n1", "n2", "n3")
+	f.json(kind.ObservedNode("n3"), kind.NodeObservation{HeardUnix: now.Unix() - 130, Epoch: "e1", AppliedRevision: 9, Revision: 9, Gone: true})
+	for _, c := range []struct{ says, want string }{
+		{"", "its data path goes on as it was; on n3: "},
+		{"n1", "nothing answers there, say n1; on n3: "},
+		{"n1 n2", "nothing answers there, say n1, n2; on n3: "},
+	} {
+		for _, name := range strings.Fields(c.says) {
+			f.json(kind.ObservedPath(name), kind.PathsObservation{Epoch: "e1", Revision: 9, Down: []string{"n3"}})
+		}
+		got, err := weftv1.NewStatusClient(f.conn).ListProblems(t.Context(), &weftv1.ListProblemsRequest{})
+		if err != nil || len(got.GetProblems()) != 1 || !strings.HasPrefix(got.GetProblems()[0].GetRemedy(), c.want) {
+			t.Errorf("%s: %v %v", c.says, got, err)
+		}
+	}
+}
+
 // TestWithoutLease: a node that is there and got no lease is degraded, and says so.
 func TestWithoutLease(t *testing.T) {
 	f := newFabric(t)

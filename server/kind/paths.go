@@ -9,4 +9,5 @@ type PathsObservation struct {
 	Pairs    map[string]uint32 `json:"pairs,omitempty"`    // those in which its name is the lower one
 	Old      uint32            `json:"old,omitempty"`      // pairs that still send by a carrier that the fabric leaves
 	OldPeers []string          `json:"oldPeers,omitempty"` // some of them
+	Down     []string          `json:"down,omitempty"`     // peers from which nothing is heard by any way, or some of them
 }

@@ -309,12 +309,15 @@ func TestPathSummaries(t *testing.T) {
 			"paths: rungs: a name of 0 bytes":      {Epoch: "e1", Revision: 10, Rungs: map[string]uint32{"": 1}},
 			"paths: old_peers: 33; at most 32":     {Epoch: "e1", Revision: 10, OldPeers: make([]string, 33)},
 			"paths: old_peers: \"N_2\"":            {Epoch: "e1", Revision: 10, OldPeers: []string{"N_2"}},
+			"paths: down_peers: 33; at most 32":    {Epoch: "e1", Revision: 10, DownPeers: make([]string, 33)},
+			"paths: down_peers: \"N_2\"":           {Epoch: "e1", Revision: 10, DownPeers: []string{"N_2"}},
 		} {
 			expect(t, want, summary(f, a, bad), stored)
 			if p := fmt.Sprint(problems(statusOf(f, "n1"))); !strings.Contains(p, want) {
 				t.Errorf("%s, want %s", p, want)
 			}
 		}
+		expect(t, "a dead peer", summary(f, a, &weftv1.PathSummary{Epoch: "e1", Revision: 10, DownPeers: []string{"n2"}}), `{"epoch":"e1","revision":10,"down":["n2"]}`)
 		expect(t, "a node alone", summary(f, a, &weftv1.PathSummary{Epoch: "e1", Revision: 11}), `{"epoch":"e1","revision":11}`)
 		expect(t, "no more", summary(f, a, &weftv1.PathSummary{}), "")
 	})

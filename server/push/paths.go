@@ -12,7 +12,7 @@ import (
 // Bounds on a summary of paths.
 const (
 	maxRungs    = 64
-	maxOldPeers = 32
+	maxOldPeers = 32      // names in each list
 	pathSubject = "paths" // of problems
 )
 
@@ -46,14 +46,19 @@ func readPaths(m *weftv1.PathSummary) (kind.PathsObservation, error) {
 			}
 		}
 	}
-	if len(m.GetOldPeers()) > maxOldPeers {
-		return o, fmt.Errorf("paths: old_peers: %d; at most %d", len(m.GetOldPeers()), maxOldPeers)
-	}
-	for _, name := range m.GetOldPeers() {
-		if err := intent.ValidName(name); err != nil {
-			return o, fmt.Errorf("paths: old_peers: %w", err)
+	for _, f := range []struct {
+		name string
+		in   []string
+	}{{"old_peers", m.GetOldPeers()}, {"down_peers", m.GetDownPeers()}} {
+		if len(f.in) > maxOldPeers {
+			return o, fmt.Errorf("paths: %s: %d; at most %d", f.name, len(f.in), maxOldPeers)
+		}
+		for _, name := range f.in {
+			if err := intent.ValidName(name); err != nil {
+				return o, fmt.Errorf("paths: %s: %w", f.name, err)
+			}
 		}
 	}
-	o.OldPeers = m.GetOldPeers()
+	o.OldPeers, o.Down = m.GetOldPeers(), m.GetDownPeers()
 	return o, nil
 }

@@ -1361,7 +1361,10 @@ type PathSummary struct {
 	// Pairs counts those of rungs in which the node's name is the lower one, so that
 	// over all nodes each pair is counted once. A pair over a server's relay may be
 	// counted with its name: relayed (s1).
-	Pairs         map[string]uint32 `protobuf:"bytes,6,rep,name=pairs,proto3" json:"pairs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Pairs map[string]uint32 `protobuf:"bytes,6,rep,name=pairs,proto3" json:"pairs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// DownPeers names peers, some if there are many, from which nothing is heard by any
+	// way.
+	DownPeers     []string `protobuf:"bytes,7,rep,name=down_peers,json=downPeers,proto3" json:"down_peers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1434,6 +1437,13 @@ func (x *PathSummary) GetOldPeers() []string {
 func (x *PathSummary) GetPairs() map[string]uint32 {
 	if x != nil {
 		return x.Pairs
+	}
+	return nil
+}
+
+func (x *PathSummary) GetDownPeers() []string {
+	if x != nil {
+		return x.DownPeers
 	}
 	return nil
 }
@@ -3022,14 +3032,16 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\tCandidate\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x16\n" +
-	"\x06source\x18\x03 \x01(\tR\x06source\"\xd0\x02\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\"\xef\x02\n" +
 	"\vPathSummary\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x125\n" +
 	"\x05rungs\x18\x03 \x03(\v2\x1f.weft.v1.PathSummary.RungsEntryR\x05rungs\x12\x10\n" +
 	"\x03old\x18\x04 \x01(\rR\x03old\x12\x1b\n" +
 	"\told_peers\x18\x05 \x03(\tR\boldPeers\x125\n" +
-	"\x05pairs\x18\x06 \x03(\v2\x1f.weft.v1.PathSummary.PairsEntryR\x05pairs\x1a8\n" +
+	"\x05pairs\x18\x06 \x03(\v2\x1f.weft.v1.PathSummary.PairsEntryR\x05pairs\x12\x1d\n" +
+	"\n" +
+	"down_peers\x18\a \x03(\tR\tdownPeers\x1a8\n" +
 	"\n" +
 	"RungsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
