@@ -34,15 +34,16 @@ type host struct {
 	log      *slog.Logger
 	kicks    chan struct{}                   // room for one
 	changed  func()                          // called when view has changed
-	moved    func()                          // called when reachable has changed; nil: nobody asks
+	moved    func()                          // called when reachable, or a default route, has changed; nil: nobody asks
 	addrs    func(has func(netip.Addr) bool) // called with what the host has
 	tailnet  func() ([]netip.Addr, bool)     // the node's addresses in a tailnet that it is to be known by; nil: in none
 
-	mu      sync.Mutex
-	links   []datapath.HostLink
-	reach   []netip.Addr // at which peers may reach the node, the best first
-	seen    view
-	pending pending
+	mu       sync.Mutex
+	links    []datapath.HostLink
+	reach    []netip.Addr // at which peers may reach the node, the best first
+	defaults []datapath.HostDefault
+	seen     view
+	pending  pending
 }
 
 // view is what was seen last.
@@ -77,11 +78,12 @@ func (h *host) reachable() []netip.Addr {
 	return h.reach
 }
 
-// reached takes them as they are now. Whoever asks settles by itself.
-func (h *host) reached(now []netip.Addr) {
+// reached takes them as they are now, and the node's default routes: by another of these
+// the same addresses may look otherwise from outside. Whoever asks settles by itself.
+func (h *host) reached(now []netip.Addr, out []datapath.HostDefault) {
 	h.mu.Lock()
-	same := slices.Equal(h.reach, now)
-	h.reach = now
+	same := slices.Equal(h.reach, now) && slices.Equal(h.defaults, out)
+	h.reach, h.defaults = now, out
 	h.mu.Unlock()
 	if !same && h.moved != nil {
 		h.moved()
@@ -134,7 +136,7 @@ func (h *host) look(ctx context.Context, now time.Time) (again time.Duration, er
 		return slices.ContainsFunc(host.Addrs, func(b datapath.HostAddr) bool { return b.Prefix.Addr() == a })
 	})
 	next := h.choose(host)
-	h.reached(underlay.Candidates(host, next.underlay))
+	h.reached(underlay.Candidates(host, next.underlay), host.Defaults)
 	h.mu.Lock()
 	h.links = host.Links
 	was := h.seen

@@ -277,6 +277,39 @@ func TestHostFollowsAddresses(t *testing.T) {
 	})
 }
 
+// Another default route, with the same addresses, is told to who proves paths: by it the
+// node may look otherwise from outside. Nothing is told twice.
+func TestHostFollowsDefaultRoutes(t *testing.T) {
+	if !outward.Has(datapath.KindRoute) {
+		t.Error("an event of a route has nobody look at the host")
+	}
+	dir, err := datadir.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	w, moved := &wire{}, 0
+	h := &host{
+		kernel: w, settings: &settings{dir: dir}, log: slog.New(slog.DiscardHandler),
+		changed: func() {}, moved: func() { moved++ }, addrs: func(func(netip.Addr) bool) {},
+	}
+	w.set(1500, "10.0.0.11/24")
+	for _, c := range []struct {
+		what, via string
+		want      int // in all
+	}{
+		{"start", "10.0.0.1", 1},
+		{"an event of what does not matter", "10.0.0.1", 1},
+		{"another gateway", "10.0.0.2", 2},
+		{"and back", "10.0.0.1", 3},
+	} {
+		w.host.Defaults = []datapath.HostDefault{{Link: "eth0", Via: netip.MustParseAddr(c.via), Is4: true}}
+		if _, err := h.look(t.Context(), time.Now()); err != nil || moved != c.want {
+			t.Errorf("%s: told %d times, want %d: %v", c.what, moved, c.want, err)
+		}
+	}
+}
+
 // What keeps a node from having an address is said once, with what to do.
 func TestHostSaysWhyNot(t *testing.T) {
 	dir, err := datadir.Open(t.TempDir())

@@ -48,13 +48,19 @@ func (a *agent) touch() {
 	}
 }
 
-// links are the kinds whose events may concern the uplink or pods' devices.
-var links = datapath.Of(datapath.KindLink, datapath.KindAddr)
+// links are the kinds whose events may concern pods' devices, outward those by which the
+// node may come to send from elsewhere: default routes among them.
+var (
+	links   = datapath.Of(datapath.KindLink, datapath.KindAddr)
+	outward = links | datapath.Of(datapath.KindRoute)
+)
 
 func (a *agent) kernelChanged(kinds datapath.Kinds) {
 	a.loop.Kick(kinds)
-	if kinds&links != 0 {
+	if kinds&outward != 0 {
 		a.host.kick()
+	}
+	if kinds&links != 0 {
 		a.pods.Kick()
 		a.tailnet.kick()
 	}
