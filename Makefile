@@ -11,6 +11,8 @@ BINARIES := bin/weft-server bin/weft-agent bin/weft-cni bin/weft
 PREVIOUS := 4e3a5803887c27af271e9725a21de174bb4074da
 NEXT := $(addprefix bin/next/,$(notdir $(BINARIES))) bin/far/weft-agent
 TOOLS := bin/buf bin/protoc-gen-go bin/protoc-gen-go-grpc bin/staticcheck bin/grpcurl bin/gofumpt
+# What make test leaves to make test-tailscale.
+TAILNET := integration/tailnet
 MODULES := . $(patsubst %/go.mod,%,$(wildcard integration/*/go.mod integration/*/*/go.mod))
 # What the wire contract must not break: where this work left main, else the commit before.
 BREAKING ?= $(shell b=$$(git merge-base HEAD origin/main 2>/dev/null); h=$$(git rev-parse HEAD 2>/dev/null); \
@@ -80,7 +82,20 @@ demo: deps build bin/grpcurl $(if $(filter ha,$(DEMO)),bin/old/$(PREVIOUS)) $(if
 
 .PHONY: test
 test: deps build releases bin/grpcurl bin/etcd bin/konnectivity bin/cni/flannel ## every test of every module, with the race detector; no skip passes
-	@integration/test.sh $(MODULES)
+	@integration/test.sh $(filter-out $(TAILNET),$(MODULES))
+
+# Tailscale's own programs, and Headscale for a control server.
+bin/tailnet/tailscaled: integration/oracle/tailscale/go.mod integration/oracle/tailscale/go.sum
+	@mkdir -p bin/tailnet
+	@cd integration/oracle/tailscale && CGO_ENABLED=0 go build -trimpath -o ../../../bin/tailnet/ $$(go list -f '{{.ImportPath}}' tool)
+
+bin/tailnet/headscale: integration/oracle/headscale/go.mod integration/oracle/headscale/go.sum
+	@mkdir -p bin/tailnet
+	@cd integration/oracle/headscale && CGO_ENABLED=0 go build -trimpath -o ../../../bin/tailnet/ $$(go list -f '{{.ImportPath}}' tool)
+
+.PHONY: test-tailscale
+test-tailscale: deps build bin/tailnet/tailscaled bin/tailnet/headscale ## a fabric in a real tailnet: tailscaled and Headscale, which are built first
+	@integration/test.sh $(TAILNET)
 
 .PHONY: vm
 vm: deps build bin/etcd ## of make test: what needs a kernel with WireGuard, in a virtual machine; SCENARIOS="mesh-rotate": these alone

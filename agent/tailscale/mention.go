@@ -31,7 +31,7 @@ func (p Prefs) mentions() []string {
 		{"shields-up", yes(p.ShieldsUp), "false"},
 		{"snat-subnet-routes", yes(!p.NoSNAT), "true"},
 		{"ssh", yes(p.RunSSH), "false"},
-		{"stateful-filtering", yes(p.NoStatefulFiltering != "true"), "false"},
+		{"stateful-filtering", yes(p.NoStatefulFiltering == nil || !*p.NoStatefulFiltering), "false"},
 	})
 }
 

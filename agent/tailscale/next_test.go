@@ -118,7 +118,7 @@ func TestProblems(t *testing.T) {
 	}
 	up := State{
 		Backend: running, TUN: true, Name: "n1", Who: []string{"tag:weft"}, Approved: pfx("10.42.1.0/24"), Carried: pfx("10.42.2.0/23"),
-		Prefs: Prefs{ControlURL: "https://h", RouteAll: true},
+		Prefs: Prefs{ControlURL: tailscaleURL, RouteAll: true},
 	}
 	for _, c := range []struct {
 		name string
@@ -131,19 +131,20 @@ func TestProblems(t *testing.T) {
 		{"not approved by an administrator", func(s *State, _ *Auth, _ *Wish) { s.Backend = needsMachine }, "the tailnet waits for an administrator to approve this node, n1 -> approve it in the admin console (Machines), or join with a key that is pre-approved"},
 		{"starting", func(s *State, _ *Auth, _ *Wish) { s.Backend = "Starting" }, "tailscaled is not up: Starting -> it is tried again; look: tailscale status"},
 		{"userspace networking", func(s *State, _ *Auth, _ *Wish) { s.TUN = false }, "tailscaled has no device: no packet of this node goes through it -> start tailscaled without --tun=userspace-networking"},
-		{"elsewhere", func(_ *State, a *Auth, _ *Wish) { a.ControlURL = "https://other" }, "this node is logged in at https://h, and controlServerURL is https://other -> tailscale logout, and the agent logs in there; or correct controlServerURL"},
-		{"the same, with a slash", func(_ *State, a *Auth, _ *Wish) { a.ControlURL = "https://h/" }, ""},
+		{"elsewhere", func(_ *State, a *Auth, _ *Wish) { a.ControlURL = "https://other" }, "this node is logged in at https://controlplane.tailscale.com, and controlServerURL is https://other -> tailscale logout, and the agent logs in there; or correct controlServerURL"},
+		{"the same, with a slash", func(s *State, a *Auth, _ *Wish) { s.Prefs.ControlURL, a.ControlURL = "https://h", "https://h/" }, ""},
 		{"key ends soon", func(s *State, _ *Auth, _ *Wish) { s.Expiry = at.Add(time.Hour) }, "the key of this node, n1, ends at 2026-11-22T06:00:00Z: then it is logged out -> disable key expiry for it in the admin console (Machines), or: tailscale up --force-reauth"},
 		{"key ends late", func(s *State, _ *Auth, _ *Wish) { s.Expiry = at.Add(30 * 24 * time.Hour) }, ""},
 		{"shields", func(s *State, _ *Auth, _ *Wish) { s.Prefs.ShieldsUp = true }, "shields are up: nothing from other nodes reaches the pods here -> tailscale set --shields-up=false"},
 		{"shields, and nothing is carried", func(s *State, _ *Auth, w *Wish) { s.Prefs.ShieldsUp, w.Carried = true, false }, ""},
-		{"stateful", func(s *State, _ *Auth, _ *Wish) { s.Prefs.NoStatefulFiltering = "false" }, "stateful filtering is on: other nodes' pods cannot open connections to the pods here -> tailscale set --stateful-filtering=false"},
-		{"own not approved", func(s *State, _ *Auth, _ *Wish) { s.Approved = nil }, `10.42.1.0/24 is advertised, and the tailnet has not approved it: no other node reaches the pods here -> into the tailnet's policy file: "autoApprovers": {"routes":{"10.42.0.0/16":["tag:weft"]}}; or approve the routes of n1 (Headscale: headscale nodes approve-routes)`},
-		{"an exit's default route approves nothing", func(s *State, _ *Auth, _ *Wish) { s.Carried = pfx("0.0.0.0/0 10.42.3.0/24") }, `the tailnet carries no 10.42.2.0/24 of n2: their pods are not reached from here -> weft status says whether they are not approved or not advertised; to approve all: "autoApprovers": {"routes":{"10.42.0.0/16":["tag:weft"]}}`},
+		{"stateful", func(s *State, _ *Auth, _ *Wish) { s.Prefs.NoStatefulFiltering = new(bool) }, "stateful filtering is on: other nodes' pods cannot open connections to the pods here -> tailscale set --stateful-filtering=false"},
+		{"own not approved", func(s *State, _ *Auth, _ *Wish) { s.Approved = nil }, `10.42.1.0/24 is advertised, and the tailnet has not approved it: no other node reaches the pods here -> into the tailnet's policy file: "autoApprovers": {"routes":{"10.42.0.0/16":["tag:weft"]}}; or approve the routes of n1 (Machines, Edit route settings)`},
+		{"own, of which Headscale does not tell", func(s *State, _ *Auth, _ *Wish) { s.Approved, s.Prefs.ControlURL = nil, "https://h" }, ""},
+		{"an exit's default route approves nothing", func(s *State, _ *Auth, _ *Wish) { s.Carried = pfx("0.0.0.0/0 10.42.3.0/24") }, `the tailnet carries no 10.42.2.0/24 of n2: not approved there, or not advertised, and the pods there are not reached from here -> into the tailnet's policy file: "autoApprovers": {"routes":{"10.42.0.0/16":["tag:weft"]}}; or approve what these nodes advertise (Headscale: headscale nodes approve-routes); or start their agents`},
 		{"many", func(s *State, _ *Auth, w *Wish) {
 			s.Carried = nil
 			w.Peers = append(w.Peers, Peer{"n4", pfx("10.42.4.0/24")}, Peer{"n5", pfx("10.42.5.0/24")}, Peer{"n6", pfx("10.42.6.0/24")})
-		}, `the tailnet carries no 10.42.2.0/24 of n2, 10.42.3.0/24 of n3, 10.42.4.0/24 of n4, and of 2 more nodes: their pods are not reached from here -> weft status says whether they are not approved or not advertised; to approve all: "autoApprovers": {"routes":{"10.42.0.0/16":["tag:weft"]}}`},
+		}, `the tailnet carries no 10.42.2.0/24 of n2, 10.42.3.0/24 of n3, 10.42.4.0/24 of n4, and of 2 more nodes: not approved there, or not advertised, and the pods there are not reached from here -> into the tailnet's policy file: "autoApprovers": {"routes":{"10.42.0.0/16":["tag:weft"]}}; or approve what these nodes advertise (Headscale: headscale nodes approve-routes); or start their agents`},
 		{"an exit that would be lost", func(s *State, a *Auth, _ *Wish) { s.Backend, a.JoinKey, s.Prefs.ExitNodeID = needsLogin, "k", "nABC" }, "this node is logged out of its tailnet, and used an exit node there (nABC), which a login by its key would lose -> tailscale up --exit-node=ADDRESS --auth-key=…, by hand; or give the exit up: tailscale set --exit-node="},
 		{"overlap, outside", func(s *State, _ *Auth, w *Wish) {
 			s.Backend, w.Refused = stopped, "spec.clusterCIDRs[0]: 100.64.0.0/16 overlaps"

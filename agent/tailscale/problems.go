@@ -63,19 +63,21 @@ func runningProblems(s State, a Auth, w Wish, now time.Time) []intent.Problem {
 	if s.Prefs.ShieldsUp {
 		say("tailscale set --shields-up=false", "shields are up: nothing from other nodes reaches the pods here")
 	}
-	if s.Prefs.NoStatefulFiltering == "false" {
+	if no := s.Prefs.NoStatefulFiltering; no != nil && !*no {
 		say("tailscale set --stateful-filtering=false", "stateful filtering is on: other nodes' pods cannot open connections to the pods here")
 	}
 	return append(out, routeProblems(s, w)...)
 }
 
-// routeProblems are prefixes that the tailnet does not let through.
+// routeProblems are prefixes that the tailnet does not let through. Of its own a node
+// hears from Tailscale's control server only: Headscale tells approvals to the peers
+// alone until the node asks anew (seen of 0.29), and the agents there say so.
 func routeProblems(s State, w Wish) []intent.Problem {
 	var out []intent.Problem
-	if lacks := Lacking(s.Approved, w.Routes); len(lacks) > 0 {
+	if lacks := Lacking(s.Approved, w.Routes); len(lacks) > 0 && sameServer(s.Prefs.ControlURL, tailscaleURL) {
 		out = append(out, intent.Problem{
 			Subject: subject, Cause: fmt.Sprintf("%s is advertised, and the tailnet has not approved it: no other node reaches the pods here", list(lacks)),
-			Remedy: "into the tailnet's policy file: " + AutoApprovers(w.Ranges, s.Who) + "; or approve the routes of " + s.Name + " (Headscale: headscale nodes approve-routes)",
+			Remedy: "into the tailnet's policy file: " + AutoApprovers(w.Ranges, s.Who) + "; or approve the routes of " + s.Name + " (Machines, Edit route settings)",
 		})
 	}
 	const most = 3 // names; a tailnet that is cut off lacks all of them
@@ -97,8 +99,8 @@ func routeProblems(s State, w Wish) []intent.Problem {
 		names = append(names, fmt.Sprintf("and of %d more nodes", more))
 	}
 	return append(out, intent.Problem{
-		Subject: subject, Cause: fmt.Sprintf("the tailnet carries no %s: their pods are not reached from here", strings.Join(names, ", ")),
-		Remedy: "weft status says whether they are not approved or not advertised; to approve all: " + AutoApprovers(w.Ranges, s.Who),
+		Subject: subject, Cause: fmt.Sprintf("the tailnet carries no %s: not approved there, or not advertised, and the pods there are not reached from here", strings.Join(names, ", ")),
+		Remedy: "into the tailnet's policy file: " + AutoApprovers(w.Ranges, s.Who) + "; or approve what these nodes advertise (Headscale: headscale nodes approve-routes); or start their agents",
 	})
 }
 

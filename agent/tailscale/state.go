@@ -64,8 +64,8 @@ type Prefs struct {
 	Hostname               string
 	AdvertiseRoutes        []netip.Prefix
 	NoSNAT                 bool
-	NoStatefulFiltering    string // "true", "false" or nothing
-	NetfilterMode          int    // 0 off, 1 nodivert, 2 on
+	NoStatefulFiltering    *bool // nil: never said
+	NetfilterMode          int   // 0 off, 1 nodivert, 2 on
 	OperatorUser           string
 	AppConnector           struct{ Advertise bool }
 	PostureChecking        bool

@@ -176,9 +176,9 @@ func (f *Fabric) StartAgent(ctx context.Context, h *Host, args ...string) error 
 }
 
 // Agent starts weft-agent on a node and does not wait. It is told the node's
-// addresses, unless args choose them by device.
+// addresses, unless args choose them by device or by a tailnet.
 func (f *Fabric) Agent(h *Host, args ...string) (*Process, error) {
-	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--iface") }) {
+	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--iface") || strings.HasPrefix(a, "--vpn-auth") }) {
 		args = append([]string{"--node-ip", strings.Join(f.NodeIPs(h), ",")}, args...)
 	}
 	p, err := h.startNotify("weft-agent", append([]string{

@@ -171,7 +171,7 @@ func (d *Daemon) prefs() any {
 		"ControlURL": url, "RouteAll": is("accept-routes"), "CorpDNS": is("accept-dns"), "ExitNodeIP": d.Get("exit-node"),
 		"ExitNodeAllowLANAccess": is("exit-node-allow-lan-access"), "RunSSH": is("ssh"), "ShieldsUp": is("shields-up"),
 		"AdvertiseTags": tags, "Hostname": d.Get("hostname"), "AdvertiseRoutes": routes, "NoSNAT": !is("snat-subnet-routes"),
-		"NoStatefulFiltering": map[bool]string{true: "false", false: "true"}[is("stateful-filtering")],
+		"NoStatefulFiltering": !is("stateful-filtering"),
 		"NetfilterMode":       map[string]int{"off": 0, "nodivert": 1, "on": 2}[d.Get("netfilter-mode")],
 		"OperatorUser":        d.Get("operator"), "AppConnector": map[string]bool{"Advertise": is("advertise-connector")},
 		"PostureChecking": is("report-posture"), "WantRunning": d.backend() == "Running",

@@ -47,7 +47,7 @@ func (d *Daemon) Call(args []string, stdout, stderr io.Writer) error {
 	case "up":
 		return d.up(args[1:], stderr)
 	case "set":
-		return d.set(args[1:])
+		return d.set(args[1:], stdout)
 	case "down":
 		if len(args) > 1 {
 			return fmt.Errorf("too many non-flag arguments: %q", args[1:])
@@ -108,13 +108,14 @@ func checkRoutes(list string) error {
 	return nil
 }
 
-func (d *Daemon) set(args []string) error {
+func (d *Daemon) set(args []string, stdout io.Writer) error {
 	given, err := settings("set", args, func(*flag.FlagSet) {})
 	switch {
 	case err != nil:
 		return err
 	case len(given) == 0:
-		return flag.ErrHelp
+		_, err := fmt.Fprintln(stdout, "Change specified preferences")
+		return err
 	}
 	for name, value := range given {
 		d.Set(name, value)
@@ -146,16 +147,12 @@ func (d *Daemon) up(args []string, stderr io.Writer) error {
 	if now, asked := given["login-server"]; asked && d.Known && d.backend() == "Running" && now != d.Get("login-server") && !force {
 		return errors.New("can't change --login-server without --force-reauth")
 	}
-	if d.backend() == "NeedsLogin" {
-		if key == "" {
-			fmt.Fprint(stderr, "\nTo authenticate, visit:\n\n\thttps://login.tailscale.com/a/0123456789abcd\n\n")
-			return errors.New(`timeout waiting for Tailscale service to enter a Running state; check health with "tailscale status"`)
-		}
-		if err := d.use(key); err != nil {
-			return err
-		}
+	secret, err := read(key)
+	if err != nil {
+		return err
 	}
-	if key != "" || force || d.backend() != "Running" { // else it sets what is given, and no more
+	login := d.backend() == "NeedsLogin"
+	if secret != "" || force || d.backend() != "Running" { // else it sets what is given, and no more
 		d.Flags, d.Exit = nil, ""
 	}
 	for name := range defaults {
@@ -163,7 +160,26 @@ func (d *Daemon) up(args []string, stderr io.Writer) error {
 			d.Set(name, value)
 		}
 	}
+	d.Known = true // it is set before anybody is asked
+	if login {
+		if err := d.login(secret, stderr); err != nil {
+			return err
+		}
+	}
 	d.start()
+	return nil
+}
+
+// login asks the control server.
+func (d *Daemon) login(key string, stderr io.Writer) error {
+	if key == "" {
+		fmt.Fprint(stderr, "\nTo authenticate, visit:\n\n\thttps://login.tailscale.com/a/0123456789abcd\n\n")
+		return errors.New(`timeout waiting for Tailscale service to enter a Running state; check health with "tailscale status"`)
+	}
+	if d.Keys[key] == 0 {
+		return errors.New("backend error: invalid key: unable to validate API key")
+	}
+	d.Keys[key]--
 	return nil
 }
 
@@ -198,18 +214,12 @@ func (d *Daemon) reverts(given map[string]string) error {
 		"all non-default settings:\n\n\ttailscale up " + strings.Join(append(explicit, missing...), " ") + "\n")
 }
 
-// use spends a key.
-func (d *Daemon) use(key string) error {
-	if path, ok := strings.CutPrefix(key, "file:"); ok {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		key = strings.TrimSpace(string(b))
+// read gives what --auth-key names.
+func read(key string) (string, error) {
+	path, ok := strings.CutPrefix(key, "file:")
+	if !ok {
+		return key, nil
 	}
-	if d.Keys[key] == 0 {
-		return errors.New("backend error: invalid key: unable to validate API key")
-	}
-	d.Keys[key]--
-	return nil
+	b, err := os.ReadFile(path)
+	return strings.TrimSpace(string(b)), err
 }
