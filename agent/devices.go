@@ -4,14 +4,15 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/weft-net/weft/agent/userspace"
+	"github.com/weft-net/weft/agent/detached"
 	"github.com/weft-net/weft/proto/intent"
 )
 
-// How long a process of a WireGuard device that died is a problem: one for a minute, so
+// How long a process of a WireGuard device, or the relays', that died is a problem: one for a minute, so
 // that it is told though the next is there at once, and several until an hour after the
 // first of them.
 const (
@@ -21,14 +22,14 @@ const (
 	mostDeaths = 64 // that are remembered of a device
 )
 
-// deaths are the ends of devices' processes that nobody asked for. The zero value is of
+// deaths are the ends of processes that nobody asked for. The zero value is of
 // a node that has seen none. It is safe for concurrent use.
 type deaths struct {
 	mu  sync.Mutex
-	all []userspace.End // the oldest first
+	all []detached.End // the oldest first
 }
 
-func (d *deaths) add(e userspace.End) {
+func (d *deaths) add(e detached.End) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.all = append(d.all, e)
@@ -37,14 +38,14 @@ func (d *deaths) add(e userspace.End) {
 	}
 }
 
-// problems are one for each device whose process died lately, or again and again.
+// problems are one for each name whose process died lately, or again and again.
 func (d *deaths) problems(now time.Time) (out []intent.Problem) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.all = slices.DeleteFunc(d.all, func(e userspace.End) bool { return now.Sub(e.At) >= diesAgain })
-	of := map[string][]userspace.End{}
+	d.all = slices.DeleteFunc(d.all, func(e detached.End) bool { return now.Sub(e.At) >= diesAgain })
+	of := map[string][]detached.End{}
 	for _, e := range d.all {
-		of[e.Dev] = append(of[e.Dev], e)
+		of[e.Name] = append(of[e.Name], e)
 	}
 	for dev, ends := range of {
 		last := ends[len(ends)-1]
@@ -53,16 +54,16 @@ func (d *deaths) problems(now time.Time) (out []intent.Problem) {
 		}
 		out = append(out, intent.Problem{
 			Subject: dev, Cause: died(ends), SinceUnix: last.At.Unix(),
-			Remedy: "nothing at once, the agent makes another; what it said last: " + cmp.Or(last.Log, "journalctl -u weft-wireguard@"+dev),
+			Remedy: "nothing at once, the agent makes another; what it said last: " + cmp.Or(last.Log, "journalctl -u "+strings.TrimSuffix(last.Unit, ".service")),
 		})
 	}
 	slices.SortFunc(out, func(a, b intent.Problem) int { return cmp.Compare(a.Subject, b.Subject) })
 	return out
 }
 
-// died words the ends of one device's processes.
-func died(ends []userspace.End) string {
-	at := func(e userspace.End) string { return e.At.UTC().Format(time.RFC3339) }
+// died words the ends of the processes of one name.
+func died(ends []detached.End) string {
+	at := func(e detached.End) string { return e.At.UTC().Format(time.RFC3339) }
 	last := ends[len(ends)-1]
 	how := cmp.Or(last.How, "of what, this kernel does not tell")
 	if len(ends) < manyDeaths {
@@ -71,8 +72,8 @@ func died(ends []userspace.End) string {
 	return fmt.Sprintf("its process died %d times since %s, the last, %d, at %s: %s", len(ends), at(ends[0]), last.PID, at(last), how)
 }
 
-// ended takes the end of a device's process.
-func (p *pairs) ended(e userspace.End) {
+// ended takes the end of a process.
+func (p *pairs) ended(e detached.End) {
 	p.deaths.add(e)
 	p.kick()
 }

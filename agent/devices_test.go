@@ -6,37 +6,43 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weft-net/weft/agent/userspace"
+	"github.com/weft-net/weft/agent/detached"
 )
 
 // TestDeaths: one death is a problem for a minute, several for an hour.
 func TestDeaths(t *testing.T) {
 	start := time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
-	end := func(after time.Duration, pid int, how, log string) userspace.End {
-		return userspace.End{Dev: "weft-wg0", PID: pid, How: how, At: start.Add(after), Log: log}
+	end := func(after time.Duration, pid int, how, log string) detached.End {
+		return detached.End{Name: "weft-wg0", Unit: "weft-wireguard@weft-wg0.service", PID: pid, How: how, At: start.Add(after), Log: log}
 	}
 	log := "/var/lib/weft/agent/weft-wg0.log"
 	for _, tt := range []struct {
 		name string
-		ends []userspace.End
+		ends []detached.End
 		at   time.Duration
 		want string // none: no problem
 	}{
 		{"none", nil, 0, ""},
 		{
-			"one", []userspace.End{end(0, 7, "signal: killed", log)}, 59 * time.Second,
+			"one",
+			[]detached.End{end(0, 7, "signal: killed", log)},
+			59 * time.Second,
 			"weft-wg0: its process 7 died at 2026-11-22T05:00:00Z: signal: killed; do: nothing at once, the agent makes another; what it said last: " + log,
 		},
-		{"one, and it is over", []userspace.End{end(0, 7, "signal: killed", log)}, time.Minute, ""},
+		{"one, and it is over", []detached.End{end(0, 7, "signal: killed", log)}, time.Minute, ""},
 		{
-			"the last of two, with systemd", []userspace.End{end(0, 7, "exit status 2", ""), end(30*time.Second, 8, "", "")}, time.Minute,
+			"the last of two, with systemd",
+			[]detached.End{end(0, 7, "exit status 2", ""), end(30*time.Second, 8, "", "")},
+			time.Minute,
 			"weft-wg0: its process 8 died at 2026-11-22T05:00:30Z: of what, this kernel does not tell; do: nothing at once, the agent makes another; what it said last: journalctl -u weft-wireguard@weft-wg0",
 		},
 		{
-			"again and again", []userspace.End{end(0, 7, "exit status 2", log), end(time.Minute, 8, "exit status 2", log), end(2*time.Minute, 9, "exit status 2", log)}, 59 * time.Minute,
+			"again and again",
+			[]detached.End{end(0, 7, "exit status 2", log), end(time.Minute, 8, "exit status 2", log), end(2*time.Minute, 9, "exit status 2", log)},
+			59 * time.Minute,
 			"weft-wg0: its process died 3 times since 2026-11-22T05:00:00Z, the last, 9, at 2026-11-22T05:02:00Z: exit status 2; do: nothing at once, the agent makes another; what it said last: " + log,
 		},
-		{"again and again, and it is over", []userspace.End{end(0, 7, "", log), end(time.Minute, 8, "", log), end(2*time.Minute, 9, "", log)}, time.Hour, ""},
+		{"again and again, and it is over", []detached.End{end(0, 7, "", log), end(time.Minute, 8, "", log), end(2*time.Minute, 9, "", log)}, time.Hour, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var d deaths

@@ -17,7 +17,7 @@ const module = "github.com/weft-net/weft/"
 // effects are the rooms that touch the world and the ways to do so; pure rooms
 // never import them.
 var effects = []string{
-	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent/check", "agent/firewalld", "agent/dbus", "agent/keyring", "agent/userspace", "agent/tailscale", "agent/proxy", "agent/uplink/tunnels", "agent/egress", "agent",
+	"agent/kernel", "agent/reconcile", "agent/uplink", "agent/local", "agent/pod", "agent/datadir", "agent/host/look", "agent/check", "agent/firewalld", "agent/dbus", "agent/keyring", "agent/userspace", "agent/detached", "agent/tailscale", "agent/proxy", "agent/uplink/tunnels", "agent/egress", "agent",
 	"server/store/etcd", "server/push", "server/identity", "server/admin", "server/lease", "server/backup", "server/journal", "server/audit", "server", "proto/disk",
 	"os", "os/exec", "syscall", "log/slog", "net/http", "golang.org/x/sys/", "github.com/vishvananda/", "github.com/google/nftables",
 	"google.golang.org/grpc", "go.etcd.io/",

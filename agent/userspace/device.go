@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"golang.zx2c4.com/wireguard/ipc"
 	"golang.zx2c4.com/wireguard/tun"
 
+	"github.com/weft-net/weft/agent/detached"
 	"github.com/weft-net/weft/proto/note"
 )
 
@@ -172,67 +172,18 @@ func socketPath(name string) string { return filepath.Join(dir, name+".sock") }
 
 func lockPath(name string) string { return filepath.Join(dir, name+".lock") }
 
-// hold takes the lock of a device, and leaves our pid in it. The kernel drops the link
-// of a process that dies a moment before its lock.
+// hold takes the lock of a device. The kernel drops the link of a process that dies a
+// moment before its lock.
 func hold(name string, patience time.Duration) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("userspace: %w", err)
-	}
-	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		f, err := try(name)
-		switch {
-		case err == nil && f != nil:
-			return f, nil
-		case err != nil && (!errors.Is(err, unix.EWOULDBLOCK) || time.Since(start) >= patience):
-			return nil, fmt.Errorf("userspace: lock %s: %w", lockPath(name), err)
-		}
-	}
-}
-
-// try takes the lock if nobody has it. No file means that one who ended took it away
-// meanwhile.
-func try(name string) (*os.File, error) {
-	f, err := os.OpenFile(lockPath(name), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := detached.Hold(lockPath(name), patience)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("userspace: device %s: %w", name, err)
 	}
-	if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("process %d has the device already: %w", holder(f), err)
-	}
-	var held, there unix.Stat_t
-	if err == nil {
-		err = unix.Fstat(int(f.Fd()), &held)
-	}
-	if err == nil && (unix.Stat(lockPath(name), &there) != nil || there.Ino != held.Ino) {
-		return nil, f.Close()
-	}
-	if err == nil {
-		err = f.Truncate(0)
-	}
-	if err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return lock, nil
 }
 
-// release takes the lock's file away, and then lets go of it: who waits for it makes
-// another.
-func release(name string, lock *os.File) {
-	_ = os.Remove(lockPath(name))
-	_ = lock.Close()
-}
-
-// holder is the pid in a lock; 0 if there is none yet.
-func holder(f *os.File) int {
-	b := make([]byte, 16)
-	n, _ := f.ReadAt(b, 0)
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(b[:n])))
-	return pid
-}
+// release lets go of it.
+func release(name string, lock *os.File) { detached.Release(lockPath(name), lock) }
 
 // steady is a TUN device of which only the MTU changes: wireguard-go closes its UDP
 // sockets while a link is down, and opens them when it comes up, with nobody there to

@@ -4,9 +4,8 @@
 // Open makes one device in this process: a TUN device, the protocol, and the socket
 // /var/run/wireguard/DEV.sock, by which it is configured with the very calls that
 // configure the kernel's own. `weft-agent wireguard DEV` is a process that does that
-// and nothing else. Starter has such processes started, and ended: as units of
-// systemd where it runs (weft-wireguard@DEV.service), else as processes of a session of
-// their own.
+// and nothing else; who starts, ends and follows such processes is agent/detached, as
+// units of systemd where it runs (weft-wireguard@DEV.service).
 //
 // Invariants: the process is never in the agent's control group, so that the end of
 // the agent is not the end of the tunnel. It is told no secret but by its socket, and
@@ -20,7 +19,5 @@
 // a peer that gets its first endpoint is asked at once (told).
 //
 // The room decides nothing about keys or peers. It owns the goroutines of a Device, and
-// the timer of its openings, until Close; and one for each process that a Starter has
-// started or follows, until its end or Close. The end of one that nobody stopped is told
-// with what became of it, and what it said last is in a file, where there is no systemd.
+// the timer of its openings, until Close.
 package userspace

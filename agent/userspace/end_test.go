@@ -41,7 +41,7 @@ func told(t *testing.T, ends <-chan userspace.End, pid int) userspace.End {
 	t.Helper()
 	select {
 	case e := <-ends:
-		if e.Dev != dev || e.PID != pid || e.At.IsZero() {
+		if e.Name != dev || e.PID != pid || e.At.IsZero() {
 			t.Errorf("%+v; want process %d of %s", e, pid, dev)
 		}
 		return e

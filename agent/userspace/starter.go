@@ -1,24 +1,9 @@
 package userspace
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"runtime"
-	"sync"
-	"syscall"
-	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/weft-net/weft/proto/note"
-)
-
-const (
-	readyTime = 10 * time.Second // from the start of a process to its device
-	termTime  = 3 * time.Second  // for a process to end by itself
+	"github.com/weft-net/weft/agent/detached"
 )
 
 // StarterConfig makes a Starter. The zero value is useful.
@@ -30,166 +15,24 @@ type StarterConfig struct {
 	Ended   func(End)    // called when a process has ended that nobody stopped; nil: nobody asks
 }
 
-// Starter has processes make devices in one network namespace. It is safe for
-// concurrent use.
-type Starter struct {
-	cfg  StarterConfig
-	ns   *os.File
-	life context.Context // ends with Close
-	end  context.CancelFunc
+// Starter has processes make devices in one network namespace; they are known by the
+// names of these. It is safe for concurrent use.
+type Starter = detached.Starter
 
-	watchers sync.WaitGroup
-
-	mu        sync.Mutex
-	processes map[string]*process // that are followed, by device
-}
+// End is the end of a device's process that nobody asked the Starter for.
+type End = detached.End
 
 // NewStarter binds to the calling thread's network namespace.
 func NewStarter(c StarterConfig) (*Starter, error) {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.Program == "" {
-		c.Program = "/proc/self/exe" // the file may have been replaced by a later release's
-	}
-	if c.Systemd == "" {
-		c.Systemd = findSystemd()
-	}
-	ns, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return nil, fmt.Errorf("userspace: network namespace of this thread: %w", err)
-	}
-	s := &Starter{cfg: c, ns: ns, processes: map[string]*process{}}
-	s.life, s.end = context.WithCancel(context.Background())
-	return s, nil
+	return detached.NewStarter(detached.Config{Kind: kind, Log: c.Log, Program: c.Program, Systemd: c.Systemd, Words: c.Words, Ended: c.Ended})
 }
 
-// Close lets go of the namespace, and waits for its goroutines. Processes and devices
-// stay.
-func (s *Starter) Close() error {
-	s.end()
-	s.watchers.Wait()
-	return s.ns.Close()
-}
-
-// Start has a process make a device, and returns when it can be configured.
-func (s *Starter) Start(ctx context.Context, dev string) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTime)
-	defer cancel()
-	if _, err := s.running(dev); err != nil {
-		return err
-	}
-	start := s.spawn
-	if s.cfg.Systemd != "" {
-		start = s.unit
-	}
-	if err := start(ctx, dev); err != nil {
-		return err
-	}
-	s.cfg.Log.Info("WireGuard process started", note.Dev, dev)
-	return nil
-}
-
-// unit starts the unit of a device.
-func (s *Starter) unit(ctx context.Context, dev string) error {
-	if err := s.job(ctx, "StartUnit", dev); err != nil {
-		return err
-	}
-	if err := s.Follow(dev); err != nil {
-		s.cfg.Log.Warn("WireGuard process not followed", note.Dev, dev, note.Err, err)
-	}
-	return nil
-}
-
-// spawn starts a process in a session of its own, so that what ends the agent's does
-// not end it. What it says goes to a file: a pipe to somebody who went would kill it.
-func (s *Starter) spawn(ctx context.Context, dev string) error {
-	nowhere, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("userspace: %w", err)
-	}
-	defer nowhere.Close()
-	words := s.listen(dev)
-	if words == nil {
-		words = nowhere
-	}
-	defer words.Close()
-	r, w, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("userspace: %w", err)
-	}
-	defer r.Close()
-	var child *os.Process
-	err = s.inside(func() (err error) {
-		child, err = os.StartProcess(s.cfg.Program, []string{"weft-agent", "wireguard", "--ready-fd=3", dev}, &os.ProcAttr{
-			Dir: "/", Files: []*os.File{nowhere, words, words, w}, Sys: &syscall.SysProcAttr{Setsid: true},
-		})
-		return err
-	})
-	w.Close()
-	if err != nil {
-		return fmt.Errorf("userspace: start the process of %s: %w", dev, err)
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = r.SetReadDeadline(deadline)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	err = heard(r)
-	p, perr := open(child.Pid)
-	if err = errors.Join(err, perr); err != nil {
-		_ = child.Kill()                    // one that is late must not come later
-		go func() { _, _ = child.Wait() }() // or it would stay as a zombie
-		if at := s.words(dev); at != "" {
-			err = fmt.Errorf("%w (what it said last: %s)", err, at)
-		}
-		return err
-	}
-	p.child = child
-	s.watch(dev, p)
-	return nil
-}
-
-// inside runs f on a thread in the Starter's namespace, which ends with it.
-func (s *Starter) inside(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked
-		if err := unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter the network namespace; the agent needs CAP_SYS_ADMIN: %w", err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
-}
-
-// running is the process that holds a device; 0 if none does. One in another network
-// namespace is an error: the sockets of both would have one name.
-func (s *Starter) running(dev string) (pid int, err error) {
-	f, err := os.Open(lockPath(dev))
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("userspace: %w", err)
-	}
-	defer f.Close()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err == nil {
-		return 0, nil // the lock ends with the file
-	} else if !errors.Is(err, unix.EWOULDBLOCK) {
-		return 0, fmt.Errorf("userspace: lock %s: %w", lockPath(dev), err)
-	}
-	pid = holder(f)
-	var ours, theirs unix.Stat_t
-	err = errors.Join(unix.Fstat(int(s.ns.Fd()), &ours), unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &theirs))
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return 0, nil // it has just ended
-	case err != nil:
-		return 0, fmt.Errorf("userspace: network namespace of process %d: %w", pid, err)
-	case ours.Ino != theirs.Ino || ours.Dev != theirs.Dev:
-		return 0, fmt.Errorf("userspace: process %d has a device %s in another network namespace; give each agent of a file system a %s of its own", pid, dev, dir)
-	}
-	return pid, nil
+// kind are the processes of devices.
+var kind = detached.Kind{
+	What:     "WireGuard process",
+	Args:     func(dev string) []string { return []string{"wireguard", dev} },
+	Unit:     func(dev string) string { return "weft-wireguard@" + dev + ".service" },
+	UnitFile: "weft-wireguard@.service",
+	Lock:     lockPath,
+	Socket:   socketPath,
 }

@@ -1,4 +1,4 @@
-package userspace
+package detached
 
 import (
 	"context"
@@ -32,13 +32,12 @@ func findSystemd() string {
 	return managerPrivate
 }
 
-func unitOf(dev string) string { return "weft-wireguard@" + dev + ".service" }
-
-// job has systemd start or stop the unit of a device, and waits for the end of that:
-// the unit is of a type that is started when the device is there.
-func (s *Starter) job(ctx context.Context, member, dev string) error {
+// job has systemd start or stop the unit of a process, and waits for the end of that: the
+// unit is of a type that is started when the process says that it is ready.
+func (s *Starter) job(ctx context.Context, member, name string) error {
+	unit := s.cfg.Kind.Unit(name)
 	fails := func(err error) error {
-		return fmt.Errorf("userspace: systemd: %s of %s: %w; look: systemctl status %s", member, unitOf(dev), err, unitOf(dev))
+		return fmt.Errorf("detached: systemd: %s of %s: %w; look: systemctl status %s", member, unit, err, unit)
 	}
 	c, err := dbus.Direct(ctx, s.cfg.Systemd)
 	if err != nil {
@@ -47,12 +46,12 @@ func (s *Starter) job(ctx context.Context, member, dev string) error {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	job, err := c.Call(manager, dbus.Call{Path: managerPath, Interface: manager + ".Manager", Member: member, Args: []any{unitOf(dev), "replace"}})
+	job, err := c.Call(manager, dbus.Call{Path: managerPath, Interface: manager + ".Manager", Member: member, Args: []any{unit, "replace"}})
 	if answered := (*dbus.Error)(nil); errors.As(err, &answered) && answered.Name == manager+".NoSuchUnit" {
 		if member == "StopUnit" {
 			return nil
 		}
-		return fmt.Errorf("userspace: systemd has no unit %s: put deploy/systemd/weft-wireguard@.service where weft-agent.service is, then systemctl daemon-reload: %w", unitOf(dev), err)
+		return fmt.Errorf("detached: systemd has no unit %s: put deploy/systemd/%s where weft-agent.service is, then systemctl daemon-reload: %w", unit, s.cfg.Kind.UnitFile, err)
 	}
 	if err != nil {
 		return fails(err)

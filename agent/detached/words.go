@@ -1,4 +1,4 @@
-package userspace
+package detached
 
 import (
 	"errors"
@@ -11,24 +11,24 @@ import (
 	"github.com/weft-net/weft/proto/note"
 )
 
-// mostWords bounds, in bytes, the file of what the processes of a device have said before
+// mostWords bounds, in bytes, the file of what the processes of a name have said before
 // another is started. One says a few lines, and at its end the stacks of its goroutines.
 const mostWords = 1 << 20
 
-// words is the file of what the processes of a device have said; empty if nobody hears
+// words is the file of what the processes of a name have said; empty if nobody hears
 // them.
-func (s *Starter) words(dev string) string {
+func (s *Starter) words(name string) string {
 	if s.cfg.Words == "" {
 		return ""
 	}
-	return filepath.Join(s.cfg.Words, dev+".log")
+	return filepath.Join(s.cfg.Words, name+".log")
 }
 
 // listen opens that file for one more process. One that has grown is set aside, over the
 // one before: a process that dies again and again must not fill the disk. That there is
-// no room for words is no reason to have no device: then it is nil.
-func (s *Starter) listen(dev string) *os.File {
-	path := s.words(dev)
+// no room for words is no reason to have no process: then it is nil.
+func (s *Starter) listen(name string) *os.File {
+	path := s.words(name)
 	if path == "" {
 		return nil
 	}
@@ -41,7 +41,7 @@ func (s *Starter) listen(dev string) *os.File {
 		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o600)
 	}
 	if err != nil {
-		s.cfg.Log.Warn("WireGuard process not heard", note.Dev, dev, note.Err, err)
+		s.cfg.Log.Warn(s.cfg.Kind.What+" not heard", note.Object, name, note.Err, err)
 		return nil
 	}
 	return f

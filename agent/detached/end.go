@@ -1,4 +1,4 @@
-package userspace
+package detached
 
 import (
 	"cmp"
@@ -18,13 +18,14 @@ import (
 // kernel tells it to others only then.
 const reaped = time.Second
 
-// End is the end of a device's process that nobody asked the Starter for.
+// End is the end of a process that nobody asked the Starter for.
 type End struct {
-	Dev string
-	PID int
-	How string // "signal: killed", "exit status 2"; empty: nobody knows
-	At  time.Time
-	Log string // the file that has what it said last; empty: the journal of systemd has
+	Name string
+	Unit string // of systemd, that it would be
+	PID  int
+	How  string // "signal: killed", "exit status 2"; empty: nobody knows
+	At   time.Time
+	Log  string // the file that has what it said last; empty: the journal of systemd has
 }
 
 // process is one that was started by this Starter, or found by Follow.
@@ -35,23 +36,22 @@ type process struct {
 	wanted bool        // its end was asked for; guarded by Starter.mu
 }
 
-// Follow has StarterConfig.Ended told when the process of a device ends that another
-// Starter has started, such as that of an agent which ran before. Without such a process
+// Follow has Config.Ended told when a process ends that another Starter has started, such as that of an agent which ran before. Without such a process
 // it does nothing.
-func (s *Starter) Follow(dev string) error {
-	pid, err := s.running(dev)
-	if err != nil || pid == 0 || s.knows(dev, pid) {
+func (s *Starter) Follow(name string) error {
+	pid, err := s.running(name)
+	if err != nil || pid == 0 || s.knows(name, pid) {
 		return err
 	}
 	p, err := open(pid)
 	if err != nil {
-		return fmt.Errorf("userspace: process %d of %s: %w", pid, dev, err)
+		return fmt.Errorf("detached: process %d of %s: %w", pid, name, err)
 	}
-	if again, err := s.running(dev); err != nil || again != pid {
+	if again, err := s.running(name); err != nil || again != pid {
 		p.file.Close()
 		return err // it went, and the number may be another's
 	}
-	s.watch(dev, p)
+	s.watch(name, p)
 	return nil
 }
 
@@ -64,16 +64,16 @@ func open(pid int) (*process, error) {
 	return &process{pid: pid, file: os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-func (s *Starter) knows(dev string, pid int) bool {
+func (s *Starter) knows(name string, pid int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.processes[dev] != nil && s.processes[dev].pid == pid
+	return s.processes[name] != nil && s.processes[name].pid == pid
 }
 
 // watch waits for the end of a process in a goroutine of its own, until Close.
-func (s *Starter) watch(dev string, p *process) {
+func (s *Starter) watch(name string, p *process) {
 	s.mu.Lock()
-	s.processes[dev] = p
+	s.processes[name] = p
 	s.mu.Unlock()
 	s.watchers.Add(1)
 	go func() {
@@ -82,7 +82,7 @@ func (s *Starter) watch(dev string, p *process) {
 		stop := context.AfterFunc(s.life, func() { _ = p.file.SetReadDeadline(time.Unix(1, 0)) })
 		defer stop()
 		if awaited(p.file) == nil {
-			s.ended(dev, p, p.became())
+			s.ended(name, p, p.became())
 		}
 	}()
 }
@@ -131,32 +131,32 @@ func status(w syscall.WaitStatus) string {
 	return ""
 }
 
-// wants says that the end of a device's process is asked for.
-func (s *Starter) wants(dev string, pid int) {
+// wants says that the end of a process is asked for.
+func (s *Starter) wants(name string, pid int) {
 	s.mu.Lock()
-	if p := s.processes[dev]; p != nil && p.pid == pid {
+	if p := s.processes[name]; p != nil && p.pid == pid {
 		p.wanted = true
 	}
 	s.mu.Unlock()
 }
 
 // ended takes the end of a process, and tells it if nobody asked for it.
-func (s *Starter) ended(dev string, p *process, how string) {
+func (s *Starter) ended(name string, p *process, how string) {
 	at := time.Now()
 	s.mu.Lock()
-	if s.processes[dev] == p {
-		delete(s.processes, dev)
+	if s.processes[name] == p {
+		delete(s.processes, name)
 	}
 	wanted := p.wanted
 	s.mu.Unlock()
 	if wanted {
 		return
 	}
-	e := End{Dev: dev, PID: p.pid, How: how, At: at}
+	e := End{Name: name, Unit: s.cfg.Kind.Unit(name), PID: p.pid, How: how, At: at}
 	if s.cfg.Systemd == "" {
-		e.Log = s.words(dev)
+		e.Log = s.words(name)
 	}
-	s.cfg.Log.Warn("WireGuard process died", note.Dev, dev, note.PID, e.PID, note.Err, cmp.Or(how, "unknown"), note.Path, e.Log)
+	s.cfg.Log.Warn(s.cfg.Kind.What+" died", note.Object, name, note.PID, e.PID, note.Err, cmp.Or(how, "unknown"), note.Path, e.Log)
 	if s.cfg.Ended != nil {
 		s.cfg.Ended(e)
 	}

@@ -1,4 +1,4 @@
-package userspace
+package detached
 
 import (
 	"context"
@@ -16,37 +16,36 @@ import (
 // dialTime bounds the question whether somebody listens on a socket.
 const dialTime = time.Second
 
-// Stop ends the process of a device and returns when it is gone, and the device with
-// it.
-func (s *Starter) Stop(ctx context.Context, dev string) error {
-	pid, err := s.running(dev)
-	s.wants(dev, pid)
+// Stop ends a process and returns when it is gone. None is success.
+func (s *Starter) Stop(ctx context.Context, name string) error {
+	pid, err := s.running(name)
+	s.wants(name, pid)
 	if err == nil && s.cfg.Systemd != "" {
-		err = s.job(ctx, "StopUnit", dev)
+		err = s.job(ctx, "StopUnit", name)
 		if err == nil {
-			pid, err = s.running(dev) // one that was started without systemd
+			pid, err = s.running(name) // one that was started without systemd
 		}
 	}
 	if err != nil || pid == 0 {
-		return errors.Join(err, sweep(ctx, dev))
+		return errors.Join(err, s.sweep(ctx, name))
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("userspace: process %d of %s: %w", pid, dev, err)
+		return fmt.Errorf("detached: process %d of %s: %w", pid, name, err)
 	}
 	defer unix.Close(fd)
-	if again, err := s.running(dev); err != nil || again != pid {
+	if again, err := s.running(name); err != nil || again != pid {
 		return err // it went, and the number may be another's
 	}
-	s.wants(dev, pid)
+	s.wants(name, pid)
 	if err := terminate(ctx, fd); err != nil {
-		return fmt.Errorf("userspace: end process %d of %s: %w", pid, dev, err)
+		return fmt.Errorf("detached: end process %d of %s: %w", pid, name, err)
 	}
-	s.cfg.Log.Info("WireGuard process ended", note.Dev, dev, note.PID, pid)
-	return sweep(ctx, dev)
+	s.cfg.Log.Info(s.cfg.Kind.What+" ended", note.Object, name, note.PID, pid)
+	return s.sweep(ctx, name)
 }
 
 // errSurvives is of a process that the kernel does not end.
@@ -69,24 +68,24 @@ func terminate(ctx context.Context, fd int) error {
 	return errSurvives
 }
 
-// Sweep takes away what a process of a device that was killed has left. A device that
-// has a process is left alone, whoever's it is.
-func (s *Starter) Sweep(dev string) error { return sweep(s.life, dev) }
+// Sweep takes away what a process that was killed has left. What belongs to one that
+// lives is left alone, whoever's it is.
+func (s *Starter) Sweep(name string) error { return s.sweep(s.life, name) }
 
 // sweep takes away what a process that was killed has left.
-func sweep(ctx context.Context, dev string) error {
-	lock, err := try(dev)
+func (s *Starter) sweep(ctx context.Context, name string) error {
+	lock, err := Try(s.cfg.Kind.Lock(name))
 	if err != nil || lock == nil {
-		return nil // another has the device
+		return nil // another has it, or it cannot be there
 	}
-	defer release(dev, lock)
+	defer Release(s.cfg.Kind.Lock(name), lock)
 	by := net.Dialer{Timeout: dialTime}
-	c, err := by.DialContext(ctx, "unix", socketPath(dev))
+	c, err := by.DialContext(ctx, "unix", s.cfg.Kind.Socket(name))
 	switch {
 	case err == nil:
 		return c.Close() // somebody else's, and alive
 	case errors.Is(err, unix.ECONNREFUSED):
-		return os.Remove(socketPath(dev))
+		return os.Remove(s.cfg.Kind.Socket(name))
 	}
 	return nil
 }
