@@ -158,8 +158,13 @@ func (a *agent) openPairs() (err error) {
 // adopted is by which devices the kernel sends to peers.
 func (a *agent) adopted(ctx context.Context) (map[string]mesh.Over, error) {
 	n, _ := a.uplink.Intent()
-	have, err := a.kernel.Observe(ctx, datapath.Of(datapath.KindRoute))
-	return overlay.Adopted(n, have), err
+	kinds := datapath.Of(datapath.KindRoute)
+	if n.Cluster.PostQuantum {
+		kinds = datapath.Of(datapath.KindRoute, datapath.KindLink, datapath.KindWGPeer)
+	}
+	have, err := a.kernel.Observe(ctx, kinds)
+	keys := overlay.Keys{Slots: a.ring.Slots(), Preshared: func(id [32]byte) bool { _, ok := a.ring.Preshared(id); return ok }}
+	return overlay.Adopted(n, keys, have), err
 }
 
 // echoOffered runs when a server has offered its echo.

@@ -60,6 +60,9 @@ func (c Choice) Over() Over {
 // Peer is a peer of one WireGuard device.
 type Peer struct {
 	There bool // both ends have a device of the slot
+	// Fabric says that only the agents send by it, from fabric address to fabric address:
+	// they agree on the pre-shared key that it has not got yet.
+	Fabric bool
 	// Endpoint is to be set now; zero: what the kernel has stays, which follows the
 	// peer. Where Relayed is true, the relay's local address for peer and slot is to be
 	// set instead. As long as it is there, what still comes over a relay has to be

@@ -38,7 +38,8 @@ func (p *pair) hear(e Heard, now time.Time) {
 func (p *pair) said(o Over, now time.Time) {
 	p.says, p.sends = true, o
 	if o.Rung == WireGuard && int(o.Slot) < len(p.tunnels) {
-		p.tunnels[o.Slot].kept = now
+		t := &p.tunnels[o.Slot]
+		t.kept, t.bare = now, t.bare || !t.bound // the peer sends by it as it is
 	}
 }
 
@@ -158,7 +159,7 @@ func (t *tunnel) peer() Peer {
 	if !t.there || !t.psk.there() {
 		return Peer{}
 	}
-	out := Peer{There: true, PSK: t.psk.Key, Again: t.hold.again, Via: t.carrier()}
+	out := Peer{There: true, Fabric: t.agreeing(), PSK: t.psk.Key, Again: t.hold.again, Via: t.carrier()}
 	if t.cur == nil {
 		return out
 	}

@@ -93,6 +93,9 @@ func (m *Machine) setPeer(peer *intent.Peer, all, shared bool, now time.Time) {
 		if o, ok := m.in.Adopted[peer.Name]; ok {
 			p.at = p.line(o)
 			p.since, p.entered, p.adopted = now, now, p.at != nil
+			if t := p.tunnel(p.at); t != nil {
+				t.bare = true // it is sent by already
+			}
 			p.carried = m.in.MTUs[peer.Name]
 		}
 	}

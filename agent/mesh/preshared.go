@@ -18,7 +18,7 @@ func (s Preshared) there() bool { return s.Open || s.Key != [32]byte{} }
 
 // Tunnel is what package preshared asks of a tunnel.
 type Tunnel struct {
-	Used bool     // one of the two ends sends by it, or may
+	Bare bool     // one of the two ends sends by it without a key, or may: since before keys were wanted
 	Mute bool     // its ciphertext arrives, and nothing comes out of it
 	Key  [32]byte // SHA-256 of the pre-shared key that the device has; zero: none
 }
@@ -30,7 +30,7 @@ func (m *Machine) Tunnels(now time.Time) map[string][intent.Slots]Tunnel {
 		var list [intent.Slots]Tunnel
 		for s := range p.tunnels {
 			t := &p.tunnels[s]
-			list[s] = Tunnel{Used: p.keeps(uint8(s)), Mute: t.mute(now), Key: t.device.PSK}
+			list[s] = Tunnel{Bare: t.carries(), Mute: t.mute(now), Key: t.device.PSK}
 		}
 		out[name] = list
 	}
@@ -44,16 +44,31 @@ func (t *tunnel) share(now time.Time) {
 	if next.Own != t.keys[0] || next.Theirs != t.keys[1] {
 		next = Preshared{Own: t.keys[0], Theirs: t.keys[1], Open: !in.Intent.Cluster.PostQuantum}
 	}
+	switch {
+	case next.Key != [32]byte{}:
+		t.bound, t.bare = true, false
+	case !in.Intent.Cluster.PostQuantum:
+		t.bound, t.bare = false, true
+	}
 	if next == t.psk {
 		return
 	}
 	was := t.psk
-	t.psk, t.bound = next, t.bound || next.Key != [32]byte{}
+	t.psk = next
 	t.keyed(now)
 	if !was.there() && t.cur != nil {
 		t.assert(now) // the device forgot the endpoint with the peer
 	}
 }
+
+// agreeing tells whether the tunnel is there without a key for no more than to agree on
+// one.
+func (t *tunnel) agreeing() bool {
+	return t.pair.m.in.Intent.Cluster.PostQuantum && t.psk.Open && !t.carries()
+}
+
+// carries tells whether pods' packets go by the tunnel without a key, or may.
+func (t *tunnel) carries() bool { return t.bare && t.pair.keeps(t.slot) }
 
 // keyed takes it that the tunnel has another key: what was found out of it counts no
 // more.
@@ -101,8 +116,8 @@ func (t *tunnel) locked() string {
 }
 
 // unlock takes the tunnels from the pair that have not the key that they need. A pair
-// that is on one stays, if that never had a key: it began before keys were wanted, or it
-// is the agent that has just begun.
+// that is on one stays if it began before keys were wanted, or if the key is about to be
+// in the device.
 func (p *pair) unlock() {
 	for s := range p.tunnels {
 		t := &p.tunnels[s]
@@ -111,8 +126,19 @@ func (p *pair) unlock() {
 		if !l.now && !l.old || why == "" {
 			continue
 		}
-		l.now, l.old, l.reason = false, p.peer.Preshared && (!t.bound || t.psk.Key != [32]byte{}), "pre-shared key: "+why
+		l.now, l.old, l.reason = false, p.peer.Preshared && (t.bare || t.psk.Key != [32]byte{}), "pre-shared key: "+why
 	}
+}
+
+// beginning is the first message of a handshake in bytes (WireGuard, section 5.4.2). The
+// pre-shared key enters with the second: of an end that has another one no more than
+// this is taken.
+const beginning = 148
+
+// opens tells whether the device has taken more of the peer, since it was last looked
+// at, than beginnings of handshakes.
+func (t *tunnel) opens(d Device) bool {
+	return d.Received > t.device.Received && (d.Received-t.device.Received)%beginning != 0
 }
 
 // mute tells whether nothing comes out of a tunnel that has a key, while its ciphertext
@@ -120,7 +146,7 @@ func (p *pair) unlock() {
 func (t *tunnel) mute(now time.Time) bool {
 	l := t.line()
 	return t.there && t.psk.Key != [32]byte{} && t.device.PSK == t.psk.Key && l.misses >= misses &&
-		now.Sub(later(t.device.Handshake, later(l.answered, t.asof))) > stuckAfter &&
+		now.Sub(later(later(t.device.Handshake, t.fed), later(l.answered, t.asof))) > stuckAfter &&
 		t.best(func(r *trail) bool { return r.since(now.Add(-stuckAfter)) }) != nil
 }
 

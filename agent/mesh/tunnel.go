@@ -29,9 +29,11 @@ type tunnel struct {
 	begun  time.Time // since both ends have a device
 	lone   time.Time // since when there is no messenger; zero: one is there
 
+	fed   time.Time // when something last came out of the device that is no mere beginning of a handshake
 	psk   Preshared
 	asof  time.Time // since when psk, and the device's key, are as they are
 	bound bool      // it has had a pre-shared key
+	bare  bool      // it may be sent by without one: it was before keys were wanted
 
 	kept    time.Time // when one of the two ends was last known to send by it
 	telling bool      // the peer is to hear by what we send
@@ -283,6 +285,9 @@ func (t *tunnel) took(d Device, now time.Time) {
 		if d.Received > t.device.Received {
 			t.came = now
 		}
+	}
+	if t.opens(d) {
+		t.fed = now
 	}
 	psk := t.device.PSK
 	t.device, t.looked = d, now

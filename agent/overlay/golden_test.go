@@ -135,7 +135,7 @@ func set(ar *txtar.Archive, f txtar.File) {
 //	self n1 [tx-checksum-off] [accept-ra eth0]
 //	node n1 lease 10.42.1.0/24 on eth0 mtu 1500 addr 10.0.0.1/24 vtep 02:57:00:00:00:01
 //	live eth0 mtu 1500 addr 10.0.0.9/24
-//	choice n2 wireguard slot 0 mtu 1400 peer 0 peer 1 endpoint 198.51.100.2:51820 keepalive 25 psk
+//	choice n2 wireguard slot 0 mtu 1400 peer 0 peer 1 endpoint 198.51.100.2:51820 keepalive 25 psk fabric
 //
 // A node may have further words: site paris, slot 0, slot 1. Its keys follow from its
 // name. What follows peer in a choice is of that slot. A node's addresses belong to the device and MTU last named. Without a live
@@ -311,6 +311,8 @@ func choice(t *testing.T, words []string) mesh.Choice {
 			peer.Keepalive = time.Duration(number(t, words[i])) * time.Second
 		case "psk":
 			peer.PSK = [32]byte{0xab, 0xcd, 1}
+		case "fabric":
+			peer.Fabric = true
 		default:
 			t.Fatalf("bad word %q", words[i])
 		}

@@ -2,9 +2,11 @@ package overlay
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
 )
 
@@ -88,7 +90,7 @@ func (w *way) seal(out []datapath.Object, prefixes []netip.Prefix) []datapath.Ob
 		w.open[slot] = true
 		dev := datapath.WGLink(uint8(slot))
 		out = append(out, datapath.WGPeer{
-			Dev: dev, Peer: theirs.Key, Endpoint: peer.Endpoint, Allowed: datapath.AllowedText(prefixes),
+			Dev: dev, Peer: theirs.Key, Endpoint: peer.Endpoint, Allowed: datapath.AllowedText(w.allowed(peer, prefixes)),
 			Keepalive: int(peer.Keepalive / time.Second), PSK: peer.PSK,
 		})
 		mtu := w.mtuOver(w.sealing())
@@ -96,6 +98,20 @@ func (w *way) seal(out []datapath.Object, prefixes []netip.Prefix) []datapath.Ob
 			if !narrow(prefix, w.chosenMTU(mtu)) { // else what is refused would go by it
 				out = append(out, w.through(prefix, uint8(slot), mtu, sealedMetric+uint32(slot)))
 			}
+		}
+	}
+	return out
+}
+
+// allowed are the prefixes that a peer sends from and is sent to.
+func (w *way) allowed(peer mesh.Peer, prefixes []netip.Prefix) []netip.Prefix {
+	if !peer.Fabric {
+		return prefixes
+	}
+	var out []netip.Prefix
+	for _, a := range w.peer.Fabric() {
+		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
 	return out

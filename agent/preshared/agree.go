@@ -75,7 +75,7 @@ func (p *pair) sayAll(n, via uint8, kind wire.Kind, id [32]byte, body []byte) {
 // hear takes a message.
 func (p *pair) hear(via uint8, in wire.Message, now time.Time) {
 	n := in.Slot
-	if !p.m.wanted || !p.peer.Slots[n].There || in.Pair != p.id(n) || in.Kind.Lower() == p.lower() {
+	if !p.m.wanted || !p.peer.Slots[n].There || in.ID == ([32]byte{}) || in.Pair != p.id(n) || in.Kind.Lower() == p.lower() {
 		return
 	}
 	switch in.Kind {

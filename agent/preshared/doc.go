@@ -7,8 +7,9 @@
 // the slot has a peer at all: its first handshake is with the key, and proves that both
 // ends have the same. Pairs then move there as in any change of keys (package mesh).
 // Only a pair that sends by no tunnel agrees in the very one that the key is for: it is
-// open without a key while that lasts, for these messages and no pod's, and then made
-// anew, because WireGuard would keep a session that was begun without.
+// open without a key while that lasts, between the fabric addresses alone and with no
+// route that packets take by themselves (package overlay), and then made anew, because
+// WireGuard would keep a session that was begun without.
 //
 // The lower-named node asks, again and again until it is answered; the other answers
 // what it was asked already as it did before. Both have a key on the disk before they
@@ -19,8 +20,10 @@
 //
 // Invariants: nothing is taken from a message that is not authentic, of the tunnel as it
 // is now, and from a node that may send it. Each pair has one exchange at a time, and
-// its work is bounded. Keys are named by the first bytes of their SHA-256, and never
-// printed.
+// its work is bounded: what a node sends beyond its share is dropped before anything is
+// computed of it, and an exchange of a tunnel is taken up five times a second at most.
+// Nothing listens unless keys are wanted. Keys are named by the first bytes of their
+// SHA-256, and never printed.
 //
 // What it gives: who records packets now cannot read them with a quantum computer later,
 // nor can who only reads what servers know. It does not help against a server that

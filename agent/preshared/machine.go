@@ -35,7 +35,7 @@ type Slot struct {
 	There       bool // both ends have a device
 	Own, Theirs intent.Key
 	Leaving     bool     // one of the two is to go
-	Used        bool     // one of the two ends sends by it, or may
+	Bare        bool     // it is sent by without a key, or may be: since before keys were wanted
 	Mute        bool     // its ciphertext arrives, and nothing comes out of it
 	Key         [32]byte // id of the pre-shared key that the device has; zero: none
 }
@@ -91,7 +91,7 @@ func (m *Machine) Set(wanted bool, peers []Peer) {
 // Hear takes a message that came in the tunnel of a slot, authentic.
 func (m *Machine) Hear(peer string, via uint8, in wire.Message, now time.Time) {
 	p, ok := m.pairs[peer]
-	if !ok || via >= intent.Slots || !p.budget.take(now) {
+	if !ok || via >= intent.Slots {
 		return
 	}
 	p.hear(via, in, now)
@@ -109,6 +109,21 @@ func (m *Machine) Step(now time.Time) (sends []Send, next time.Time, errs []erro
 	m.tell()
 	sends, errs, m.sends, m.fails = m.sends, m.fails, nil, nil
 	return sends, next, errs
+}
+
+// Idle tells whether there is nothing to look at: no keys are wanted, and there are none.
+func (m *Machine) Idle() bool {
+	if m.wanted {
+		return false
+	}
+	for _, p := range m.pairs {
+		for i := range p.slots {
+			if p.slots[i].key != [32]byte{} {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // States are how the tunnels of all pairs may be there. The map is not changed any
@@ -136,29 +151,4 @@ func (m *Machine) failed(err error) {
 	if err != nil {
 		m.fails = append(m.fails, err)
 	}
-}
-
-// budget bounds the messages that are taken of one peer.
-type budget struct {
-	left float64
-	at   time.Time
-}
-
-// Messages a second, and at once: an agreement is six.
-const (
-	rate = 20
-	most = 40
-)
-
-func (b *budget) take(now time.Time) bool {
-	if b.at.IsZero() {
-		b.left = most
-	}
-	b.left = min(most, b.left+rate*max(0, now.Sub(b.at).Seconds()))
-	b.at = now
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
 }

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/weft-net/weft/proto/intent"
+	wire "github.com/weft-net/weft/proto/preshared"
 )
 
 // disk is a Store in memory: it outlives its Machine.
@@ -184,7 +185,7 @@ func TestSwitchedOn(t *testing.T) {
 	w := newWorld(0)
 	for i := range 2 {
 		w.wanted[i] = false
-		w.peer[i].Slots[0].Used = true
+		w.peer[i].Slots[0].Bare = true
 		w.restart(i)
 		if s := w.state(i, 0); !s.Open {
 			t.Errorf("%s, keys not wanted: %+v", names[i], s)
@@ -216,7 +217,7 @@ func TestRotated(t *testing.T) {
 	w.until(t, 0, time.Minute)
 	old := w.state(0, 0).Key
 	for i := range 2 {
-		w.peer[i].Slots[0].Used = true
+		w.peer[i].Slots[0].Bare = true
 	}
 	w.key(1, 1)
 	for i := range 2 {
@@ -258,7 +259,7 @@ func TestMute(t *testing.T) {
 	}
 	w.restart(1)
 	for i := range 2 {
-		w.peer[i].Slots[0].Used = true
+		w.peer[i].Slots[0].Bare = true
 	}
 	if w.fits(0) {
 		t.Fatal("the keys still agree")
@@ -280,6 +281,91 @@ func TestUnable(t *testing.T) {
 	}
 }
 
+// TestBoundedWork: however many exchanges a peer asks for, few are taken up, and a half
+// of one is all that is kept of the others.
+func TestBoundedWork(t *testing.T) {
+	w := newWorld(0)
+	w.until(t, 0, time.Minute)
+	m, key := w.m[1], w.state(1, 0).Key
+	answered := map[[32]byte]bool{}
+	for range 200 {
+		w.now = w.now.Add(5 * time.Millisecond)
+		e, err := wire.NewExchange()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, in := range (wire.Message{Kind: wire.Offer, Pair: m.pairs["n1"].id(0), ID: e.ID()}).Split(e.Offered()) {
+			m.Hear("n1", 0, in, w.now)
+		}
+		sends, _, _ := m.Step(w.now)
+		for _, s := range sends {
+			answered[s.Message.ID] = true
+		}
+	}
+	if len(answered) == 0 || len(answered) > int(time.Second/answers)+1 {
+		t.Errorf("%d exchanges taken up in a second", len(answered))
+	}
+	if w.state(1, 0).Key != key {
+		t.Error("the key in use is another, for an exchange that nobody ended")
+	}
+}
+
+// TestNoKeyHasNoName: what says something of no key at all is refused.
+func TestNoKeyHasNoName(t *testing.T) {
+	w := newWorld(0)
+	for i := range w.peer {
+		w.peer[i].Slots[0].Bare = true
+		w.restart(i)
+	}
+	w.m[0].Hear("n2", 0, wire.Message{Kind: wire.Unknown, Pair: w.m[0].pairs["n2"].id(0)}, w.now)
+	if s := w.state(0, 0); !s.Open {
+		t.Errorf("a tunnel that is sent by without a key since before, and there is none of which to know nothing: %+v", s)
+	}
+	w.m[1].Hear("n1", 0, wire.Message{Kind: wire.Have, Pair: w.m[1].pairs["n1"].id(0)}, w.now)
+	if sends, _, _ := w.m[1].Step(w.now); len(sends) > 0 {
+		t.Errorf("answered: %v", sends)
+	}
+}
+
+// FuzzHear: whatever a peer sends that can make a MAC, in whichever order, the other end
+// keeps one exchange a tunnel, opens no tunnel that has a key, and agrees once it is
+// asked as it should be.
+func FuzzHear(f *testing.F) {
+	f.Add([]byte{0, 0, 1, 1, 2, 2})
+	f.Add([]byte{0x40, 0x41, 0x80, 0x81, 0xc0, 0xff})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		w := newWorld(0)
+		var said [2][]wire.Message // by each end, in an order that was all right
+		w.mangle = func(n int) (order []int) {
+			for i, f := range w.wire {
+				said[1-f.to] = append(said[1-f.to], f.Message)
+				order = append(order, i)
+			}
+			return order
+		}
+		w.until(t, 0, time.Minute)
+		w.mangle = nil
+		for _, b := range script[:min(len(script), 100)] {
+			to := int(b & 1)
+			list := said[1-to]
+			in := list[int(b>>1)%len(list)]
+			if b&0x80 != 0 {
+				in.ID[0] ^= b
+			}
+			w.m[to].Hear(names[1-to], 0, in, w.now)
+			for _, s := range w.m[to].States()[names[1-to]] {
+				if s.Open && s.Key != [32]byte{} {
+					t.Fatalf("%s: %+v", names[to], s)
+				}
+			}
+			if p := w.m[to].pairs[names[1-to]]; len(p.slots[0].answered) > 2000 {
+				t.Fatal("more than an answer is kept")
+			}
+		}
+		w.until(t, 0, 3*time.Minute)
+	})
+}
+
 // TestTroubled: whatever is lost, comes twice, late or in another order, and whoever
 // starts again at whatever moment, both ends end with one key, and never is a tunnel
 // open that has one.
@@ -292,7 +378,7 @@ func TestTroubled(t *testing.T) {
 			slot = 1
 			w.key(1, 1)
 			for i := range 2 {
-				w.peer[i].Slots[0].Used = true
+				w.peer[i].Slots[0].Bare = true
 				w.restart(i)
 			}
 		}

@@ -20,11 +20,10 @@ const (
 
 // pair is this node and one peer.
 type pair struct {
-	m      *Machine
-	peer   Peer
-	slots  [intent.Slots]slot
-	budget budget
-	told   [intent.Slots]State
+	m     *Machine
+	peer  Peer
+	slots [intent.Slots]slot
+	told  [intent.Slots]State
 }
 
 // slot is one tunnel of a pair, and what is agreed on for it.
@@ -119,7 +118,7 @@ func (p *pair) keyed(n uint8) bool {
 // wanted. It gets none: the pair moves to the other slot.
 func (p *pair) before(n uint8) bool {
 	s := &p.slots[n]
-	return p.peer.Slots[n].Used && s.key == ([32]byte{}) && !s.lost
+	return p.peer.Slots[n].Bare && s.key == ([32]byte{}) && !s.lost
 }
 
 // carries tells whether an agreement for another tunnel can go by this one.

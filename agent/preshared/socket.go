@@ -78,12 +78,27 @@ func (s *socket) Receive(b []byte) (n int, from netip.Addr, dev string, err erro
 		if err != nil {
 			return 0, from, "", fmt.Errorf("preshared: %w", err)
 		}
-		link, err := net.InterfaceByIndex(arrival(oob[:on]))
-		if err != nil {
-			continue
+		if dev, err = s.device(arrival(oob[:on])); err != nil {
+			continue // it has gone since
 		}
-		return n, addr.Addr().Unmap(), link.Name, nil
+		return n, addr.Addr().Unmap(), dev, nil
 	}
+}
+
+// device is the name of a device. One call of the kernel, for anybody may send here: to
+// list all devices, as package net does, costs a node of many pods a millisecond.
+func (s *socket) device(index int) (string, error) {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return "", err
+	}
+	ifr.SetUint32(uint32(index)) // struct ifreq's ifr_ifindex, of netdevice(7)
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return "", err
+	}
+	cerr := raw.Control(func(fd uintptr) { err = unix.IoctlIfreq(int(fd), unix.SIOCGIFNAME, ifr) })
+	return ifr.Name(), errors.Join(err, cerr)
 }
 
 // arrival is the index of the device by which a datagram came (struct in_pktinfo of
