@@ -25,7 +25,7 @@ func (p *pairs) agreement() preshared.Config {
 // shelf is the keyring as the room of pre-shared keys sees it.
 type shelf struct {
 	ring  *keyring.Ring
-	names func() map[string]bool // of nodes that there are
+	names func() (map[string]bool, bool) // of nodes that there are; false: not known
 }
 
 func (s shelf) Find(of preshared.Tunnel) ([32]byte, bool) {
@@ -36,23 +36,24 @@ func (s shelf) Find(of preshared.Tunnel) ([32]byte, bool) {
 // Keep forgets the keys of nodes that are gone, too: it is the moment at which keys
 // become more.
 func (s shelf) Keep(of preshared.Tunnel, key [32]byte) ([32]byte, error) {
-	names := s.names()
-	if err := s.ring.KeepPreshared(func(peer string) bool { return names[peer] }); err != nil {
-		return [32]byte{}, err
+	if names, ok := s.names(); ok {
+		if err := s.ring.KeepPreshared(func(peer string) bool { return names[peer] }); err != nil {
+			return [32]byte{}, err
+		}
 	}
 	return s.ring.SetPreshared(keyring.Tunnel(of), key)
 }
 
 func (s shelf) Drop(id [32]byte) error { return s.ring.DropPreshared(id) }
 
-// names are those of all nodes.
-func (p *pairs) names() map[string]bool {
-	n, _ := p.intent()
+// names are those of all nodes; false while they are not known.
+func (p *pairs) names() (map[string]bool, bool) {
+	n, held := p.intent()
 	out := make(map[string]bool, len(n.Peers))
 	for i := range n.Peers {
 		out[n.Peers[i].Name] = true
 	}
-	return out
+	return out, held
 }
 
 // agreed is who agrees on pre-shared keys; nil while no pair chooses.
@@ -68,16 +69,7 @@ func (p *pairs) locks() map[string][intent.Slots]mesh.Preshared {
 	if a == nil {
 		return nil
 	}
-	states := a.States()
-	out := make(map[string][intent.Slots]mesh.Preshared, len(states))
-	for name, list := range states {
-		var locks [intent.Slots]mesh.Preshared
-		for s := range list {
-			locks[s] = mesh.Preshared(list[s])
-		}
-		out[name] = locks
-	}
-	return out
+	return slots(a.States(), func(s preshared.State) mesh.Preshared { return mesh.Preshared(s) })
 }
 
 // facts are what who proves paths knows of tunnels; false before it knows anything.
@@ -86,16 +78,20 @@ func (p *pairs) facts() (map[string][intent.Slots]preshared.Fact, bool) {
 	if at == nil {
 		return nil, false
 	}
-	tunnels := at.Tunnels()
-	out := make(map[string][intent.Slots]preshared.Fact, len(tunnels))
-	for name, list := range tunnels {
-		var facts [intent.Slots]preshared.Fact
+	return slots(at.Tunnels(), func(t mesh.Tunnel) preshared.Fact { return preshared.Fact(t) }), true
+}
+
+// slots says in one room's words what another says of tunnels.
+func slots[A, B any](in map[string][intent.Slots]A, of func(A) B) map[string][intent.Slots]B {
+	out := make(map[string][intent.Slots]B, len(in))
+	for name, list := range in {
+		var said [intent.Slots]B
 		for s := range list {
-			facts[s] = preshared.Fact(list[s])
+			said[s] = of(list[s])
 		}
-		out[name] = facts
+		out[name] = said
 	}
-	return out, true
+	return out
 }
 
 // locked is how a pair stands with its pre-shared key.
