@@ -4,7 +4,8 @@ import (
 	"net/netip"
 
 	"github.com/weft-net/weft/agent/datapath"
-	wire "github.com/weft-net/weft/proto/relay"
+	"github.com/weft-net/weft/proto/preshared"
+	"github.com/weft-net/weft/proto/relay"
 )
 
 // meshPackets are those of pairs that choose their way: WireGuard between the nodes,
@@ -53,7 +54,8 @@ const (
 )
 
 // insidePackets are between fabric addresses, through a tunnel: probes, which are echo
-// requests in the first family that both ends have, and what is relayed over nodes.
+// requests in the first family that both ends have, what is relayed over nodes, and what
+// agents say to agree on pre-shared keys.
 func (n Node) insidePackets(dev string) []Packet {
 	if len(n.Lease) == 0 {
 		return nil
@@ -69,7 +71,7 @@ func (n Node) insidePackets(dev string) []Packet {
 	if self.Is6() {
 		probe = Packet{Proto: "ipv6-icmp", Type: echoRequest6}
 	}
-	relay := Packet{Proto: "udp", Port: wire.Port}
+	relayed, agreed := Packet{Proto: "udp", Port: relay.Port}, Packet{Proto: "udp", Port: preshared.Port}
 	from := func(p Packet) Packet {
 		p.What, p.Hook, p.In, p.Src, p.Dst = insideFrom, "input", dev, peer, self
 		return p
@@ -80,10 +82,13 @@ func (n Node) insidePackets(dev string) []Packet {
 	}
 	out := []Packet{from(probe), to(probe)}
 	if n.Mesh.Relay {
-		out = append(out, from(relay))
+		out = append(out, from(relayed))
 	}
 	if n.Mesh.Relays {
-		out = append(out, to(relay))
+		out = append(out, to(relayed))
+	}
+	if n.Cluster.PostQuantum {
+		out = append(out, from(agreed), to(agreed))
 	}
 	return out
 }

@@ -120,7 +120,8 @@ func TestFirewallsOfMesh(t *testing.T) {
 		Slots: []intent.Slot{{Slot: 0, Port: 51820}, {Slot: 1, Port: 51821}}, Relay: true,
 		Echo: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.9:7443"), netip.MustParseAddrPort("203.0.113.9:7444")},
 	}
-	clear, server, before := chooses, chooses, node
+	clear, server, before, keyed := chooses, chooses, node, chooses
+	keyed.Cluster.PostQuantum = true
 	clear.Mesh.Clear = true
 	server.Mesh.Echo = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:7443")}
 	before.Mesh.Slots = chooses.Mesh.Slots
@@ -144,6 +145,15 @@ func TestFirewallsOfMesh(t *testing.T) {
 			"probes only", chooses, in + "l4proto udp dport 51820,51821 accept\nl4proto icmp icmp type 8 accept",
 			"fault a firewall drops what peers send to this node through WireGuard (table inet mine, chain in, policy drop): nft insert rule inet mine in iifname \"weft*\" accept",
 		},
+		{
+			"agents agree on no pre-shared keys", keyed, in + "l4proto udp dport 51820,51821,7449 accept\nl4proto icmp icmp type 8 accept",
+			"fault a firewall drops what peers send to this node through WireGuard (table inet mine, chain in, policy drop): nft insert rule inet mine in iifname \"weft*\" accept",
+		},
+		{
+			"nor what this node says for it", keyed, "chain out output accept\noifname weft-wg0 l4proto udp dport 7448 drop",
+			"fault a firewall drops what this node sends to peers through WireGuard (table inet mine, chain out, rule handle 1: oifname weft-wg0 l4proto udp dport 7448 drop): nft insert rule inet mine out oifname \"weft*\" accept",
+		},
+		{"they do", keyed, in + "l4proto udp dport 51820,51821,7448,7449 accept\nl4proto icmp icmp type 8 accept", ""},
 		{
 			"VXLAN inside of a site", clear, in + "iifname weft* accept\nl4proto udp dport 51820,51821 accept",
 			"warning a firewall drops the fabric's VXLAN from peers (table inet mine, chain in, policy drop): nft insert rule inet mine in iifname eth0 udp dport 8472 accept",
