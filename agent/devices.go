@@ -72,6 +72,24 @@ func died(ends []detached.End) string {
 	return fmt.Sprintf("its process died %d times since %s, the last, %d, at %s: %s", len(ends), at(ends[0]), last.PID, at(last), how)
 }
 
+// named has problems with peers of WireGuard devices name the node, which is known by its
+// key there.
+func named(ps []intent.Problem, n intent.Node) []intent.Problem {
+	for i, p := range ps {
+		rest, ok := strings.CutPrefix(p.Subject, "wg peer ")
+		dev, key, _ := strings.Cut(rest, " ")
+		if !ok {
+			continue
+		}
+		for _, peer := range n.Peers {
+			if slices.ContainsFunc(peer.Slots, func(s intent.Slot) bool { return s.Key.String() == key }) {
+				ps[i].Subject = fmt.Sprintf("wg peer %s in %s (%s)", peer.Name, dev, key)
+			}
+		}
+	}
+	return ps
+}
+
 // ended takes the end of a process.
 func (p *pairs) ended(e detached.End) {
 	p.deaths.add(e)

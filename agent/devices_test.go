@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weft-net/weft/agent/detached"
+	"github.com/weft-net/weft/proto/intent"
 )
 
 // TestDeaths: one death is a problem for a minute, several for an hour.
@@ -64,5 +65,21 @@ func TestDeaths(t *testing.T) {
 	}
 	if len(d.all) > 2*mostDeaths {
 		t.Errorf("%d are remembered", len(d.all))
+	}
+}
+
+// TestNamed: who a peer of a WireGuard device is.
+func TestNamed(t *testing.T) {
+	key := intent.Key{1}
+	n := intent.Node{Peers: []intent.Peer{{Name: "n1"}, {Name: "n3", Slots: []intent.Slot{{Slot: 1, Key: key}}}}}
+	for subject, want := range map[string]string{
+		"wg peer weft-wg1 " + key.String():           "wg peer n3 in weft-wg1 (" + key.String() + ")",
+		"wg peer weft-wg1 " + intent.Key{2}.String(): "wg peer weft-wg1 " + intent.Key{2}.String(),
+		"link weft-wg1": "link weft-wg1",
+		"route 10.42.1.0/24 metric 0 " + key.String(): "route 10.42.1.0/24 metric 0 " + key.String(),
+	} {
+		if got := named([]intent.Problem{{Subject: subject}}, n)[0].Subject; got != want {
+			t.Errorf("%s: %s; want %s", subject, got, want)
+		}
 	}
 }

@@ -184,7 +184,8 @@ func (a *agent) setProblems(source string, ps []intent.Problem) bool {
 
 // problems gathers what every room has to complain of.
 func (a *agent) problems() []intent.Problem {
-	out := slices.Concat(a.host.view().problems, a.loop.Problems(), a.pods.Problems(), a.breaks.problems(), a.tailnet.problems())
+	n, _ := a.uplink.Intent()
+	out := slices.Concat(a.host.view().problems, named(a.loop.Problems(), n), a.pods.Problems(), a.breaks.problems(), a.tailnet.problems())
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, source := range []string{"plan", "show", "host", "plugin", "egress", "pairs"} {

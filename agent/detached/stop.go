@@ -105,3 +105,15 @@ func readable(fd int, within time.Duration) bool {
 	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(within/time.Millisecond))
 	return n > 0
 }
+
+// Mend says which process is meant, and what a person types if it hangs.
+func (s *Starter) Mend(name string) (process, line string) {
+	process, line = "its process", "end who holds "+s.cfg.Kind.Lock(name)
+	if pid, err := s.running(name); err == nil && pid != 0 {
+		process, line = fmt.Sprintf("its process %d", pid), fmt.Sprintf("kill -9 %d", pid)
+	}
+	if s.cfg.Systemd != "" {
+		line = "systemctl restart " + s.cfg.Kind.Unit(name)
+	}
+	return process, line
+}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl"
+
+	"github.com/weft-net/weft/agent/datapath"
 )
 
 // TestAsk: a device that hangs is waited for once; until it answers everybody else is
@@ -28,7 +30,9 @@ func TestAsk(t *testing.T) {
 			t.Fatalf("%v after %v", err, time.Since(start))
 		}
 		start = time.Now()
-		if err := ask("a", works); !errors.Is(err, errHangs) {
+		err := ask("a", works)
+		var b interface{ Culprit() datapath.Key }
+		if !errors.Is(err, errHangs) || !errors.As(err, &b) || b.Culprit() != (datapath.Link{Name: "a"}).Key() {
 			t.Errorf("while it hangs: %v", err)
 		}
 		if err := ask("b", works); err != nil {

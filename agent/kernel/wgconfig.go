@@ -136,8 +136,7 @@ func (k *Kernel) configure(ctx context.Context, dev string, inKernel bool, c wgt
 		return nil
 	}
 	if request := endpointsAlone(c); request != "" && !inKernel && !k.wg.hasKernel() {
-		a := k.wg.asks(dev)
-		err := a.take(ctx, func() error { return a.set(dev, request) })
+		err := k.taken(ctx, dev, inKernel, func(a *asks) error { return a.set(dev, request) })
 		if dial := (*noUAPI)(nil); !errors.As(err, &dial) {
 			return err
 		}

@@ -49,6 +49,9 @@ func (k *Kernel) WGPeers(ctx context.Context) ([]WGPeerStatus, error) {
 			errs = append(errs, fmt.Errorf("kernel: peers of %s: %w", dev, err))
 		}
 		out = append(out, d.status...)
+		if ctx.Err() != nil {
+			break // the other was not asked
+		}
 	}
 	return out, errors.Join(errs...)
 }

@@ -34,6 +34,8 @@ type Userspace interface {
 	// Stop ends the process and returns when the device is gone. One that is not
 	// there is success.
 	Stop(ctx context.Context, dev string) error
+	// Mend says what process has a device, and what a person types if it hangs.
+	Mend(dev string) (process, line string)
 }
 
 // Who makes WireGuard devices.
@@ -181,7 +183,31 @@ func (w *wireguard) hasKernel() bool {
 }
 
 // errHangs says that an earlier request to a device has no answer yet.
-var errHangs = errors.New("it does not answer; its process hangs, and the device is made anew when it ends (systemctl status 'weft-wireguard@*')")
+var errHangs = errors.New("it does not answer")
+
+// hangs is that of one device, which is the cause of whatever does not come about in it.
+type hangs struct {
+	dev string
+	say string
+}
+
+// Error implements error.
+func (h hangs) Error() string { return errHangs.Error() + h.say }
+
+// Unwrap makes it errHangs.
+func (hangs) Unwrap() error { return errHangs }
+
+// Culprit is the object that is to blame.
+func (h hangs) Culprit() datapath.Key { return datapath.Link{Name: h.dev}.Key() }
+
+// hanging says what to do about a device that does not answer.
+func (w *wireguard) hanging(dev string, inKernel bool) error {
+	if inKernel || w.userspace == nil {
+		return hangs{dev, "; look at the kernel's log: dmesg"}
+	}
+	process, line := w.userspace.Mend(dev)
+	return hangs{dev, ": " + process + " hangs; " + line + ", and the device is made anew"}
+}
 
 // ask makes one request to a device, and waits for it until ctx ends.
 func (k *Kernel) ask(ctx context.Context, dev string, inKernel bool, request func(*wgctrl.Client) error) error {
@@ -189,10 +215,20 @@ func (k *Kernel) ask(ctx context.Context, dev string, inKernel bool, request fun
 	if err != nil {
 		return err
 	}
-	return k.wg.asks(dev).take(ctx, func() error { return request(client) })
+	return k.taken(ctx, dev, inKernel, func(*asks) error { return request(client) })
 }
 
-// take makes a request when it is its turn.
+// taken makes a request when it is its turn.
+func (k *Kernel) taken(ctx context.Context, dev string, inKernel bool, request func(*asks) error) error {
+	a := k.wg.asks(dev)
+	err := a.take(ctx, func() error { return request(a) })
+	if errors.Is(err, errHangs) {
+		return k.wg.hanging(dev, inKernel)
+	}
+	return err
+}
+
+// take makes a request when it is its turn, or says errHangs.
 func (a *asks) take(ctx context.Context, request func() error) error {
 	if a.hang() {
 		return errHangs
@@ -200,7 +236,7 @@ func (a *asks) take(ctx context.Context, request func() error) error {
 	select {
 	case a.turn <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errHangs, ctx.Err())
+		return errHangs
 	}
 	a.since.Store(time.Now().UnixNano())
 	done := make(chan error, 1)
@@ -214,7 +250,7 @@ func (a *asks) take(ctx context.Context, request func() error) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errHangs, ctx.Err())
+		return errHangs
 	}
 }
 

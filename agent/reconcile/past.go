@@ -18,6 +18,28 @@ const (
 	delLast   = time.Minute
 )
 
+// bucket bounds how often something is done: burst times at once, and then once a
+// second.
+type bucket struct {
+	tokens float64
+	filled time.Time
+}
+
+func (b *bucket) fill(now time.Time) {
+	b.tokens = min(burst, b.tokens+now.Sub(b.filled).Seconds()*perSecond)
+	b.filled = now
+}
+
+// take tells whether it may be done now, or else in how long.
+func (b *bucket) take(now time.Time) (ok bool, wait time.Duration) {
+	b.fill(now)
+	if b.tokens >= 1 {
+		b.tokens--
+		return true, 0
+	}
+	return false, time.Duration((1-b.tokens)/perSecond*float64(time.Second)) + time.Millisecond // never a whisker too early
+}
+
 // past is what happened to one object that was not simply made and left alone.
 type past struct {
 	op     datapath.Op // the last step
@@ -25,19 +47,22 @@ type past struct {
 	since  time.Time   // first failure in a row
 	delay  time.Duration
 	next   time.Time // earliest try without an event; zero: none is due
-	tokens float64
-	filled time.Time
+	heals  bucket    // of what somebody undid
+	tries  bucket    // of what failed, or is to be otherwise: nobody's doing but ours
 	fought time.Time // since when somebody undoes it again and again, so that it waits its turn; zero: nobody
-	tries  int       // healings and tries since it was last left alone
+	undone int       // healings since it was last left alone
 }
 
-func newPast(now time.Time) *past { return &past{tokens: burst, filled: now} }
+func newPast(now time.Time) *past {
+	full := bucket{tokens: burst, filled: now}
+	return &past{heals: full, tries: full}
+}
 
 func (p *past) fill(now time.Time) {
-	p.tokens = min(burst, p.tokens+now.Sub(p.filled).Seconds()*perSecond)
-	p.filled = now
-	if !p.fought.IsZero() && p.tokens >= calm*perSecond {
-		p.fought, p.tries = time.Time{}, 0
+	p.heals.fill(now)
+	p.tries.fill(now)
+	if !p.fought.IsZero() && p.heals.tokens >= calm*perSecond {
+		p.fought, p.undone = time.Time{}, 0
 	}
 }
 
@@ -46,40 +71,51 @@ func (p *past) due() time.Time {
 	if p.fought.IsZero() {
 		return p.next
 	}
-	over := p.filled.Add(time.Duration((calm-p.tokens)/perSecond*float64(time.Second)) + time.Millisecond)
+	over := p.heals.filled.Add(time.Duration((calm-p.heals.tokens)/perSecond*float64(time.Second)) + time.Millisecond)
 	if p.next.IsZero() || over.Before(p.next) {
 		return over
 	}
 	return p.next
 }
 
-// take uses up one try. Without any left it says when there is one again.
-func (p *past) take(now time.Time) bool {
+// heal tells whether what somebody undid is put back now. If it is not, they fight us.
+func (p *past) heal(now time.Time) bool {
 	p.fill(now)
-	if p.tokens >= 1 {
-		p.tokens--
-		p.tries++
+	ok, wait := p.heals.take(now)
+	switch {
+	case ok:
+		p.undone++
 		return true
-	}
-	if p.fought.IsZero() {
+	case p.fought.IsZero():
 		p.fought = now
 	}
-	wait := time.Duration((1 - p.tokens) / perSecond * float64(time.Second))
-	p.next = now.Add(wait + time.Millisecond) // never a whisker too early
+	p.next = now.Add(wait)
 	return false
 }
 
-// may tells whether a step is taken now. What failed waits for its time; to make
-// something, any event is a reason to try before that, because what it rests on
-// may be there now.
-func (p *past) may(op datapath.Op, now time.Time, event bool) bool {
-	if p.err == nil || op != p.op {
-		return p.take(now)
+// try tells whether another try is made now.
+func (p *past) try(now time.Time) bool {
+	p.fill(now)
+	ok, wait := p.tries.take(now)
+	if !ok {
+		p.next = now.Add(wait)
 	}
-	if !now.Before(p.next) {
+	return ok
+}
+
+// may tells whether a step is taken now. What somebody undid is put back. What failed
+// waits for its time; to make something, any event is a reason to try before that,
+// because what it rests on may be there now.
+func (p *past) may(op datapath.Op, now time.Time, event, undone bool) bool {
+	switch {
+	case p.err == nil && undone:
+		return p.heal(now)
+	case p.err == nil || op != p.op:
+		return p.try(now)
+	case !now.Before(p.next):
 		return true
 	}
-	return event && op.New != nil && p.take(now)
+	return event && op.New != nil && p.try(now)
 }
 
 // fail plans the next try.
@@ -104,7 +140,7 @@ func (p *past) succeed() {
 // idle tells whether there is nothing left to remember.
 func (p *past) idle(now time.Time) bool {
 	p.fill(now)
-	return p.err == nil && p.tokens >= burst
+	return p.err == nil && p.heals.tokens >= burst && p.tries.tokens >= burst
 }
 
 // fault is an error of the loop itself, not of one object.

@@ -57,16 +57,41 @@ func (l *Loop) findProblems(now time.Time) []intent.Problem {
 	return out
 }
 
+// blaming is an error of a step that says which other object is the cause: a device
+// that does not answer.
+type blaming interface{ Culprit() datapath.Key }
+
+// culprit is the object that the last step's error blames.
+func (p *past) culprit() (at datapath.Key, ok bool) {
+	var b blaming
+	if ok = errors.As(p.err, &b); ok {
+		at = b.Culprit()
+	}
+	return at, ok
+}
+
 // refusals are the objects that the kernel refuses, or somebody undoes. What rests
-// on a device that is refused itself is counted there: it is no cause of its own.
+// on a device that is refused itself, or that is to blame, is counted there: it is no
+// cause of its own.
 func (l *Loop) refusals() []intent.Problem {
 	var out []intent.Problem
 	rest := map[string]int{} // on a device
+	blamed := map[datapath.Key]intent.Problem{}
 	for k, p := range l.past {
-		if dev := p.device(); p.err != nil && dev != "" && l.refused(dev) {
+		if at, ok := p.culprit(); ok && at != k {
+			rest[at.ID]++
+			if was, ok := blamed[at]; !ok || p.since.Unix() < was.SinceUnix {
+				blamed[at] = p.problem(at)
+			}
+		} else if dev := p.device(); p.err != nil && dev != "" && l.refused(dev) {
 			rest[dev]++
 		} else if p.err != nil || !p.fought.IsZero() {
 			out = append(out, p.problem(k))
+		}
+	}
+	for at, p := range blamed {
+		if !l.refused(at.ID) {
+			out = append(out, p)
 		}
 	}
 	for i, p := range out {
@@ -93,6 +118,8 @@ func (p *past) device() string {
 		return o.Dev
 	case datapath.FDB:
 		return o.Dev
+	case datapath.WGPeer:
+		return o.Dev
 	case datapath.Sysctl:
 		return o.Dev()
 	}
@@ -115,7 +142,7 @@ func (p *past) problem(k datapath.Key) intent.Problem {
 // would be news.
 func (p *past) times() int {
 	n := burst
-	for 2*n < p.tries {
+	for 2*n < p.undone {
 		n *= 2
 	}
 	return n
@@ -147,7 +174,7 @@ func subject(k datapath.Key) string {
 	words := map[datapath.Kind]string{
 		datapath.KindSysctl: "sysctl", datapath.KindLink: "link", datapath.KindAddr: "addr", datapath.KindNeigh: "neigh",
 		datapath.KindFDB: "fdb", datapath.KindRoute: "route", datapath.KindSet: "set", datapath.KindChain: "chain",
-		datapath.KindElement: "element", datapath.KindRule: "rule",
+		datapath.KindElement: "element", datapath.KindRule: "rule", datapath.KindWGPeer: "wg peer",
 	}
 	return words[k.Kind] + " " + k.ID
 }

@@ -167,8 +167,13 @@ func (l *Loop) steps(event bool, now time.Time) []datapath.Op {
 	}
 	l.forget(due, now)
 	// What is undone has a past from now on.
+	undone := map[datapath.Key]bool{}
 	for _, op := range due {
-		if u := unit(op); l.past[u] == nil && !l.broken[op.Key()].IsZero() {
+		if l.broken[op.Key()].IsZero() {
+			continue
+		}
+		u := unit(op)
+		if undone[u] = true; l.past[u] == nil {
 			l.past[u] = newPast(now)
 		}
 	}
@@ -181,7 +186,7 @@ func (l *Loop) steps(event bool, now time.Time) []datapath.Op {
 		}
 		ok, asked := may[u]
 		if !asked {
-			ok = p.may(whole(op), now, event)
+			ok = p.may(whole(op), now, event, undone[u])
 			may[u] = ok
 		}
 		return !ok

@@ -104,6 +104,9 @@ func TestOutlivesTheAgent(t *testing.T) {
 		t.Fatalf("%q, %v", line, err)
 	}
 	process := pid(t)
+	if who, line := s.Mend(dev); who != "its process "+strconv.Itoa(process) || line != "kill -9 "+strconv.Itoa(process) {
+		t.Errorf("%s, %s", who, line)
+	}
 	if err := agent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

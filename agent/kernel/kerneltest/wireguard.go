@@ -171,6 +171,9 @@ func (u *Userspace) Stop(_ context.Context, dev string) error {
 	return nil
 }
 
+// Mend implements kernel.Userspace.
+func (*Userspace) Mend(string) (process, line string) { return "a process of this test", "end it" }
+
 // Requests returns what was asked of all devices since the last call: the lines of
 // each request, in hexadecimal keys, without those of secrets.
 func (u *Userspace) Requests() []string {
