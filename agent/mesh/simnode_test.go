@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weft-net/weft/proto/intent"
@@ -288,12 +289,25 @@ func (n *simNode) answer(to *simNode, a Probe, observed netip.AddrPort, sent tim
 			return
 		}
 		at.event(Answered{ID: a.ID, Peer: n.name, Slot: a.Slot, From: from, Via: a.Via, Observed: observed, RTT: n.w.now.Sub(sent), Sends: n.applied[to.name].Over()})
+		at.observed(a.Slot, observed)
 	}
 	if a.Via == (Via{}) {
 		n.w.datagram(n, a.Slot, observed, 0, "disco", 64, back)
 		return
 	}
 	n.carry(a.Via, to.name, 64, func(at *simNode) { back(at, a.Slot, netip.AddrPort{}) })
+}
+
+// observed adds an address as which a peer saw the node, as agent/paths does where the
+// router has given another port than to the echo.
+func (n *simNode) observed(slot uint8, a netip.AddrPort) {
+	list := n.self.Candidates
+	c := intent.Candidate{Addr: a, Slot: slot, Source: intent.FromPeer}
+	if a.Addr() != n.site.outer || n.self.NAT4 != intent.NATEasy || slices.ContainsFunc(list, func(o intent.Candidate) bool { return o.Addr == a && o.Slot == slot }) {
+		return
+	}
+	n.self.Candidates = append(slices.Clone(list), c)
+	n.w.after(300*time.Millisecond, n.w.tell)
 }
 
 // carry sends over a relay.

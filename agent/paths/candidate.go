@@ -68,6 +68,25 @@ func (p *pool) crowd(c intent.Candidate) {
 	}
 }
 
+// moved tells whether what a peer has seen is a router that an echo has seen as well,
+// with another port. There may be few of them: a router that gives each peer a port of
+// its own would else have the node say something new with each answer.
+func (p *pool) moved(c intent.Candidate) bool {
+	echoed, n := false, 0
+	for _, f := range p.list {
+		switch {
+		case f.Slot != c.Slot:
+		case f.Candidate == c:
+			return true
+		case f.Source == intent.FromEcho:
+			echoed = echoed || f.Addr.Addr() == c.Addr.Addr()
+		case f.Source == intent.FromPeer && f.Addr.Addr().Is4() == c.Addr.Addr().Is4():
+			n++
+		}
+	}
+	return echoed && n < maxOfPeer
+}
+
 // expire drops what has ended, and answers whether there was any, and when the next
 // ends; zero: none is there.
 func (p *pool) expire(now time.Time) (dropped bool, next time.Time) {

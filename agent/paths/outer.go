@@ -21,6 +21,9 @@ const (
 // errNoEnd says that there is nothing to seal a probe with.
 var errNoEnd = errors.New("no key of both ends in the slot")
 
+// errTooMany says that a probe was not sent because its answer could not be awaited.
+var errTooMany = errors.New("too many probes wait for an answer")
+
 // errNoRelay says that a probe was to go where nothing goes.
 var errNoRelay = errors.New("there is no relay")
 
@@ -43,14 +46,16 @@ func (d *driver) probe(p mesh.Probe, now time.Time) {
 		d.unsent(p.ID, p.Peer, errNoEnd, now)
 		return
 	}
+	if len(d.sent) >= maxOut { // its answer would count as one that nobody asked for
+		d.unsent(p.ID, p.Peer, errTooMany, now)
+		return
+	}
 	b, number := e.line.Ping(noteOf(p))
 	if err := d.transmit(e, p, b); err != nil {
 		d.unsent(p.ID, p.Peer, err, now)
 		return
 	}
-	if len(d.sent) < maxOut {
-		d.sent[ping{e.place, number}] = outstanding{p, now}
-	}
+	d.sent[ping{e.place, number}] = outstanding{p, now}
 }
 
 // transmit sends a sealed packet where a probe goes.
@@ -175,13 +180,14 @@ func (d *driver) ponged(e *end, h disco.Heard, w way, now time.Time) {
 }
 
 // observed notes as which address a peer saw us. It becomes a candidate once two peers
-// say the same: where each sees another it is of no use to a third.
+// say the same: where each sees another it is of no use to a third. One is enough where
+// a router that gives one source one port has changed that.
 func (d *driver) observed(e *end, a netip.AddrPort, now time.Time) {
 	if !a.IsValid() || !usable(a.Addr()) {
 		return
 	}
 	c := intent.Candidate{Addr: a, Slot: e.slot, Source: intent.FromPeer}
-	if d.seconds.second(c, e.peer, now) && d.pool.put(c, now) {
+	if (d.seconds.second(c, e.peer, now) || d.asker.nat[a.Addr().Is4()] == intent.NATEasy && d.pool.moved(c)) && d.pool.put(c, now) {
 		d.tell(now)
 	}
 }

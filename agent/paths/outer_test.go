@@ -47,7 +47,8 @@ func TestProbe(t *testing.T) {
 		a, b, _ := two(t)
 		b.machine.choose(map[string]mesh.Choice{"n1": {Rung: mesh.ByServer, Slot: 1}})
 		sends := mesh.Over{Rung: mesh.VXLAN, Spare: true}
-		for id, wait := range map[uint64]time.Duration{1: 4 * latency, 2: 2 * latency} {
+		for i, wait := range []time.Duration{4 * latency, 2 * latency} { // the first has no token of the peer's yet
+			id := uint64(i) + 1
 			a.do(mesh.Probe{ID: id, Peer: "n2", To: to(b), Nominate: true, Call: true, Opened: to(b), Sends: sends, TTL: 5})
 			pass(wait)
 			want := []mesh.Answered{{ID: id, Peer: "n2", From: to(b), Observed: to(a), RTT: 2 * latency, Sends: mesh.Over{Rung: mesh.WireGuard, Slot: 1}}}
@@ -238,6 +239,33 @@ func TestUnsent(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, heard[mesh.Unsent](a.machine)); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// A probe whose answer could not be awaited is not sent, and told.
+func TestTooManyOutstanding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := two(t)
+		nobody := netip.MustParseAddrPort("192.0.2.99:51820")
+		var list []mesh.Action
+		for i := range maxOut + 1 {
+			list = append(list, mesh.Probe{ID: uint64(i), Peer: "n2", To: nobody})
+		}
+		a.do(list...)
+		synctest.Wait()
+		want := []mesh.Unsent{{ID: maxOut, Peer: "n2", Why: "too many probes wait for an answer"}}
+		if diff := cmp.Diff(want, heard[mesh.Unsent](a.machine)); diff != "" {
+			t.Error(diff)
+		}
+		if got := a.Counts()["unsent"]; got != 1 || len(a.wire.out()) != maxOut {
+			t.Errorf("%d sent, %d not", len(a.wire.out()), got)
+		}
+		pass(2 * waits)
+		a.do(mesh.Probe{ID: 1, Peer: "n2", To: nobody})
+		synctest.Wait()
+		if got := len(a.wire.out()); got != maxOut+1 {
+			t.Errorf("%d sent after those before have expired", got)
 		}
 	})
 }

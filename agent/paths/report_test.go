@@ -235,6 +235,40 @@ func TestSeenByPeers(t *testing.T) {
 	})
 }
 
+// What one peer has seen counts where it is a port of a router that an echo has seen,
+// and few are known: nothing new with each answer where each peer sees another.
+func TestMoved(t *testing.T) {
+	at := func(source intent.Source, slot uint8, a string) intent.Candidate {
+		return intent.Candidate{Addr: netip.MustParseAddrPort(a), Slot: slot, Source: source}
+	}
+	echo := at(intent.FromEcho, 0, "198.51.100.9:51820")
+	var full []intent.Candidate
+	for i := range maxOfPeer {
+		full = append(full, at(intent.FromPeer, 0, fmt.Sprintf("198.51.100.9:%d", 1024+i)))
+	}
+	for _, c := range []struct {
+		name  string
+		known []intent.Candidate
+		seen  string
+		want  bool
+	}{
+		{"no echo has answered", nil, "198.51.100.9:7", false},
+		{"another port of the router", []intent.Candidate{echo}, "198.51.100.9:7", true},
+		{"another router", []intent.Candidate{echo}, "198.51.100.8:7", false},
+		{"the router of another slot", []intent.Candidate{at(intent.FromEcho, 1, "198.51.100.9:51821")}, "198.51.100.9:7", false},
+		{"as many as there may be", append(full, echo), "198.51.100.9:7", false},
+		{"one of them", append(full, echo), "198.51.100.9:1024", true},
+	} {
+		var p pool
+		for _, k := range c.known {
+			p.put(k, time.Unix(0, 0))
+		}
+		if got := p.moved(at(intent.FromPeer, 0, c.seen)); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
 // Devices are asked each second and when the machine wants to look; it hears of what
 // is new only, and of peers only.
 func TestStatus(t *testing.T) {
