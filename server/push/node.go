@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 	"github.com/weft-net/weft/server/kind"
 )
@@ -154,7 +155,7 @@ func (n *node) reported(m *weftv1.ProblemReport) {
 	var out []kind.Problem
 	for _, p := range ps[:min(len(ps), maxProblems)] {
 		out = append(out, kind.Problem{
-			Subject: clip(p.GetSubject(), maxSubject), Cause: clip(p.GetCause(), maxSentence),
+			Subject: clip(asNamed(p.GetSubject()), maxSubject), Cause: clip(p.GetCause(), maxSentence),
 			Remedy: clip(p.GetRemedy(), maxSentence), SinceUnix: p.GetSinceUnix(),
 		})
 	}
@@ -165,6 +166,15 @@ func (n *node) reported(m *weftv1.ProblemReport) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.reports, n.status.Settings = out, settings
+}
+
+// asNamed is a problem's subject as people name it. Agents say of a peer the key of its
+// object, in which the namespace that nodes have not leaves two slashes.
+func asNamed(subject string) string {
+	if name, ok := strings.CutPrefix(subject, intent.PeerKey("")); ok {
+		return kind.Node + "/" + name
+	}
+	return subject
 }
 
 func (n *node) objectError(e *weftv1.ObjectError) {

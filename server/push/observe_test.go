@@ -235,6 +235,19 @@ func TestManyWritesAreBatched(t *testing.T) {
 	})
 }
 
+// TestSubjectsAreNamed: of a peer it is told as it is named everywhere else.
+func TestSubjectsAreNamed(t *testing.T) {
+	n := newNode("n1")
+	n.reported(&weftv1.ProblemReport{Problems: []*weftv1.Problem{{Subject: "Node//n4"}, {Subject: "eth0"}, {Subject: "a//b"}}})
+	var got []string
+	for _, p := range n.snapshot().Problems {
+		got = append(got, p.Subject)
+	}
+	if want := "Node/n4 eth0 a//b"; strings.Join(got, " ") != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestOneNodeCannotFillTheServer(t *testing.T) {
 	n := newNode("n1")
 	var ps []*weftv1.Problem
