@@ -81,8 +81,13 @@ demo: deps build bin/grpcurl $(if $(filter ha,$(DEMO)),bin/old/$(PREVIOUS)) $(if
 	@go run ./integration/demo -scene $(DEMO) $(if $(ONCE),-once)
 
 .PHONY: test
-test: deps build releases bin/grpcurl bin/etcd bin/konnectivity bin/cni/flannel ## every test of every module, with the race detector; no skip passes
+test: deps build releases bin/grpcurl bin/etcd bin/konnectivity bin/cni/flannel bin/standin/tailscale ## every test of every module, with the race detector; no skip passes
 	@integration/test.sh $(filter-out $(TAILNET),$(MODULES))
+
+# What stands in for Tailscale's program in scenarios.
+bin/standin/%: FORCE
+	@mkdir -p bin/standin
+	@CGO_ENABLED=0 go build -trimpath -o $@ ./integration/standin/$*
 
 # Tailscale's own programs, and Headscale for a control server.
 bin/tailnet/tailscaled: integration/oracle/tailscale/go.mod integration/oracle/tailscale/go.sum

@@ -190,6 +190,11 @@ func (h *host) choose(host datapath.Host) view {
 	if errors.As(err, &why) {
 		v.problems = why
 	}
+	if h.tailnet != nil && len(v.problems) > 0 {
+		if _, in := h.tailnet(); in {
+			v.problems = noTailnetDevice(ips)
+		}
+	}
 	return v
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/tailscale"
@@ -57,6 +58,14 @@ func (t *tailnet) addrs() ([]netip.Addr, bool) {
 		return nil, false
 	}
 	return t.Addrs(), true
+}
+
+// Way implements local.Tailnet.
+func (t *tailnet) Way(c intent.Cluster, peer intent.Peer) (carried bool, why string) {
+	if t == nil {
+		return false, "this node's agent runs without --vpn-auth"
+	}
+	return t.Provider.Way(peer.Lease, c.CIDRs)
 }
 
 // tailnetWish is what the fabric wants of the tailnet now.
@@ -112,6 +121,19 @@ func (t *tailnet) summary(n intent.Node, s uplink.Paths) uplink.Paths {
 		}
 	}
 	return s
+}
+
+// noTailnetDevice says that the node's addresses in the tailnet are on no device. Nobody
+// named them, and nobody but tailscaled puts them there.
+func noTailnetDevice(addrs []netip.Addr) []intent.Problem {
+	var list []string
+	for _, a := range addrs {
+		list = append(list, a.String())
+	}
+	return []intent.Problem{{
+		Subject: "tailscale", Cause: "the node's addresses in the tailnet are on no device, kept as they were: " + strings.Join(list, ", "),
+		Remedy: "look: tailscale status, journalctl -u tailscaled",
+	}}
 }
 
 // tailnetIPs are the addresses that are the node's because of --vpn-auth, those of

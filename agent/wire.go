@@ -194,7 +194,7 @@ func (a *agent) answers() *local.Agent {
 	return &local.Agent{
 		Version: a.cfg.Version, Line: a.uplink, Loop: a.loop, Intent: a.withUnderlay,
 		Underlay: func() []intent.Underlay { return a.host.view().underlay }, Endpoints: a.endpoints, Heals: a.heals,
-		Settings: a.settings.written, Checks: a.checks, Log: a.cfg.tail(), Breaks: a.breaks, Mesh: a.pairs, Echo: echo, Config: a.cfg.lines,
+		Settings: a.settings.written, Checks: a.checks, Log: a.cfg.tail(), Breaks: a.breaks, Mesh: a.pairs, Tailnet: a.tailnet, Echo: echo, Config: a.cfg.lines,
 		Kernel: func(ctx context.Context) (datapath.State, error) { return a.kernel.Observe(ctx, datapath.AllKinds) },
 	}
 }

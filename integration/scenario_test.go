@@ -50,6 +50,7 @@ func TestScenarios(t *testing.T) {
 			env.Values[key{}] = s
 			env.Setenv("DEPLOY", filepath.Join(filepath.Dir(bin), "deploy"))
 			env.Setenv("FIREWALLD", filepath.Join(bin, "firewalld")) // unpacked, not installed: see deps.sh
+			env.Setenv("STANDIN", filepath.Join(bin, "standin"))
 			env.Setenv("NETWORKMANAGER", filepath.Join(bin, "networkmanager"))
 			env.Defer(func() {
 				s.cancel()

@@ -71,6 +71,7 @@ type Agent struct {
 	Log       Log             // nil: none
 	Breaks    Breaks          // nil: none
 	Mesh      Mesh            // nil: none
+	Tailnet   Tailnet         // nil: none
 	// Echo sends echo requests between two addresses: probe.Echo.
 	Echo   func(ctx context.Context, from, to netip.Addr, count int) (sent, received int, rtt time.Duration, err error)
 	Config func() []string // what the agent runs with, a line a setting, without secrets

@@ -40,7 +40,14 @@ func (a *Agent) GetMesh(_ context.Context, r *weftv1.GetMeshRequest) (*weftv1.Ge
 	brief := r.GetBrief() || r.GetPeer() == "" && len(n.Peers) > mostExplained
 	out := &weftv1.GetMeshResponse{}
 	for _, p := range n.Peers {
-		if a.Mesh == nil || p.Name == n.Name || r.GetPeer() != "" && r.GetPeer() != p.Name {
+		if p.Name == n.Name || r.GetPeer() != "" && r.GetPeer() != p.Name {
+			continue
+		}
+		if a.Tailnet != nil && n.Cluster.Toward(n.Name, p.Name).Backend == intent.Tailnet {
+			out.Paths = append(out.Paths, a.byTailnet(n, p, brief))
+			continue
+		}
+		if a.Mesh == nil {
 			continue
 		}
 		if e, ok := a.Mesh.Explain(p.Name); ok {
@@ -48,6 +55,30 @@ func (a *Agent) GetMesh(_ context.Context, r *weftv1.GetMeshRequest) (*weftv1.Ge
 		}
 	}
 	return out, nil
+}
+
+// Tailnet is what is known of pairs that travel by a tailnet.
+type Tailnet interface {
+	// Way words how the tailnet carries what a peer leases; false if it does not.
+	Way(c intent.Cluster, peer intent.Peer) (carried bool, why string)
+}
+
+// byTailnet is how a pair sends that chooses nothing: tailscaled does.
+func (a *Agent) byTailnet(n intent.Node, p intent.Peer, brief bool) *weftv1.MeshPath {
+	carried, why := a.Tailnet.Way(n.Cluster, p)
+	m := &weftv1.MeshPath{Peer: p.Name, Rung: string(intent.ByTailnet), Down: !carried}
+	if self, ok := n.Self(); ok {
+		m.Mtu = uint32(max(n.Cluster.Path(self, p).MTU, 0))
+	}
+	if brief {
+		return m
+	}
+	result := "in use"
+	if !carried {
+		result = "no"
+	}
+	m.Rungs = []*weftv1.Rung{{Name: string(intent.ByTailnet), Result: result, Why: why}}
+	return m
 }
 
 // chosen is a peer as it is sent to, if the pair chooses its way.

@@ -59,6 +59,35 @@ func TestGetMesh(t *testing.T) {
 	}
 }
 
+// TestGetMeshOfTailnet: of a fabric that a tailnet carries it is told what that carries.
+func TestGetMeshOfTailnet(t *testing.T) {
+	at := func(s string) []intent.Underlay {
+		return []intent.Underlay{{Addr: netip.MustParsePrefix(s), MTU: 1280}}
+	}
+	node := intent.Node{Name: "n1", Cluster: intent.Cluster{Backend: intent.Tailnet}, Peers: []intent.Peer{
+		{Name: "n1", Underlay: at("100.64.0.1/32")}, {Name: "n2", Underlay: at("100.64.0.2/32")}, {Name: "n3", Underlay: at("100.64.0.3/32")},
+	}}
+	a := &Agent{Intent: func() (intent.Node, bool) { return node, true }, Tailnet: carries{"n2"}}
+	r, err := a.GetMesh(t.Context(), &weftv1.GetMeshRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []*weftv1.MeshPath{
+		{Peer: "n2", Rung: "tailnet", Mtu: 1280, Rungs: []*weftv1.Rung{{Name: "tailnet", Result: "in use", Why: "n2, asked by n1"}}},
+		{Peer: "n3", Rung: "tailnet", Mtu: 1280, Down: true, Rungs: []*weftv1.Rung{{Name: "tailnet", Result: "no", Why: "n3, asked by n1"}}},
+	}
+	if diff := cmp.Diff(want, r.GetPaths(), protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// carries is a tailnet that lets one peer's packets through.
+type carries struct{ peer string }
+
+func (c carries) Way(_ intent.Cluster, p intent.Peer) (carried bool, why string) {
+	return p.Name == c.peer, p.Name + ", asked by n1"
+}
+
 // explained knows one pair.
 type explained struct {
 	peer string

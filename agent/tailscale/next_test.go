@@ -166,6 +166,23 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+func TestWay(t *testing.T) {
+	s := State{Who: []string{"tag:weft"}, Carried: pfx("10.42.2.0/24 10.42.3.0/24 10.42.4.0/24"), Members: []Member{
+		{Name: "n2", Routes: pfx("10.42.2.0/24"), Addr: "192.0.2.7:41641", Relay: "fra"}, {Name: "n3", Routes: pfx("10.42.3.0/24"), Relay: "fra"}, {Name: "n4", Routes: pfx("10.42.4.0/24")},
+	}}
+	for prefix, want := range map[string]string{
+		"10.42.2.0/24": "true carried, directly to 192.0.2.7:41641",
+		"10.42.3.0/24": "true carried, over relay fra while no direct way is in use",
+		"10.42.4.0/24": "true carried",
+		"10.42.5.0/24": `false the tailnet carries no 10.42.5.0/24: not approved there, or not advertised; into its policy file: "autoApprovers": {"routes":{"10.42.0.0/16":["tag:weft"]}}`,
+	} {
+		carried, why := s.Way(pfx(prefix), pfx("10.42.0.0/16"))
+		if got := yes(carried) + " " + why; got != want {
+			t.Errorf("%s: %s, want %s", prefix, got, want)
+		}
+	}
+}
+
 // FuzzParseState. Its seeds are as short as they can be: what the fuzzer finds of
 // interest it makes shorter for up to a minute, in time that goes with the square of
 // the length.

@@ -104,6 +104,24 @@ func routeProblems(s State, w Wish) []intent.Problem {
 	})
 }
 
+// Way words how the tailnet carries prefixes of another node, all of ranges; false if
+// it does not carry them all.
+func (s State) Way(prefixes, ranges []netip.Prefix) (carried bool, why string) {
+	if lacks := Lacking(s.Carried, prefixes); len(lacks) > 0 {
+		return false, fmt.Sprintf("the tailnet carries no %s: not approved there, or not advertised; into its policy file: %s", list(lacks), AutoApprovers(ranges, s.Who))
+	}
+	for _, m := range s.Members {
+		switch {
+		case len(Lacking(m.Routes, prefixes)) > 0:
+		case m.Addr != "":
+			return true, fmt.Sprintf("carried, directly to %.60s", m.Addr)
+		case m.Relay != "":
+			return true, fmt.Sprintf("carried, over relay %.30s while no direct way is in use", m.Relay)
+		}
+	}
+	return true, "carried"
+}
+
 // Lacking are the prefixes that no other of a list covers.
 func Lacking(list, prefixes []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix

@@ -110,6 +110,16 @@ func (p *Provider) Carries(prefixes []netip.Prefix) bool {
 	return len(prefixes) > 0 && len(Lacking(p.seen.Carried, prefixes)) == 0
 }
 
+// Way words how the tailnet carries prefixes of another node, as last seen: State.Way.
+func (p *Provider) Way(prefixes, ranges []netip.Prefix) (carried bool, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen.Backend != running {
+		return false, "this node is not up in its tailnet: weft status says why"
+	}
+	return p.seen.Way(prefixes, ranges)
+}
+
 // Run keeps the node in its tailnet until ctx ends. What it set stays.
 func (p *Provider) Run(ctx context.Context) error {
 	failed := 0

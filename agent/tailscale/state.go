@@ -1,11 +1,13 @@
 package tailscale
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -26,8 +28,17 @@ type State struct {
 	Who      []string       // tags of the node, else its user's login name
 	Approved []netip.Prefix // what the tailnet lets through to this node
 	Carried  []netip.Prefix // what it lets through to others
+	Members  []Member       // these others, by name
 	Expiry   time.Time      // of the node's key; zero: never
 	Prefs    Prefs
+}
+
+// Member is another node of the tailnet.
+type Member struct {
+	Name   string
+	Routes []netip.Prefix // that the tailnet lets through to it
+	Addr   string         // where tailscaled sends to it directly; empty: it does not now
+	Relay  string         // the relay's region, such as "fra"
 }
 
 // status is `tailscale status --json` (tailscale.com/ipn/ipnstate, Status).
@@ -46,6 +57,8 @@ type peerStatus struct {
 	AllowedIPs []netip.Prefix
 	Tags       []string
 	KeyExpiry  *time.Time
+	CurAddr    string
+	Relay      string
 }
 
 // Prefs are what tailscaled is set to: `tailscale debug prefs` (tailscale.com/ipn,
@@ -108,11 +121,18 @@ func ParseState(statusJSON, prefsJSON []byte) (State, error) {
 		s.takeSelf(st)
 	}
 	for _, p := range st.Peer {
-		if p != nil {
-			s.Carried = append(s.Carried, prefixesOf(p.AllowedIPs)...)
+		if p == nil {
+			continue
+		}
+		if routes := prefixesOf(p.AllowedIPs); len(routes) > 0 {
+			s.Carried = append(s.Carried, routes...)
+			s.Members = append(s.Members, Member{Name: p.HostName, Routes: routes, Addr: p.CurAddr, Relay: p.Relay})
 		}
 	}
 	s.Carried = sorted(s.Carried)
+	slices.SortFunc(s.Members, func(a, b Member) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), slices.CompareFunc(a.Routes, b.Routes, netip.Prefix.Compare))
+	})
 	return s, nil
 }
 

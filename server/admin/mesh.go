@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"strings"
 
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -64,6 +65,9 @@ func (s *mesh) ExplainPath(ctx context.Context, r *weftv1.ExplainPathRequest) (*
 	out := &weftv1.ExplainPathResponse{Path: pairPath(a, b, path)}
 	if !all.Cluster.Meshed() {
 		out.Rungs = rungs(all.Cluster.Toward(a.Name, b.Name), path)
+		if path.Transport == intent.ByTailnet {
+			s.carried(ctx, a, b, out)
+		}
 		return out, nil
 	}
 	out.Ends = s.ends(ctx, a, b)
@@ -74,6 +78,25 @@ func (s *mesh) ExplainPath(ctx context.Context, r *weftv1.ExplainPathRequest) (*
 		out.Rungs = allowed(all.Cluster.Ways(a, b))
 	}
 	return out, nil
+}
+
+// carried tells of a pair in a tailnet what each end knows: a tailnet carries what was
+// approved there, and one direction may be without the other.
+func (s *mesh) carried(ctx context.Context, a, b intent.Peer, out *weftv1.ExplainPathResponse) {
+	why := []string{out.GetPath().GetWhy()}
+	for _, end := range s.ends(ctx, a, b) {
+		switch rungs := end.GetPath().GetRungs(); {
+		case end.GetPath() == nil:
+			why = append(why, end.GetNode()+" could not be asked: "+end.GetError())
+		case len(rungs) > 0:
+			why = append(why, end.GetNode()+": "+rungs[0].GetWhy())
+		}
+		if end.GetPath().GetDown() {
+			out.Rungs[0].Result = "no"
+		}
+	}
+	out.Path.Why = strings.Join(why, "; ")
+	out.Rungs[0].Why = out.GetPath().GetWhy()
 }
 
 // allowed is what a pair that could not be asked may use.

@@ -50,13 +50,16 @@ func Load(path string) (*Daemon, error) {
 	return d, json.Unmarshal(b, d)
 }
 
-// Save writes it.
+// Save writes it, whole for whoever reads meanwhile.
 func (d *Daemon) Save(path string) error {
 	b, err := json.Marshal(d)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, b, 0o600)
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // Get is a setting.
@@ -88,8 +91,13 @@ func (d *Daemon) Set(flag, value string) {
 
 // Routes are those advertised, exits excepted.
 func (d *Daemon) Routes() []netip.Prefix {
+	return prefixes(d.Get("advertise-routes"))
+}
+
+// prefixes are those of a list.
+func prefixes(list string) []netip.Prefix {
 	var out []netip.Prefix
-	for s := range strings.SplitSeq(d.Get("advertise-routes"), ",") {
+	for s := range strings.SplitSeq(list, ",") {
 		if p, err := netip.ParsePrefix(s); err == nil {
 			out = append(out, p)
 		}
@@ -122,7 +130,8 @@ func (d *Daemon) status() any {
 		return out
 	}
 	up := d.backend() == "Running"
-	self := map[string]any{"HostName": "n1", "UserID": 7}
+	name, _ := os.Hostname()
+	self := map[string]any{"HostName": name, "UserID": 7}
 	var addrs []netip.Addr
 	peers := map[string]any{}
 	if up {

@@ -11,12 +11,20 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Main is one call of the program on the daemon of a file. It returns the exit status.
+// Calls at once come one after the other.
 func Main(path string, args []string, stdout, stderr io.Writer) int {
+	unlock, err := lock(path)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	defer unlock()
 	d, err := Load(path)
-	if err == nil && d.Off {
+	if err == nil && d.Off && !(len(args) > 0 && args[0] == control) {
 		err = errors.New("failed to connect to local tailscaled; it doesn't appear to be running (sudo systemctl start tailscaled ?)")
 	}
 	if err == nil {
@@ -32,6 +40,18 @@ func Main(path string, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// lock keeps others away from a daemon's file until it is called.
+func lock(path string) (func(), error) {
+	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
 // Call is one call of the program on a daemon in memory.
 func (d *Daemon) Call(args []string, stdout, stderr io.Writer) error {
 	switch {
@@ -41,6 +61,8 @@ func (d *Daemon) Call(args []string, stdout, stderr io.Writer) error {
 		return json.NewEncoder(stdout).Encode(d.prefs())
 	case len(args) == 0:
 		return errors.New("missing subcommand")
+	case args[0] == control:
+		return d.control(args[1:], stdout)
 	}
 	d.Calls = append(d.Calls, strings.Join(args, " "))
 	switch args[0] {
