@@ -24,12 +24,12 @@ const MaxBehind = 4096
 // one before or the one to come.
 const maxCarriers = 4
 
-// String names it: vxlan 4096 on UDP 8472, host-gw; a sentence may go on behind it.
+// String names it: vxlan 4096 on UDP 8472, host-gw.
 func (k Carrier) String() string {
 	switch k.Backend {
 	case VXLAN:
 	case Auto:
-		return fmt.Sprintf("auto (vxlan %d on UDP %d, encryption: %s)", k.VNI, k.Port, k.Encryption)
+		return fmt.Sprintf("auto with vxlan %d on UDP %d, encryption %s", k.VNI, k.Port, k.Encryption)
 	default:
 		return string(k.Backend)
 	}

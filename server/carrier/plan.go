@@ -101,7 +101,7 @@ func (p Place) turn(nodes []Node, now time.Time, t Times) Step {
 	}
 	slices.Sort(behind)
 	next := kind.CarriageSpec{Send: p.Receive[0], Receive: []intent.Carrier{p.Send}, Switched: true, Behind: behind}
-	step := Step{Next: next, Reason: "CarrierChanged", Message: fmt.Sprintf("sent by %v, and by %v no more", next.Send, p.Send)}
+	step := Step{Next: next, Reason: "CarrierChanged", Message: fmt.Sprintf("sent by %v; no longer by %v", next.Send, p.Send)}
 	if len(behind) > 0 {
 		step.Message = fmt.Sprintf("sent by %v; by %v to and from %s, which has not said that it is prepared", next.Send, p.Send, named(behind))
 	}
