@@ -75,7 +75,8 @@ func moves(before, after intent.Node, now map[[2]string]string) []pairMove {
 }
 
 // renumbered is what becomes of a pair that keeps its transports where these get other
-// numbers: VXLAN another VNI or port, WireGuard other ports and with them other keys.
+// numbers: VXLAN another VNI or port, WireGuard other ports and with them other keys; or
+// where pre-shared keys are wanted, which only tunnels of other keys have.
 func renumbered(was, is intent.Cluster, a, b intent.Peer) (pairMove, bool) {
 	var before, after, why []string
 	vxlan := func(c intent.Cluster) string {
@@ -91,6 +92,13 @@ func renumbered(was, is intent.Cluster, a, b intent.Peer) (pairMove, bool) {
 	}
 	if sealed(was) != sealed(is) && is.Meshed() && is.Ways(a, b).WireGuard.OK {
 		before, after, why = append(before, sealed(was)), append(after, sealed(is)), append(why, "wireguardPort, and new keys")
+	}
+	if !was.PostQuantum && is.PostQuantum && is.Meshed() && is.Ways(a, b).WireGuard.OK {
+		if len(why) == 0 || before[len(before)-1] != sealed(was) {
+			before, after = append(before, sealed(was)), append(after, sealed(is))
+		}
+		after[len(after)-1] += " with pre-shared keys"
+		why = append(why, "postQuantum, and new keys")
 	}
 	const and = " and "
 	return pairMove{Before: strings.Join(before, and), After: strings.Join(after, and), Why: strings.Join(why, and)}, len(why) > 0

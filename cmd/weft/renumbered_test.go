@@ -29,6 +29,9 @@ func TestRenumbered(t *testing.T) {
 	}{
 		{"nothing", auto, func(*intent.Cluster) {}, "[]"},
 		{"WireGuard's port", auto, func(c *intent.Cluster) { c.WireGuardPort = 51900 }, "[{1 wireguard on UDP 51820 wireguard on UDP 51900 wireguardPort, and new keys [n1-n2] map[]}]"},
+		{"pre-shared keys", auto, func(c *intent.Cluster) { c.PostQuantum = true }, "[{1 wireguard on UDP 51820 wireguard on UDP 51820 with pre-shared keys postQuantum, and new keys [n1-n2] map[]}]"},
+		{"pre-shared keys and a port", auto, func(c *intent.Cluster) { c.PostQuantum, c.WireGuardPort = true, 51900 }, "[{1 wireguard on UDP 51820 wireguard on UDP 51900 with pre-shared keys wireguardPort, and new keys and postQuantum, and new keys [n1-n2] map[]}]"},
+		{"pre-shared keys, where nobody is encrypted", vxlan, func(c *intent.Cluster) { c.PostQuantum = true }, "[]"},
 		{"WireGuard's port, where nobody has it", vxlan, func(c *intent.Cluster) { c.WireGuardPort = 51900 }, "[]"},
 		{"VXLAN's number", vxlan, func(c *intent.Cluster) { c.VNI = 7 }, "[{1 vxlan 4096 on UDP 8472 vxlan 7 on UDP 8472 vni [n1-n2] map[]}]"},
 		{"VXLAN's port", vxlan, func(c *intent.Cluster) { c.VXLANPort = 8473 }, "[{1 vxlan 4096 on UDP 8472 vxlan 4096 on UDP 8473 vxlanPort [n1-n2] map[]}]"},

@@ -135,6 +135,8 @@ var mistakes = map[string][]mistake{
 		{"-1", "accepted: 1 to 65535", ""},
 		{"53", "is DNS's; take another, such as 51820", ""},
 		{"7442", "the second device has the next port, and 7443 is the servers' echo; take another", ""},
+		{"7448", "is that of agents which agree on pre-shared keys; take another, such as 51820", ""},
+		{"7449", "is that of nodes which relay; take another, such as 51820", ""},
 		{"8472", "WireGuard has 8472 and 8473, and VXLAN 8472; take another, such as 51820", ""},
 		{"8471", "WireGuard has 8471 and 8472, and VXLAN 8472; take another", ""},
 		{"udp/51820", "accepted: a whole number", ""},

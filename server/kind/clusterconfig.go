@@ -8,6 +8,8 @@ import (
 
 	"github.com/weft-net/weft/ipam"
 	"github.com/weft-net/weft/proto/intent"
+	"github.com/weft-net/weft/proto/preshared"
+	"github.com/weft-net/weft/proto/relay"
 )
 
 // Defaults of ClusterConfigSpec.
@@ -70,6 +72,7 @@ const (
 var udpPorts = map[uint16]string{
 	53: "DNS's", 67: "DHCP's", 68: "DHCP's", 123: "NTP's", 546: "DHCPv6's", 547: "DHCPv6's",
 	7443: "the servers' echo", 7444: "the servers' echo",
+	preshared.Port: "that of agents which agree on pre-shared keys", relay.Port: "that of nodes which relay",
 }
 
 var (
