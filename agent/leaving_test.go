@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +48,59 @@ func TestLeaving(t *testing.T) {
 		}
 		if s := fmt.Sprint(got); s != c.want {
 			t.Errorf("%s: %s\nwant %s", c.what, s, c.want)
+		}
+	}
+}
+
+// TestWaits: a key that is due waits for those of others, and after a while says so.
+func TestWaits(t *testing.T) {
+	start := time.Unix(1e9, 0)
+	var l leaving
+	for _, c := range []struct {
+		at     time.Duration
+		due    bool
+		others []string
+		want   string
+	}{
+		{0, true, nil, ""},
+		{0, true, []string{"n1"}, ""},
+		{overdue - 1, true, []string{"n1"}, ""},
+		{overdue, true, []string{"n1", "n3"}, "the key of n2 is to be changed since 2001-09-09T01:46:40Z, and waits until those of n1, n3 are"},
+		{overdue + 1, true, nil, ""},
+		{2 * overdue, true, []string{"n1"}, ""},
+		{3 * overdue, true, []string{"n1"}, "the key of n2 is to be changed since 2001-09-09T01:47:40Z, and waits until those of n1 are"},
+		{3*overdue + 1, false, []string{"n1"}, ""},
+	} {
+		l.wait(c.due, c.others, start.Add(c.at))
+		got := ""
+		for _, p := range l.problems("n2") {
+			got += p.Cause
+		}
+		if got != c.want {
+			t.Errorf("after %v: %q, want %q", c.at, got, c.want)
+		}
+	}
+}
+
+// TestBusy: who asks for other keys while some are being changed hears whose, and what
+// that waits for.
+func TestBusy(t *testing.T) {
+	old, fresh := intent.Slot{Slot: 0, Leaving: true}, intent.Slot{Slot: 1}
+	n := func(n2 ...intent.Slot) intent.Node {
+		return intent.Node{Name: "n1", Peers: []intent.Peer{{Name: "n1", Slots: []intent.Slot{old, fresh}}, {Name: "n2", Slots: n2}}}
+	}
+	for _, c := range []struct {
+		node  intent.Node
+		own   []intent.Slot
+		users [intent.Slots][]string
+		want  string
+	}{
+		{n(fresh), []intent.Slot{old, fresh}, [intent.Slots][]string{{"n4"}}, "the old one of n1 waits for n4; ask again when it has gone"},
+		{n(old, fresh), []intent.Slot{fresh}, [intent.Slots][]string{}, "those of n2 first and this node's as well"},
+		{n(fresh), []intent.Slot{{Slot: 0}, fresh}, [intent.Slots][]string{{"n4"}}, "keys are being changed already, this node's as well"},
+	} {
+		if got := busy(c.node, c.own, c.users).Error(); !strings.Contains(got, c.want) {
+			t.Errorf("%s; want %s", got, c.want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -117,15 +118,16 @@ func (p *pairs) free(slot uint8) uint16 {
 	return p.port(slot)
 }
 
-// Refusals of a rotation. Nothing is done then, nor remembered: to whom asks until it
-// begins, keys would be changed for ever.
-var (
-	errNoKeys  = errors.New("no pair of this node's fabric uses WireGuard, so there is no key")
-	errTurning = errors.New("keys are being changed already, this node's as well; ask again when that is done")
-)
+// errNoKeys refuses a rotation. Nothing is done then, nor remembered: to whom asks until
+// it begins, keys would be changed for ever.
+var errNoKeys = errors.New("no pair of this node's fabric uses WireGuard, so there is no key")
 
-// Rotate changes the node's key because a person wants it.
-func (p *pairs) Rotate(context.Context) (local.Rotated, error) {
+// takenWithin is how long the servers may take to tell all nodes of a new key.
+const takenWithin = 8 * time.Second
+
+// Rotate changes the node's key because a person wants it, and returns when peers are
+// told of the new one.
+func (p *pairs) Rotate(ctx context.Context) (local.Rotated, error) {
 	at := p.at()
 	if at == nil || len(p.ring.Slots()) == 0 {
 		return local.Rotated{}, errNoKeys
@@ -134,8 +136,9 @@ func (p *pairs) Rotate(context.Context) (local.Rotated, error) {
 	if err := p.turns(time.Now()); err != nil {
 		return local.Rotated{}, err
 	}
+	n, _ := p.intent()
 	if p.asked.Swap(false) {
-		return local.Rotated{}, errTurning
+		return local.Rotated{}, busy(n, p.ring.Slots(), at.Summary().Slots)
 	}
 	out := local.Rotated{Pairs: len(at.Choices())}
 	for _, s := range p.ring.Slots() {
@@ -143,7 +146,47 @@ func (p *pairs) Rotate(context.Context) (local.Rotated, error) {
 			out.Slot, out.Key = s.Slot, s.Key
 		}
 	}
-	return out, nil
+	return out, p.taken(ctx, out.Key)
+}
+
+// busy says why other keys cannot be made now: whose are being changed, and for whom
+// that waits.
+func busy(n intent.Node, own []intent.Slot, users [intent.Slots][]string) error {
+	for _, s := range own {
+		if s.Leaving && len(users[s.Slot]) > 0 {
+			return fmt.Errorf("keys are being changed already: the old one of %s waits for %s; ask again when it has gone, or see weft status", n.Name, some(users[s.Slot]))
+		}
+	}
+	if who := changing(n); len(who) > 0 {
+		return fmt.Errorf("keys are being changed already, those of %s first and this node's as well; ask again when that is done, or see weft status", some(who))
+	}
+	return errors.New("keys are being changed already, this node's as well; ask again when that is done")
+}
+
+// changing are the other nodes with a key that is to go.
+func changing(n intent.Node) (out []string) {
+	for _, peer := range n.Peers {
+		if peer.Name != n.Name && slices.ContainsFunc(peer.Slots, func(s intent.Slot) bool { return s.Leaving }) {
+			out = append(out, peer.Name)
+		}
+	}
+	return out
+}
+
+// taken waits until the servers tell of a key that the node has reported.
+func (p *pairs) taken(ctx context.Context, key intent.Key) error {
+	ctx, cancel := context.WithTimeout(ctx, takenWithin)
+	defer cancel()
+	for {
+		n, _ := p.intent()
+		self, _ := n.Self()
+		if slices.ContainsFunc(self.Slots, func(s intent.Slot) bool { return s.Key == key }) {
+			return nil
+		}
+		if !pause(ctx, 20*time.Millisecond) {
+			return fmt.Errorf("the new key %v is made, but no server has told it to others, so that the old one stays in use: weft status has what is wrong with the report of %s", key, n.Name)
+		}
+	}
 }
 
 // Explain tells how the node sends to a peer.
