@@ -83,3 +83,12 @@ func TestNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestLoad: where a flag is in the way, what to do names it.
+func TestLoad(t *testing.T) {
+	for only, want := range map[string]string{"": "modprobe wireguard, or modprobe tun", "kernel": "without --wireguard kernel", "userspace": "without --wireguard userspace"} {
+		if got := load(only); !strings.Contains(got, want) {
+			t.Errorf("%q: %s; want %s", only, got, want)
+		}
+	}
+}

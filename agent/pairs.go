@@ -47,6 +47,7 @@ type wireguards interface {
 type pairs struct {
 	node     string
 	external []string // --node-external-ip
+	only     string   // who may make WireGuard devices, as room kernel takes it; empty: anybody
 	log      *slog.Logger
 	ring     *keyring.Ring
 	devices  wireguards
@@ -209,8 +210,20 @@ func (p *pairs) lack() []intent.Problem {
 	}
 	return []intent.Problem{{
 		Subject: "WireGuard", Cause: p.devices.Nobody(),
-		Remedy: "modprobe wireguard, or modprobe tun",
+		Remedy: load(p.only),
 	}}
+}
+
+// load is what to do where nobody makes WireGuard devices, and --wireguard lets only one
+// of the two.
+func load(only string) string {
+	switch only {
+	case kernel.InKernel:
+		return "modprobe wireguard; or start weft-agent without --wireguard kernel, so that a process makes devices"
+	case kernel.InUserspace:
+		return "modprobe tun; or start weft-agent without --wireguard userspace, so that the kernel makes devices"
+	}
+	return "modprobe wireguard, or modprobe tun"
 }
 
 // outside are names of --node-external-ip by which nobody reaches the node.

@@ -131,7 +131,7 @@ func (a *agent) openUplink(boot string) (err error) {
 // openPairs joins the rooms by which pairs choose their way.
 func (a *agent) openPairs() (err error) {
 	p := &pairs{
-		node: a.cfg.NodeName, external: a.cfg.external(), log: a.log, ring: a.ring, devices: a.kernel, kicks: make(chan struct{}, 1),
+		node: a.cfg.NodeName, external: a.cfg.external(), only: a.cfg.wireguard(), log: a.log, ring: a.ring, devices: a.kernel, kicks: make(chan struct{}, 1),
 		intent: a.withUnderlay, reach: func() []netip.Addr { return a.host.reachable() }, offer: a.uplink.Echo, adopted: a.adopted,
 		told: a.report, changed: a.chosen, problems: func(ps []intent.Problem) {
 			if a.setProblems("pairs", ps) {
