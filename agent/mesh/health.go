@@ -57,6 +57,7 @@ type health struct {
 	rough           bool          // rtt is of a probe that was sent before
 	loss            float64       // smoothed, 0 to 1
 	asked, answered time.Time     // last
+	vain            time.Time     // since when it is asked and does not answer; zero: it did the last time, or was not asked
 	stable          time.Time     // since when nothing was missed; zero: something is
 	deaths          int           // while it was in use
 	died            time.Time
@@ -75,6 +76,9 @@ func (h *health) patience() time.Duration {
 func (h *health) sent(id uint64, now time.Time) {
 	h.probes++
 	h.why, h.asked = "", now
+	if h.vain.IsZero() {
+		h.vain = now
+	}
 	h.missed(h.add(id, now))
 }
 
@@ -89,7 +93,7 @@ func (h *health) got(id uint64, rtt time.Duration, now time.Time) {
 		h.first = now
 	}
 	h.answers++
-	h.misses, h.up, h.answered = 0, true, now
+	h.misses, h.up, h.answered, h.vain = 0, true, now, time.Time{}
 	h.loss -= h.loss / 32
 	if h.stable.IsZero() {
 		h.stable = now

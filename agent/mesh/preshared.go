@@ -145,8 +145,8 @@ func (t *tunnel) opens(d Device) bool {
 // arrives: the two ends have not the same.
 func (t *tunnel) mute(now time.Time) bool {
 	l := t.line()
-	return t.there && t.psk.Key != [32]byte{} && t.device.PSK == t.psk.Key && l.misses >= misses &&
-		now.Sub(later(later(t.device.Handshake, t.fed), later(l.answered, t.asof))) > stuckAfter &&
+	return t.there && t.psk.Key != [32]byte{} && t.device.PSK == t.psk.Key && !l.up && l.misses > 0 &&
+		now.Sub(later(later(t.device.Handshake, t.fed), later(l.vain, t.asof))) > stuckAfter &&
 		t.best(func(r *trail) bool { return r.since(now.Add(-stuckAfter)) }) != nil
 }
 
