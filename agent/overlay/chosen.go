@@ -64,6 +64,10 @@ func (w *way) dead(prefix netip.Prefix) datapath.Route {
 // unreached says why no way leads to the peer.
 func (w *way) unreached() string {
 	switch {
+	case w.may.WireGuard.OK && w.cluster.PostQuantum && !w.peer.Preshared:
+		return w.peer.Name + "'s agent is of a release without pre-shared keys"
+	case slices.ContainsFunc(w.choice.Peers[:], func(p mesh.Peer) bool { return p.Fabric }):
+		return "the two agree on a pre-shared key first"
 	case w.may.WireGuard.OK || w.may.VXLAN.OK || w.may.Direct.OK:
 		return "none that the two may use works"
 	case w.may.WireGuard.Why != w.may.VXLAN.Why:
