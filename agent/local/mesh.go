@@ -2,8 +2,10 @@ package local
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net/netip"
+	"strings"
 
 	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
@@ -34,8 +36,10 @@ const mostExplained = 64
 // of a thousand it would be more than a message holds.
 func (a *Agent) GetMesh(_ context.Context, r *weftv1.GetMeshRequest) (*weftv1.GetMeshResponse, error) {
 	n, _ := a.Intent()
-	if _, there := n.Peer(r.GetPeer()); r.GetPeer() != "" && (!there || r.GetPeer() == n.Name) {
-		return nil, status.Errorf(codes.NotFound, "there is no peer %.100q; weft get nodes lists them", r.GetPeer())
+	if _, there := n.Peer(r.GetPeer()); r.GetPeer() != "" && r.GetPeer() == n.Name {
+		return nil, status.Errorf(codes.InvalidArgument, "%s is this node itself: name another", n.Name)
+	} else if r.GetPeer() != "" && !there {
+		return nil, status.Errorf(codes.NotFound, "there is no peer %.100q; %s", r.GetPeer(), peersOf(n))
 	}
 	brief := r.GetBrief() || r.GetPeer() == "" && len(n.Peers) > mostExplained
 	out := &weftv1.GetMeshResponse{}
@@ -79,6 +83,26 @@ func (a *Agent) byTailnet(n intent.Node, p intent.Peer, brief bool) *weftv1.Mesh
 	}
 	m.Rungs = []*weftv1.Rung{{Name: string(intent.ByTailnet), Result: result, Why: why}}
 	return m
+}
+
+// mostNamed bounds the peers that a refusal names.
+const mostNamed = 8
+
+// peersOf names the peers that this node knows, without a server.
+func peersOf(n intent.Node) string {
+	var names []string
+	for _, p := range n.Peers {
+		if p.Name != n.Name {
+			names = append(names, p.Name)
+		}
+	}
+	switch rest := len(names) - mostNamed; {
+	case len(names) == 0:
+		return "this node knows none"
+	case rest > 0:
+		return fmt.Sprintf("this node knows %s and %d more", strings.Join(names[:mostNamed], ", "), rest)
+	}
+	return "this node knows " + strings.Join(names, ", ")
 }
 
 // chosen is a peer as it is sent to, if the pair chooses its way.

@@ -42,6 +42,7 @@ func TestGetMesh(t *testing.T) {
 		{"", false, whole, codes.OK},
 		{"", true, brief, codes.OK},
 		{"n9", false, nil, codes.NotFound},
+		{"n1", false, nil, codes.InvalidArgument},
 	} {
 		r, err := a.GetMesh(t.Context(), &weftv1.GetMeshRequest{Peer: c.peer, Brief: c.brief})
 		if status.Code(err) != c.code {

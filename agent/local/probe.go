@@ -30,7 +30,7 @@ func (a *Agent) Probe(ctx context.Context, r *weftv1.ProbeRequest) (*weftv1.Prob
 	case !has:
 		return nil, status.Error(codes.FailedPrecondition, "this node has no lease yet, and so no fabric address to probe from")
 	case !there:
-		return nil, status.Errorf(codes.NotFound, "there is no peer %.100q; weft get nodes lists them", r.GetPeer())
+		return nil, status.Errorf(codes.NotFound, "there is no peer %.100q; %s", r.GetPeer(), peersOf(n))
 	}
 	out := &weftv1.ProbeResponse{}
 	for _, to := range peer.Fabric() {
