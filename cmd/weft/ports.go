@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/weft-net/weft/cmd/weft/internal/table"
+	"github.com/weft-net/weft/proto/preshared"
+	"github.com/weft-net/weft/proto/relay"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
 
@@ -109,6 +111,8 @@ func (k carried) meshed(server uint16) []port {
 		{k.wireguard + 1, "udp", "every node", "every node", "WireGuard's second device, while keys change"},
 		{server, "udp", "weft-server", "weft-agent", "echo: how a node looks from outside"},
 		{server + 1, "udp", "weft-server", "weft-agent", "echo, once more: whether its router makes another port for each destination"},
+		{preshared.Port, "udp", "every node", "every node", "inside of the tunnels, on fabric addresses: agents agree on pre-shared keys"},
+		{relay.Port, "udp", "every node", "every node", "inside of the tunnels, on fabric addresses: packets that nodes relay"},
 	}
 	if k.backend == "auto" {
 		out = append(out, port{k.vxlan, "udp", "nodes of a site", "nodes of that site", "VXLAN, where encryption permits it; no encryption: keep it inside the site"})
