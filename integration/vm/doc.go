@@ -8,5 +8,6 @@
 //
 // Its tests run others there: those of agent/kernel and agent/userspace, scenarios of
 // package integration that the host runs with wireguard-go, and those of testdata, of
-// nodes that have WireGuard of both kinds.
+// nodes that have WireGuard of both kinds. Further scenarios are run by hand, being too
+// long for every run: make vm SCENARIOS="mesh-rotate mesh-preshared".
 package vm
