@@ -137,6 +137,7 @@ func TestServerThatSleptCatchesUp(t *testing.T) {
 	if later, err := SucceedFrom(t.Context(), m, f.dir, "s1", nil); later || err != nil {
 		t.Errorf("once more: %v, %v", later, err)
 	}
+	f.stop() // it follows the store, and would end with it
 	m.Down()
 	if later, err := SucceedFrom(t.Context(), m, f.dir, "s1", nil); later || err == nil {
 		t.Errorf("a store that is away: %v, %v", later, err)
