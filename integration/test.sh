@@ -3,8 +3,7 @@
 # test is a failure: the machine that make deps prepared can run all of them.
 # Packages below integration are run one after the other: each of them keeps a machine
 # busy (fabrics of many processes, a machine that is emulated), and two at once would
-# measure each other's patience. Of their tests three run at once, for most of
-# a scenario is waiting.
+# measure each other's patience.
 set -uo pipefail
 root=$(git rev-parse --show-toplevel)
 log=$(mktemp)
@@ -39,7 +38,7 @@ for module in "$@"; do
 	heavy=$(grep /integration <<<"$packages")
 	light=$(grep -v /integration <<<"$packages")
 	# shellcheck disable=SC2086 # they are lists
-	for run in "${light:+$light}" "${heavy:+-p=1 -parallel=3 $heavy}"; do
+	for run in "${light:+$light}" "${heavy:+-p=1 $heavy}"; do
 		[ -z "$run" ] || go test -race -timeout 30m -v $run >>"$log" 2>&1 || failed=1
 	done
 	grep -aE '^(ok|FAIL|panic:|---? FAIL|=== FAIL)|^\s+--- FAIL|DATA RACE' "$log" || true
