@@ -308,3 +308,24 @@ func TestTopologyChanges(t *testing.T) {
 		}
 	}
 }
+
+// Where one end flees from a way first, and has the other come along, the other does not
+// go back at once: it need not have missed anything itself. Behind a firewall that knows
+// WireGuard, and lets probes pass, a pair tries the way less and less often.
+func TestPeerThatFled(t *testing.T) {
+	for seed := range uint64(40) {
+		w := newWorld(t, seed)
+		w.relays["s1"] = true
+		w.site("x", "public")
+		w.site("y", "easy")
+		a, b := w.node("a", "x", "x"), w.node("b", "y", "y")
+		a.busy, b.busy = seed%2 == 0, true
+		w.sever("a", "b", "wg")
+		w.tell()
+		w.run(time.Minute)
+		// There and back after 5, 5, 10 and 20 s.
+		if x, y := a.changes["b"], b.changes["a"]; x > 1+2*4 || y > 1+2*4 {
+			t.Errorf("seed %d: a has changed its way %d times in a minute, b %d times:\n%s", seed, x, y, w)
+		}
+	}
+}

@@ -29,6 +29,9 @@ func (p *pair) hear(e Heard, now time.Time) {
 		t.begin(true, now)
 	}
 	if e.Nominate && t.cur != r && t.follows(now) {
+		if t.cur != nil && t.before(t.cur, r) {
+			t.cur.bar(now) // the peer fled from it: what it missed may not have been missed here
+		}
 		t.nom = nomination{}
 		t.use(r, now)
 	}
