@@ -227,9 +227,12 @@ func (p *port) deliver(f wire.Frame, via *mesh.Via) {
 	}
 	if o := p.opening.Load(); o != nil {
 		if o.beats(f.Payload, p.r.clock()) {
+			o.urged.Store(true)
 			return
 		}
-		p.opening.Store(nil)
+		if !isData(f.Payload) { // which may be of a session that only the peer still has
+			p.opening.Store(nil)
+		}
 	}
 	lost := 0
 	if as := p.as.Load(); as != nil {

@@ -20,14 +20,24 @@ import (
 //     away by its timestamp (section 5.1);
 //   - who is asked again what it has answered sends that answer again;
 //   - of two that cross, the one with the lower ephemeral key counts, which both ends see.
+//     Who asks knows by now who it asks, so the one that counts is sent to it again at once.
+//
+// Of two nodes that meet, one knows the other up to a second before it is known itself,
+// more where machines are busy: whatever is sent until then is lost. So for the first 5 s
+// the pause between two stays short: 13 packets of 148 bytes, 2.6 a second and pair. An
+// address that has not answered in that time is asked as before, 0.8 times a second; and
+// all together are at most mostAgain in againEvery, 1,280 a second, however many are dark.
 const (
 	openingType, openingSize = 1, 148 // section 5.4.2
 	answerType, answerSize   = 2, 92  // section 5.4.3
 
 	againFirst = 200 * time.Millisecond // pause before it is sent again, doubled each time
-	againTimes = 3
-	crossing   = time.Second     // for which one that is asked may ignore who asks
-	forgotten  = 5 * time.Second // WireGuard asks anew
+	againMost  = 400 * time.Millisecond // the longest, to an address that was not asked in vain before
+	againTimes = 3                      // to one that was
+	againLeast = 100 * time.Millisecond // between two of one
+	crossing   = time.Second            // for which one that is asked may ignore who asks
+	forgotten  = 5 * time.Second        // WireGuard asks anew
+	vain       = 8 * time.Second        // what was not answered counts for the next: some time after WireGuard asks anew
 	againEvery = 50 * time.Millisecond
 
 	mostOpenings = 4096 // that are remembered
@@ -50,8 +60,21 @@ type openings struct {
 type opening struct {
 	packet [openingSize]byte
 	at     time.Time
-	next   time.Time
-	times  int // that it was sent again
+	last   time.Time // sent
+	times  int       // that it was sent again
+	late   bool      // the one before was not answered either
+}
+
+// due tells whether it is to be sent again.
+func (o *opening) due(now time.Time) bool {
+	if now.Sub(o.at) >= forgotten || o.late && o.times >= againTimes {
+		return false
+	}
+	pause := againFirst << min(o.times, againTimes)
+	if !o.late {
+		pause = min(pause, againMost)
+	}
+	return now.Sub(o.last) >= pause
 }
 
 func (o *opening) index() uint32 { return binary.LittleEndian.Uint32(o.packet[4:]) }
@@ -102,7 +125,7 @@ func (o *openings) note(b []byte, to netip.AddrPort) {
 	if b[0] == answerType {
 		o.given[to] = answer{[answerSize]byte(b), now}
 	} else {
-		o.asked[to] = &opening{packet: [openingSize]byte(b), at: now, next: now.Add(againFirst)}
+		o.asked[to] = &opening{packet: [openingSize]byte(b), at: now, last: now, late: o.asked[to] != nil}
 	}
 	if o.timer == nil {
 		o.timer = time.AfterFunc(againEvery, o.tick)
@@ -135,11 +158,21 @@ func (o *openings) came(b []byte, from conn.Endpoint) bool {
 	if own == nil {
 		return true
 	}
-	if bytes.Compare(ephemeral(own.packet[:]), ephemeral(b)) < 0 && time.Since(own.at) < crossing {
+	now := time.Now()
+	if bytes.Compare(ephemeral(own.packet[:]), ephemeral(b)) < 0 && now.Sub(own.at) < crossing {
+		if now.Sub(own.last) >= againLeast {
+			o.again(own, addr, now)
+		}
 		return false
 	}
 	delete(o.asked, addr)
 	return true
+}
+
+// again sends once more what asks.
+func (o *openings) again(p *opening, to netip.AddrPort, now time.Time) {
+	p.times, p.last = p.times+1, now
+	o.send(p.packet[:], to)
 }
 
 // tick sends again what is due, and comes again while anything is remembered.
@@ -152,13 +185,11 @@ func (o *openings) tick() {
 	now, left := time.Now(), mostAgain
 	for to, p := range o.asked {
 		switch {
-		case now.Sub(p.at) >= forgotten || p.times == againTimes && now.Sub(p.at) >= crossing:
+		case now.Sub(p.at) >= vain:
 			delete(o.asked, to)
-		case p.times < againTimes && !now.Before(p.next) && left > 0:
+		case left > 0 && p.due(now):
 			left--
-			p.times++
-			p.next = now.Add(againFirst << p.times)
-			o.send(p.packet[:], to)
+			o.again(p, to, now)
 		}
 	}
 	for to, a := range o.given {
