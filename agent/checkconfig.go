@@ -58,9 +58,7 @@ func CheckConfig(ctx context.Context, cfg Config, out io.Writer) (good bool, err
 		MarkMask: cfg.markMask(), ManageRPFilter: cfg.ManageRPFilter, IntegrateFirewall: cfg.IntegrateFirewall,
 	}
 	n := cfg.check(node)
-	if n.Chosen = chosen; joined != nil {
-		n.Chosen = joined
-	}
+	n.Chosen, n.Joined = chosen, joined
 	if lock, err := alone(slog.New(slog.DiscardHandler)); err == nil {
 		lock.Close()
 	} else {

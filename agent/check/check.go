@@ -53,6 +53,7 @@ type Node struct {
 	Node     host.Node  // underlay as chosen; the cluster's settings, or their defaults
 	Facts    host.Facts // of the host
 	Chosen   error      // of the choice of addresses
+	Joined   error      // of the tailnet whose addresses are the node's
 	Running  bool       // an agent runs: its ports are its own
 	Servers  []string   // HOST:PORT
 	Greet    func(ctx context.Context, server string) (Greeting, error)
@@ -101,7 +102,10 @@ func (n Node) addresses() []Check {
 		}
 		out = append(out, c)
 	}
-	if n.Chosen != nil {
+	switch {
+	case n.Joined != nil:
+		out = append(out, fail("address", "tailscale status; the node's address is that of its tailnet, as --vpn-auth is given", "%v", n.Joined))
+	case n.Chosen != nil:
 		out = append(out, fail("address", "name one with --node-ip or --iface", "%s", strings.TrimPrefix(n.Chosen.Error(), "underlay: ")))
 	}
 	return out

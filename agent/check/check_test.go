@@ -88,6 +88,24 @@ FAIL  server behind:7443: uplink: proxy: http://p:3128 to server behind:7443: 40
 	}
 }
 
+// TestWithoutAddress: what to do depends on who was to give the node one.
+func TestWithoutAddress(t *testing.T) {
+	for _, c := range []struct {
+		n    Node
+		want string
+	}{
+		{Node{Chosen: errors.New("underlay: no device has an address")}, "FAIL  address: no device has an address -> name one with --node-ip or --iface"},
+		{
+			Node{Chosen: errors.New("underlay: none"), Joined: errors.New("tailscale: no program tailscale is in PATH")},
+			"FAIL  address: tailscale: no program tailscale is in PATH -> tailscale status; the node's address is that of its tailnet, as --vpn-auth is given",
+		},
+	} {
+		if got := c.n.addresses(); len(got) != 1 || got[0].String() != c.want {
+			t.Errorf("got %v, want %s", got, c.want)
+		}
+	}
+}
+
 // TestFeatures: this kernel carries both families, and nothing is left of the trial.
 func TestFeatures(t *testing.T) {
 	if os.Getuid() != 0 {

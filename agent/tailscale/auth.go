@@ -88,14 +88,18 @@ func ParseAuth(s string) (Auth, error) {
 
 // named names a field that is not known, unless it may be the rest of a secret.
 func named(name, last string) string {
-	plain := strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 	switch {
-	case plain && name != "" && len(name) <= 24 && last != fieldKey:
+	case plain(name) && last != fieldKey:
 		return name
 	case last == "":
 		return "the first name"
 	}
 	return "the name that follows the comma after " + last
+}
+
+// plain tells whether a text is a word that can be shown: no key looks so.
+func plain(s string) bool {
+	return s != "" && len(s) <= 24 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
 // split takes flags apart at spaces. The program's lists are separated by commas, so
@@ -119,12 +123,16 @@ func (w written) auth() (Auth, error) {
 	switch {
 	case w.name == "":
 		return Auth{}, fmt.Errorf("name is missing; the provider of this release is %s", providerName)
-	case w.name != providerName:
-		return Auth{}, fmt.Errorf("name %.40q is no provider of this release; accepted: %s", w.name, providerName)
+	case w.name != providerName && plain(w.name):
+		return Auth{}, fmt.Errorf("name %q is no provider of this release; accepted: %s", w.name, providerName)
+	case w.name != providerName: // it may hold more than the name
+		return Auth{}, fmt.Errorf("what follows name= is no provider of this release; accepted: %s", providerName)
 	case w.key != "" && w.file != "":
 		return Auth{}, errors.New("joinKey and joinKeyFile are both given; keep the file")
 	case !oneWord(w.key):
 		return Auth{}, errors.New("joinKey holds a space or a character that no key has")
+	case strings.HasPrefix(w.key, "-"):
+		return Auth{}, errors.New("joinKey begins with -, as a flag does")
 	case strings.HasPrefix(w.key, "file:"):
 		return Auth{}, errors.New("joinKey begins with file:; name the file with joinKeyFile")
 	}

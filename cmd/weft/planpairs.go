@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
 )
@@ -20,6 +21,9 @@ type pairMove struct {
 	// Now counts them by the way that their lower-named nodes send by now, as far as these
 	// have said so.
 	Now map[string]int `json:"now,omitempty"`
+	// Cut are the first of those that would have no way, as far as is known: see cutOff.
+	Cut      []string `json:"cut,omitempty"`
+	CutCount int      `json:"cutCount,omitempty"`
 }
 
 // movesOf compares by what pairs of nodes may go before and after, by the rule that
@@ -63,6 +67,9 @@ func moves(before, after intent.Node, now map[[2]string]string) []pairMove {
 			pair := [2]string{a.Name, b.Name}
 			if was != is {
 				out = add(out, pairMove{Before: was, After: is, Why: why}, pair, now[pair])
+				if cutOff(after.Cluster, a, b, now[pair]) {
+					out = cut(out, pairMove{Before: was, After: is, Why: why}, pair)
+				}
 				continue
 			}
 			if m, ok := renumbered(before.Cluster, after.Cluster, a, b); ok {
@@ -104,10 +111,43 @@ func renumbered(was, is intent.Cluster, a, b intent.Peer) (pairMove, bool) {
 	return pairMove{Before: strings.Join(before, and), After: strings.Join(after, and), Why: strings.Join(why, and)}, len(why) > 0
 }
 
+// cutOff tells whether a pair would have no way, as far as is known: VXLAN alone goes to
+// a node's own address and asks nobody whether it arrives. The pair has found that out
+// already where it meets through routers or a server; else a router before one of the two
+// tells, unless the pair goes in the clear now.
+func cutOff(c intent.Cluster, a, b intent.Peer, now string) bool {
+	p := c.Path(a, b)
+	if c.Toward(a.Name, b.Name).Carrier().Meshed() || p.Transport != intent.Overlay {
+		return false
+	}
+	switch now {
+	case mesh.Punched.String(), mesh.ByServer.String():
+		return true
+	case mesh.Direct.String(), mesh.VXLAN.String():
+		return false
+	}
+	is4 := p.Local.Addr.Addr().Is4()
+	return !intent.SameLink(p.Local, p.Remote) && (a.NATOf(is4).Hides() || b.NATOf(is4).Hides())
+}
+
+// cut counts a pair among those that would have no way.
+func cut(list []pairMove, m pairMove, pair [2]string) []pairMove {
+	i := slices.IndexFunc(list, m.alike)
+	list[i].CutCount++
+	if len(list[i].Cut) < most {
+		list[i].Cut = append(list[i].Cut, pair[0]+"-"+pair[1])
+	}
+	return list
+}
+
+func (m pairMove) alike(o pairMove) bool {
+	return o.Before == m.Before && o.After == m.After && o.Why == m.Why
+}
+
 // add counts a pair among those that move alike. Now is its way at the moment; empty: not
 // known.
 func add(list []pairMove, m pairMove, pair [2]string, now string) []pairMove {
-	i := slices.IndexFunc(list, func(o pairMove) bool { return o.Before == m.Before && o.After == m.After && o.Why == m.Why })
+	i := slices.IndexFunc(list, m.alike)
 	if i < 0 {
 		i, list = len(list), append(list, m)
 	}
@@ -170,11 +210,7 @@ func movesText(list []pairMove) string {
 	}
 	fmt.Fprintf(&b, "%s %s, each when its new way is proved or prepared at both ends; the old one goes after the last\n", count(all, "pair"), verb)
 	for _, m := range list {
-		names := strings.Join(m.Pairs, ", ")
-		if more := m.Count - len(m.Pairs); more > 0 {
-			names += fmt.Sprintf(" and %d more", more)
-		}
-		fmt.Fprintf(&b, "  %d  %s -> %s: %s  (%s)\n", m.Count, m.Before, m.After, m.Why, names)
+		fmt.Fprintf(&b, "  %d  %s -> %s: %s  (%s)\n", m.Count, m.Before, m.After, m.Why, firstOf(m.Pairs, m.Count))
 		var now []string
 		for _, rung := range slices.Sorted(maps.Keys(m.Now)) {
 			now = append(now, fmt.Sprint(m.Now[rung], " ", rung))
@@ -182,6 +218,19 @@ func movesText(list []pairMove) string {
 		if len(now) > 0 {
 			fmt.Fprintf(&b, "     now: %s\n", strings.Join(now, ", "))
 		}
+		if m.CutCount > 0 {
+			fmt.Fprintf(&b, "     CUT OFF, as far as is known: %d of them. VXLAN goes to a node's own address, and these meet through routers or relays, which backend auto and wireguard find  (%s)\n",
+				m.CutCount, firstOf(m.Cut, m.CutCount))
+		}
 	}
 	return b.String()
+}
+
+// firstOf names the first of so many.
+func firstOf(names []string, all int) string {
+	text := strings.Join(names, ", ")
+	if more := all - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }

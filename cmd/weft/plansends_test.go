@@ -102,10 +102,42 @@ func TestMovesSayWhereTheyStand(t *testing.T) {
 	want := `3 pairs move, each when its new way is proved or prepared at both ends; the old one goes after the last
   2  wireguard -> vxlan: backend vxlan  (n1-n3, n2-n3)
      now: 1 relayed, 1 wireguard
+     CUT OFF, as far as is known: 1 of them. VXLAN goes to a node's own address, and these meet through routers or relays, which backend auto and wireguard find  (n1-n3)
   1  direct, vxlan or wireguard -> vxlan: backend vxlan  (n1-n2)
      now: 1 direct
 `
 	if got := movesText(movesOf(plans)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestCutOff: who goes by VXLAN alone needs the other's own address.
+func TestCutOff(t *testing.T) {
+	peer := func(name, addr string, nat intent.NAT) intent.Peer {
+		return intent.Peer{Name: name, NAT4: nat, Underlay: []intent.Underlay{{Addr: netip.MustParsePrefix(addr), Device: "eth0", MTU: 1500}}}
+	}
+	for _, c := range []struct {
+		what    string
+		backend intent.Backend
+		addr    string
+		nat     intent.NAT
+		now     string
+		want    bool
+	}{
+		{"a router before one", intent.VXLAN, "192.168.1.3/24", intent.NATEasy, "wireguard", true},
+		{"and nobody has said how they go", intent.VXLAN, "192.168.1.3/24", intent.NATBlocked, "", true},
+		{"but they go in the clear", intent.VXLAN, "192.168.1.3/24", intent.NATEasy, "vxlan", false},
+		{"both behind one router", intent.VXLAN, "192.0.2.3/24", intent.NATEasy, "wireguard", false},
+		{"two sites of one subnet", intent.VXLAN, "192.0.2.3/24", intent.NATEasy, "punched", true},
+		{"no router is known", intent.VXLAN, "198.51.100.3/24", "", "wireguard", false},
+		{"none stands there", intent.VXLAN, "198.51.100.3/24", intent.NATNone, "wireguard", false},
+		{"UDP does not pass", intent.VXLAN, "198.51.100.3/24", intent.NATNone, "relayed", true},
+		{"gateways, which may be wished", intent.VXLAN, "198.51.100.3/24", intent.NATNone, "relayed (node)", false},
+		{"a backend that looks", intent.Auto, "192.168.1.3/24", intent.NATEasy, "punched", false},
+	} {
+		cluster := intent.Cluster{Backend: c.backend, Encryption: intent.EncryptNever}
+		if got := cutOff(cluster, peer("n1", "192.0.2.1/24", intent.NATNone), peer("n3", c.addr, c.nat), c.now); got != c.want {
+			t.Errorf("%s: cut off %v, not %v", c.what, got, c.want)
+		}
 	}
 }

@@ -99,6 +99,10 @@ const (
 	NATBlocked NAT = "blocked" // no answer
 )
 
+// Hides tells whether a node's own address is known not to be where packets from afar
+// reach it.
+func (n NAT) Hides() bool { return n == NATEasy || n == NATHard || n == NATBlocked }
+
 // Capabilities that a node reports.
 const (
 	CapabilityMesh   = "mesh"             // its agent knows backends whose pairs choose their way
