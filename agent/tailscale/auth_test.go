@@ -8,10 +8,10 @@ import (
 
 func TestParseAuth(t *testing.T) {
 	for in, want := range map[string]string{
-		"name=tailscale,joinKey=tskey-auth-abc": "key tskey-auth-abc",
-		"name=tailscale":                        "",
-		" name=tailscale,joinKey=k \n":          "key k",
-		"joinKey=k,name=tailscale":              "key k",
+		"name=tailscale,joinKey=tskey-auth-abc":                                  "key tskey-auth-abc",
+		"name=tailscale":                                                         "",
+		" name=tailscale,joinKey=k \n":                                           "key k",
+		"joinKey=k,name=tailscale":                                               "key k",
 		"name=tailscale,joinKey=tskey-client-x?ephemeral=false&preauth=yes":      "key tskey-client-x?ephemeral=false&preauth=yes",
 		"name=tailscale,joinKey=aGVsbG8==":                                       "key aGVsbG8==",
 		"name=tailscale,joinKey=k,controlServerURL=https://hs.example.org":       "key k, at https://hs.example.org",

@@ -55,6 +55,9 @@ func (u *Uplink) enrol(ctx context.Context, id identity) error {
 	u.stale.Store(false)
 	u.setIdentity(next)
 	u.cfg.Log.Info("certificate received", note.Node, id.node, note.Until, next.cert.NotAfter)
+	if id.former != "" && u.cfg.OnChange != nil {
+		u.cfg.OnChange() // its intent counts from now on
+	}
 	return nil
 }
 

@@ -19,7 +19,9 @@ func joined(ctx context.Context, t *testing.T, f *uplinktest.Fabric, dir string)
 	t.Helper()
 	n := newNode(t, f, dir)
 	stop := n.start(ctx, t)
-	<-f.Streams
+	s := <-f.Streams
+	s.Tell(t, "e1", 7, "n1", "n2")
+	<-n.changed
 	stop()
 }
 
@@ -30,12 +32,13 @@ func under(t *testing.T, f *uplinktest.Fabric, dir, name string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := New(d, config(f, name, nil))
+	changed := make(chan struct{}, 100)
+	u, err := New(d, config(f, name, changed))
 	if err != nil {
 		t.Fatal(err)
 	}
 	u.SetReport(Report{Underlay: []intent.Underlay{{Addr: netip.MustParsePrefix("10.0.0.11/24"), Device: "eth0", MTU: 1500}}, VTEP: u.VTEP()})
-	return &node{u, nil, d}
+	return &node{u, changed, d}
 }
 
 // A node name that only this machine's flags changed is refused by the servers,
@@ -48,6 +51,9 @@ func TestNodeNameChanged(t *testing.T) {
 		n := under(t, f, dir, "n2")
 		defer n.dir.Close()
 		err := n.Run(ctx)
+		if held, ok := n.Intent(); ok {
+			t.Errorf("acts on the intent of another node: %v", held)
+		}
 		for _, want := range []string{`belongs to node "n1", not "n2"`, "n2 is not recorded", "weft rename node n1 n2", "--node-name n1"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("want %q, got %v", want, err)
@@ -71,6 +77,9 @@ func TestRenamedNodeComesUnderItsNewName(t *testing.T) {
 			}
 			if got := n.identity().cert.Subject.CommonName; got != "n2" {
 				t.Errorf("its certificate is %q's", got)
+			}
+			if held, ok := n.Intent(); !ok || held.Revision != 7 {
+				t.Errorf("what it held under the name of before counts no more: %v", held)
 			}
 			stop()
 		}

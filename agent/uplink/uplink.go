@@ -179,10 +179,20 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 // VTEP is the MAC address of the node's VXLAN devices.
 func (u *Uplink) VTEP() intent.MAC { return u.vtep }
 
+// ours is the last complete intent; nil while there is none. One of another name counts
+// once a server has said that this node is that one: a folder may have been copied, and
+// what its node is to have in the kernel is not for this one.
+func (u *Uplink) ours() *held {
+	if u.identity().former != "" {
+		return nil
+	}
+	return u.held.Load()
+}
+
 // Intent returns the last complete intent; false while there is none. Its slices
 // and maps must not be changed.
 func (u *Uplink) Intent() (intent.Node, bool) {
-	h := u.held.Load()
+	h := u.ours()
 	if h == nil {
 		return intent.Node{Name: u.cfg.Node}, false
 	}
@@ -191,7 +201,7 @@ func (u *Uplink) Intent() (intent.Node, bool) {
 
 // Self returns the node's own entry in the last complete intent.
 func (u *Uplink) Self() (intent.Peer, bool) {
-	h := u.held.Load()
+	h := u.ours()
 	if h == nil {
 		return intent.Peer{}, false
 	}
@@ -200,7 +210,7 @@ func (u *Uplink) Self() (intent.Peer, bool) {
 
 // Held is the revision and the count of objects of the last complete intent.
 func (u *Uplink) Held() (revision int64, objects int) {
-	h := u.held.Load()
+	h := u.ours()
 	if h == nil {
 		return 0, 0
 	}
@@ -209,7 +219,7 @@ func (u *Uplink) Held() (revision int64, objects int) {
 
 // Object returns one object of the last complete intent.
 func (u *Uplink) Object(id intent.ID) (intent.Object, bool) {
-	if h := u.held.Load(); h != nil {
+	if h := u.ours(); h != nil {
 		if it := h.set.Find(id); it != nil {
 			return it.Object, true
 		}
