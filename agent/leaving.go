@@ -2,9 +2,11 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/weft-net/weft/agent/datapath"
 	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/proto/intent"
 )
@@ -19,6 +21,8 @@ type leaving struct {
 	slot  uint8
 	since time.Time // when it was first seen to be leaving; zero: no key is
 	users []string  // the peers that keep it, once that takes too long
+	away  []string  // those of them whose agent says nothing
+	own   bool      // it is this node that holds them up, which is a problem of its own
 
 	due    time.Time // since when the node's key is to be changed, and is not; zero: it is not
 	others []string  // the nodes whose keys go first, once that takes too long
@@ -32,8 +36,11 @@ func (p *pairs) waits(now time.Time) {
 		return
 	}
 	n, _ := p.intent()
-	p.leaving.see(p.ring.Slots(), func(slot uint8) []string { return keepers(n, at.Choices(), at.Summary().Slots[slot]) }, now)
+	s := at.Summary()
+	p.leaving.see(p.ring.Slots(), func(slot uint8) []string { return keepers(n, at.Choices(), s.Slots[slot]) }, now)
 	p.leaving.wait(p.old(n.Cluster, now), changing(n), now)
+	p.leaving.away = slices.DeleteFunc(slices.Clone(p.leaving.users), func(peer string) bool { return !slices.Contains(s.Unheard, peer) })
+	p.leaving.own = p.deaf() != nil || slices.ContainsFunc(p.ring.Slots(), func(s intent.Slot) bool { return !s.Leaving && p.refused(datapath.WGLink(s.Slot)) })
 }
 
 // keepers are the peers because of which a slot does not go: those that use it, or of
@@ -82,11 +89,14 @@ func (l *leaving) see(slots []intent.Slot, users func(slot uint8) []string, now 
 }
 
 func (l *leaving) problems(self string) (out []intent.Problem) {
-	if len(l.users) > 0 {
+	if len(l.users) > 0 && !l.own {
+		remedy := "what holds it up there? weft describe node " + l.users[0]
+		if len(l.away) > 0 {
+			remedy = "is the agent there up? weft get nodes; a node that is gone for good: weft delete node " + l.away[0]
+		}
 		out = append(out, intent.Problem{
 			Subject: "WireGuard", Cause: fmt.Sprintf("the old key of %s in slot %d is still good: it waits for %s since %s",
-				self, l.slot, some(l.users), l.since.UTC().Format(time.RFC3339)),
-			Remedy: fmt.Sprintf("is the agent there up? weft get nodes; a node that is gone for good: weft delete node %s", l.users[0]),
+				self, l.slot, some(l.users), l.since.UTC().Format(time.RFC3339)), Remedy: remedy,
 		})
 	}
 	if len(l.others) > 0 {

@@ -19,29 +19,47 @@ func TestLeaving(t *testing.T) {
 		slots []intent.Slot
 		users []string
 	}
+	both := []intent.Slot{old, fresh}
 	for _, c := range []struct {
 		what  string
 		looks []look
+		away  []string
+		own   bool
 		want  string
 	}{
-		{"none leaves", []look{{0, []intent.Slot{fresh}, away}, {time.Hour, []intent.Slot{fresh}, away}}, "[]"},
-		{"it takes a while", []look{{0, []intent.Slot{old, fresh}, away}, {overdue - 1, []intent.Slot{old, fresh}, away}}, "[]"},
+		{"none leaves", []look{{0, []intent.Slot{fresh}, away}, {time.Hour, []intent.Slot{fresh}, away}}, away, false, "[]"},
+		{"it takes a while", []look{{0, both, away}, {overdue - 1, both, away}}, away, false, "[]"},
 		{
 			"too long",
-			[]look{{0, []intent.Slot{old, fresh}, away}, {overdue, []intent.Slot{old, fresh}, away}},
+			[]look{{0, both, away}, {overdue, both, away}},
+			away, false,
 			"[WireGuard: the old key of n1 in slot 0 is still good: it waits for n4, n5 since 2001-09-09T01:46:40Z -> is the agent there up? weft get nodes; a node that is gone for good: weft delete node n4]",
 		},
-		{"nobody uses it any more", []look{{0, []intent.Slot{old, fresh}, away}, {overdue, []intent.Slot{old, fresh}, nil}}, "[]"},
-		{"it is gone", []look{{0, []intent.Slot{old, fresh}, away}, {overdue, []intent.Slot{fresh}, away}}, "[]"},
+		{
+			"one is there",
+			[]look{{0, both, away}, {overdue, both, away}},
+			away[1:], false,
+			"[WireGuard: the old key of n1 in slot 0 is still good: it waits for n4, n5 since 2001-09-09T01:46:40Z -> is the agent there up? weft get nodes; a node that is gone for good: weft delete node n5]",
+		},
+		{
+			"they are there",
+			[]look{{0, both, away}, {overdue, both, away}},
+			nil, false,
+			"[WireGuard: the old key of n1 in slot 0 is still good: it waits for n4, n5 since 2001-09-09T01:46:40Z -> what holds it up there? weft describe node n4]",
+		},
+		{"it is this node's own fault", []look{{0, both, away}, {overdue, both, away}}, nil, true, "[]"},
+		{"nobody uses it any more", []look{{0, both, away}, {overdue, both, nil}}, nil, false, "[]"},
+		{"it is gone", []look{{0, both, away}, {overdue, []intent.Slot{fresh}, away}}, away, false, "[]"},
 		{"the next one has time of its own", []look{
-			{0, []intent.Slot{old, fresh}, away},
+			{0, both, away},
 			{overdue, []intent.Slot{{Slot: 0}, {Slot: 1, Leaving: true}}, away},
-		}, "[]"},
+		}, away, false, "[]"},
 	} {
 		var l leaving
 		for _, look := range c.looks {
 			l.see(look.slots, func(uint8) []string { return look.users }, start.Add(look.at))
 		}
+		l.away, l.own = c.away, c.own
 		var got []string
 		for _, p := range l.problems("n1") {
 			got = append(got, p.Subject+": "+p.Cause+" -> "+p.Remedy)

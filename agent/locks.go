@@ -1,13 +1,16 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/weft-net/weft/agent/keyring"
 	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/agent/preshared"
 	"github.com/weft-net/weft/proto/intent"
+	presharedwire "github.com/weft-net/weft/proto/preshared"
 )
 
 // agreement joins the room of pre-shared keys to the others.
@@ -63,6 +66,29 @@ func (p *pairs) agreed() *preshared.Agreement {
 	return p.agree
 }
 
+// deaf is why this node hears nobody who is to agree on a pre-shared key; nil: it does.
+func (p *pairs) deaf() error {
+	if a := p.agreed(); a != nil {
+		return a.Deaf()
+	}
+	return nil
+}
+
+// unkeyed is that the port is somebody else's at which peers agree on pre-shared keys.
+func unkeyed(why error) []intent.Problem {
+	if why == nil {
+		return nil
+	}
+	cause := why.Error()
+	if errors.Is(why, syscall.EADDRINUSE) {
+		cause = "something else has it"
+	}
+	return []intent.Problem{{
+		Subject: fmt.Sprintf("UDP port %d", presharedwire.Port), Cause: cause + "; no peer agrees with this node on a pre-shared key: pairs stay as they are, and new ones have no WireGuard",
+		Remedy: fmt.Sprintf("ss -lunp 'sport = :%d' tells whose it is: have that listen elsewhere, or on addresses outside of the fabric; it is tried again every few seconds", presharedwire.Port),
+	}}
+}
+
 // locks is how tunnels may be there.
 func (p *pairs) locks() map[string][intent.Slots]mesh.Preshared {
 	a := p.agreed()
@@ -98,7 +124,10 @@ func slots[A, B any](in map[string][intent.Slots]A, of func(A) B) map[string][in
 func (p *pairs) locked(e mesh.Explanation) string {
 	of := keyring.Tunnel{Peer: e.Peer, Slot: e.KeySlot, Own: e.Ends[0], Theirs: e.Ends[1]}
 	id, made, ok := p.ring.PresharedOf(of)
-	if !ok || id != e.Key || e.Preshared != "" {
+	switch {
+	case e.Preshared != "" && p.deaf() != nil:
+		return fmt.Sprintf("%s: UDP port %d of %s is not weft's", e.Preshared, presharedwire.Port, p.node)
+	case !ok || id != e.Key || e.Preshared != "":
 		return e.Preshared
 	}
 	out := fmt.Sprintf("%s, agreed %s, by ML-KEM-768, ", preshared.Short(id), made.Local().Format(time.DateTime))

@@ -2,8 +2,12 @@ package agent
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,6 +133,26 @@ func TestLocked(t *testing.T) {
 		}
 		if strings.Contains(got, fmt.Sprintf("%x", [4]byte{7})) {
 			t.Errorf("%s: the key itself: %q", c.what, got)
+		}
+	}
+}
+
+// TestUnkeyed: who does not hear its peers says why, and what to do.
+func TestUnkeyed(t *testing.T) {
+	for _, c := range []struct {
+		why  error
+		want string
+	}{
+		{nil, "[]"},
+		{
+			fmt.Errorf("preshared: %w", &net.OpError{Op: "listen", Net: "udp", Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}),
+			"[{UDP port 7448 something else has it; no peer agrees with this node on a pre-shared key: pairs stay as they are, and new ones have no WireGuard " +
+				"ss -lunp 'sport = :7448' tells whose it is: have that listen elsewhere, or on addresses outside of the fabric; it is tried again every few seconds 0}]",
+		},
+		{errors.New("preshared: no"), "[{UDP port 7448 preshared: no; no peer agrees"},
+	} {
+		if got := fmt.Sprint(unkeyed(c.why)); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%v: %s; want %s", c.why, got, c.want)
 		}
 	}
 }

@@ -60,6 +60,7 @@ type pairs struct {
 	told     func()                                              // the node's report is another
 	changed  func(look bool)                                     // choices are others; look: at the devices too
 	problems func([]intent.Problem)
+	refused  func(dev string) bool // a device that the kernel does not make as it is wanted
 
 	kicks chan struct{} // room for one
 	asked atomic.Bool   // a person wants other keys
@@ -199,7 +200,7 @@ func (p *pairs) watch(ctx context.Context) error {
 func (p *pairs) tell() {
 	now := time.Now()
 	p.waits(now)
-	p.problems(slices.Concat(p.lack(), p.outside(), p.deaths.problems(now), p.stuck.problems(p.node), p.leaving.problems(p.node)))
+	p.problems(slices.Concat(p.lack(), p.outside(), unkeyed(p.deaf()), p.deaths.problems(now), p.stuck.problems(p.node), p.leaving.problems(p.node)))
 }
 
 // lack is that the node cannot have WireGuard devices, if pairs need them.

@@ -68,7 +68,18 @@ func (p *pairs) rotation(now time.Time) (mesh.Rotation, bool) {
 	self.Slots = p.ring.Slots()
 	others := slices.DeleteFunc(slices.Clone(n.Peers), func(o intent.Peer) bool { return o.Name == n.Name })
 	s := at.Summary()
-	return mesh.Rotation{Self: self, Peers: others, Used: s.Slots, Pairs: s.Pairs, Old: p.oldest(), Due: p.asked.Load() || p.old(n.Cluster, now) || keyless(n, self.Slots, at.Choices())}, true
+	return mesh.Rotation{
+		Self: self, Peers: others, Used: s.Slots, Pairs: s.Pairs, Old: p.oldest(), Stale: p.stale(), Vain: s.Vain,
+		Due: p.asked.Load() || p.old(n.Cluster, now) || keyless(n, self.Slots, at.Choices()),
+	}, true
+}
+
+// stale are the slots that would have another port if they were made now.
+func (p *pairs) stale() (out [intent.Slots]bool) {
+	for _, s := range p.ring.Slots() {
+		out[s.Slot] = s.Port != p.free(s.Slot)
+	}
+	return out
 }
 
 // oldest is the slot of the key that was made first.

@@ -133,7 +133,7 @@ func (a *agent) openPairs() (err error) {
 	p := &pairs{
 		node: a.cfg.NodeName, external: a.cfg.external(), only: a.cfg.wireguard(), log: a.log, ring: a.ring, devices: a.kernel, kicks: make(chan struct{}, 1),
 		intent: a.withUnderlay, reach: func() []netip.Addr { return a.host.reachable() }, offer: a.uplink.Echo, adopted: a.adopted,
-		told: a.report, changed: a.chosen, problems: func(ps []intent.Problem) {
+		told: a.report, changed: a.chosen, refused: func(dev string) bool { return a.loop.Refused(dev) }, problems: func(ps []intent.Problem) {
 			if a.setProblems("pairs", ps) {
 				a.touch()
 			}

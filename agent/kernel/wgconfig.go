@@ -145,5 +145,5 @@ func (k *Kernel) configure(ctx context.Context, dev string, inKernel bool, c wgt
 }
 
 func portTaken(o datapath.Link, err error) error {
-	return fmt.Errorf("UDP port %d is taken, maybe by a WireGuard device of the host's own (wg show all listen-port; ss -lunp 'sport = :%d'); free it, or choose another wireguardPort: %w", o.WG.Port, o.WG.Port, err)
+	return fmt.Errorf("UDP port %d is taken, maybe by a WireGuard device of the host's own; wg show all listen-port, or ss -lunp 'sport = :%d', tells whose it is: free it, or choose another wireguardPort: %w", o.WG.Port, o.WG.Port, err)
 }

@@ -17,7 +17,8 @@ type Machine struct {
 	me       intent.Peer
 	relaying []intent.Peer // nodes that carry packets of other pairs, sorted by name
 	pairs    map[string]*pair
-	sets     uint64 // how often Set was called
+	sets     uint64                  // how often Set was called
+	made     [intent.Slots]time.Time // since when the node's key of a slot is known
 
 	now    time.Time // of the last call
 	due    queue
@@ -48,6 +49,7 @@ func (m *Machine) Set(in Input, now time.Time) {
 	me, ok := in.Intent.Self()
 	was, old := m.in, m.me
 	m.in, m.me = in, me
+	m.age(old, now)
 	var relaying []intent.Peer
 	for i := range in.Intent.Peers {
 		if p := &in.Intent.Peers[i]; p.Relaying() {
@@ -80,6 +82,16 @@ func (m *Machine) Set(in Input, now time.Time) {
 	}
 }
 
+// age notes since when the node has the keys that it has.
+func (m *Machine) age(old intent.Peer, now time.Time) {
+	for i := range m.made {
+		s, _ := m.me.SlotOf(uint8(i))
+		if was, _ := old.SlotOf(uint8(i)); s.Key != was.Key {
+			m.made[i] = now
+		}
+	}
+}
+
 // moved tells whether the node is reached otherwise than before.
 func moved(old, me intent.Peer) bool {
 	return !slices.Equal(old.Candidates, me.Candidates) || !slices.Equal(old.Underlay, me.Underlay) || old.NAT4 != me.NAT4 || old.NAT6 != me.NAT6
@@ -89,6 +101,7 @@ func (m *Machine) setPeer(peer *intent.Peer, all, shared bool, now time.Time) {
 	p, there := m.pairs[peer.Name]
 	if !there {
 		p = newPair(m, peer.Name)
+		p.born = now
 		m.pairs[peer.Name] = p
 		if o, ok := m.in.Adopted[peer.Name]; ok {
 			p.at = p.line(o)

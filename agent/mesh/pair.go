@@ -32,6 +32,7 @@ type pair struct {
 	sends    Over // by what the peer sends, as it last said
 	says     bool // it has said so
 	heard    time.Time
+	born     time.Time // since when the peer is known
 	choice   Choice
 }
 

@@ -35,6 +35,10 @@ type Rotation struct {
 	Pairs int                    // Summary.Pairs: as long as some peers have none, it is not known who uses a slot
 	// Old is the slot whose key was made before the other's, where there are two.
 	Old uint8
+	// Stale are the slots whose port is not the one that a key made now would have, Vain
+	// those of Summary.Vain. Such a slot that was made for a move is made anew: the move may
+	// wait for nothing but the port.
+	Stale, Vain [intent.Slots]bool
 	// Due asks for new keys: the ones there are too old, or an operator wants it. It
 	// stays until the turn is Leave.
 	Due bool
@@ -51,12 +55,29 @@ func (r Rotation) Next() (turn Turn, slot uint8, why string) {
 			return Drop, s.Slot, "nobody uses it any more"
 		}
 	}
+	if s, ok := r.useless(); ok {
+		return Drop, s, "its port is wanted no more, and nothing has come by it"
+	}
 	for s := range uint8(intent.Slots) {
 		if why, ok := r.lacks(s); ok {
 			return Make, s, why
 		}
 	}
 	return r.begin()
+}
+
+// useless is one of two slots that was made for a move, has come to nothing and is to have
+// another port.
+func (r Rotation) useless() (slot uint8, ok bool) {
+	if len(r.Self.Slots) < intent.Slots || r.Pairs < len(r.Peers) {
+		return 0, false
+	}
+	for _, s := range r.Self.Slots {
+		if !s.Leaving && r.Stale[s.Slot] && r.Vain[s.Slot] {
+			return s.Slot, true
+		}
+	}
+	return 0, false
 }
 
 // begin starts leaving a slot: one that is to get a new key, or that nobody needs.

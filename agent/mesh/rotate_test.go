@@ -133,6 +133,69 @@ func TestRotationDuringAnother(t *testing.T) {
 	}
 }
 
+// TestUselessSlot: a slot that was made for a move, by which nothing has come and that is
+// to have another port, is made anew; one that may be of use is not.
+func TestUselessSlot(t *testing.T) {
+	old, fresh := intent.Slot{Slot: 0, Leaving: true}, intent.Slot{Slot: 1}
+	one := [intent.Slots]bool{false, true}
+	b := intent.Peer{Name: "b", Slots: []intent.Slot{old, fresh}}
+	for _, c := range []struct {
+		what  string
+		slots []intent.Slot
+		stale [intent.Slots]bool
+		vain  [intent.Slots]bool
+		pairs int
+		want  string
+	}{
+		{"its port is another's", []intent.Slot{old, fresh}, one, one, 1, "drop slot 1"},
+		{"then there is one key, that is to go", []intent.Slot{old}, [intent.Slots]bool{}, [intent.Slots]bool{}, 1, "make slot 1"},
+		{"the old port is wanted again", []intent.Slot{{Slot: 0}, fresh}, one, one, 1, "drop slot 1"},
+		{"it has its port", []intent.Slot{old, fresh}, [intent.Slots]bool{true, false}, one, 1, "keep slot 0"},
+		{"it is of use", []intent.Slot{old, fresh}, one, [intent.Slots]bool{}, 1, "keep slot 0"},
+		{"who uses it is not known", []intent.Slot{old, fresh}, one, one, 0, "keep slot 0"},
+		{"the only one", []intent.Slot{fresh}, one, one, 1, "keep slot 0"},
+		{"it goes anyway", []intent.Slot{{Slot: 0}, {Slot: 1, Leaving: true}}, one, one, 0, "keep slot 0"},
+	} {
+		r := Rotation{
+			Self: intent.Peer{Name: "a", Slots: c.slots}, Peers: []intent.Peer{b}, Pairs: c.pairs, Stale: c.stale, Vain: c.vain,
+			Used: [intent.Slots][]string{{"b"}, nil},
+		}
+		if turn, slot, _ := r.Next(); fmt.Sprintf("%v slot %d", turn, slot) != c.want {
+			t.Errorf("%s: %v slot %d; want %s", c.what, turn, slot, c.want)
+		}
+	}
+}
+
+// TestVainSlot: a slot is vain once nothing has come by it for as long as a pair takes to
+// prove one, and no more as soon as something has.
+func TestVainSlot(t *testing.T) {
+	w, a, b := two(t, "public", "public")
+	w.run(20 * time.Second)
+	if got := a.m.Summary().Vain; got[0] || !got[1] {
+		t.Errorf("vain: %v, where slot 0 is used and there is no slot 1", got)
+	}
+	b.taken = true // slot 1's port, by something else: its device has no socket
+	for _, n := range []*simNode{a, b} {
+		n.self.Slots = append(n.self.Slots, intent.Slot{Slot: 1, Key: intent.Key{9, n.name[0]}, Port: 51821})
+		n.self.Slots[0].Leaving = true
+		n.report()
+	}
+	w.tell()
+	w.run(vainAfter - time.Second)
+	if got := b.m.Summary().Vain; got[1] {
+		t.Error("slot 1 is vain before the pair has had time to prove it")
+	}
+	w.run(2 * time.Second)
+	if got := b.m.Summary().Vain; got[0] || !got[1] {
+		t.Errorf("vain: %v, where slot 1 lets nothing through", got)
+	}
+	b.taken = false
+	w.until(time.Minute, func() bool { return b.m.pairs["a"].sending().Slot == 1 })
+	if got := b.m.Summary().Vain; got[1] {
+		t.Error("slot 1 is vain, and the pair sends by it")
+	}
+}
+
 // A slot stays for a moment after both ends have left it: a kernel sends by it until
 // the agent's choice has come there.
 func TestSlotLingers(t *testing.T) {

@@ -40,6 +40,7 @@ type simNode struct {
 	sealed    map[string]bool
 	busy      bool
 	sees      func(Probe) // what is sent outside of WireGuard; nil: nobody
+	taken     bool        // its device of slot 1 has no socket: something else has the port
 	deaf      bool        // begins no handshakes in slot 0
 	late      bool        // answers to its probes inside of tunnels come when nobody waits for them any more
 	unread    bool        // its devices cannot be read
@@ -372,7 +373,7 @@ func (n *simNode) sendInner(p inner, over Over) {
 // initiation answers the first message of a handshake.
 func (n *simNode) initiation(from *simNode, slot uint8, addr netip.AddrPort) {
 	d := n.devices[slot][from.name]
-	if d == nil {
+	if d == nil || n.taken && slot == 1 {
 		return
 	}
 	if s, _ := from.self.SlotOf(slot); s.Key == from.replays {
@@ -395,6 +396,9 @@ func (n *simNode) initiation(from *simNode, slot uint8, addr netip.AddrPort) {
 // crypt sends ciphertext where the kernel's endpoint says.
 func (n *simNode) crypt(slot uint8, peer string, size int, got func(at *simNode, slot uint8, from netip.AddrPort)) {
 	d := n.devices[slot][peer]
+	if n.taken && slot == 1 {
+		return
+	}
 	if d.endpoint.Addr().IsLoopback() {
 		n.carry(n.m.Choices()[peer].Peers[slot].Via, peer, size, func(at *simNode) {
 			from := at.local(slot)

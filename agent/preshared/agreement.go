@@ -35,11 +35,11 @@ type Agreement struct {
 	came   chan datagram
 	gate   gate
 	states atomic.Pointer[map[string][intent.Slots]State]
-	deaf   string // why the port was not opened, as it was last told
 
-	mu sync.Mutex // what follows
-	m  *Machine
-	n  intent.Node
+	mu   sync.Mutex // what follows
+	m    *Machine
+	n    intent.Node
+	deaf error // why the port is not open; nil: it is, or is not to be
 }
 
 // New makes the room, which says at once what is known from the disk. Nothing is sent
@@ -64,6 +64,13 @@ func (a *Agreement) Kick() {
 
 // States are how the tunnels of all pairs may be there. The map is not changed any more.
 func (a *Agreement) States() map[string][intent.Slots]State { return *a.states.Load() }
+
+// Deaf is why nobody is heard at the port; nil: somebody may be, or no keys are wanted.
+func (a *Agreement) Deaf() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.deaf
+}
 
 // Run works until ctx ends.
 func (a *Agreement) Run(ctx context.Context) error {
@@ -117,12 +124,12 @@ func (a *Agreement) open(ctx context.Context, at []netip.Addr) (nets map[bool]Ne
 		}
 		nets[addr.Is4()] = conn
 	}
-	switch {
-	case why == nil:
-		a.deaf = ""
-	case a.deaf != why.Error():
-		a.deaf = why.Error()
-		a.cfg.Log.Warn("pre-shared keys not agreed on", note.Err, why, note.Retry, relisten, note.Do, "ss -lunp 'sport = 7448'")
+	a.mu.Lock()
+	was := a.deaf
+	a.deaf = why
+	a.mu.Unlock()
+	if why != nil && (was == nil || was.Error() != why.Error()) {
+		a.cfg.Log.Warn("pre-shared keys not agreed on", note.Err, why, note.Retry, relisten, note.Do, "ss -lunp 'sport = :7448'")
 	}
 	return nets, why
 }

@@ -252,12 +252,18 @@ func TestPortTaken(t *testing.T) {
 		f := &fabric{taken: true}
 		all := together(t, f, true)
 		time.Sleep(time.Minute)
+		if err := all[0].Deaf(); err == nil || !strings.Contains(err.Error(), "already in use") {
+			t.Errorf("deaf: %v", err)
+		}
 		f.mu.Lock()
 		f.taken = false
 		f.mu.Unlock()
 		time.Sleep(20 * time.Second)
 		if !agreed(all) {
 			t.Error("not agreed once the port is free")
+		}
+		if err := all[0].Deaf(); err != nil {
+			t.Errorf("deaf, though the port is open: %v", err)
 		}
 		if n := strings.Count(all[0].log.String(), "already in use"); n != 1 {
 			t.Errorf("told %d times:\n%s", n, &all[0].log)

@@ -24,6 +24,12 @@ func (l *Loop) Problems() []intent.Problem {
 	return slices.Clone(l.problems)
 }
 
+// Refused tells whether a device is among what the loop cannot bring about.
+func (l *Loop) Refused(dev string) bool {
+	s := subject(datapath.Link{Name: dev}.Key())
+	return slices.ContainsFunc(l.Problems(), func(p intent.Problem) bool { return p.Subject == s })
+}
+
 func (l *Loop) findProblems(now time.Time) []intent.Problem {
 	var out []intent.Problem
 	if f := l.planErr; f.err != nil {
