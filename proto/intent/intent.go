@@ -102,6 +102,7 @@ type Peer struct {
 	NAT4, NAT6 NAT
 	Relays     []string // names of servers whose relay it is connected to, the quickest first
 	Preshared  bool     // its agent knows pre-shared keys
+	NoDevices  bool     // nobody makes WireGuard devices there, as its agent says
 }
 
 // Underlay is one address of a node on the network below.
@@ -184,5 +185,5 @@ func (c Cluster) Equal(o Cluster) bool {
 func (p Peer) Equal(o Peer) bool {
 	return p.Name == o.Name && slices.Equal(p.Lease, o.Lease) && slices.Equal(p.Underlay, o.Underlay) && p.VTEP == o.VTEP &&
 		maps.Equal(p.Labels, o.Labels) && slices.Equal(p.Draining, o.Draining) &&
-		slices.Equal(p.Slots, o.Slots) && slices.Equal(p.Candidates, o.Candidates) && p.NAT4 == o.NAT4 && p.NAT6 == o.NAT6 && slices.Equal(p.Relays, o.Relays) && p.Preshared == o.Preshared
+		slices.Equal(p.Slots, o.Slots) && slices.Equal(p.Candidates, o.Candidates) && p.NAT4 == o.NAT4 && p.NAT6 == o.NAT6 && slices.Equal(p.Relays, o.Relays) && p.Preshared == o.Preshared && p.NoDevices == o.NoDevices
 }

@@ -100,9 +100,12 @@ func wireguard(a, b Peer, why string) Way {
 			return Way{OK: true, Why: why}
 		}
 	}
-	name := a.Name
-	if len(a.Slots) > 0 {
-		name = b.Name
+	lacks := a
+	if len(a.Slots) > 0 || b.NoDevices {
+		lacks = b
 	}
-	return Way{Why: name + " has reported no WireGuard key yet"}
+	if lacks.NoDevices {
+		return Way{Why: lacks.Name + " can make no WireGuard device: weft status says why"}
+	}
+	return Way{Why: lacks.Name + " has reported no WireGuard key yet"}
 }

@@ -96,7 +96,9 @@ func meshOf(p *intent.Peer, spec kind.ReportSpec) error {
 		p.Candidates = append(p.Candidates, intent.Candidate{Addr: c.Address, Slot: c.Slot, Source: c.Source})
 	}
 	p.NAT4, p.NAT6, p.Relays = spec.NAT4, spec.NAT6, spec.Relays
-	p.Preshared = slices.Contains(spec.Capabilities, intent.CapabilityShared)
+	has := func(capability string) bool { return slices.Contains(spec.Capabilities, capability) }
+	p.Preshared = has(intent.CapabilityShared)
+	p.NoDevices = has(intent.CapabilityMesh) && !has(intent.CapabilityKernel) && !has(intent.CapabilityGo)
 	return nil
 }
 

@@ -308,7 +308,9 @@ type PeerIntent struct {
 	Nat6           string           `protobuf:"bytes,103,opt,name=nat6,proto3" json:"nat6,omitempty"`
 	Relays         []string         `protobuf:"bytes,104,rep,name=relays,proto3" json:"relays,omitempty"`
 	// Preshared says that the node's agent knows pre-shared keys.
-	Preshared     bool `protobuf:"varint,105,opt,name=preshared,proto3" json:"preshared,omitempty"`
+	Preshared bool `protobuf:"varint,105,opt,name=preshared,proto3" json:"preshared,omitempty"`
+	// NoWireguard is true if the node has said that nobody makes WireGuard devices there.
+	NoWireguard   bool `protobuf:"varint,106,opt,name=no_wireguard,json=noWireguard,proto3" json:"no_wireguard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -423,6 +425,13 @@ func (x *PeerIntent) GetRelays() []string {
 func (x *PeerIntent) GetPreshared() bool {
 	if x != nil {
 		return x.Preshared
+	}
+	return false
+}
+
+func (x *PeerIntent) GetNoWireguard() bool {
+	if x != nil {
+		return x.NoWireguard
 	}
 	return false
 }
@@ -760,7 +769,7 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"\x05spare\x18\x04 \x01(\bR\x05spare\x12\x1e\n" +
 	"\n" +
 	"encryption\x18d \x01(\tR\n" +
-	"encryption\"\xe8\x03\n" +
+	"encryption\"\x8b\x04\n" +
 	"\n" +
 	"PeerIntent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -776,7 +785,8 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"\x04nat4\x18f \x01(\tR\x04nat4\x12\x12\n" +
 	"\x04nat6\x18g \x01(\tR\x04nat6\x12\x16\n" +
 	"\x06relays\x18h \x03(\tR\x06relays\x12\x1c\n" +
-	"\tpreshared\x18i \x01(\bR\tpreshared\x1a9\n" +
+	"\tpreshared\x18i \x01(\bR\tpreshared\x12!\n" +
+	"\fno_wireguard\x18j \x01(\bR\vnoWireguard\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
