@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/weft-net/weft/agent/mesh"
-	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/disco"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
@@ -175,46 +174,6 @@ func (p *pairs) silent() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mute
-}
-
-// down is what is told, instead of its rung, of a pair in which nothing answers.
-const down = "down"
-
-// summary is where the pairs of a plan stand.
-func summary(n intent.Node, choices map[string]mesh.Choice, silent []string) uplink.Paths {
-	if !n.Cluster.Meshed() {
-		return uplink.Paths{}
-	}
-	s := uplink.Paths{
-		Epoch: n.Epoch, Revision: n.Revision, Leaving: len(n.Cluster.Receive) > 0,
-		Rungs: map[string]uint32{}, Pairs: map[string]uint32{},
-	}
-	self, _ := n.Self()
-	for _, peer := range n.Peers {
-		c, ok := choices[peer.Name]
-		if peer.Name == n.Name || len(peer.Lease) == 0 || !ok {
-			continue
-		}
-		rung := c.Rung.String()
-		s.Rungs[rung]++
-		_, dead := slices.BinarySearch(silent, peer.Name)
-		if dead {
-			s.Down = append(s.Down, peer.Name)
-		}
-		if n.Name < peer.Name {
-			if via := c.Peers[c.Slot].Via.Server; c.Rung == mesh.ByServer && via != "" {
-				rung += " (" + via + ")"
-			}
-			if dead {
-				rung = down
-			}
-			s.Pairs[rung]++
-		}
-		if left(n.Cluster, self, peer, c) {
-			s.Old = append(s.Old, peer.Name)
-		}
-	}
-	return s
 }
 
 // left tells whether a pair is still sent to by a carrier that the fabric leaves.

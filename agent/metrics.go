@@ -90,7 +90,7 @@ func (a *agent) families() []family {
 		{"weft_agent_relay_dropped_total", "What relays did not take: packets for which there was none, or that a socket did not take; frames that waited too long, that break a rule, or of a pair that sends too much.", "reason", map[string]float64{
 			"nowhere": float64(r.Nowhere), "socket": float64(r.Dropped), "queue": float64(r.Queued), "broken": float64(r.Strays), "rate": float64(r.Floods),
 		}},
-		{"weft_agent_pairs", "Peers that choose their way, by the rung on which they are sent to.", "rung", a.pairs.rungs()},
+		{"weft_agent_pairs", "Peers that choose their way, by the rung on which they are sent to; down: nothing answers there.", "rung", a.pairs.rungs()},
 		{"weft_agent_probes_refused_total", "Packets of probes that came to nothing, by what became of them.", "result", a.pairs.probes()},
 		{"weft_agent_egress_bytes_total", "Bytes of streams that have ended, to their targets and from them.", "direction", map[string]float64{"to": float64(c.BytesForth), "from": float64(c.BytesBack)}},
 	}...)

@@ -1,7 +1,7 @@
 package agent
 
 import (
-	"maps"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -71,8 +71,8 @@ func TestLacking(t *testing.T) {
 	}
 }
 
-// TestSummary: each pair is counted once, by the end with the lower name; of one in which
-// nothing answers it is told that it is down.
+// TestSummary: each pair is told, on its rung and by its relay; of one in which nothing
+// answers it is told that it is down.
 func TestSummary(t *testing.T) {
 	lease := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
 	n := intent.Node{Name: "n2", Epoch: "e", Revision: 7, Cluster: intent.Cluster{Backend: intent.WireGuard}, Peers: []intent.Peer{
@@ -86,9 +86,9 @@ func TestSummary(t *testing.T) {
 	relayed.Peers[0].Via = mesh.Via{Server: "s1"}
 	choices := map[string]mesh.Choice{"n1": {Rung: mesh.WireGuard}, "n3": relayed, "n4": {Rung: mesh.Punched}, "n5": {Rung: mesh.WireGuard}}
 	got := summary(n, choices, []string{"n1", "n4"})
-	want := map[string]uint32{mesh.ByServer.String() + " (s1)": 1, "down": 1}
-	if !maps.Equal(got.Pairs, want) || !slices.Equal(got.Down, []string{"n1", "n4"}) || got.Rungs[mesh.WireGuard.String()] != 1 || got.Epoch != "e" || got.Revision != 7 {
-		t.Errorf("%+v, want the pairs %v", got, want)
+	want := "down [{relayed (s1) [n3]}]"
+	if on := fmt.Sprintf("%s %v", got.Usual, got.Others); on != want || !slices.Equal(got.Down, []string{"n1", "n4"}) || got.Rungs[mesh.WireGuard.String()] != 1 || got.Epoch != "e" || got.Revision != 7 {
+		t.Errorf("%+v, want %s", got, want)
 	}
 }
 

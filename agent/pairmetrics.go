@@ -72,3 +72,21 @@ func up(e mesh.Explanation) float64 {
 	}
 	return 1
 }
+
+// rungs are how many pairs stand on each rung, or are down; none while no pair chooses.
+func (p *pairs) rungs() map[string]float64 {
+	out := map[string]float64{}
+	at := p.at()
+	if at == nil {
+		return out
+	}
+	s, choices := at.Summary(), at.Choices()
+	for rung, n := range s.Rungs {
+		out[rung.String()] = float64(n)
+	}
+	for _, peer := range s.Silent {
+		out[choices[peer].Rung.String()]--
+		out[down]++
+	}
+	return out
+}

@@ -326,17 +326,6 @@ func (p *pairs) probes() map[string]float64 {
 	return floats(at.Counts())
 }
 
-// rungs are how many pairs stand on each rung; none while no pair chooses.
-func (p *pairs) rungs() map[string]float64 {
-	out := map[string]float64{}
-	if at := p.at(); at != nil {
-		for rung, n := range at.Summary().Rungs {
-			out[rung.String()] = float64(n)
-		}
-	}
-	return out
-}
-
 // report is how this node's devices are reached; empty while no pair chooses. Until who
 // proves paths has said it anew, it is what peers know already: without it they would
 // let go of the node whenever its agent starts.

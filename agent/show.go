@@ -10,7 +10,6 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/weft-net/weft/agent/kernel"
-	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/cniwire"
 	"github.com/weft-net/weft/proto/intent"
@@ -28,12 +27,6 @@ func (a *agent) turned() {
 	a.tellPaths()
 	a.uplink.Applied(a.loop.Applied())
 	a.touch()
-}
-
-// standing is what was planned of pairs.
-type standing struct {
-	node    intent.Node
-	choices map[string]mesh.Choice
 }
 
 // show tells the world how the node is, at once until it is in place and soon

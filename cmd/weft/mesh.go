@@ -73,9 +73,33 @@ func nodesOf(pairs []*weftv1.PairPath) []string {
 func pairTable(pairs []*weftv1.PairPath) *table.Table {
 	t := &table.Table{Titles: []string{"FROM", "TO", "TRANSPORT", "MTU", "FROM-ADDRESS", "TO-ADDRESS", "WHY"}}
 	for _, p := range pairs {
-		t.Add(p.GetFrom(), p.GetTo(), rungText(p.GetTransport(), p.GetVia()), mtuText(p), p.GetFromAddress(), p.GetToAddress(), p.GetWhy())
+		for _, d := range directions(p) {
+			t.Add(d.GetFrom(), d.GetTo(), wayText(d), mtuText(d), d.GetFromAddress(), d.GetToAddress(), d.GetWhy())
+		}
 	}
 	return t
+}
+
+// directions are both of a pair that chooses its way, each as its sender says; a pair
+// that does not choose has one way for both.
+func directions(p *weftv1.PairPath) []*weftv1.PairPath {
+	if p.GetBack() == nil {
+		return []*weftv1.PairPath{p}
+	}
+	return []*weftv1.PairPath{p, p.GetBack()}
+}
+
+// wayText is the way of a direction, whether its sender was asked, and whether anything
+// answers by it.
+func wayText(d *weftv1.PairPath) string {
+	text := rungText(d.GetTransport(), d.GetVia())
+	if d.GetUnasked() && text != "not told yet" {
+		return text + "?"
+	}
+	if d.GetDown() && text != "none" && text != "down" {
+		text += " DOWN"
+	}
+	return text
 }
 
 func mtuText(p *weftv1.PairPath) string {
@@ -88,15 +112,10 @@ func mtuText(p *weftv1.PairPath) string {
 func matrixTable(nodes []string, pairs []*weftv1.PairPath) *table.Table {
 	cells := map[[2]string]string{}
 	for _, p := range pairs {
-		text := rungText(p.GetTransport(), p.GetVia())
-		if p.GetMtu() != 0 {
-			text += " " + fmt.Sprint(p.GetMtu())
+		cells[[2]string{p.GetTo(), p.GetFrom()}] = cellText(p)
+		for _, d := range directions(p) {
+			cells[[2]string{d.GetFrom(), d.GetTo()}] = cellText(d)
 		}
-		if p.GetDown() {
-			text += " DOWN"
-		}
-		cells[[2]string{p.GetFrom(), p.GetTo()}] = text
-		cells[[2]string{p.GetTo(), p.GetFrom()}] = text
 	}
 	t := &table.Table{Titles: append([]string{"NODE"}, nodes...)}
 	for _, a := range nodes {
@@ -107,4 +126,16 @@ func matrixTable(nodes []string, pairs []*weftv1.PairPath) *table.Table {
 		t.Add(row...)
 	}
 	return t
+}
+
+// cellText is a direction in the matrix: who sends stands before the row.
+func cellText(d *weftv1.PairPath) string {
+	text, dead := strings.CutSuffix(wayText(d), " DOWN")
+	if d.GetMtu() != 0 && d.GetTransport() != "none" {
+		text += " " + fmt.Sprint(d.GetMtu())
+	}
+	if dead {
+		text += " DOWN"
+	}
+	return text
 }

@@ -103,6 +103,7 @@ type Peer struct {
 	Relays     []string // names of servers whose relay it is connected to, the quickest first
 	Preshared  bool     // its agent knows pre-shared keys
 	NoDevices  bool     // nobody makes WireGuard devices there, as its agent says
+	NoMesh     bool     // its agent is of a release that knows no pairs which choose their way
 }
 
 // Underlay is one address of a node on the network below.
@@ -185,5 +186,5 @@ func (c Cluster) Equal(o Cluster) bool {
 func (p Peer) Equal(o Peer) bool {
 	return p.Name == o.Name && slices.Equal(p.Lease, o.Lease) && slices.Equal(p.Underlay, o.Underlay) && p.VTEP == o.VTEP &&
 		maps.Equal(p.Labels, o.Labels) && slices.Equal(p.Draining, o.Draining) &&
-		slices.Equal(p.Slots, o.Slots) && slices.Equal(p.Candidates, o.Candidates) && p.NAT4 == o.NAT4 && p.NAT6 == o.NAT6 && slices.Equal(p.Relays, o.Relays) && p.Preshared == o.Preshared && p.NoDevices == o.NoDevices
+		slices.Equal(p.Slots, o.Slots) && slices.Equal(p.Candidates, o.Candidates) && p.NAT4 == o.NAT4 && p.NAT6 == o.NAT6 && slices.Equal(p.Relays, o.Relays) && p.Preshared == o.Preshared && p.NoDevices == o.NoDevices && p.NoMesh == o.NoMesh
 }

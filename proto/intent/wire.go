@@ -117,7 +117,7 @@ func DecodeCluster(b []byte) (Cluster, error) {
 func EncodePeer(p Peer) []byte {
 	m := &weftv1.PeerIntent{
 		Name: p.Name, Lease: texts(p.Lease), Labels: p.Labels, Addresses: EncodeUnderlay(p.Underlay), Draining: texts(p.Draining),
-		WireguardSlots: EncodeSlots(p.Slots), Candidates: EncodeCandidates(p.Candidates), Nat4: string(p.NAT4), Nat6: string(p.NAT6), Relays: p.Relays, Preshared: p.Preshared, NoWireguard: p.NoDevices,
+		WireguardSlots: EncodeSlots(p.Slots), Candidates: EncodeCandidates(p.Candidates), Nat4: string(p.NAT4), Nat6: string(p.NAT6), Relays: p.Relays, Preshared: p.Preshared, NoWireguard: p.NoDevices, NoMesh: p.NoMesh,
 	}
 	if p.VTEP != (MAC{}) {
 		m.VtepMac = p.VTEP.String()
@@ -134,7 +134,7 @@ func DecodePeer(b []byte) (Peer, error) {
 	if m.Name == "" || len(m.Name) > maxName {
 		return Peer{}, fmt.Errorf("name of %d bytes: 1 to %d", len(m.Name), maxName)
 	}
-	p := Peer{Name: m.Name, Preshared: m.GetPreshared(), NoDevices: m.GetNoWireguard()}
+	p := Peer{Name: m.Name, Preshared: m.GetPreshared(), NoDevices: m.GetNoWireguard(), NoMesh: m.GetNoMesh()}
 	var err error
 	if p.Lease, err = prefixes("lease", m.Lease, true); err != nil {
 		return Peer{}, err

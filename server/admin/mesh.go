@@ -13,25 +13,21 @@ import (
 // maxMatrix bounds the nodes of a Matrix: 500 have 124,750 pairs.
 const maxMatrix = 500
 
-// Matrix implements weftv1.MeshServer. Of pairs that choose their way the lower-named
-// node is asked; where it cannot be, the pair is told as it begins.
+// Matrix implements weftv1.MeshServer. Of pairs that choose their way both nodes are
+// asked, each how it sends.
 func (s *mesh) Matrix(ctx context.Context, _ *weftv1.MatrixRequest) (*weftv1.MatrixResponse, error) {
 	all := told(s.Hub.Intent(""), "")
 	if n := len(all.Peers); n > maxMatrix {
 		return nil, status.Errorf(codes.ResourceExhausted, "%d nodes have %d pairs; pairs are listed up to %d nodes, weft status counts them", n, n*(n-1)/2, maxMatrix)
 	}
-	var said map[string]sending
+	pair := func(a, b intent.Peer) *weftv1.PairPath { return pairPath(a, b, all.Cluster.Path(a, b)) }
 	if all.Cluster.Meshed() {
-		said = s.sendings(ctx, all.Peers[:max(len(all.Peers)-1, 0)]) // the last has none behind it
+		pair = s.heardOf(ctx, all, s.sendings(ctx, all.Peers)).pair
 	}
 	out := &weftv1.MatrixResponse{}
 	for i, a := range all.Peers {
 		for _, b := range all.Peers[i+1:] {
-			pair := pairPath(a, b, all.Cluster.Path(a, b))
-			if all.Cluster.Meshed() {
-				said[a.Name].tell(pair, a)
-			}
-			out.Pairs = append(out.Pairs, pair)
+			out.Pairs = append(out.Pairs, pair(a, b))
 		}
 	}
 	return out, nil
@@ -71,8 +67,8 @@ func (s *mesh) ExplainPath(ctx context.Context, r *weftv1.ExplainPathRequest) (*
 		return out, nil
 	}
 	out.Ends = s.ends(ctx, a, b)
+	out.Path = s.heardOf(ctx, all, sendingsOf(out.Ends, a, b)).pair(a, b)
 	if first := out.Ends[0].GetPath(); first != nil {
-		sending{paths: map[string]*weftv1.MeshPath{b.Name: first}}.tell(out.Path, a)
 		out.Rungs = first.GetRungs()
 	} else {
 		out.Rungs = allowed(all.Cluster.Ways(a, b))

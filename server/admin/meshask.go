@@ -2,8 +2,8 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -62,37 +62,6 @@ func each[T any](list []T, do func(int, T)) {
 	all.Wait()
 }
 
-// tell brings what the node said into a pair that begins with it.
-func (g sending) tell(pair *weftv1.PairPath, from intent.Peer) {
-	path := g.paths[pair.GetTo()]
-	switch {
-	case g.err != nil:
-		pair.Why += fmt.Sprintf(" (as it begins: %s was not asked: %s)", pair.GetFrom(), status.Convert(g.err).Message())
-		return
-	case path == nil:
-		pair.Why += fmt.Sprintf(" (as it begins: %s has not heard of %s yet)", pair.GetFrom(), pair.GetTo())
-		return
-	}
-	pair.Transport, pair.Via = path.GetRung(), path.GetVia()
-	if path.GetMtu() > 0 {
-		pair.Mtu = path.GetMtu()
-	}
-	if pair.Down = path.GetDown(); pair.Down {
-		pair.Why = "nothing answers"
-	}
-	for _, r := range path.GetRungs() {
-		if !pair.Down && r.GetName() == path.GetRung() && r.GetWhy() != "" {
-			pair.Why = r.GetWhy()
-		}
-	}
-	if at, err := netip.ParseAddrPort(path.GetEndpoint()); err == nil {
-		pair.FromAddress, pair.ToAddress = "", at.Addr().String()
-		if u, ok := from.UnderlayOf(at.Addr().Is4()); ok { // the endpoint's family may be another than the pair began with
-			pair.FromAddress = u.Addr.Addr().String()
-		}
-	}
-}
-
 // ends asks both ends of a pair, each of its own sending.
 func (s *mesh) ends(ctx context.Context, a, b intent.Peer) []*weftv1.PathEnd {
 	out := []*weftv1.PathEnd{pathEnd(a), pathEnd(b)}
@@ -112,6 +81,21 @@ func (s *mesh) ends(ctx context.Context, a, b intent.Peer) []*weftv1.PathEnd {
 		})
 	}
 	both.Wait()
+	return out
+}
+
+// sendingsOf is what the two ends of a pair answered.
+func sendingsOf(ends []*weftv1.PathEnd, a, b intent.Peer) map[string]sending {
+	out := map[string]sending{}
+	for i, peer := range []string{b.Name, a.Name} {
+		g := sending{}
+		if ends[i].GetPath() != nil {
+			g.paths = map[string]*weftv1.MeshPath{peer: ends[i].GetPath()}
+		} else {
+			g.err = errors.New(ends[i].GetError())
+		}
+		out[ends[i].GetNode()] = g
+	}
 	return out
 }
 

@@ -11,13 +11,6 @@ import (
 	"github.com/weft-net/weft/server/kind"
 )
 
-// notTold counts pairs whose nodes have not said how they send.
-const notTold = "not told yet"
-
-// ladder are the rungs in the order in which they are told, the best first. One that
-// is over a server by name comes where relayed is.
-var ladder = []string{"direct", "vxlan", "wireguard", "punched", "relayed (node)", "relayed", "tailnet", "down", "none", notTold}
-
 // summaries are what nodes said last of their pairs.
 func (s *Server) summaries(ctx context.Context) (map[string]kind.PathsObservation, error) {
 	entries, _, err := s.Store.List(ctx, kind.ObservedPaths)
@@ -34,7 +27,7 @@ func (s *Server) summaries(ctx context.Context) (map[string]kind.PathsObservatio
 }
 
 // pathCounts counts pairs by how they send: by rule, or where pairs choose their way
-// by what the lower-named node of each has said.
+// by what the two nodes of each have said.
 func (s *Server) pathCounts(g glance) []*weftv1.PathCount {
 	all := told(s.Hub.Intent(""), "")
 	counts := map[string]int{}
@@ -55,44 +48,6 @@ func (s *Server) pathCounts(g glance) []*weftv1.PathCount {
 		return cmp.Or(cmp.Compare(height(a.GetTransport()), height(b.GetTransport())), strings.Compare(a.GetTransport(), b.GetTransport()))
 	})
 	return out
-}
-
-// countRungs counts the pairs of a mesh. What a node says of pairs that there are not
-// any more, or not yet, is made good for: all of them together are never other than
-// the pairs there are.
-func countRungs(peers []intent.Peer, said map[string]kind.PathsObservation) map[string]int {
-	out := map[string]int{}
-	for i, p := range peers {
-		left := len(peers) - i - 1 // those in which its name is the lower one
-		pairs := said[p.Name].Pairs
-		for _, rung := range sortedByHeight(pairs) {
-			n := min(int(pairs[rung]), left)
-			out[rung] += n
-			left -= n
-		}
-		out[notTold] += left
-	}
-	return out
-}
-
-func sortedByHeight(pairs map[string]uint32) []string {
-	var out []string
-	for rung := range pairs {
-		out = append(out, rung)
-	}
-	slices.SortFunc(out, func(a, b string) int { return cmp.Or(cmp.Compare(height(a), height(b)), strings.Compare(a, b)) })
-	return out
-}
-
-// height is the place of a rung on the ladder.
-func height(rung string) int {
-	if i := slices.Index(ladder, rung); i >= 0 {
-		return i
-	}
-	if strings.HasPrefix(rung, "relayed") {
-		return slices.Index(ladder, "relayed")
-	}
-	return len(ladder)
 }
 
 // natWords are classes of NAT as operators say them.

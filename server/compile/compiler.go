@@ -218,7 +218,7 @@ func (c *Compiler) object(r ref) (Object, bool) {
 		Draining: p.lease.value.Draining,
 
 		Slots: p.report.value.Slots, Candidates: p.report.value.Candidates,
-		NAT4: p.report.value.NAT4, NAT6: p.report.value.NAT6, Relays: p.report.value.Relays, Preshared: p.report.value.Preshared, NoDevices: p.report.value.NoDevices,
+		NAT4: p.report.value.NAT4, NAT6: p.report.value.NAT6, Relays: p.report.value.Relays, Preshared: p.report.value.Preshared, NoDevices: p.report.value.NoDevices, NoMesh: p.report.value.NoMesh,
 	})
 	return o, true
 }

@@ -98,7 +98,8 @@ func meshOf(p *intent.Peer, spec kind.ReportSpec) error {
 	p.NAT4, p.NAT6, p.Relays = spec.NAT4, spec.NAT6, spec.Relays
 	has := func(capability string) bool { return slices.Contains(spec.Capabilities, capability) }
 	p.Preshared = has(intent.CapabilityShared)
-	p.NoDevices = has(intent.CapabilityMesh) && !has(intent.CapabilityKernel) && !has(intent.CapabilityGo)
+	p.NoMesh = !has(intent.CapabilityMesh)
+	p.NoDevices = !p.NoMesh && !has(intent.CapabilityKernel) && !has(intent.CapabilityGo)
 	return nil
 }
 

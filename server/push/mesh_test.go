@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -284,13 +285,18 @@ func summary(f *fabric, a *agent, m *weftv1.PathSummary) string {
 	return string(entries[0].Value)
 }
 
+// on names peers on another rung than the usual one.
+func on(rung string, peers ...string) []*weftv1.RungPeers {
+	return []*weftv1.RungPeers{{Rung: rung, Peers: peers}}
+}
+
 func TestPathSummaries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFabric(t, nil)
 		a := f.join(hello("n1", 1))
-		const stored = `{"epoch":"e1","revision":9,"rungs":{"vxlan":2,"wireguard":1},"pairs":{"vxlan":1},"old":1,"oldPeers":["n2"]}`
+		const stored = `{"epoch":"e1","revision":9,"rungs":{"vxlan":2,"wireguard":1},"usual":"vxlan","others":[{"rung":"wireguard","peers":["n4"]}],"old":1,"oldPeers":["n2"]}`
 		good := &weftv1.PathSummary{
-			Epoch: "e1", Revision: 9, Rungs: map[string]uint32{"vxlan": 2, "wireguard": 1}, Pairs: map[string]uint32{"vxlan": 1}, Old: 1, OldPeers: []string{"n2"},
+			Epoch: "e1", Revision: 9, Rungs: map[string]uint32{"vxlan": 2, "wireguard": 1}, Usual: "vxlan", Others: on("wireguard", "n4"), Old: 1, OldPeers: []string{"n2"},
 		}
 		expect(t, "nothing to say", summary(f, a, &weftv1.PathSummary{}), "")
 		expect(t, "stored", summary(f, a, good), stored)
@@ -304,13 +310,18 @@ func TestPathSummaries(t *testing.T) {
 			many[fmt.Sprint(i)] = 1
 		}
 		for want, bad := range map[string]*weftv1.PathSummary{
-			"paths: rungs: 65 of them; at most 64": {Epoch: "e1", Revision: 10, Rungs: many},
-			"paths: pairs: 65 of them; at most 64": {Epoch: "e1", Revision: 10, Pairs: many},
-			"paths: rungs: a name of 0 bytes":      {Epoch: "e1", Revision: 10, Rungs: map[string]uint32{"": 1}},
-			"paths: old_peers: 33; at most 32":     {Epoch: "e1", Revision: 10, OldPeers: make([]string, 33)},
-			"paths: old_peers: \"N_2\"":            {Epoch: "e1", Revision: 10, OldPeers: []string{"N_2"}},
-			"paths: down_peers: 33; at most 32":    {Epoch: "e1", Revision: 10, DownPeers: make([]string, 33)},
-			"paths: down_peers: \"N_2\"":           {Epoch: "e1", Revision: 10, DownPeers: []string{"N_2"}},
+			"paths: rungs: 65 of them; at most 64":                           {Epoch: "e1", Revision: 10, Rungs: many},
+			"paths: others: 65 rungs; at most 64":                            {Epoch: "e1", Revision: 10, Others: slices.Repeat(on("down"), maxRungs+1)},
+			"paths: others: a rung's name of 0 bytes":                        {Epoch: "e1", Revision: 10, Others: on("", "n2")},
+			"paths: others: more than 2048 peers":                            {Epoch: "e1", Revision: 10, Others: on("down", make([]string, maxOthers+1)...)},
+			"paths: others: \"N_2\"":                                         {Epoch: "e1", Revision: 10, Others: on("down", "N_2")},
+			"paths: others: n2 is on none and on down":                       {Epoch: "e1", Revision: 10, Others: append(on("none", "n2"), on("down", "n2")...)},
+			"paths: others: the usual rung has a name of 300 bytes: at most": {Epoch: "e1", Revision: 10, Usual: strings.Repeat("x", 300)},
+			"paths: rungs: a name of 0 bytes":                                {Epoch: "e1", Revision: 10, Rungs: map[string]uint32{"": 1}},
+			"paths: old_peers: 33; at most 32":                               {Epoch: "e1", Revision: 10, OldPeers: make([]string, 33)},
+			"paths: old_peers: \"N_2\"":                                      {Epoch: "e1", Revision: 10, OldPeers: []string{"N_2"}},
+			"paths: down_peers: 33; at most 32":                              {Epoch: "e1", Revision: 10, DownPeers: make([]string, 33)},
+			"paths: down_peers: \"N_2\"":                                     {Epoch: "e1", Revision: 10, DownPeers: []string{"N_2"}},
 		} {
 			expect(t, want, summary(f, a, bad), stored)
 			if p := fmt.Sprint(problems(statusOf(f, "n1"))); !strings.Contains(p, want) {
@@ -338,8 +349,8 @@ func TestPathsOfAnotherServerAreWrittenOver(t *testing.T) {
 func FuzzReadPaths(f *testing.F) {
 	f.Add("e1", int64(9), "vxlan", uint32(2), "n2")
 	f.Fuzz(func(t *testing.T, epoch string, rev int64, rung string, n uint32, peer string) {
-		o, err := readPaths(&weftv1.PathSummary{Epoch: epoch, Revision: rev, Rungs: map[string]uint32{rung: n}, OldPeers: []string{peer}})
-		if err == nil && (len(o.Epoch) > maxText || len(rung) > maxText || intent.ValidName(peer) != nil) {
+		o, err := readPaths(&weftv1.PathSummary{Epoch: epoch, Revision: rev, Rungs: map[string]uint32{rung: n}, Usual: epoch, Others: on(rung, peer), OldPeers: []string{peer}})
+		if err == nil && (len(o.Epoch) > maxText || len(o.Usual) > maxText || len(rung) > maxText || intent.ValidName(peer) != nil) {
 			t.Errorf("%+v", o)
 		}
 	})

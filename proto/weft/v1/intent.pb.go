@@ -310,7 +310,10 @@ type PeerIntent struct {
 	// Preshared says that the node's agent knows pre-shared keys.
 	Preshared bool `protobuf:"varint,105,opt,name=preshared,proto3" json:"preshared,omitempty"`
 	// NoWireguard is true if the node has said that nobody makes WireGuard devices there.
-	NoWireguard   bool `protobuf:"varint,106,opt,name=no_wireguard,json=noWireguard,proto3" json:"no_wireguard,omitempty"`
+	NoWireguard bool `protobuf:"varint,106,opt,name=no_wireguard,json=noWireguard,proto3" json:"no_wireguard,omitempty"`
+	// NoMesh is true if the node's agent is of a release that knows no pairs which choose
+	// their way.
+	NoMesh        bool `protobuf:"varint,107,opt,name=no_mesh,json=noMesh,proto3" json:"no_mesh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -432,6 +435,13 @@ func (x *PeerIntent) GetPreshared() bool {
 func (x *PeerIntent) GetNoWireguard() bool {
 	if x != nil {
 		return x.NoWireguard
+	}
+	return false
+}
+
+func (x *PeerIntent) GetNoMesh() bool {
+	if x != nil {
+		return x.NoMesh
 	}
 	return false
 }
@@ -769,7 +779,7 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"\x05spare\x18\x04 \x01(\bR\x05spare\x12\x1e\n" +
 	"\n" +
 	"encryption\x18d \x01(\tR\n" +
-	"encryption\"\x8b\x04\n" +
+	"encryption\"\xa4\x04\n" +
 	"\n" +
 	"PeerIntent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -786,7 +796,8 @@ const file_weft_v1_intent_proto_rawDesc = "" +
 	"\x04nat6\x18g \x01(\tR\x04nat6\x12\x16\n" +
 	"\x06relays\x18h \x03(\tR\x06relays\x12\x1c\n" +
 	"\tpreshared\x18i \x01(\bR\tpreshared\x12!\n" +
-	"\fno_wireguard\x18j \x01(\bR\vnoWireguard\x1a9\n" +
+	"\fno_wireguard\x18j \x01(\bR\vnoWireguard\x12\x17\n" +
+	"\ano_mesh\x18k \x01(\bR\x06noMesh\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +

@@ -1967,7 +1967,8 @@ type PairPath struct {
 	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To    string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Transport is direct, vxlan, wireguard or none; of a pair that chooses its way, the
-	// rung that the lower-named node says that it sends by, where it could be asked.
+	// rung that from says that it sends by; where it could not be asked, what it said
+	// last, or else what to says; where neither said anything, not told yet.
 	Transport string `protobuf:"bytes,3,opt,name=transport,proto3" json:"transport,omitempty"`
 	// Mtu that a packet between pods may have, in bytes.
 	Mtu         uint32 `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
@@ -1977,7 +1978,15 @@ type PairPath struct {
 	// Via is the node or the server that relays.
 	Via string `protobuf:"bytes,8,opt,name=via,proto3" json:"via,omitempty"`
 	// Down says that nothing answers there.
-	Down          bool `protobuf:"varint,9,opt,name=down,proto3" json:"down,omitempty"`
+	Down bool `protobuf:"varint,9,opt,name=down,proto3" json:"down,omitempty"`
+	// Back is the other direction, of a pair that chooses its way: each end has its own.
+	Back *PairPath `protobuf:"bytes,10,opt,name=back,proto3" json:"back,omitempty"`
+	// Counted is the rung on which the pair is counted (StatusGetResponse.paths): the worse
+	// of its two directions, or down.
+	Counted string `protobuf:"bytes,11,opt,name=counted,proto3" json:"counted,omitempty"`
+	// Unasked says that from could not be asked: transport is what it said last, or what to
+	// says.
+	Unasked       bool `protobuf:"varint,12,opt,name=unasked,proto3" json:"unasked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2071,6 +2080,27 @@ func (x *PairPath) GetVia() string {
 func (x *PairPath) GetDown() bool {
 	if x != nil {
 		return x.Down
+	}
+	return false
+}
+
+func (x *PairPath) GetBack() *PairPath {
+	if x != nil {
+		return x.Back
+	}
+	return nil
+}
+
+func (x *PairPath) GetCounted() string {
+	if x != nil {
+		return x.Counted
+	}
+	return ""
+}
+
+func (x *PairPath) GetUnasked() bool {
+	if x != nil {
+		return x.Unasked
 	}
 	return false
 }
@@ -3097,7 +3127,7 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\bendpoint\x18\x03 \x01(\v2\x17.weft.v1.EndpointRecordR\bendpoint\"\x0f\n" +
 	"\rMatrixRequest\"9\n" +
 	"\x0eMatrixResponse\x12'\n" +
-	"\x05pairs\x18\x01 \x03(\v2\x11.weft.v1.PairPathR\x05pairs\"\xd8\x01\n" +
+	"\x05pairs\x18\x01 \x03(\v2\x11.weft.v1.PairPathR\x05pairs\"\xb3\x02\n" +
 	"\bPairPath\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1c\n" +
@@ -3108,7 +3138,11 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\n" +
 	"to_address\x18\a \x01(\tR\ttoAddress\x12\x10\n" +
 	"\x03via\x18\b \x01(\tR\x03via\x12\x12\n" +
-	"\x04down\x18\t \x01(\bR\x04down\"8\n" +
+	"\x04down\x18\t \x01(\bR\x04down\x12%\n" +
+	"\x04back\x18\n" +
+	" \x01(\v2\x11.weft.v1.PairPathR\x04back\x12\x18\n" +
+	"\acounted\x18\v \x01(\tR\acounted\x12\x18\n" +
+	"\aunasked\x18\f \x01(\bR\aunasked\"8\n" +
 	"\x12ExplainPathRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\"\x87\x01\n" +
@@ -3294,61 +3328,62 @@ var file_weft_v1_status_proto_depIdxs = []int32{
 	27, // 15: weft.v1.ReserveResponse.lease:type_name -> weft.v1.LeaseStatus
 	58, // 16: weft.v1.WhoOwnsResponse.endpoint:type_name -> weft.v1.EndpointRecord
 	34, // 17: weft.v1.MatrixResponse.pairs:type_name -> weft.v1.PairPath
-	34, // 18: weft.v1.ExplainPathResponse.path:type_name -> weft.v1.PairPath
-	59, // 19: weft.v1.ExplainPathResponse.rungs:type_name -> weft.v1.Rung
-	37, // 20: weft.v1.ExplainPathResponse.ends:type_name -> weft.v1.PathEnd
-	60, // 21: weft.v1.PathEnd.path:type_name -> weft.v1.MeshPath
-	40, // 22: weft.v1.MeshRotateKeysResponse.rotations:type_name -> weft.v1.KeyRotation
-	61, // 23: weft.v1.KeyRotation.begun:type_name -> weft.v1.RotateKeysResponse
-	50, // 24: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
-	43, // 25: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
-	51, // 26: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
-	43, // 27: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
-	0,  // 28: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
-	8,  // 29: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
-	2,  // 30: weft.v1.Status.Watch:input_type -> weft.v1.StatusWatchRequest
-	10, // 31: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
-	13, // 32: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
-	15, // 33: weft.v1.Nodes.GetKernel:input_type -> weft.v1.NodesGetKernelRequest
-	17, // 34: weft.v1.Nodes.GetDrift:input_type -> weft.v1.NodesGetDriftRequest
-	19, // 35: weft.v1.Nodes.Probe:input_type -> weft.v1.NodesProbeRequest
-	21, // 36: weft.v1.Nodes.Pause:input_type -> weft.v1.NodesPauseRequest
-	48, // 37: weft.v1.Nodes.Rename:input_type -> weft.v1.NodesRenameRequest
-	23, // 38: weft.v1.Nodes.Resume:input_type -> weft.v1.NodesResumeRequest
-	25, // 39: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
-	28, // 40: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
-	30, // 41: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
-	32, // 42: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
-	35, // 43: weft.v1.Mesh.ExplainPath:input_type -> weft.v1.ExplainPathRequest
-	38, // 44: weft.v1.Mesh.RotateKeys:input_type -> weft.v1.MeshRotateKeysRequest
-	41, // 45: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
-	44, // 46: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
-	46, // 47: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
-	1,  // 48: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
-	9,  // 49: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
-	3,  // 50: weft.v1.Status.Watch:output_type -> weft.v1.StatusWatchResponse
-	11, // 51: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
-	14, // 52: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
-	16, // 53: weft.v1.Nodes.GetKernel:output_type -> weft.v1.NodesGetKernelResponse
-	18, // 54: weft.v1.Nodes.GetDrift:output_type -> weft.v1.NodesGetDriftResponse
-	20, // 55: weft.v1.Nodes.Probe:output_type -> weft.v1.NodesProbeResponse
-	22, // 56: weft.v1.Nodes.Pause:output_type -> weft.v1.NodesPauseResponse
-	49, // 57: weft.v1.Nodes.Rename:output_type -> weft.v1.NodesRenameResponse
-	24, // 58: weft.v1.Nodes.Resume:output_type -> weft.v1.NodesResumeResponse
-	26, // 59: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
-	29, // 60: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
-	31, // 61: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
-	33, // 62: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
-	36, // 63: weft.v1.Mesh.ExplainPath:output_type -> weft.v1.ExplainPathResponse
-	39, // 64: weft.v1.Mesh.RotateKeys:output_type -> weft.v1.MeshRotateKeysResponse
-	42, // 65: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
-	45, // 66: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
-	47, // 67: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
-	48, // [48:68] is the sub-list for method output_type
-	28, // [28:48] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	34, // 18: weft.v1.PairPath.back:type_name -> weft.v1.PairPath
+	34, // 19: weft.v1.ExplainPathResponse.path:type_name -> weft.v1.PairPath
+	59, // 20: weft.v1.ExplainPathResponse.rungs:type_name -> weft.v1.Rung
+	37, // 21: weft.v1.ExplainPathResponse.ends:type_name -> weft.v1.PathEnd
+	60, // 22: weft.v1.PathEnd.path:type_name -> weft.v1.MeshPath
+	40, // 23: weft.v1.MeshRotateKeysResponse.rotations:type_name -> weft.v1.KeyRotation
+	61, // 24: weft.v1.KeyRotation.begun:type_name -> weft.v1.RotateKeysResponse
+	50, // 25: weft.v1.TokensCreateRequest.labels:type_name -> weft.v1.TokensCreateRequest.LabelsEntry
+	43, // 26: weft.v1.TokensCreateResponse.status:type_name -> weft.v1.TokenStatus
+	51, // 27: weft.v1.TokenStatus.labels:type_name -> weft.v1.TokenStatus.LabelsEntry
+	43, // 28: weft.v1.TokensListResponse.tokens:type_name -> weft.v1.TokenStatus
+	0,  // 29: weft.v1.Status.Get:input_type -> weft.v1.StatusGetRequest
+	8,  // 30: weft.v1.Status.ListProblems:input_type -> weft.v1.ListProblemsRequest
+	2,  // 31: weft.v1.Status.Watch:input_type -> weft.v1.StatusWatchRequest
+	10, // 32: weft.v1.Nodes.List:input_type -> weft.v1.NodesListRequest
+	13, // 33: weft.v1.Nodes.GetIntent:input_type -> weft.v1.NodesGetIntentRequest
+	15, // 34: weft.v1.Nodes.GetKernel:input_type -> weft.v1.NodesGetKernelRequest
+	17, // 35: weft.v1.Nodes.GetDrift:input_type -> weft.v1.NodesGetDriftRequest
+	19, // 36: weft.v1.Nodes.Probe:input_type -> weft.v1.NodesProbeRequest
+	21, // 37: weft.v1.Nodes.Pause:input_type -> weft.v1.NodesPauseRequest
+	48, // 38: weft.v1.Nodes.Rename:input_type -> weft.v1.NodesRenameRequest
+	23, // 39: weft.v1.Nodes.Resume:input_type -> weft.v1.NodesResumeRequest
+	25, // 40: weft.v1.Leases.List:input_type -> weft.v1.LeasesListRequest
+	28, // 41: weft.v1.Leases.Reserve:input_type -> weft.v1.ReserveRequest
+	30, // 42: weft.v1.Leases.WhoOwns:input_type -> weft.v1.WhoOwnsRequest
+	32, // 43: weft.v1.Mesh.Matrix:input_type -> weft.v1.MatrixRequest
+	35, // 44: weft.v1.Mesh.ExplainPath:input_type -> weft.v1.ExplainPathRequest
+	38, // 45: weft.v1.Mesh.RotateKeys:input_type -> weft.v1.MeshRotateKeysRequest
+	41, // 46: weft.v1.Tokens.Create:input_type -> weft.v1.TokensCreateRequest
+	44, // 47: weft.v1.Tokens.List:input_type -> weft.v1.TokensListRequest
+	46, // 48: weft.v1.Tokens.Revoke:input_type -> weft.v1.TokensRevokeRequest
+	1,  // 49: weft.v1.Status.Get:output_type -> weft.v1.StatusGetResponse
+	9,  // 50: weft.v1.Status.ListProblems:output_type -> weft.v1.ListProblemsResponse
+	3,  // 51: weft.v1.Status.Watch:output_type -> weft.v1.StatusWatchResponse
+	11, // 52: weft.v1.Nodes.List:output_type -> weft.v1.NodesListResponse
+	14, // 53: weft.v1.Nodes.GetIntent:output_type -> weft.v1.NodesGetIntentResponse
+	16, // 54: weft.v1.Nodes.GetKernel:output_type -> weft.v1.NodesGetKernelResponse
+	18, // 55: weft.v1.Nodes.GetDrift:output_type -> weft.v1.NodesGetDriftResponse
+	20, // 56: weft.v1.Nodes.Probe:output_type -> weft.v1.NodesProbeResponse
+	22, // 57: weft.v1.Nodes.Pause:output_type -> weft.v1.NodesPauseResponse
+	49, // 58: weft.v1.Nodes.Rename:output_type -> weft.v1.NodesRenameResponse
+	24, // 59: weft.v1.Nodes.Resume:output_type -> weft.v1.NodesResumeResponse
+	26, // 60: weft.v1.Leases.List:output_type -> weft.v1.LeasesListResponse
+	29, // 61: weft.v1.Leases.Reserve:output_type -> weft.v1.ReserveResponse
+	31, // 62: weft.v1.Leases.WhoOwns:output_type -> weft.v1.WhoOwnsResponse
+	33, // 63: weft.v1.Mesh.Matrix:output_type -> weft.v1.MatrixResponse
+	36, // 64: weft.v1.Mesh.ExplainPath:output_type -> weft.v1.ExplainPathResponse
+	39, // 65: weft.v1.Mesh.RotateKeys:output_type -> weft.v1.MeshRotateKeysResponse
+	42, // 66: weft.v1.Tokens.Create:output_type -> weft.v1.TokensCreateResponse
+	45, // 67: weft.v1.Tokens.List:output_type -> weft.v1.TokensListResponse
+	47, // 68: weft.v1.Tokens.Revoke:output_type -> weft.v1.TokensRevokeResponse
+	49, // [49:69] is the sub-list for method output_type
+	29, // [29:49] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_status_proto_init() }

@@ -68,7 +68,7 @@ func (x ReplaceAll_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReplaceAll_Phase.Descriptor instead.
 func (ReplaceAll_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22, 0}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23, 0}
 }
 
 // SyncRequest is one message from an agent.
@@ -1358,13 +1358,15 @@ type PathSummary struct {
 	// names some of them.
 	Old      uint32   `protobuf:"varint,4,opt,name=old,proto3" json:"old,omitempty"`
 	OldPeers []string `protobuf:"bytes,5,rep,name=old_peers,json=oldPeers,proto3" json:"old_peers,omitempty"`
-	// Pairs counts those of rungs in which the node's name is the lower one, so that
-	// over all nodes each pair is counted once. A pair over a server's relay may be
-	// counted with its name: relayed (s1).
-	Pairs map[string]uint32 `protobuf:"bytes,6,rep,name=pairs,proto3" json:"pairs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// DownPeers names peers, some if there are many, from which nothing is heard by any
 	// way.
-	DownPeers     []string `protobuf:"bytes,7,rep,name=down_peers,json=downPeers,proto3" json:"down_peers,omitempty"`
+	DownPeers []string `protobuf:"bytes,7,rep,name=down_peers,json=downPeers,proto3" json:"down_peers,omitempty"`
+	// Usual is on which rung the node sends to all peers that others does not name: the
+	// word as in rungs, with the name of the relay where that is a server's, such as
+	// relayed (s1); or down, where nothing answers.
+	Usual string `protobuf:"bytes,8,opt,name=usual,proto3" json:"usual,omitempty"`
+	// Others are the peers on every other rung.
+	Others        []*RungPeers `protobuf:"bytes,9,rep,name=others,proto3" json:"others,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1434,16 +1436,76 @@ func (x *PathSummary) GetOldPeers() []string {
 	return nil
 }
 
-func (x *PathSummary) GetPairs() map[string]uint32 {
+func (x *PathSummary) GetDownPeers() []string {
 	if x != nil {
-		return x.Pairs
+		return x.DownPeers
 	}
 	return nil
 }
 
-func (x *PathSummary) GetDownPeers() []string {
+func (x *PathSummary) GetUsual() string {
 	if x != nil {
-		return x.DownPeers
+		return x.Usual
+	}
+	return ""
+}
+
+func (x *PathSummary) GetOthers() []*RungPeers {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+// RungPeers are the peers that a node sends to on one rung.
+type RungPeers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rung          string                 `protobuf:"bytes,1,opt,name=rung,proto3" json:"rung,omitempty"`
+	Peers         []string               `protobuf:"bytes,2,rep,name=peers,proto3" json:"peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RungPeers) Reset() {
+	*x = RungPeers{}
+	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RungPeers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RungPeers) ProtoMessage() {}
+
+func (x *RungPeers) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RungPeers.ProtoReflect.Descriptor instead.
+func (*RungPeers) Descriptor() ([]byte, []int) {
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RungPeers) GetRung() string {
+	if x != nil {
+		return x.Rung
+	}
+	return ""
+}
+
+func (x *RungPeers) GetPeers() []string {
+	if x != nil {
+		return x.Peers
 	}
 	return nil
 }
@@ -1466,7 +1528,7 @@ type EchoOffer struct {
 
 func (x *EchoOffer) Reset() {
 	*x = EchoOffer{}
-	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	mi := &file_weft_v1_sync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1540,7 @@ func (x *EchoOffer) String() string {
 func (*EchoOffer) ProtoMessage() {}
 
 func (x *EchoOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[11]
+	mi := &file_weft_v1_sync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1553,7 @@ func (x *EchoOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EchoOffer.ProtoReflect.Descriptor instead.
 func (*EchoOffer) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{11}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EchoOffer) GetCookie() []byte {
@@ -1536,7 +1598,7 @@ type NodeAddress struct {
 
 func (x *NodeAddress) Reset() {
 	*x = NodeAddress{}
-	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	mi := &file_weft_v1_sync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1610,7 @@ func (x *NodeAddress) String() string {
 func (*NodeAddress) ProtoMessage() {}
 
 func (x *NodeAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[12]
+	mi := &file_weft_v1_sync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1623,7 @@ func (x *NodeAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeAddress.ProtoReflect.Descriptor instead.
 func (*NodeAddress) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NodeAddress) GetAddress() string {
@@ -1598,7 +1660,7 @@ type EndpointDelta struct {
 
 func (x *EndpointDelta) Reset() {
 	*x = EndpointDelta{}
-	mi := &file_weft_v1_sync_proto_msgTypes[13]
+	mi := &file_weft_v1_sync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1672,7 @@ func (x *EndpointDelta) String() string {
 func (*EndpointDelta) ProtoMessage() {}
 
 func (x *EndpointDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[13]
+	mi := &file_weft_v1_sync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1685,7 @@ func (x *EndpointDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointDelta.ProtoReflect.Descriptor instead.
 func (*EndpointDelta) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EndpointDelta) GetFull() bool {
@@ -1667,7 +1729,7 @@ type EndpointRecord struct {
 
 func (x *EndpointRecord) Reset() {
 	*x = EndpointRecord{}
-	mi := &file_weft_v1_sync_proto_msgTypes[14]
+	mi := &file_weft_v1_sync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1741,7 @@ func (x *EndpointRecord) String() string {
 func (*EndpointRecord) ProtoMessage() {}
 
 func (x *EndpointRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[14]
+	mi := &file_weft_v1_sync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1754,7 @@ func (x *EndpointRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointRecord.ProtoReflect.Descriptor instead.
 func (*EndpointRecord) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EndpointRecord) GetKey() string {
@@ -1764,7 +1826,7 @@ type PoolReport struct {
 
 func (x *PoolReport) Reset() {
 	*x = PoolReport{}
-	mi := &file_weft_v1_sync_proto_msgTypes[15]
+	mi := &file_weft_v1_sync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1838,7 @@ func (x *PoolReport) String() string {
 func (*PoolReport) ProtoMessage() {}
 
 func (x *PoolReport) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[15]
+	mi := &file_weft_v1_sync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1851,7 @@ func (x *PoolReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolReport.ProtoReflect.Descriptor instead.
 func (*PoolReport) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{15}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PoolReport) GetEpoch() string {
@@ -1831,7 +1893,7 @@ type PoolUse struct {
 
 func (x *PoolUse) Reset() {
 	*x = PoolUse{}
-	mi := &file_weft_v1_sync_proto_msgTypes[16]
+	mi := &file_weft_v1_sync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +1905,7 @@ func (x *PoolUse) String() string {
 func (*PoolUse) ProtoMessage() {}
 
 func (x *PoolUse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[16]
+	mi := &file_weft_v1_sync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +1918,7 @@ func (x *PoolUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolUse.ProtoReflect.Descriptor instead.
 func (*PoolUse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{16}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PoolUse) GetPrefix() string {
@@ -1907,7 +1969,7 @@ type ProblemReport struct {
 
 func (x *ProblemReport) Reset() {
 	*x = ProblemReport{}
-	mi := &file_weft_v1_sync_proto_msgTypes[17]
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +1981,7 @@ func (x *ProblemReport) String() string {
 func (*ProblemReport) ProtoMessage() {}
 
 func (x *ProblemReport) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[17]
+	mi := &file_weft_v1_sync_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +1994,7 @@ func (x *ProblemReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProblemReport.ProtoReflect.Descriptor instead.
 func (*ProblemReport) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{17}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ProblemReport) GetProblems() []*Problem {
@@ -1965,7 +2027,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2039,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[18]
+	mi := &file_weft_v1_sync_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2052,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{18}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Problem) GetSubject() string {
@@ -2042,7 +2104,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2116,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[19]
+	mi := &file_weft_v1_sync_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2129,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{19}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Heartbeat) GetSequence() int64 {
@@ -2097,7 +2159,7 @@ type Set struct {
 
 func (x *Set) Reset() {
 	*x = Set{}
-	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2171,7 @@ func (x *Set) String() string {
 func (*Set) ProtoMessage() {}
 
 func (x *Set) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[20]
+	mi := &file_weft_v1_sync_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2184,7 @@ func (x *Set) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Set.ProtoReflect.Descriptor instead.
 func (*Set) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{20}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Set) GetCollection() string {
@@ -2165,7 +2227,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2239,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[21]
+	mi := &file_weft_v1_sync_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2252,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{21}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Delete) GetCollection() string {
@@ -2224,7 +2286,7 @@ type ReplaceAll struct {
 
 func (x *ReplaceAll) Reset() {
 	*x = ReplaceAll{}
-	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2236,7 +2298,7 @@ func (x *ReplaceAll) String() string {
 func (*ReplaceAll) ProtoMessage() {}
 
 func (x *ReplaceAll) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[22]
+	mi := &file_weft_v1_sync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2249,7 +2311,7 @@ func (x *ReplaceAll) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceAll.ProtoReflect.Descriptor instead.
 func (*ReplaceAll) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{22}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReplaceAll) GetPhase() ReplaceAll_Phase {
@@ -2279,7 +2341,7 @@ type Complete struct {
 
 func (x *Complete) Reset() {
 	*x = Complete{}
-	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2353,7 @@ func (x *Complete) String() string {
 func (*Complete) ProtoMessage() {}
 
 func (x *Complete) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[23]
+	mi := &file_weft_v1_sync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2366,7 @@ func (x *Complete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Complete.ProtoReflect.Descriptor instead.
 func (*Complete) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{23}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Complete) GetEpoch() string {
@@ -2360,7 +2422,7 @@ type Backoff struct {
 
 func (x *Backoff) Reset() {
 	*x = Backoff{}
-	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2434,7 @@ func (x *Backoff) String() string {
 func (*Backoff) ProtoMessage() {}
 
 func (x *Backoff) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[24]
+	mi := &file_weft_v1_sync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2447,7 @@ func (x *Backoff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backoff.ProtoReflect.Descriptor instead.
 func (*Backoff) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{24}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Backoff) GetSeconds() uint32 {
@@ -2414,7 +2476,7 @@ type ServerList struct {
 
 func (x *ServerList) Reset() {
 	*x = ServerList{}
-	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2488,7 @@ func (x *ServerList) String() string {
 func (*ServerList) ProtoMessage() {}
 
 func (x *ServerList) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[25]
+	mi := &file_weft_v1_sync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2501,7 @@ func (x *ServerList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerList.ProtoReflect.Descriptor instead.
 func (*ServerList) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{25}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ServerList) GetAddresses() []string {
@@ -2466,7 +2528,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2540,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[26]
+	mi := &file_weft_v1_sync_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2553,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{26}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Question) GetId() uint64 {
@@ -2539,7 +2601,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	mi := &file_weft_v1_sync_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2613,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[27]
+	mi := &file_weft_v1_sync_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2626,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{27}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -2611,7 +2673,7 @@ type AskClaims struct {
 
 func (x *AskClaims) Reset() {
 	*x = AskClaims{}
-	mi := &file_weft_v1_sync_proto_msgTypes[28]
+	mi := &file_weft_v1_sync_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2685,7 @@ func (x *AskClaims) String() string {
 func (*AskClaims) ProtoMessage() {}
 
 func (x *AskClaims) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[28]
+	mi := &file_weft_v1_sync_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +2698,7 @@ func (x *AskClaims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskClaims.ProtoReflect.Descriptor instead.
 func (*AskClaims) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{28}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{29}
 }
 
 // Claims is what an agent carries of an intent that the server does not know, in
@@ -2659,7 +2721,7 @@ type Claims struct {
 
 func (x *Claims) Reset() {
 	*x = Claims{}
-	mi := &file_weft_v1_sync_proto_msgTypes[29]
+	mi := &file_weft_v1_sync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2671,7 +2733,7 @@ func (x *Claims) String() string {
 func (*Claims) ProtoMessage() {}
 
 func (x *Claims) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[29]
+	mi := &file_weft_v1_sync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2684,7 +2746,7 @@ func (x *Claims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claims.ProtoReflect.Descriptor instead.
 func (*Claims) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{29}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Claims) GetEpoch() string {
@@ -2733,7 +2795,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_weft_v1_sync_proto_msgTypes[30]
+	mi := &file_weft_v1_sync_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +2807,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[30]
+	mi := &file_weft_v1_sync_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +2820,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{30}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Batch) GetMessages() []*SyncResponse {
@@ -2778,7 +2840,7 @@ type Resync struct {
 
 func (x *Resync) Reset() {
 	*x = Resync{}
-	mi := &file_weft_v1_sync_proto_msgTypes[31]
+	mi := &file_weft_v1_sync_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2790,7 +2852,7 @@ func (x *Resync) String() string {
 func (*Resync) ProtoMessage() {}
 
 func (x *Resync) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[31]
+	mi := &file_weft_v1_sync_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2803,7 +2865,7 @@ func (x *Resync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resync.ProtoReflect.Descriptor instead.
 func (*Resync) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{31}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Resync) GetReason() string {
@@ -2829,7 +2891,7 @@ type Trust struct {
 
 func (x *Trust) Reset() {
 	*x = Trust{}
-	mi := &file_weft_v1_sync_proto_msgTypes[32]
+	mi := &file_weft_v1_sync_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2841,7 +2903,7 @@ func (x *Trust) String() string {
 func (*Trust) ProtoMessage() {}
 
 func (x *Trust) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[32]
+	mi := &file_weft_v1_sync_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +2916,7 @@ func (x *Trust) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trust.ProtoReflect.Descriptor instead.
 func (*Trust) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{32}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Trust) GetRoots() [][]byte {
@@ -2889,7 +2951,7 @@ type Trusts struct {
 
 func (x *Trusts) Reset() {
 	*x = Trusts{}
-	mi := &file_weft_v1_sync_proto_msgTypes[33]
+	mi := &file_weft_v1_sync_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +2963,7 @@ func (x *Trusts) String() string {
 func (*Trusts) ProtoMessage() {}
 
 func (x *Trusts) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_sync_proto_msgTypes[33]
+	mi := &file_weft_v1_sync_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +2976,7 @@ func (x *Trusts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trusts.ProtoReflect.Descriptor instead.
 func (*Trusts) Descriptor() ([]byte, []int) {
-	return file_weft_v1_sync_proto_rawDescGZIP(), []int{33}
+	return file_weft_v1_sync_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Trusts) GetRoots() []string {
@@ -3032,24 +3094,24 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\tCandidate\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x16\n" +
-	"\x06source\x18\x03 \x01(\tR\x06source\"\xef\x02\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\"\xcd\x02\n" +
 	"\vPathSummary\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x125\n" +
 	"\x05rungs\x18\x03 \x03(\v2\x1f.weft.v1.PathSummary.RungsEntryR\x05rungs\x12\x10\n" +
 	"\x03old\x18\x04 \x01(\rR\x03old\x12\x1b\n" +
-	"\told_peers\x18\x05 \x03(\tR\boldPeers\x125\n" +
-	"\x05pairs\x18\x06 \x03(\v2\x1f.weft.v1.PathSummary.PairsEntryR\x05pairs\x12\x1d\n" +
+	"\told_peers\x18\x05 \x03(\tR\boldPeers\x12\x1d\n" +
 	"\n" +
-	"down_peers\x18\a \x03(\tR\tdownPeers\x1a8\n" +
+	"down_peers\x18\a \x03(\tR\tdownPeers\x12\x14\n" +
+	"\x05usual\x18\b \x01(\tR\x05usual\x12*\n" +
+	"\x06others\x18\t \x03(\v2\x12.weft.v1.RungPeersR\x06others\x1a8\n" +
 	"\n" +
 	"RungsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a8\n" +
-	"\n" +
-	"PairsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"q\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01J\x04\b\x06\x10\aR\x05pairs\"5\n" +
+	"\tRungPeers\x12\x12\n" +
+	"\x04rung\x18\x01 \x01(\tR\x04rung\x12\x14\n" +
+	"\x05peers\x18\x02 \x03(\tR\x05peers\"q\n" +
 	"\tEchoOffer\x12\x16\n" +
 	"\x06cookie\x18\x01 \x01(\fR\x06cookie\x12\x14\n" +
 	"\x05ports\x18\x02 \x03(\rR\x05ports\x12\x18\n" +
@@ -3191,32 +3253,32 @@ var file_weft_v1_sync_proto_goTypes = []any{
 	(*WireguardSlot)(nil),     // 9: weft.v1.WireguardSlot
 	(*Candidate)(nil),         // 10: weft.v1.Candidate
 	(*PathSummary)(nil),       // 11: weft.v1.PathSummary
-	(*EchoOffer)(nil),         // 12: weft.v1.EchoOffer
-	(*NodeAddress)(nil),       // 13: weft.v1.NodeAddress
-	(*EndpointDelta)(nil),     // 14: weft.v1.EndpointDelta
-	(*EndpointRecord)(nil),    // 15: weft.v1.EndpointRecord
-	(*PoolReport)(nil),        // 16: weft.v1.PoolReport
-	(*PoolUse)(nil),           // 17: weft.v1.PoolUse
-	(*ProblemReport)(nil),     // 18: weft.v1.ProblemReport
-	(*Problem)(nil),           // 19: weft.v1.Problem
-	(*Heartbeat)(nil),         // 20: weft.v1.Heartbeat
-	(*Set)(nil),               // 21: weft.v1.Set
-	(*Delete)(nil),            // 22: weft.v1.Delete
-	(*ReplaceAll)(nil),        // 23: weft.v1.ReplaceAll
-	(*Complete)(nil),          // 24: weft.v1.Complete
-	(*Backoff)(nil),           // 25: weft.v1.Backoff
-	(*ServerList)(nil),        // 26: weft.v1.ServerList
-	(*Question)(nil),          // 27: weft.v1.Question
-	(*Answer)(nil),            // 28: weft.v1.Answer
-	(*AskClaims)(nil),         // 29: weft.v1.AskClaims
-	(*Claims)(nil),            // 30: weft.v1.Claims
-	(*Batch)(nil),             // 31: weft.v1.Batch
-	(*Resync)(nil),            // 32: weft.v1.Resync
-	(*Trust)(nil),             // 33: weft.v1.Trust
-	(*Trusts)(nil),            // 34: weft.v1.Trusts
-	nil,                       // 35: weft.v1.NodeReport.LabelsEntry
-	nil,                       // 36: weft.v1.PathSummary.RungsEntry
-	nil,                       // 37: weft.v1.PathSummary.PairsEntry
+	(*RungPeers)(nil),         // 12: weft.v1.RungPeers
+	(*EchoOffer)(nil),         // 13: weft.v1.EchoOffer
+	(*NodeAddress)(nil),       // 14: weft.v1.NodeAddress
+	(*EndpointDelta)(nil),     // 15: weft.v1.EndpointDelta
+	(*EndpointRecord)(nil),    // 16: weft.v1.EndpointRecord
+	(*PoolReport)(nil),        // 17: weft.v1.PoolReport
+	(*PoolUse)(nil),           // 18: weft.v1.PoolUse
+	(*ProblemReport)(nil),     // 19: weft.v1.ProblemReport
+	(*Problem)(nil),           // 20: weft.v1.Problem
+	(*Heartbeat)(nil),         // 21: weft.v1.Heartbeat
+	(*Set)(nil),               // 22: weft.v1.Set
+	(*Delete)(nil),            // 23: weft.v1.Delete
+	(*ReplaceAll)(nil),        // 24: weft.v1.ReplaceAll
+	(*Complete)(nil),          // 25: weft.v1.Complete
+	(*Backoff)(nil),           // 26: weft.v1.Backoff
+	(*ServerList)(nil),        // 27: weft.v1.ServerList
+	(*Question)(nil),          // 28: weft.v1.Question
+	(*Answer)(nil),            // 29: weft.v1.Answer
+	(*AskClaims)(nil),         // 30: weft.v1.AskClaims
+	(*Claims)(nil),            // 31: weft.v1.Claims
+	(*Batch)(nil),             // 32: weft.v1.Batch
+	(*Resync)(nil),            // 33: weft.v1.Resync
+	(*Trust)(nil),             // 34: weft.v1.Trust
+	(*Trusts)(nil),            // 35: weft.v1.Trusts
+	nil,                       // 36: weft.v1.NodeReport.LabelsEntry
+	nil,                       // 37: weft.v1.PathSummary.RungsEntry
 	nil,                       // 38: weft.v1.EndpointRecord.LabelsEntry
 }
 var file_weft_v1_sync_proto_depIdxs = []int32{
@@ -3224,40 +3286,40 @@ var file_weft_v1_sync_proto_depIdxs = []int32{
 	6,  // 1: weft.v1.SyncRequest.ack:type_name -> weft.v1.Ack
 	7,  // 2: weft.v1.SyncRequest.object_error:type_name -> weft.v1.ObjectError
 	8,  // 3: weft.v1.SyncRequest.report:type_name -> weft.v1.NodeReport
-	14, // 4: weft.v1.SyncRequest.endpoints:type_name -> weft.v1.EndpointDelta
-	20, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
-	18, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
-	34, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
-	28, // 8: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
-	30, // 9: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
-	32, // 10: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
-	16, // 11: weft.v1.SyncRequest.pools:type_name -> weft.v1.PoolReport
+	15, // 4: weft.v1.SyncRequest.endpoints:type_name -> weft.v1.EndpointDelta
+	21, // 5: weft.v1.SyncRequest.heartbeat:type_name -> weft.v1.Heartbeat
+	19, // 6: weft.v1.SyncRequest.problems:type_name -> weft.v1.ProblemReport
+	35, // 7: weft.v1.SyncRequest.trusts:type_name -> weft.v1.Trusts
+	29, // 8: weft.v1.SyncRequest.answer:type_name -> weft.v1.Answer
+	31, // 9: weft.v1.SyncRequest.claims:type_name -> weft.v1.Claims
+	33, // 10: weft.v1.SyncRequest.resync:type_name -> weft.v1.Resync
+	17, // 11: weft.v1.SyncRequest.pools:type_name -> weft.v1.PoolReport
 	11, // 12: weft.v1.SyncRequest.paths:type_name -> weft.v1.PathSummary
-	21, // 13: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
-	22, // 14: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
-	23, // 15: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
-	24, // 16: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
-	20, // 17: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
-	25, // 18: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
-	33, // 19: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
+	22, // 13: weft.v1.SyncResponse.set:type_name -> weft.v1.Set
+	23, // 14: weft.v1.SyncResponse.delete:type_name -> weft.v1.Delete
+	24, // 15: weft.v1.SyncResponse.replace_all:type_name -> weft.v1.ReplaceAll
+	25, // 16: weft.v1.SyncResponse.complete:type_name -> weft.v1.Complete
+	21, // 17: weft.v1.SyncResponse.heartbeat:type_name -> weft.v1.Heartbeat
+	26, // 18: weft.v1.SyncResponse.backoff:type_name -> weft.v1.Backoff
+	34, // 19: weft.v1.SyncResponse.trust:type_name -> weft.v1.Trust
 	4,  // 20: weft.v1.SyncResponse.welcome:type_name -> weft.v1.Welcome
-	27, // 21: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
-	26, // 22: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
-	29, // 23: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
-	31, // 24: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
-	12, // 25: weft.v1.SyncResponse.echo:type_name -> weft.v1.EchoOffer
+	28, // 21: weft.v1.SyncResponse.question:type_name -> weft.v1.Question
+	27, // 22: weft.v1.SyncResponse.servers:type_name -> weft.v1.ServerList
+	30, // 23: weft.v1.SyncResponse.ask_claims:type_name -> weft.v1.AskClaims
+	32, // 24: weft.v1.SyncResponse.batch:type_name -> weft.v1.Batch
+	13, // 25: weft.v1.SyncResponse.echo:type_name -> weft.v1.EchoOffer
 	5,  // 26: weft.v1.Hello.collections:type_name -> weft.v1.CollectionVersion
 	8,  // 27: weft.v1.Hello.report:type_name -> weft.v1.NodeReport
-	13, // 28: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
-	35, // 29: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
+	14, // 28: weft.v1.NodeReport.addresses:type_name -> weft.v1.NodeAddress
+	36, // 29: weft.v1.NodeReport.labels:type_name -> weft.v1.NodeReport.LabelsEntry
 	9,  // 30: weft.v1.NodeReport.wireguard_slots:type_name -> weft.v1.WireguardSlot
 	10, // 31: weft.v1.NodeReport.candidates:type_name -> weft.v1.Candidate
-	36, // 32: weft.v1.PathSummary.rungs:type_name -> weft.v1.PathSummary.RungsEntry
-	37, // 33: weft.v1.PathSummary.pairs:type_name -> weft.v1.PathSummary.PairsEntry
-	15, // 34: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
+	37, // 32: weft.v1.PathSummary.rungs:type_name -> weft.v1.PathSummary.RungsEntry
+	12, // 33: weft.v1.PathSummary.others:type_name -> weft.v1.RungPeers
+	16, // 34: weft.v1.EndpointDelta.upsert:type_name -> weft.v1.EndpointRecord
 	38, // 35: weft.v1.EndpointRecord.labels:type_name -> weft.v1.EndpointRecord.LabelsEntry
-	17, // 36: weft.v1.PoolReport.pools:type_name -> weft.v1.PoolUse
-	19, // 37: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
+	18, // 36: weft.v1.PoolReport.pools:type_name -> weft.v1.PoolUse
+	20, // 37: weft.v1.ProblemReport.problems:type_name -> weft.v1.Problem
 	0,  // 38: weft.v1.ReplaceAll.phase:type_name -> weft.v1.ReplaceAll.Phase
 	2,  // 39: weft.v1.Batch.messages:type_name -> weft.v1.SyncResponse
 	1,  // 40: weft.v1.NodeSync.Sync:input_type -> weft.v1.SyncRequest

@@ -32,6 +32,11 @@ func (f *Fabric) pair(a, b *weftv1.NodeStatus) *weftv1.PairPath {
 	}
 	if f.Meshed {
 		p.Transport, p.Via, p.Mtu, p.Why = "relayed", "s1", 1380, "n2 symmetric NAT; n1 port-preserving"
+		p.Back = &weftv1.PairPath{
+			From: b.GetName(), To: a.GetName(), Transport: "wireguard", Mtu: 1232, Why: "nothing answers", Down: true,
+			FromAddress: p.GetToAddress(), ToAddress: "192.0.2.1",
+		}
+		p.Counted = "down"
 	}
 	return p
 }
