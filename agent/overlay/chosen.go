@@ -42,7 +42,7 @@ func (w *way) chosen(out []datapath.Object, prefixes []netip.Prefix) []datapath.
 			out[refusal] = w.dead(prefix)
 		}
 	}
-	if w.has && w.choice.Rung == mesh.None && len(prefixes) > 0 {
+	if w.has && w.choice.Rung == mesh.None && len(prefixes) > 0 && !w.told() {
 		w.problem(intent.PeerKey(w.peer.Name), "weft mesh explain "+w.Intent.Name+" "+w.peer.Name,
 			"no path to %s: %s", w.peer.Name, w.unreached())
 	}
@@ -59,6 +59,15 @@ func (w *way) dead(prefix netip.Prefix) datapath.Route {
 	}
 	src, _ := w.self.FabricOf(true)
 	return datapath.Route{Dst: prefix, Dev: datapath.FabricLink, Src: src, Metric: deadMetric}
+}
+
+// told tells whether what keeps the pair apart is a problem of one of the two nodes
+// already: one cause is one problem, at the node that it is of.
+func (w *way) told() bool {
+	if w.may.Direct.OK || w.may.VXLAN.OK || w.may.WireGuard.OK {
+		return false
+	}
+	return w.self.NoDevices || w.peer.NoDevices || w.peer.NoMesh
 }
 
 // unreached says why no way leads to the peer.

@@ -137,7 +137,7 @@ func set(ar *txtar.Archive, f txtar.File) {
 //	live eth0 mtu 1500 addr 10.0.0.9/24
 //	choice n2 wireguard slot 0 mtu 1400 peer 0 peer 1 endpoint 198.51.100.2:51820 keepalive 25 psk fabric
 //
-// A node may have further words: site paris, slot 0, slot 1. Its keys follow from its
+// A node may have further words: site paris, slot 0, slot 1, lacks devices, lacks mesh. Its keys follow from its
 // name. What follows peer in a choice is of that slot. A node's addresses belong to the device and MTU last named. Without a live
 // line the kernel has what the intent says.
 func parse(t *testing.T, in string) Node {
@@ -260,6 +260,8 @@ func peer(t *testing.T, words []string) intent.Peer {
 			p.VTEP = mac
 		case "site":
 			p.Labels = map[string]string{intent.SiteLabel: value}
+		case "lacks":
+			p.NoDevices, p.NoMesh = value == "devices", value == "mesh"
 		case "slot":
 			n := number(t, value)
 			p.Slots = append(p.Slots, intent.Slot{Slot: uint8(n), Key: key(p.Name, n), Port: uint16(51820 + n)})

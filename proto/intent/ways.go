@@ -100,12 +100,23 @@ func wireguard(a, b Peer, why string) Way {
 			return Way{OK: true, Why: why}
 		}
 	}
-	lacks := a
-	if len(a.Slots) > 0 || b.NoDevices {
-		lacks = b
+	return Way{Why: lacking(a, b)}
+}
+
+// lacking says why two nodes have no devices of one slot: first what will not pass by
+// itself.
+func lacking(a, b Peer) string {
+	for _, p := range [...]Peer{a, b} {
+		switch {
+		case p.NoMesh:
+			return "the agent of " + p.Name + " is of a release before pairs chose their way"
+		case p.NoDevices:
+			return p.Name + " can make no WireGuard device"
+		}
 	}
-	if lacks.NoDevices {
-		return Way{Why: lacks.Name + " can make no WireGuard device: weft status says why"}
+	name := a.Name
+	if len(a.Slots) > 0 {
+		name = b.Name
 	}
-	return Way{Why: lacks.Name + " has reported no WireGuard key yet"}
+	return name + " has reported no WireGuard key yet"
 }

@@ -220,6 +220,9 @@ func (s *Server) nodeProblems(n *node, said map[string]kind.PathsObservation) []
 		out = append(out, &weftv1.Problem{Node: n.name, Subject: p.Subject, Cause: p.Cause, Remedy: p.Remedy, SinceUnix: p.SinceUnix})
 	}
 	for _, e := range h.push.ObjectErrors {
+		if slices.ContainsFunc(h.push.Problems, func(p kind.Problem) bool { return p.Subject == e.Key && strings.HasSuffix(p.Cause, e.Error) }) {
+			continue // an agent says of what it does not understand that it has a problem, too
+		}
 		out = append(out, &weftv1.Problem{Node: n.name, Subject: e.Collection + " " + e.Key, Cause: e.Error, Remedy: e.Remedy})
 	}
 	return slices.Clip(out)

@@ -22,8 +22,8 @@ func TestStatus(t *testing.T) {
 	f.join("n1", "n2", "n3")
 	f.json(kind.ObservedNode("n2"), kind.NodeObservation{
 		HeardUnix: now.Unix(), Epoch: "e1", AppliedRevision: 9, Revision: 9,
-		Problems:     []kind.Problem{{Subject: "eth0", Cause: "table ip filter, chain FORWARD drops", Remedy: "iptables …", SinceUnix: now.Unix() - 60}},
-		ObjectErrors: []kind.ObjectError{{Collection: "peers", Key: "Node//n9", Error: "no route", Remedy: "look"}},
+		Problems:     []kind.Problem{{Subject: "eth0", Cause: "table ip filter, chain FORWARD drops", Remedy: "iptables …", SinceUnix: now.Unix() - 60}, {Subject: "ClusterConfig/default", Cause: "not understood: backend", Remedy: "upgrade"}},
+		ObjectErrors: []kind.ObjectError{{Collection: "cluster", Key: "ClusterConfig/default", Error: "backend", Remedy: "upgrade"}, {Collection: "peers", Key: "Node//n9", Error: "no route", Remedy: "look"}},
 	})
 	f.json(kind.ObservedNode("n3"), kind.NodeObservation{HeardUnix: now.Unix() - 130, Epoch: "e1", AppliedRevision: 9, Revision: 9, Gone: true})
 	f.hub.live["n3"] = push.Status{Node: "n3"} // it came again, and was sent away
@@ -46,6 +46,7 @@ func TestStatus(t *testing.T) {
 	for i, want := range []string{
 		" weft/v1/intent/Lease//n8: stored object cannot be used: ",
 		"n2 eth0: table ip filter, chain FORWARD drops -> iptables …",
+		"n2 ClusterConfig/default: not understood: backend -> upgrade",
 		"n2 peers Node//n9: no route -> look",
 		"n3 agent: 9 revisions behind, agent last heard 2m ago -> its data path goes on as it was; on n3: systemctl status weft-agent; if the node is gone: weft delete node n3",
 		"n4 agent: its agent joined and never connected: it is stopped, or has found no address for the fabric yet -> ",
