@@ -51,6 +51,7 @@ type agent struct {
 	dirty     chan struct{} // room for one: something to show
 	readyOnce sync.Once
 	stands    atomic.Pointer[standing] // what was planned of pairs
+	joins     joins
 
 	mu    sync.Mutex
 	found map[string][]intent.Problem // by the part of the root that found them

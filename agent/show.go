@@ -40,6 +40,7 @@ func (a *agent) show(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-a.dirty:
+		case <-a.joins.ripe(time.Now()):
 		}
 		if there && !pause(ctx, showAfter) {
 			return nil
@@ -181,7 +182,8 @@ func (a *agent) problems() []intent.Problem {
 	out := slices.Concat(a.host.view().problems, named(a.loop.Problems(), n), a.pods.Problems(), a.breaks.problems(), a.tailnet.problems())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, source := range []string{"plan", "show", "host", "plugin", "egress", "pairs"} {
+	out = append(out, a.joins.told(a.found["plan"], n, time.Now())...)
+	for _, source := range []string{"show", "host", "plugin", "egress", "pairs"} {
 		out = append(out, a.found[source]...)
 	}
 	return out
