@@ -134,7 +134,8 @@ func rendezvous(names ...string) uint32 {
 }
 
 // renew makes the tunnel's trails those of the intent. An address that is told no more
-// stays while it is in use or still answers; a relay that is gone carries nothing.
+// stays while it is in use or still answers, and so does a node that relays no more: it
+// carries on for a while. A server that is gone carries nothing.
 func (t *tunnel) renew(now time.Time) (fresh bool) {
 	want := t.candidates()
 	t.trails = slices.DeleteFunc(t.trails, func(r *trail) bool {
@@ -145,7 +146,8 @@ func (t *tunnel) renew(now time.Time) (fresh bool) {
 			return false
 		}
 		r.told = false
-		gone := r.relayed() || !r.up && r != t.cur
+		_, there := t.pair.m.in.Intent.Peer(r.via.Node)
+		gone := r.relayed() && !there || !r.up && r != t.cur
 		if gone && r == t.cur {
 			t.cur = nil
 		}
@@ -166,14 +168,18 @@ func (t *tunnel) renew(now time.Time) (fresh bool) {
 // lend adds a relay that the peer uses and the intent does not tell of yet.
 func (t *tunnel) lend(via Via) *trail {
 	m := t.pair.m
-	known := slices.Contains(m.in.Relays, via.Server) ||
-		via.Node != "" && slices.ContainsFunc(m.relaying, func(g intent.Peer) bool { return g.Name == via.Node })
+	known := slices.Contains(m.in.Relays, via.Server) || m.relays(via.Node)
 	if !known || len(t.trails) >= maxTrails {
 		return nil
 	}
 	r := &trail{via: via}
 	t.trails = append(t.trails, r)
 	return r
+}
+
+// relays tells whether a node carries packets of other pairs.
+func (m *Machine) relays(name string) bool {
+	return slices.ContainsFunc(m.relaying, func(g intent.Peer) bool { return g.Name == name })
 }
 
 // learn returns the trail of a packet that came, making one if there is none. The one

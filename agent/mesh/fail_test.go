@@ -277,6 +277,41 @@ func TestSiteGateways(t *testing.T) {
 	}
 }
 
+// A node that is to relay no more is left once another way is proved, and nothing is lost:
+// for a server, or for a node of which the two ends hear at the same moment.
+func TestRelayingEnds(t *testing.T) {
+	for _, servers := range [][]string{{"s1"}, nil} {
+		w, a, b := two(t, "hard", "hard", servers...)
+		w.site("dc", "public")
+		label := func(g, value string) {
+			w.nodes[g].self.Labels = map[string]string{intent.SiteLabel: "dc", intent.RelayLabel: value}
+		}
+		for _, g := range []string{"g1", "g2"} {
+			w.node(g, "dc", "dc")
+		}
+		label("g1", "true")
+		w.tell()
+		w.run(20 * time.Second)
+		if via := a.m.Choices()["b"].Peers[0].Via.Node; via != "g1" {
+			t.Fatalf("goes over %q:\n%s", via, w)
+		}
+		clear(a.lost)
+		clear(b.lost)
+		label("g1", "false")
+		label("g2", fmt.Sprint(servers == nil))
+		a.set()
+		w.run(300 * time.Millisecond)
+		w.tell()
+		w.run(5 * time.Second)
+		if via := a.m.Choices()["b"].Peers[0].Via; via.Node == "g1" || (via.Node == "g2") != (servers == nil) {
+			t.Errorf("goes over %v:\n%s", via, w)
+		}
+		if n := a.lost["b"] + b.lost["a"]; n > 0 {
+			t.Errorf("servers %v: %d pings lost", servers, n)
+		}
+	}
+}
+
 // A topology that changes moves pairs that stand on a path of their own to gateways, and
 // back, and nothing is lost.
 func TestTopologyChanges(t *testing.T) {

@@ -161,7 +161,11 @@ func (t *tunnel) decide(w *wake) {
 	if !t.pair.nominates() {
 		return
 	}
-	if r := t.better(w); r != nil {
+	r := t.better(w)
+	if t.dismissed() {
+		r = t.best(func(r *trail) bool { return r.told && r.up && r.misses == 0 })
+	}
+	if r != nil {
 		t.nominate(r, w.now)
 	}
 }
@@ -179,6 +183,12 @@ func (t *tunnel) successor() *trail {
 	return t.best(func(r *trail) bool {
 		return r.told && own(r) && r.up && r.misses == 0 && r.addr.Addr().Is4() == t.cur.addr.Addr().Is4()
 	})
+}
+
+// dismissed tells whether the trail in use is over a node that is to relay no more.
+func (t *tunnel) dismissed() bool {
+	via := t.cur.via.Node
+	return via != "" && !t.cur.told && !t.pair.m.relays(via)
 }
 
 // works tells whether the trail in use is proved.

@@ -13,8 +13,8 @@
 // are connected to every server, so no server hands anything to another. Over a node:
 // UDP between fabric addresses, by whatever way the two nodes reach each other, sealed
 // with a key that only the two know. A node carries for others only while it has the
-// label weft/relay=true, only between nodes of the fabric, and never to a node that it
-// reaches over another itself.
+// label weft/relay=true and half a minute longer, in which pairs leave it; only between
+// nodes of the fabric, and never to a node that it reaches over another itself.
 //
 // Invariants:
 //   - Nothing here waits for anything: what cannot go now is thrown away and counted.

@@ -41,12 +41,12 @@ func (n *nodes) init(r *Relay) {
 func (n *nodes) kick() { signal(n.wake) }
 
 // meet takes notice of an intent.
-func (n *nodes) meet(in intent.Node) { n.roster.Store(newRoster(in, n.roster.Load())) }
+func (n *nodes) meet(in intent.Node) { n.roster.Store(newRoster(in, n.roster.Load(), n.r.clock())) }
 
 // has tells whether a node relays for this one now.
 func (n *nodes) has(node string) bool {
 	m := n.roster.Load().mates[node]
-	return m != nil && m.relays && n.conn.Load() != nil && n.r.cfg.Straight(node)
+	return m != nil && !m.relays.over(n.r.clock()) && n.conn.Load() != nil && n.r.cfg.Straight(node)
 }
 
 // run listens on the node's fabric address while any node relays.
@@ -58,10 +58,13 @@ func (n *nodes) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		ro := n.roster.Load()
 		want := ro.self
-		if !ro.any {
-			want = netip.Addr{}
-		}
 		var again <-chan time.Time
+		switch now := n.r.clock(); {
+		case ro.any.over(now):
+			want = netip.Addr{}
+		case ro.any != always:
+			again = time.After(time.Duration(ro.any) - now)
+		}
 		if want != bound {
 			n.unbind()
 			bound = netip.Addr{}
@@ -167,7 +170,7 @@ func (n *nodes) take(b []byte, from netip.AddrPort) error {
 		return err
 	case way == wire.ToRelay:
 		return n.forward(ro, m, f)
-	case !m.relays:
+	case m.relays.over(n.r.clock()):
 		return errNoRelay
 	}
 	n.r.arrive(f, &m.via, nil)
@@ -176,7 +179,7 @@ func (n *nodes) take(b []byte, from netip.AddrPort) error {
 
 // forward carries a frame for another node.
 func (n *nodes) forward(ro *roster, from *mate, f wire.Frame) error {
-	if !ro.relaying || f.Kind != wire.Packets && f.Kind != wire.Probe {
+	if ro.carries.over(n.r.clock()) || f.Kind != wire.Packets && f.Kind != wire.Probe {
 		return errNoRelay
 	}
 	to := ro.mates[string(f.Name)]
@@ -205,7 +208,7 @@ func (n *nodes) packet(over, peer string, slot uint8, b []byte) {
 // probe sends a probe over a node.
 func (n *nodes) probe(over, peer string, slot uint8, b []byte) error {
 	m := n.roster.Load().mates[over]
-	if m == nil || !m.relays {
+	if m == nil || m.relays.over(n.r.clock()) {
 		return fmt.Errorf("relay: node %q relays for nobody (label %s=true)", over, intent.RelayLabel)
 	}
 	return n.send(m, wire.ToRelay, wire.Probe, slot, 0, peer, b)

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -130,22 +131,53 @@ func TestNoRelayBehindARelay(t *testing.T) {
 func TestKeysFollowTheIntent(t *testing.T) {
 	r := startNode(t, "r", newDisk())
 	in := intent.Node{Name: "r", Peers: peers()}
-	one := newRoster(in, &roster{})
+	one := newRoster(in, &roster{}, 0)
 	if _, slot := one.mates["a"].sealer(r.Relay); slot != 0 || one.mates["a"].out[0] == nil {
 		t.Fatal("no key")
 	}
-	if two := newRoster(in, one); two.mates["a"] != one.mates["a"] {
+	if two := newRoster(in, one, 0); two.mates["a"] != one.mates["a"] {
 		t.Error("made anew, though nothing has changed")
 	}
 	in.Peers = peers()
 	in.Peers[0].Slots = append(in.Peers[0].Slots, intent.Slot{Slot: 1, Key: intent.Key{9}, Port: 51821})
 	in.Peers[0].Slots[0].Leaving = true
 	in.Peers[2].Slots = append(in.Peers[2].Slots, intent.Slot{Slot: 1, Key: intent.Key{8}, Port: 51821})
-	three := newRoster(in, one)
+	three := newRoster(in, one, 0)
 	if three.mates["a"] == one.mates["a"] {
 		t.Error("kept, though its keys have changed")
 	}
 	if _, slot := three.mates["a"].sealer(r.Relay); slot != 1 {
 		t.Errorf("sealed with slot %d, which leaves", slot)
+	}
+}
+
+// TestTerm: who is to relay no more does so for a while, and then not; an intent that
+// says it again changes nothing.
+func TestTerm(t *testing.T) {
+	in := intent.Node{Name: "r", Peers: peers()}
+	now := time.Minute
+	ro := newRoster(in, &roster{}, now)
+	if ro.carries.over(now) || ro.any.over(now) {
+		t.Fatal("does not relay, though it has the label")
+	}
+	in.Peers = slices.Clone(in.Peers)
+	for i := range in.Peers {
+		in.Peers[i].Labels = nil
+	}
+	for range 3 {
+		ro = newRoster(in, ro, now)
+		now += lingers / 4
+	}
+	if ro.carries.over(time.Minute + lingers - 1) {
+		t.Error("ends before its time")
+	}
+	if end := time.Minute + lingers; !ro.carries.over(end) || !ro.any.over(end) {
+		t.Error("goes on after its time")
+	}
+	if ro = newRoster(in, ro, now+lingers); !ro.carries.over(now + lingers) {
+		t.Error("begins again without the label")
+	}
+	if ro := newRoster(in, &roster{}, now); !ro.carries.over(now) || !ro.any.over(now) {
+		t.Error("relays without ever having had the label")
 	}
 }

@@ -12,12 +12,34 @@ import (
 
 // roster is the fabric as relaying over nodes needs it. It does not change.
 type roster struct {
-	name     string
-	self     netip.Addr // fabric address of this node; zero: none yet
-	relaying bool       // this node carries for others
-	any      bool       // some node does
-	mates    map[string]*mate
-	at       map[netip.Addr]*mate
+	name    string
+	self    netip.Addr // fabric address of this node; zero: none yet
+	carries term       // this node, for others
+	any     term       // the longest of all nodes'
+	mates   map[string]*mate
+	at      map[netip.Addr]*mate
+}
+
+// term is until when a node carries for others, by the relay's clock; 0: it does not.
+type term time.Duration
+
+// One whose label goes carries on for a while: pairs leave it for a way that is proved.
+const (
+	always  = term(1<<63 - 1)
+	lingers = 30 * time.Second
+)
+
+func (t term) over(now time.Duration) bool { return time.Duration(t) <= now }
+
+// next is the term after an intent.
+func (t term) next(labelled bool, now time.Duration) term {
+	switch {
+	case labelled:
+		return always
+	case t == always:
+		return term(now + lingers)
+	}
+	return t
 }
 
 // mate is another node.
@@ -25,7 +47,7 @@ type mate struct {
 	name   string
 	self   string // name of this node
 	addr   netip.Addr
-	relays bool
+	relays term
 	slots  [intent.Slots]pairKeys
 	via    mesh.Via
 
@@ -43,31 +65,36 @@ type pairKeys struct {
 }
 
 // newRoster reads an intent. A mate that is as it was keeps its keys.
-func newRoster(in intent.Node, was *roster) *roster {
+func newRoster(in intent.Node, was *roster, now time.Duration) *roster {
 	ro := &roster{name: in.Name, mates: map[string]*mate{}, at: map[netip.Addr]*mate{}}
 	self, _ := in.Self()
 	if list := self.Fabric(); len(list) > 0 {
 		ro.self = list[0]
 	}
-	ro.relaying = self.Relaying()
-	ro.any = ro.relaying
+	ro.carries = was.carries.next(self.Relaying(), now)
+	ro.any = ro.carries
 	for _, p := range in.Peers {
 		addr, ok := p.FabricOf(ro.self.Is4())
 		if p.Name == in.Name || !ok || !ro.self.IsValid() {
 			continue
 		}
-		m := &mate{name: p.Name, self: in.Name, addr: addr, relays: p.Relaying(), via: mesh.Via{Node: p.Name}, pairs: map[string]*wire.Bucket{}}
+		old := was.mates[p.Name]
+		m := &mate{name: p.Name, self: in.Name, addr: addr, via: mesh.Via{Node: p.Name}, pairs: map[string]*wire.Bucket{}}
+		if old != nil {
+			m.relays = old.relays
+		}
+		m.relays = m.relays.next(p.Relaying(), now)
 		for slot := range uint8(intent.Slots) {
 			a, x := self.SlotOf(slot)
 			if b, y := p.SlotOf(slot); x && y {
 				m.slots[slot] = pairKeys{a.Key, b.Key, a.Leaving || b.Leaving}
 			}
 		}
-		if old := was.mates[p.Name]; old != nil && old.addr == m.addr && old.relays == m.relays && old.slots == m.slots {
+		if old != nil && old.addr == m.addr && old.relays == m.relays && old.slots == m.slots {
 			m = old
 		}
 		ro.mates[m.name], ro.at[m.addr] = m, m
-		ro.any = ro.any || m.relays
+		ro.any = max(ro.any, m.relays)
 	}
 	return ro
 }
