@@ -38,19 +38,21 @@ type Config struct {
 	// Note is told of each step, and of nodes that one waits for; may be nil.
 	Note func(reason, message string, bad bool)
 
-	Times               // 60 s and 2 s
+	Times               // 60 s, 2 s and 10 s
 	Every time.Duration // 250 ms between looks while there is something to do
 }
 
 // Mover does what Plan says.
 type Mover struct {
 	Config
-	waits string // the nodes that were told of
+	waits  string         // the nodes that were told of
+	gaveUp intent.Carrier // a change was given up for it; zero: none was
 }
 
 // New returns a Mover.
 func New(c Config) *Mover {
-	c.Patience, c.Linger, c.Every = cmp.Or(c.Patience, time.Minute), cmp.Or(c.Linger, 2*time.Second), cmp.Or(c.Every, 250*time.Millisecond)
+	c.Patience, c.Linger, c.Yield = cmp.Or(c.Patience, time.Minute), cmp.Or(c.Linger, 2*time.Second), cmp.Or(c.Yield, 10*time.Second)
+	c.Every = cmp.Or(c.Every, 250*time.Millisecond)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -112,19 +114,26 @@ func (m *Mover) look(ctx context.Context, now time.Time) (bool, error) {
 		return true, m.write(ctx, place, Step{Next: kind.CarriageSpec{Send: want}}, now)
 	}
 	if place.Send.Is(want) && len(place.Receive) == 0 {
-		m.waits = ""
+		m.waits, m.gaveUp = "", intent.Carrier{}
 		return false, nil
 	}
+	place.Returned = m.gaveUp == want
 	nodes, err := m.nodes(ctx)
 	if err != nil {
 		return true, err
 	}
 	step := Plan(want, place, nodes, now, m.Times)
 	if step.Reason == "" {
-		m.tell(place, step.Waits, now)
+		m.tell(place, want, step.Waits, now)
 		return true, nil
 	}
-	return true, m.write(ctx, place, step, now)
+	if err := m.write(ctx, place, step, now); err != nil {
+		return true, err
+	}
+	if step.Returns {
+		m.gaveUp = want
+	}
+	return true, nil
 }
 
 // want is the carrier of the ClusterConfig.
@@ -262,7 +271,7 @@ func (m *Mover) write(ctx context.Context, p Place, step Step, now time.Time) er
 }
 
 // tell says once which nodes a change waits for, when it has for long.
-func (m *Mover) tell(p Place, nodes []string, now time.Time) {
+func (m *Mover) tell(p Place, want intent.Carrier, nodes []string, now time.Time) {
 	names := named(nodes)
 	if len(nodes) == 0 || m.waits == names || !p.stood(m.Patience, now) {
 		return
@@ -271,6 +280,9 @@ func (m *Mover) tell(p Place, nodes []string, now time.Time) {
 	message := fmt.Sprintf("%v is received as well until %s has applied the change; weft delete node, for one that is gone", p.Receive[0], names)
 	if p.meshed() {
 		message = fmt.Sprintf("%v is received as well until %s has applied the change and its pairs have moved: weft mesh explain tells what keeps one; weft delete node, for a node that is gone", p.Receive[0], names)
+	}
+	if !p.Send.Is(want) {
+		message += fmt.Sprintf("; %v, which is wanted, comes only then", want)
 	}
 	m.Log.Warn("carriage waits", note.Why, message)
 	m.Note("CarrierWaits", message, true)

@@ -18,7 +18,8 @@
 // but for nodes whose agent is of a release that does not know of carriages. A node
 // that is away delays nobody and is reached all the while; the old carrier is kept
 // for it until it has been heard, or deleted. A change that is taken back turns round
-// where it stands. A third carrier waits until the first is left.
+// where it stands. A third carrier waits until the first is left; where pairs do not come
+// to the second, the fabric goes back to the first for it, once.
 //
 // It knows no kernel and no stream.
 package carrier

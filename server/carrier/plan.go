@@ -27,12 +27,15 @@ type Node struct {
 type Place struct {
 	kind.CarriageSpec
 	Revision int64 // of the carriage
+	// Returned says that a change was given up already on the way to what is wanted.
+	Returned bool
 }
 
 // Times are how patient a change is.
 type Times struct {
 	Patience time.Duration // with a node that is heard and does not apply what it was sent
 	Linger   time.Duration // between the last word of the nodes and the end of a carrier
+	Yield    time.Duration // with pairs that do not come to a carrier which nobody wants any more
 }
 
 // Step is what to do now. Without a Reason there is nothing but to wait for the
@@ -42,6 +45,7 @@ type Step struct {
 	Reason  string // of an event
 	Message string
 	Waits   []string
+	Returns bool // it gives a change up, for a third carrier
 }
 
 // Plan says what comes next on the way to a carrier.
@@ -55,10 +59,13 @@ func Plan(want intent.Carrier, p Place, nodes []Node, now time.Time, t Times) St
 	case there && !p.Switched:
 		return Step{Next: kind.CarriageSpec{Send: p.Send}, Reason: "CarrierKept", Message: fmt.Sprintf("back to %v before anything was sent otherwise", p.Send)}
 	case p.Switched && p.Receive[0].Is(want):
-		return Step{
-			Next:   kind.CarriageSpec{Send: p.Receive[0], Receive: []intent.Carrier{p.Send}, Switched: true, Behind: p.Unaware, Unaware: p.Behind},
-			Reason: "CarrierChanged", Message: fmt.Sprintf("back to %v, which is still received", want),
-		}
+		return p.back(fmt.Sprintf("back to %v, which is still received", want))
+	case p.Switched && !there && !p.Returned && len(p.moving(nodes)) > 0 && p.stood(t.Yield, now):
+		// What nobody wants any more may never be reached, and must not stand before what
+		// is: it may be encryption.
+		step := p.back(fmt.Sprintf("back to %v before %v comes: pairs of %s have not come to %v", p.Receive[0], want, named(p.moving(nodes)), p.Send))
+		step.Returns = true
+		return step
 	case p.Switched:
 		return p.leave(nodes, now, t)
 	case p.Receive[0].Is(want):
@@ -108,20 +115,38 @@ func (p Place) turn(nodes []Node, now time.Time, t Times) Step {
 	return step
 }
 
+// back turns round where the change stands.
+func (p Place) back(message string) Step {
+	return Step{
+		Next:   kind.CarriageSpec{Send: p.Receive[0], Receive: []intent.Carrier{p.Send}, Switched: true, Behind: p.Unaware, Unaware: p.Behind},
+		Reason: "CarrierChanged", Message: message,
+	}
+}
+
+// moving names those that have the carriage and have not said that all their pairs go by
+// what is sent by now.
+func (p Place) moving(nodes []Node) []string {
+	var out []string
+	for _, n := range nodes {
+		if p.meshed() && p.applied(n) && n.Live && (n.Told < p.Revision || n.Old > 0) {
+			out = append(out, n.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // leave drops what is not sent by any more, when all have said so.
 func (p Place) leave(nodes []Node, now time.Time, t Times) Step {
-	var late, moving []string
+	var late []string
 	for _, n := range nodes {
-		switch {
-		case !p.knows(n) && !p.Send.NeedsMesh(): // it never sent by what is left, and sends by this
-		case !p.applied(n):
+		// One that does not know never sent by what is left, and sends by this.
+		if !p.applied(n) && (p.knows(n) || p.Send.NeedsMesh()) {
 			late = append(late, n.Name)
-		case p.meshed() && n.Live && (n.Told < p.Revision || n.Old > 0):
-			moving = append(moving, n.Name)
 		}
 	}
 	slices.Sort(late)
-	slices.Sort(moving)
+	moving := p.moving(nodes)
 	next := p.CarriageSpec
 	next.Behind = slices.DeleteFunc(slices.Clone(p.Behind), func(name string) bool { return !slices.Contains(late, name) })
 	switch {

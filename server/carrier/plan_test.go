@@ -23,6 +23,8 @@ var (
 	always = intent.Carrier{Backend: intent.Auto, VNI: 4096, Port: 8472, Encryption: intent.EncryptAlways}
 )
 
+var times = Times{Patience: time.Minute, Linger: 2 * time.Second, Yield: 10 * time.Second}
+
 // text is a carriage as one would tell it.
 func text(c kind.CarriageSpec) string {
 	out := "send " + short(c.Send)
@@ -99,10 +101,13 @@ func TestPlan(t *testing.T) {
 		{"back from wireguard: pairs move too", vxlan, kind.CarriageSpec{Send: vxlan, Receive: list(sealed), Switched: true}, "a=9+9:1", time.Hour, "wait for a"},
 		{"back from wireguard, which an old agent never left for", vxlan, kind.CarriageSpec{Send: vxlan, Receive: list(sealed), Switched: true, Unaware: []string{"b"}}, "a=9+9:0 b=9", time.Hour, "CarrierLeft: send vxlan"},
 		{"a third waits for the end", other, kind.CarriageSpec{Send: hostGW, Receive: list(vxlan), Switched: true}, "a=8", time.Hour, "wait for a"},
+		{"and for pairs that move", always, kind.CarriageSpec{Send: hostGW, Receive: list(auto), Switched: true}, "a=9+9:3", 9 * time.Second, "wait for a"},
+		{"but not for those that do not", always, kind.CarriageSpec{Send: hostGW, Receive: list(auto), Switched: true, Behind: []string{"c"}}, "a=9+9:3 c=8+!", 10 * time.Second, "CarrierChanged: send auto receive host-gw switched unaware c"},
+		{"nor is what is wanted given up", hostGW, kind.CarriageSpec{Send: hostGW, Receive: list(auto), Switched: true}, "a=9+9:3", time.Hour, "wait for a"},
 	} {
 		began := time.Unix(1000, 0)
 		c.at.AtUnix = began.Unix()
-		s := Plan(c.want, Place{c.at, 9}, nodes(t, c.nodes), began.Add(c.after), Times{time.Minute, 2 * time.Second})
+		s := Plan(c.want, Place{CarriageSpec: c.at, Revision: 9}, nodes(t, c.nodes), began.Add(c.after), times)
 		got := ""
 		switch {
 		case s.Reason != "":
@@ -143,6 +148,7 @@ type model struct {
 	nodes   map[string]*modelled
 	made    int
 	torn    string // a pair that could not move in its own time
+	gaveUp  intent.Carrier
 }
 
 type modelled struct {
@@ -301,9 +307,12 @@ func TestNothingIsSentInVain(t *testing.T) {
 // plan takes the step that is due.
 func (m *model) plan(want intent.Carrier, now time.Time) {
 	last := len(m.history) - 1
-	if s := Plan(want, Place{m.history[last], int64(last)}, m.told(), now, Times{time.Minute, 2 * time.Second}); s.Reason != "" {
+	if s := Plan(want, Place{m.history[last], int64(last), m.gaveUp == want}, m.told(), now, times); s.Reason != "" {
 		s.Next.AtUnix = now.Unix()
 		m.history = append(m.history, s.Next)
+		if s.Returns {
+			m.gaveUp = want
+		}
 	}
 }
 
