@@ -97,6 +97,11 @@ func (c *cli) label(ctx context.Context, l *labelling, targets []target, set map
 		items = append(items, found...)
 	}
 	for _, r := range items {
+		for _, key := range gone {
+			if _, ok := r.GetMetadata().GetLabels()[key]; !ok {
+				c.say("label %s not found on %s%s", key, objectName(r), brought(r, key))
+			}
+		}
 		if err := relabel(r, set, gone, l.overwrite); err != nil {
 			return err
 		}
@@ -109,6 +114,16 @@ func (c *cli) label(ctx context.Context, l *labelling, targets []target, set map
 		return &refused{err: err}
 	}
 	return c.printResults(&l.output, answer.GetResults(), false)
+}
+
+// brought says what to do about a label that a node has of its agent: an applied one
+// beats it, and nothing else.
+func brought(r *weftv1.Resource, key string) string {
+	if r.GetKind() != "Node" {
+		return ""
+	}
+	name := r.GetMetadata().GetName()
+	return fmt.Sprintf("; one that the agent brings (--node-label) is changed there, or beaten: weft label node %s %s=VALUE", name, key)
 }
 
 func relabel(r *weftv1.Resource, set map[string]string, gone []string, overwrite bool) error {
