@@ -47,10 +47,12 @@ func fromMemory(since time.Time, server string) metadata.MD {
 }
 
 // unhurried are the services of agents and servers, who wait and come again;
-// patient are questions to a node's agent, which need time and no store.
+// patient are questions to a node's agent, which need time and no store; asking are those
+// of them that tell what is remembered where nobody answers.
 var (
 	unhurried = []string{"/weft.v1.Join/", "/weft.v1.NodeSync/", "/weft.v1.Members/", "/grpc."}
-	patient   = []string{"/weft.v1.Diagnose/", "/weft.v1.Nodes/GetKernel", "/weft.v1.Nodes/GetDrift", "/weft.v1.Nodes/Probe", "/weft.v1.Mesh/RotateKeys"}
+	patient   = []string{"/weft.v1.Diagnose/", "/weft.v1.Nodes/GetKernel", "/weft.v1.Nodes/GetDrift", "/weft.v1.Nodes/Probe"}
+	asking    = []string{"/weft.v1.Mesh/Matrix", "/weft.v1.Mesh/ExplainPath"}
 )
 
 // Unary is the interceptor, for calls that were let in.
@@ -60,7 +62,7 @@ func (q quick) Unary(ctx context.Context, request any, info *grpc.UnaryServerInf
 		return handler(ctx, request)
 	}
 	within := ctx
-	if _, silent := q.room.Silence(); silent && !slices.ContainsFunc(patient, is) {
+	if _, silent := q.room.Silence(); silent && !slices.ContainsFunc(patient, is) && !slices.ContainsFunc(asking, is) {
 		var cancel context.CancelFunc
 		within, cancel = context.WithTimeout(ctx, quickWithin)
 		defer cancel()

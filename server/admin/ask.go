@@ -46,7 +46,7 @@ func (s *Server) ask(ctx context.Context, node, method string, question, respons
 	defer cancel()
 	raw, err := s.Ask(limited, node, method, request)
 	if errors.Is(err, push.ErrNotHere) {
-		raw, err = s.askThere(limited, Question{node, method, request})
+		raw, err = s.elsewhere(limited, Question{node, method, request})
 	}
 	if err != nil {
 		return answer(err)
@@ -55,6 +55,19 @@ func (s *Server) ask(ctx context.Context, node, method string, question, respons
 		return status.Errorf(codes.Internal, "the agent of node %s answered %s with what is no answer: %v", node, method, err)
 	}
 	return nil
+}
+
+// elsewhere asks over the server that holds the node's stream. While the store answers
+// nobody it is not known which that is.
+func (s *Server) elsewhere(ctx context.Context, q Question) (raw []byte, err error) {
+	since, err := s.heard(ctx, func(ctx context.Context) (err error) {
+		raw, err = s.askThere(ctx, q)
+		return err
+	})
+	if !since.IsZero() {
+		return nil, status.Errorf(codes.Unavailable, "server %s has no stream of node %s, and the store, which knows who has, answers nobody; ask on the node, with --local", s.Name, q.Node)
+	}
+	return raw, err
 }
 
 // askThere hands a question on to the server that holds the node's stream.

@@ -57,6 +57,9 @@ func sendsOf(from intent.Peer, said kind.PathsObservation) sends {
 		return sends{}
 	}
 	out := sends{said.Usual, map[string]string{}}
+	for _, name := range said.Down {
+		out.others[name] = down
+	}
 	for _, r := range said.Others {
 		for _, name := range r.Peers {
 			out.others[name] = r.Rung

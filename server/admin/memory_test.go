@@ -93,3 +93,30 @@ func TestToldFromMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestMeshWithoutAStore: while the store answers nobody, of pairs that choose their way
+// nothing is told that was not said, and at once who is to be asked.
+func TestMeshWithoutAStore(t *testing.T) {
+	f, _ := meshFabric(t, "auto")
+	m := &mute{Store: f.store, hush: hush{changed: make(chan struct{}), asked: func() {}}}
+	m.begin(now)
+	s := &mesh{Server: New(Config{Store: m, Hub: f.hub, Name: "s2", Now: func() time.Time { return now }, Silence: m.now})}
+	const where = "server s2 has no stream of node n1, and the store, which knows who has, answers nobody; ask on the node, with --local"
+	r, err := s.ExplainPath(t.Context(), &weftv1.ExplainPathRequest{From: "n1", To: "n2"})
+	if err != nil || r.GetEnds()[0].GetError() != where || r.GetPath().GetTransport() != notTold {
+		t.Error(r, err)
+	}
+	all, err := s.Matrix(t.Context(), &weftv1.MatrixRequest{})
+	if err != nil || len(all.GetPairs()) != 3 {
+		t.Error(all, err)
+	}
+	for _, p := range all.GetPairs() {
+		if p.GetTransport() != notTold || p.GetBack().GetTransport() != notTold || p.GetMtu() != 0 || !p.GetUnasked() {
+			t.Error(p)
+		}
+	}
+	_, err = s.RotateKeys(t.Context(), &weftv1.MeshRotateKeysRequest{})
+	if want := "Unavailable | the store answers nobody: no peer would hear of a new key"; said(err) != want {
+		t.Errorf("%s, want %s", said(err), want)
+	}
+}

@@ -118,6 +118,9 @@ func (s *mesh) RotateKeys(ctx context.Context, r *weftv1.MeshRotateKeysRequest) 
 	if !all.Cluster.Meshed() {
 		return nil, status.Errorf(codes.FailedPrecondition, "no node has a WireGuard key: ClusterConfig/default spec.backend is %s", all.Cluster.Backend)
 	}
+	if since, _ := s.Silence(); !since.IsZero() {
+		return nil, status.Error(codes.Unavailable, "the store answers nobody: no peer would hear of a new key")
+	}
 	var nodes []intent.Peer
 	for i, name := range r.GetNodes() {
 		p, ok := all.Peer(name)

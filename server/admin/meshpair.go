@@ -9,6 +9,7 @@ import (
 
 	"github.com/weft-net/weft/proto/intent"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
+	"github.com/weft-net/weft/server/kind"
 	"google.golang.org/grpc/status"
 )
 
@@ -24,7 +25,11 @@ type heardOf struct {
 // answers nobody that is not known.
 func (s *mesh) heardOf(ctx context.Context, all intent.Node, asked map[string]sending) heardOf {
 	h := heardOf{all.Cluster, asked, map[string]sends{}}
-	said, _ := s.summaries(ctx)
+	var said map[string]kind.PathsObservation
+	_, _ = s.heard(ctx, func(ctx context.Context) (err error) { // where that fails, nothing is known
+		said, err = s.summaries(ctx)
+		return err
+	})
 	for _, p := range all.Peers {
 		if g, ok := asked[p.Name]; ok && g.err != nil {
 			h.said[p.Name] = sendsOf(p, said[p.Name])

@@ -24,13 +24,13 @@ func (s *nodes) List(ctx context.Context, _ *weftv1.NodesListRequest) (*weftv1.N
 	if !silent.IsZero() {
 		v = s.remembered(silent)
 	}
-	out := &weftv1.NodesListResponse{}
+	out, words := &weftv1.NodesListResponse{}, s.witnesses(v, said)
 	for _, n := range v.members() {
 		h := s.health(n)
 		w := &weftv1.NodeStatus{
 			Name: n.name, State: h.state, Version: h.push.Version, Addresses: n.addresses(),
 			AppliedRevision: h.applied, HeardUnix: h.push.HeardUnix, JoinedUnix: n.created(),
-			Problems: s.nodeProblems(n, said), Endpoints: uint32(n.endpoints), PausedUntilUnix: n.pause.UntilUnix,
+			Problems: s.nodeProblems(n, words), Endpoints: uint32(n.endpoints), PausedUntilUnix: n.pause.UntilUnix,
 			Site: n.labels()[intent.SiteLabel], Nat: nat(n.report), Wireguard: wireguard(n.report),
 		}
 		for _, p := range n.prefixes {

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -143,8 +142,9 @@ func (s *Server) problems(g glance) []*weftv1.Problem {
 	if s.Identities != nil {
 		out = append(out, s.Identities()...)
 	}
+	said := s.witnesses(g.view, g.paths)
 	for _, n := range g.view.members() {
-		out = append(out, s.nodeProblems(n, g.paths)...)
+		out = append(out, s.nodeProblems(n, said)...)
 	}
 	return append(out, g.backups.GetProblems()...)
 }
@@ -170,27 +170,9 @@ func (s *Server) mayCome(n *node) bool {
 	return s.Now().Sub(since) < moment || s.Awaited != nil && s.Awaited(n.name)
 }
 
-// gone says of a node that is away how it is reached: as it was, unless others get no
-// answer from it by any way.
-func (s *Server) gone(n *node, said map[string]kind.PathsObservation) string {
-	var witnesses []string
-	for _, name := range slices.Sorted(maps.Keys(said)) {
-		if slices.Contains(said[name].Down, n.name) {
-			witnesses = append(witnesses, name)
-		}
-	}
-	switch k := len(witnesses); {
-	case k == 0:
-		return "its data path goes on as it was"
-	case k > maxMisfits:
-		return fmt.Sprintf("nothing answers there, say %s and %d more", strings.Join(witnesses[:maxMisfits], ", "), k-maxMisfits)
-	}
-	return "nothing answers there, say " + strings.Join(witnesses, ", ")
-}
-
-// nodeProblems are those of a node; said is what all nodes told of their pairs, where it
-// is known.
-func (s *Server) nodeProblems(n *node, said map[string]kind.PathsObservation) []*weftv1.Problem {
+// nodeProblems are those of a node; said is what the nodes that are heard told of their
+// pairs, where it is known.
+func (s *Server) nodeProblems(n *node, said map[string]sends) []*weftv1.Problem {
 	h := s.health(n)
 	var out []*weftv1.Problem
 	switch {
@@ -199,7 +181,7 @@ func (s *Server) nodeProblems(n *node, said map[string]kind.PathsObservation) []
 		out = append(out, &weftv1.Problem{
 			Node: n.name, Subject: "agent", SinceUnix: h.push.HeardUnix,
 			Cause:  s.lagText(h) + fmt.Sprintf("agent last heard %s ago", age(s.Now().Sub(heard))),
-			Remedy: s.gone(n, said) + "; on " + n.name + ": systemctl status weft-agent; if the node is gone: weft delete node " + n.name,
+			Remedy: gone(n.name, said),
 		})
 	case h.state == away && s.mayCome(n):
 	case h.state == away:

@@ -61,23 +61,35 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestAwayAndDead: of a node that is away it is said that nothing answers there, if its
-// peers say so.
+// TestAwayAndDead: of a node that is away it is said that nothing answers there, if all
+// its peers say so that are heard; one of which somebody has answers is not gone.
 func TestAwayAndDead(t *testing.T) {
 	f := newFabric(t)
-	f.join("n1", "n2", "n3")
+	f.join("n1", "n2", "n3", "n4")
+	for _, name := range []string{"n1", "n2", "n4"} {
+		f.object(kind.Report, name, nil, kind.ReportSpec{Capabilities: []string{intent.CapabilityMesh}})
+	}
 	f.json(kind.ObservedNode("n3"), kind.NodeObservation{HeardUnix: now.Unix() - 130, Epoch: "e1", AppliedRevision: 9, Revision: 9, Gone: true})
-	for _, c := range []struct{ says, want string }{
-		{"", "its data path goes on as it was; on n3: "},
-		{"n1", "nothing answers there, say n1; on n3: "},
-		{"n1 n2", "nothing answers there, say n1, n2; on n3: "},
+	f.json(kind.ObservedPath("n3"), kind.PathsObservation{Usual: "wireguard"}) // said last, and no witness
+	const look, leave = "; on n3: systemctl status weft-agent", "; if the node is gone: weft delete node n3"
+	for _, c := range []struct{ said, want string }{
+		{"", "its data path goes on as it was" + look + leave},
+		{"n1 wireguard", "its data path goes on as it was" + look},
+		{"n1 down", "nothing answers there, say n1" + look + leave},
+		{"n1 down, n2 down, n4 none", "nothing answers there, say n1, n2, n4" + look + leave},
+		{"n1 down, n2 relayed, n4 direct", "n2, n4 have answers from there, not so n1: weft mesh explain n1 n3" + look},
 	} {
-		for _, name := range strings.Fields(c.says) {
-			f.json(kind.ObservedPath(name), kind.PathsObservation{Epoch: "e1", Revision: 9, Down: []string{"n3"}})
+		for _, of := range []string{"n1", "n2", "n4"} {
+			f.json(kind.ObservedPath(of), kind.PathsObservation{Epoch: "e1", Revision: 9})
+		}
+		for _, of := range strings.Split(c.said, ", ") {
+			if name, rung, ok := strings.Cut(of, " "); ok {
+				f.json(kind.ObservedPath(name), kind.PathsObservation{Epoch: "e1", Revision: 9, Usual: "vxlan", Others: []kind.RungPeers{{Rung: rung, Peers: []string{"n3"}}}})
+			}
 		}
 		got, err := weftv1.NewStatusClient(f.conn).ListProblems(t.Context(), &weftv1.ListProblemsRequest{})
-		if err != nil || len(got.GetProblems()) != 1 || !strings.HasPrefix(got.GetProblems()[0].GetRemedy(), c.want) {
-			t.Errorf("%s: %v %v", c.says, got, err)
+		if err != nil || len(got.GetProblems()) != 1 || got.GetProblems()[0].GetRemedy() != c.want {
+			t.Errorf("%s: %v %v", c.said, got, err)
 		}
 	}
 }
