@@ -17,6 +17,11 @@ var errNoFabric = errors.New("no family of fabric addresses that both have")
 // errNoDevice says that a probe was to go through nothing.
 var errNoDevice = errors.New("no device of the rung")
 
+// errApart says that package overlay has no direct route to a peer. A probe would go by
+// what other route the device has, and might even be answered: where a default route is
+// on the link itself, peers answer ARP for their fabric addresses.
+var errApart = errors.New("no shared L2: no subnet that both nodes have an address of")
+
 // innerSent is an inner probe that waits for its answer.
 type innerSent struct {
 	probe mesh.ProbeInner
@@ -44,8 +49,11 @@ func (d *driver) request(p mesh.ProbeInner) (probe.Request, error) {
 	self, _ := d.in.Intent.Peer(d.cfg.Self)
 	peer, _ := d.in.Intent.Peer(p.Peer)
 	dev := deviceOf(d.in.Intent.Cluster, self, peer, p.Over)
-	if dev == "" {
+	switch path := d.in.Intent.Cluster.Path(self, peer); {
+	case dev == "":
 		return probe.Request{}, errNoDevice
+	case p.Over.Rung == mesh.Direct && !intent.SameLink(path.Local, path.Remote):
+		return probe.Request{}, errApart
 	}
 	for _, to := range peer.Fabric() {
 		if from, ok := self.FabricOf(to.Is4()); ok {

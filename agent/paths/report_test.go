@@ -336,6 +336,29 @@ func TestInner(t *testing.T) {
 	})
 }
 
+// TestNoDirectRoute: a probe of the direct rung is not sent where no direct route is, for
+// a default route on the link might have it answered.
+func TestNoDirectRoute(t *testing.T) {
+	for pair, want := range map[[2]string]error{
+		{"10.0.0.1/24", "10.0.0.2/24"}: nil,
+		{"10.0.0.1/24", "10.0.1.2/24"}: errApart,
+		{"10.0.0.1/32", "10.0.0.2/32"}: errApart,
+		{"10.0.0.1/32", "10.0.0.2/24"}: errApart,
+	} {
+		d := driver{cfg: &Config{Self: "n0"}}
+		d.in.Intent = intent.Node{Name: "n0", Cluster: intent.Cluster{Backend: intent.Auto, Encryption: intent.EncryptNever, CIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}}}
+		for i, addr := range pair {
+			d.in.Intent.Peers = append(d.in.Intent.Peers, intent.Peer{
+				Name: fmt.Sprint("n", i), Lease: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 42, byte(i), 0}), 24)},
+				Underlay: []intent.Underlay{{Addr: netip.MustParsePrefix(addr), Device: "eth0", MTU: 1500}},
+			})
+		}
+		if r, err := d.request(mesh.ProbeInner{Peer: "n1", Over: mesh.Over{Rung: mesh.Direct}}); !errors.Is(err, want) || want == nil && r.Dev != "eth0" {
+			t.Errorf("%v: %v, %v; want %v", pair, r, err, want)
+		}
+	}
+}
+
 // Choices are told when they are others, and not else.
 func TestChoices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
