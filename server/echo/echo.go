@@ -8,13 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	wire "github.com/weft-net/weft/proto/echo"
 	"github.com/weft-net/weft/proto/note"
-	"golang.org/x/sync/errgroup"
 )
 
 // lasts is for how long a cookie is good.
@@ -77,7 +77,9 @@ func Open(ctx context.Context, c Config) *Echo {
 func (e *Echo) Ports() []uint16 {
 	var out []uint16
 	for _, p := range e.ports {
-		out = append(out, p.number)
+		if !p.gone.Load() {
+			out = append(out, p.number)
+		}
 	}
 	return out
 }
@@ -94,15 +96,21 @@ func (e *Echo) Close() {
 	}
 }
 
-// Run answers until ctx ends.
+// Run answers until ctx ends. A port that fails for good is logged, and offered no more.
 func (e *Echo) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, e.Close)
 	defer stop()
-	var g errgroup.Group
+	var serving sync.WaitGroup
 	for _, p := range e.ports {
-		g.Go(func() error { return e.serve(ctx, p) })
+		serving.Go(func() {
+			if err := e.serve(ctx, p); err != nil {
+				p.gone.Store(true)
+				e.cfg.Log.Error("echo not served", note.Err, err, note.Do, "restart weft-server")
+			}
+		})
 	}
-	return g.Wait()
+	serving.Wait()
+	return nil
 }
 
 // serve answers on one port. An error of one datagram says nothing of the next: ICMP

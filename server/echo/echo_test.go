@@ -2,9 +2,11 @@ package echo
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -178,6 +180,37 @@ func TestPortThatIsTaken(t *testing.T) {
 	}
 	if !strings.Contains(said.String(), "address already in use") || !strings.Contains(said.String(), "ss -lunp") {
 		t.Error(said.String())
+	}
+}
+
+// lines hands on what is logged.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
+
+// A port that fails for good is told of, and offered no more; the other goes on.
+func TestPortThatFails(t *testing.T) {
+	said := make(lines, 8)
+	e := Open(t.Context(), Config{Host: "127.0.0.1", Log: slog.New(slog.NewTextHandler(said, nil))})
+	dead, alive := e.ports[0], e.ports[1]
+	if err := dead.conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	if line := <-said; !strings.Contains(line, fmt.Sprintf("receive on UDP port %d", dead.number)) {
+		t.Error(line)
+	}
+	if got := e.Ports(); !slices.Equal(got, []uint16{alive.number}) {
+		t.Errorf("offers %d; %d is dead", got, dead.number)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ type port struct {
 	conn   *net.UDPConn
 	number uint16
 	oob    []byte
+	gone   atomic.Bool // it failed for good
 }
 
 func listen(ctx context.Context, address string) (*port, error) {
