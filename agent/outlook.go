@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weft-net/weft/agent/datapath"
@@ -21,6 +23,10 @@ import (
 // A look is cheap, but an idle node has better to do: what tells of its changes is
 // looked at when they have settled (lull), all else this often.
 const lookEvery = 3 * time.Second
+
+// lookMost is for how long an agent that has begun may say that it has not looked yet,
+// and for how long looks may fail before that is told.
+const lookMost = 10 * time.Second
 
 // firewallKernel is what the outlook needs of the kernel.
 type firewallKernel interface {
@@ -39,9 +45,15 @@ type outlook struct {
 	guarded func() bool              // there may be a guard
 	found   func([]hostroom.Finding) // called when findings have changed
 	keep    func()                   // puts back what others have removed, at each look
+	there   func() bool              // the fabric is in place: before, a look sees half of it
+	looked  func()                   // called once, when what is found is all that there is: done
+	blind   func(error)              // called after each look: why none has succeeded for lookMost; nil: one has
 	log     *slog.Logger
 	lull    lull
 	stands  stands
+	done    atomic.Bool
+	begun   time.Time // the first look
+	seen    time.Time // the last that succeeded
 
 	mu   sync.Mutex
 	last []hostroom.Finding
@@ -65,7 +77,24 @@ func (a *agent) newOutlook() *outlook {
 			a.setProblems("host", hostroom.Problems(fs))
 			a.touch()
 		},
+		there: a.inPlace, looked: a.touch,
+		blind: func(err error) {
+			if a.setProblems("look", blindness(err)) {
+				a.touch()
+			}
+		},
 	}
+}
+
+// blindness is the problem of a host that cannot be looked at.
+func blindness(err error) []intent.Problem {
+	if err == nil {
+		return nil
+	}
+	return []intent.Problem{{
+		Subject: "host", Cause: fmt.Sprintf("looks at the host have failed for more than %v, so faults of it are not known: %v", lookMost, err),
+		Remedy: "see what is said, and journalctl -u weft-agent; the agent goes on trying",
+	}}
 }
 
 // hostNode is what the fabric needs of this host.
@@ -90,10 +119,14 @@ func (o *outlook) run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	defer o.eyes.Close()
+	o.begun, o.seen = time.Now(), time.Now()
 	for {
-		if err := o.once(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		there := o.there()
+		err := o.once(ctx, time.Now())
+		if err != nil && ctx.Err() == nil {
 			o.log.Warn("host not looked at", note.Err, err, note.Retry, lookEvery)
 		}
+		o.settle(there, err, time.Now())
 		if !o.next(ctx, tick.C) || !o.lull.wait(ctx) {
 			return nil
 		}
@@ -106,7 +139,7 @@ func (o *outlook) next(ctx context.Context, tick <-chan time.Time) bool {
 		return true
 	}
 	var stood <-chan time.Time
-	if o.stands.open() {
+	if o.stands.open() || !o.done.Load() {
 		stood = time.After(stand)
 	}
 	select {
@@ -117,6 +150,24 @@ func (o *outlook) next(ctx context.Context, tick <-chan time.Time) bool {
 	case <-o.kernel.Stirred():
 	}
 	return true
+}
+
+// settle tells once that the host has been looked at: by a look at the whole of the fabric
+// after which nothing is left that may yet come to stand. One that never succeeds is no
+// reason to keep others waiting, but to be told.
+func (o *outlook) settle(there bool, err error, now time.Time) {
+	if err == nil {
+		o.seen = now
+	}
+	if err == nil || now.Sub(o.seen) >= lookMost {
+		o.blind(err)
+	}
+	early := now.Sub(o.begun) < lookMost
+	if o.done.Load() || early && (!there || err != nil || o.stands.open()) {
+		return
+	}
+	o.done.Store(true)
+	o.looked()
 }
 
 // once looks, opens what was asked for, and tells what is left.

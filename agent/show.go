@@ -60,7 +60,9 @@ func (a *agent) showOnce() {
 	problems = append(problems, a.showSubnet(n)...)
 	a.setProblems("show", problems)
 	a.uplink.SetSettings(a.settings.written())
+	looked := a.outlook.done.Load() // before what it has found
 	a.uplink.SetProblems(a.problems())
+	a.uplink.SetLooking(!looked)
 	if a.inPlace() {
 		a.ready("the fabric is up")
 	}
@@ -183,7 +185,7 @@ func (a *agent) problems() []intent.Problem {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	out = append(out, a.joins.told(a.found["plan"], n, time.Now())...)
-	for _, source := range []string{"show", "host", "plugin", "egress", "pairs"} {
+	for _, source := range []string{"show", "host", "look", "plugin", "egress", "pairs"} {
 		out = append(out, a.found[source]...)
 	}
 	return out

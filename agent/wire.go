@@ -125,6 +125,7 @@ func (a *agent) openUplink(boot string) (err error) {
 	}); err != nil {
 		return err
 	}
+	a.uplink.SetLooking(true)
 	return a.openPairs()
 }
 

@@ -107,7 +107,7 @@ func (a *Agent) GetStatus(context.Context, *weftv1.GetStatusRequest) (*weftv1.Ge
 		Paused: a.paused(),
 		Node:   n.Name, Version: a.Version, Epoch: line.Epoch, Revision: line.Revision, AppliedRevision: a.Loop.Applied(),
 		Server: line.Server, ServerProxy: line.Proxy, Tunnels: serverTunnels(a.Line.Tunnels()), Addresses: intent.EncodeUnderlay(a.Underlay()), Endpoints: uint32(len(a.Endpoints())),
-		PodMtu: uint32(n.Cluster.PodMTU(self)),
+		PodMtu: uint32(n.Cluster.PodMTU(self)), Looking: line.Looking,
 	}
 	if a.Settings != nil {
 		out.Settings = a.Settings()

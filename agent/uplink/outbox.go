@@ -32,6 +32,7 @@ type outbox struct {
 	report    Report
 	lease     []netip.Prefix
 	problems  ledger
+	looking   bool     // the host has not been looked at yet
 	settings  []string // of the host, that the agent has changed
 	errors    map[intent.ID]objectError
 	endpoints map[string]Endpoint
@@ -92,6 +93,22 @@ func (b *outbox) setSettings(lines []string) {
 		b.settings = lines
 		return changed
 	})
+}
+
+// setLooking says whether the host is still to be looked at: then what the problems do
+// not name may be so all the same.
+func (b *outbox) setLooking(looking bool) {
+	b.change(func() bool {
+		changed := b.looking != looking
+		b.looking = looking
+		return changed
+	})
+}
+
+func (b *outbox) isLooking() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.looking
 }
 
 func (b *outbox) listProblems() []intent.Problem {
@@ -185,7 +202,8 @@ func (b *outbox) awaitReport(ctx context.Context) error {
 	}
 }
 
-// hello returns the first report, and whether there is one yet.
+// hello returns the first report, and whether there is one yet. The server is to hear of
+// problems on the stream if there are any, or may be.
 func (b *outbox) hello(s *sent) (*weftv1.NodeReport, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -193,6 +211,7 @@ func (b *outbox) hello(s *sent) (*weftv1.NodeReport, bool) {
 		return nil, false
 	}
 	s.report, s.lease, s.roots = b.report, b.lease, b.roots
+	s.owed = b.looking || len(b.problems.all()) > 0
 	return b.report.wire(b.lease), true
 }
 
@@ -201,6 +220,8 @@ type sent struct {
 	report    Report
 	lease     []netip.Prefix
 	problems  []intent.Problem
+	looking   bool
+	owed      bool // a report of problems was announced and is yet to be sent
 	settings  []string
 	roots     []string
 	errors    map[intent.ID]objectError
@@ -229,10 +250,10 @@ func (b *outbox) next(s *sent) []*weftv1.SyncRequest {
 		s.report, s.lease = b.report, b.lease
 		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Report{Report: b.report.wire(b.lease)}})
 	}
-	if ps := b.problems.all(); !slices.Equal(ps, s.problems) || !slices.Equal(b.settings, s.settings) {
-		s.problems, s.settings = ps, b.settings
+	if ps := b.problems.all(); s.owed || b.looking != s.looking || !slices.Equal(ps, s.problems) || !slices.Equal(b.settings, s.settings) {
+		s.problems, s.settings, s.looking, s.owed = ps, b.settings, b.looking, false
 		report := wireProblems(b.node, ps)
-		report.Settings = b.settings
+		report.Settings, report.Looking = b.settings, b.looking
 		out = append(out, &weftv1.SyncRequest{Message: &weftv1.SyncRequest_Problems{Problems: report}})
 	}
 	out = append(append(out, b.nextEndpoints(s)...), b.nextPools(s)...)

@@ -199,7 +199,7 @@ func (s *session) hello(ctx context.Context) (*weftv1.SyncRequest, error) {
 		},
 		Report: report, Batches: true, Claims: true, Questions: SchemaQuestions, Stream: s.u.streams.Add(1),
 	}
-	h.Roots = s.sent.roots
+	h.Roots, h.ProblemsFollow = s.sent.roots, s.sent.owed
 	if s.base != nil {
 		h.Epoch, h.CompileVersion, h.Revision, h.Digest = s.base.epoch, s.base.compile, s.base.revision, s.base.set.Digest()
 	}

@@ -124,6 +124,7 @@ type Status struct {
 	CertificateEnd time.Time
 	Err            error         // why no server answers
 	Apart          time.Duration // server's clock less ours; 0 while not known
+	Looking        bool          // see SetLooking
 }
 
 // New reads what the data folder holds. It makes the key and the VTEP's MAC
@@ -245,6 +246,10 @@ func (u *Uplink) SetReport(r Report) { u.out.setReport(r) }
 // SetProblems replaces what the rest of the agent has to complain of.
 func (u *Uplink) SetProblems(ps []intent.Problem) { u.out.setProblems("agent", ps) }
 
+// SetLooking says whether the agent has begun so recently that it has not looked at its
+// host: the server lets stand what was found before.
+func (u *Uplink) SetLooking(looking bool) { u.out.setLooking(looking) }
+
 // SetSettings says which settings of the host the agent has changed, a line each.
 func (u *Uplink) SetSettings(lines []string) { u.out.setSettings(lines) }
 
@@ -265,7 +270,7 @@ func (u *Uplink) Status() Status {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	s := Status{Server: u.line.server, Proxy: u.line.proxy, ServerName: u.line.name, Heard: u.line.heard, Epoch: now.epoch, Revision: now.revision, Err: u.line.err, Apart: u.line.apart}
+	s := Status{Server: u.line.server, Proxy: u.line.proxy, ServerName: u.line.name, Heard: u.line.heard, Epoch: now.epoch, Revision: now.revision, Err: u.line.err, Apart: u.line.apart, Looking: u.out.isLooking()}
 	if u.id.cert != nil {
 		s.CertificateEnd = u.id.cert.NotAfter
 	}

@@ -54,7 +54,7 @@ func (c *cli) nodeStatus(ctx context.Context, o *output, why error) error {
 func (c *cli) nodeText(o *output, st *weftv1.GetStatusResponse, peers []*weftv1.PeerStatus) string {
 	var b strings.Builder
 	title(&b, "node", "%s  %s  epoch %s  revision %d  %s  %s", orDash(st.GetNode()), st.GetVersion(), epochText(0, st.GetEpoch()),
-		st.GetRevision(), applied(st), c.problemCount(len(st.GetProblems())))
+		st.GetRevision(), applied(st), c.problemCount(len(st.GetProblems()), st.GetLooking()))
 	server := "none answers"
 	if st.GetServer() != "" {
 		server = st.GetServer()
@@ -68,6 +68,9 @@ func (c *cli) nodeText(o *output, st *weftv1.GetStatusResponse, peers []*weftv1.
 	title(&b, "server", "%s", server)
 	if ts := st.GetTunnels(); len(ts) > 0 {
 		title(&b, "tunnels", "%s", ownTunnelText(ts))
+	}
+	if st.GetLooking() {
+		title(&b, "looking", "the agent has just begun, and has not looked at its host yet")
 	}
 	title(&b, "lease", "%s", orDash(strings.Join(st.GetLease(), ", ")))
 	title(&b, "uplink", "%s", orDash(addressText(st.GetAddresses())))

@@ -97,6 +97,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 // fabric changes the fabric under a script:
 //
 //	fabric problem NODE SUBJECT CAUSE REMEDY
+//	fabric looking NODE…           their agents have just begun
 //	fabric lag NODE REVISION       the node has applied no more
 //	fabric behind NODE…            whom WaitForRevision names
 //	fabric refuse METHOD CODE MESSAGE
@@ -133,6 +134,8 @@ func fabric(ts *testscript.TestScript, _ bool, args []string) {
 				n.Problems = append(n.Problems, p)
 			}
 		}
+	case "looking":
+		f.Looking = args[1:]
 	case "lag":
 		for _, n := range f.Nodes {
 			if n.GetName() == args[1] {

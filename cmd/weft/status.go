@@ -91,7 +91,7 @@ func (c *cli) fabricText(o *output, r *report) string {
 		title(&b, "MEMORY", "%s", c.memoryText(since, r.GetServer()))
 		inStep = inStepText(r)
 	}
-	title(&b, "fabric", "%s  epoch %s  revision %d   %s   %s", orDash(r.GetFabric()), epochText(r.GetEpochOrdinal(), r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems())))
+	title(&b, "fabric", "%s  epoch %s  revision %d   %s   %s", orDash(r.GetFabric()), epochText(r.GetEpochOrdinal(), r.GetEpoch()), r.GetRevision(), inStep, c.problemCount(len(r.GetProblems()), len(r.GetLooking()) > 0))
 	var servers []string
 	for _, s := range r.GetServers() {
 		servers = append(servers, serverText(s, r.GetSilentSinceUnix() != 0))
@@ -102,6 +102,9 @@ func (c *cli) fabricText(o *output, r *report) string {
 	title(&b, "paths", "%s", pathText(r.GetPaths()))
 	if r.tunnels != "" {
 		title(&b, "tunnels", "%s", r.tunnels)
+	}
+	if looking := r.GetLooking(); len(looking) > 0 {
+		title(&b, "looking", "%s", lookingText(looking))
 	}
 	if behind := c.behindText(r); behind != "" {
 		title(&b, "behind", "%s", behind)
@@ -153,8 +156,22 @@ func title(b *strings.Builder, name, format string, args ...any) {
 	fmt.Fprintf(b, "%-9s%s\n", name, fmt.Sprintf(format, args...))
 }
 
-func (c *cli) problemCount(n int) string {
-	if n == 0 {
+// lookingText names the nodes of which it is not known yet what is wrong there.
+func lookingText(nodes []string) string {
+	const most = 5
+	names := strings.Join(nodes[:min(len(nodes), most)], ", ")
+	if more := len(nodes) - most; more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	return names + ": the agent has just begun, and has not looked at its host yet; what was found before stands"
+}
+
+// problemCount is how many there are; that there are none is not known while nodes look.
+func (c *cli) problemCount(n int, looking bool) string {
+	switch {
+	case n == 0 && looking:
+		return "none found yet"
+	case n == 0:
 		return c.paint(green, "no problems")
 	}
 	return c.paint(red, strings.ToUpper(count(n, "problem")))

@@ -34,8 +34,12 @@ func (s *fabric) Get(ctx context.Context, _ *weftv1.StatusGetRequest) (*weftv1.S
 	}
 	for _, n := range g.view.members() {
 		out.Nodes++
-		if s.health(n).inStep {
+		h := s.health(n)
+		if h.inStep {
 			out.NodesInStep++
+		}
+		if h.push.Looking && (h.state == ready || h.state == degraded) {
+			out.Looking = append(out.Looking, n.name)
 		}
 	}
 	out.Paths = s.pathCounts(g)

@@ -25,6 +25,7 @@ type NodeObservation struct {
 	Instance        string        `json:"instance,omitempty"` // of the agent's process
 	Stream          uint64        `json:"stream,omitempty"`   // of those that the instance opened: the highest is the newest
 	Settings        []string      `json:"settings,omitempty"` // of the host, that the agent has changed, with old values
+	Looking         bool          `json:"looking,omitempty"`  // its agent has not looked at its host yet
 	Problems        []Problem     `json:"problems,omitempty"`
 	ObjectErrors    []ObjectError `json:"objectErrors,omitempty"`
 }
@@ -62,6 +63,7 @@ type Problem struct {
 	Cause     string `json:"cause"`
 	Remedy    string `json:"remedy,omitempty"`
 	SinceUnix int64  `json:"sinceUnix,omitempty"` // seconds since 1970
+	Noted     bool   `json:"noted,omitempty"`     // by the server, not by the node
 }
 
 // ObjectError is one object that a node did not understand or could not apply.

@@ -176,7 +176,7 @@ func (s Status) Observation(epoch string) kind.NodeObservation {
 		Version: s.Version, Boot: s.Boot, Machine: s.Machine, HeardUnix: unix(s.Heard),
 		AppliedRevision: s.Applied, Epoch: epoch, Revision: s.Sent, Gone: !s.Connected,
 		Address: host(s.Remote), Run: s.Run, Instance: s.Instance, Stream: s.Stream,
-		Settings: s.Settings, Problems: s.Problems, ObjectErrors: s.ObjectErrors,
+		Settings: s.Settings, Looking: s.Looking, Problems: s.Problems, ObjectErrors: s.ObjectErrors,
 	}
 }
 

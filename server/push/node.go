@@ -40,6 +40,7 @@ type Status struct {
 	Sent         int64  // revision
 	Endpoints    int
 	Settings     []string // of the host, that the agent has changed
+	Looking      bool     // the agent has not looked at its host yet
 	Problems     []kind.Problem
 	ObjectErrors []kind.ObjectError
 }
@@ -62,6 +63,7 @@ type node struct {
 	mu        sync.Mutex
 	status    Status // but for problems and object errors
 	reports   []kind.Problem
+	unseen    unseen
 	told      map[[2]string]kind.Problem // reports that are events already, by subject and cause
 	noted     map[string]kind.Problem    // what the server noticed, by subject
 	errors    map[ref]kind.ObjectError
@@ -99,10 +101,13 @@ func newNode(name string) *node {
 	}
 }
 
-func (n *node) heard() {
+// heard notes that the node lives, and tells whether what it told of on an earlier
+// stream has stood for long enough.
+func (n *node) heard() (lapsed bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.status.Heard = time.Now()
+	return n.lapse(n.status.Heard)
 }
 
 func (n *node) came(hello *weftv1.Hello, remote, run string) {
@@ -114,7 +119,8 @@ func (n *node) came(hello *weftv1.Hello, remote, run string) {
 		Version: hello.GetVersion(), Machine: hello.GetMachine(), Boot: hello.GetBoot(),
 		Run: run, Instance: hello.GetInstance(), Stream: hello.GetStream(),
 	}
-	n.reports, n.recorded, n.claimed = nil, 0, false // another server may have had a stream meanwhile
+	n.begin(hello.GetProblemsFollow(), now)
+	n.recorded, n.claimed = 0, false // another server may have had a stream meanwhile
 	clear(n.errors)
 	delete(n.kept, kind.ObservedPath(n.name)) // and have written of its paths
 	n.double.doubt = time.Time{}
@@ -126,6 +132,7 @@ func (n *node) left() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.status.Connected, n.status.Since = false, time.Now()
+	n.unseen.stays = n.unseen.lasts(time.Now())
 }
 
 // applied notes a revision and answers with the one before.
@@ -165,7 +172,8 @@ func (n *node) reported(m *weftv1.ProblemReport) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.reports, n.status.Settings = out, settings
+	n.found(out, m.GetLooking())
+	n.status.Settings = settings
 }
 
 // asNamed is a problem's subject as people name it. Agents say of a peer the key of its
@@ -222,9 +230,11 @@ func (n *node) snapshot() Status {
 	}
 	s := n.status
 	s.Endpoints = len(n.endpoints)
-	s.Problems = slices.Clone(n.reports)
+	s.Problems, s.Looking = n.problems(), n.unseen.lasts(time.Now())
 	for _, subject := range slices.Sorted(maps.Keys(n.noted)) {
-		s.Problems = append(s.Problems, n.noted[subject])
+		p := n.noted[subject]
+		p.Noted = true
+		s.Problems = append(s.Problems, p)
 	}
 	s.ObjectErrors = slices.SortedFunc(maps.Values(n.errors), func(a, b kind.ObjectError) int {
 		return cmp.Or(cmp.Compare(a.Collection, b.Collection), cmp.Compare(a.Key, b.Key))

@@ -39,7 +39,10 @@ func (s *stream) read(enter func(*weftv1.Hello) error) {
 
 // take brings one message in. An error ends the stream.
 func (s *stream) take(m *weftv1.SyncRequest) error {
-	s.node.heard()
+	if s.node.heard() {
+		s.hub.tellProblems(s.node)
+		s.hub.observed.node(s.node)
+	}
 	s.pulse.send()
 	switch m := m.GetMessage().(type) {
 	case *weftv1.SyncRequest_Ack:

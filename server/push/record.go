@@ -47,6 +47,10 @@ func (h *Hub) record(ctx context.Context, nodes []*node) error {
 			continue
 		}
 		r.rests = old.rev
+		if there && old.obs.Run != h.cfg.Run && r.node.inherit(old.obs.Problems) {
+			r.obs = r.node.snapshot().Observation(h.cfg.Epoch)
+			r.obs.Run = h.cfg.Run
+		}
 		records = append(records, r)
 	}
 	return h.commitRecords(ctx, records)

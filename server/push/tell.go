@@ -84,7 +84,7 @@ func (n *node) news() (appeared, gone []kind.Problem) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := map[[2]string]kind.Problem{}
-	for _, p := range n.reports {
+	for _, p := range n.problems() {
 		now[[2]string{p.Subject, p.Cause}] = p
 	}
 	for k, p := range now {

@@ -86,7 +86,10 @@ type GetStatusResponse struct {
 	// credentials; empty: directly.
 	ServerProxy string `protobuf:"bytes,90,opt,name=server_proxy,json=serverProxy,proto3" json:"server_proxy,omitempty"`
 	// Tunnels to the servers, by address; none before the node has joined.
-	Tunnels       []*ServerTunnel `protobuf:"bytes,91,rep,name=tunnels,proto3" json:"tunnels,omitempty"`
+	Tunnels []*ServerTunnel `protobuf:"bytes,91,rep,name=tunnels,proto3" json:"tunnels,omitempty"`
+	// Looking says that the agent has begun a moment ago and has not looked at its host
+	// yet: that it lists no problem says nothing.
+	Looking       bool `protobuf:"varint,100,opt,name=looking,proto3" json:"looking,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -245,6 +248,13 @@ func (x *GetStatusResponse) GetTunnels() []*ServerTunnel {
 		return x.Tunnels
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetLooking() bool {
+	if x != nil {
+		return x.Looking
+	}
+	return false
 }
 
 // ServerTunnel is this node's tunnel to one server.
@@ -2454,7 +2464,7 @@ var File_weft_v1_agent_proto protoreflect.FileDescriptor
 const file_weft_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x13weft/v1/agent.proto\x12\aweft.v1\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xf9\x04\n" +
+	"\x10GetStatusRequest\"\x93\x05\n" +
 	"\x11GetStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -2474,7 +2484,8 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\bsettings\x18F \x03(\tR\bsettings\x12,\n" +
 	"\x06paused\x18P \x01(\v2\x14.weft.v1.PauseStatusR\x06paused\x12!\n" +
 	"\fserver_proxy\x18Z \x01(\tR\vserverProxy\x12/\n" +
-	"\atunnels\x18[ \x03(\v2\x15.weft.v1.ServerTunnelR\atunnels\"\x94\x02\n" +
+	"\atunnels\x18[ \x03(\v2\x15.weft.v1.ServerTunnelR\atunnels\x12\x18\n" +
+	"\alooking\x18d \x01(\bR\alooking\"\x94\x02\n" +
 	"\fServerTunnel\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1d\n" +

@@ -86,7 +86,11 @@ type StatusGetResponse struct {
 	// it sees; etcd and backups are left out. 0: all of it was read from the store.
 	SilentSinceUnix int64 `protobuf:"varint,90,opt,name=silent_since_unix,json=silentSinceUnix,proto3" json:"silent_since_unix,omitempty"`
 	// Server is the name of the one that answers.
-	Server        string `protobuf:"bytes,91,opt,name=server,proto3" json:"server,omitempty"`
+	Server string `protobuf:"bytes,91,opt,name=server,proto3" json:"server,omitempty"`
+	// Looking are the nodes whose agents began a moment ago and have not looked at their
+	// hosts yet: that no problem of theirs is listed says nothing, and what they told of
+	// before is listed still.
+	Looking       []string `protobuf:"bytes,100,rep,name=looking,proto3" json:"looking,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +242,13 @@ func (x *StatusGetResponse) GetServer() string {
 		return x.Server
 	}
 	return ""
+}
+
+func (x *StatusGetResponse) GetLooking() []string {
+	if x != nil {
+		return x.Looking
+	}
+	return nil
 }
 
 // StatusWatchRequest is empty.
@@ -2999,7 +3010,7 @@ var File_weft_v1_status_proto protoreflect.FileDescriptor
 const file_weft_v1_status_proto_rawDesc = "" +
 	"\n" +
 	"\x14weft/v1/status.proto\x12\aweft.v1\x1a\x13weft/v1/agent.proto\x1a\x15weft/v1/backups.proto\x1a\x17weft/v1/resources.proto\x1a\x12weft/v1/sync.proto\"\x12\n" +
-	"\x10StatusGetRequest\"\x99\x05\n" +
+	"\x10StatusGetRequest\"\xb3\x05\n" +
 	"\x11StatusGetResponse\x12\x16\n" +
 	"\x06fabric\x18\x01 \x01(\tR\x06fabric\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x1a\n" +
@@ -3020,7 +3031,8 @@ const file_weft_v1_status_proto_rawDesc = "" +
 	"\abackups\x18\x1f \x01(\v2\x15.weft.v1.BackupStatusR\abackups\x12\x1a\n" +
 	"\bsettling\x18  \x01(\bR\bsettling\x12*\n" +
 	"\x11silent_since_unix\x18Z \x01(\x03R\x0fsilentSinceUnix\x12\x16\n" +
-	"\x06server\x18[ \x01(\tR\x06server\"\x14\n" +
+	"\x06server\x18[ \x01(\tR\x06server\x12\x18\n" +
+	"\alooking\x18d \x03(\tR\alooking\"\x14\n" +
 	"\x12StatusWatchRequest\"I\n" +
 	"\x13StatusWatchResponse\x122\n" +
 	"\x06status\x18\x01 \x01(\v2\x1a.weft.v1.StatusGetResponseR\x06status\"\xbe\x01\n" +

@@ -632,9 +632,12 @@ type Hello struct {
 	Batches bool `protobuf:"varint,91,opt,name=batches,proto3" json:"batches,omitempty"`
 	// Stream counts the streams that this instance has opened, at any server: of two
 	// streams of one instance the higher is the newer.
-	Stream        uint64 `protobuf:"varint,92,opt,name=stream,proto3" json:"stream,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Stream uint64 `protobuf:"varint,92,opt,name=stream,proto3" json:"stream,omitempty"`
+	// ProblemsFollow says that a ProblemReport comes on this stream in any case: until
+	// then, what the node told of before stands.
+	ProblemsFollow bool `protobuf:"varint,100,opt,name=problems_follow,json=problemsFollow,proto3" json:"problems_follow,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -791,6 +794,13 @@ func (x *Hello) GetStream() uint64 {
 		return x.Stream
 	}
 	return 0
+}
+
+func (x *Hello) GetProblemsFollow() bool {
+	if x != nil {
+		return x.ProblemsFollow
+	}
+	return false
 }
 
 // Welcome answers Hello, if the agent gave its protocol.
@@ -1962,7 +1972,11 @@ type ProblemReport struct {
 	Problems []*Problem             `protobuf:"bytes,1,rep,name=problems,proto3" json:"problems,omitempty"`
 	// Settings of the host that the agent has changed, each with its value and the
 	// one before: "net.ipv4.ip_forward=1 (was 0)".
-	Settings      []string `protobuf:"bytes,70,rep,name=settings,proto3" json:"settings,omitempty"`
+	Settings []string `protobuf:"bytes,70,rep,name=settings,proto3" json:"settings,omitempty"`
+	// Looking says that the agent has begun a moment ago and has not looked at its host
+	// yet: what it told of before, and does not now, may still be so. It says so for 10 s
+	// at most.
+	Looking       bool `protobuf:"varint,100,opt,name=looking,proto3" json:"looking,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2009,6 +2023,13 @@ func (x *ProblemReport) GetSettings() []string {
 		return x.Settings
 	}
 	return nil
+}
+
+func (x *ProblemReport) GetLooking() bool {
+	if x != nil {
+		return x.Looking
+	}
+	return false
 }
 
 // Problem is something that a person should know, with what to do about it.
@@ -3022,7 +3043,7 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"ask_claims\x18\x1e \x01(\v2\x12.weft.v1.AskClaimsH\x00R\taskClaims\x12&\n" +
 	"\x05batch\x18Z \x01(\v2\x0e.weft.v1.BatchH\x00R\x05batch\x12(\n" +
 	"\x04echo\x18d \x01(\v2\x12.weft.v1.EchoOfferH\x00R\x04echoB\t\n" +
-	"\amessage\"\x9c\x04\n" +
+	"\amessage\"\xc5\x04\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x12\n" +
@@ -3042,7 +3063,8 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06claims\x18\x1e \x01(\bR\x06claims\x12\x16\n" +
 	"\x06digest\x18Z \x01(\x06R\x06digest\x12\x18\n" +
 	"\abatches\x18[ \x01(\bR\abatches\x12\x16\n" +
-	"\x06stream\x18\\ \x01(\x04R\x06stream\"W\n" +
+	"\x06stream\x18\\ \x01(\x04R\x06stream\x12'\n" +
+	"\x0fproblems_follow\x18d \x01(\bR\x0eproblemsFollow\"W\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x16\n" +
@@ -3147,10 +3169,11 @@ const file_weft_v1_sync_proto_rawDesc = "" +
 	"\x06usable\x18\x02 \x01(\x03R\x06usable\x12\x12\n" +
 	"\x04used\x18\x03 \x01(\x03R\x04used\x12\x18\n" +
 	"\aresting\x18\x04 \x01(\x03R\aresting\x12\x16\n" +
-	"\x06closed\x18\x05 \x01(\bR\x06closed\"Y\n" +
+	"\x06closed\x18\x05 \x01(\bR\x06closed\"s\n" +
 	"\rProblemReport\x12,\n" +
 	"\bproblems\x18\x01 \x03(\v2\x10.weft.v1.ProblemR\bproblems\x12\x1a\n" +
-	"\bsettings\x18F \x03(\tR\bsettings\"\x84\x01\n" +
+	"\bsettings\x18F \x03(\tR\bsettings\x12\x18\n" +
+	"\alooking\x18d \x01(\bR\alooking\"\x84\x01\n" +
 	"\aProblem\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x14\n" +
 	"\x05cause\x18\x02 \x01(\tR\x05cause\x12\x16\n" +

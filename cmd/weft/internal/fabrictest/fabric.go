@@ -18,6 +18,7 @@ const Now = 1_800_000_000
 type Fabric struct {
 	sync.Mutex
 	Problems []*weftv1.Problem
+	Looking  []string
 	Nodes    []*weftv1.NodeStatus
 	Behind   []string           // what WaitForRevision answers
 	Refuse   map[string]error   // by full method

@@ -29,7 +29,7 @@ func (s statusServer) Get(context.Context, *weftv1.StatusGetRequest) (*weftv1.St
 		Etcd:    &weftv1.EtcdStatus{Mode: "embedded", Members: 1, SizeBytes: 38 << 20, QuotaBytes: 2 << 30},
 		Nodes:   uint32(len(s.f.Nodes)), NodesInStep: uint32(inStep),
 		Paths:    s.f.counts(),
-		Problems: s.f.Problems, CaEndsUnix: Now + 3650*day,
+		Problems: s.f.Problems, Looking: s.f.Looking, CaEndsUnix: Now + 3650*day,
 	}, nil
 }
 
