@@ -56,6 +56,8 @@ type glance struct {
 	backups *weftv1.BackupStatus
 	pending pending
 	paths   map[string]kind.PathsObservation // by node
+	// carriage is how nodes send.
+	carriage kind.CarriageSpec
 }
 
 // glance reads it; while the store answers nobody only what is remembered.
@@ -74,6 +76,9 @@ func (s *Server) glance(ctx context.Context) (glance, error) {
 			}
 		}
 		if g.paths, err = s.summaries(ctx); err != nil {
+			return err
+		}
+		if g.carriage, err = s.carriage(ctx); err != nil {
 			return err
 		}
 		g.pending, err = s.waiting(ctx)
@@ -146,6 +151,7 @@ func (s *Server) problems(g glance) []*weftv1.Problem {
 	if s.Identities != nil {
 		out = append(out, s.Identities()...)
 	}
+	out = append(out, s.changeProblems(g)...)
 	said := s.witnesses(g.view, g.paths)
 	for _, n := range g.view.members() {
 		out = append(out, s.nodeProblems(n, said)...)

@@ -114,6 +114,44 @@ func TestProblemsOfTheFabric(t *testing.T) {
 	}
 }
 
+// TestChangeThatHangs: pairs that do not come to a new way of sending are told of after a
+// while, unless their node is away.
+func TestChangeThatHangs(t *testing.T) {
+	auto := intent.Carrier{Backend: intent.Auto, VNI: 4096, Port: 8472, Encryption: intent.EncryptUntrusted}
+	vxlan := intent.Carrier{Backend: intent.VXLAN, VNI: 4096, Port: 8472}
+	const hangs = "nodes are to send by vxlan 4096 on UDP 8472, and n1->n2, n1->n3 and 3 more go on by auto with vxlan 4096 on UDP 8472, encryption untrusted, which is received as well until they do not"
+	for _, c := range []struct {
+		name string
+		age  time.Duration
+		spec kind.CarriageSpec
+		live bool
+		want string
+	}{
+		{"at rest", time.Hour, kind.CarriageSpec{Send: vxlan}, true, ""},
+		{"on its way", lasting - time.Second, kind.CarriageSpec{Send: vxlan, Receive: []intent.Carrier{auto}, Switched: true}, true, ""},
+		{"hangs", lasting, kind.CarriageSpec{Send: vxlan, Receive: []intent.Carrier{auto}, Switched: true}, true, hangs},
+		{"the node is away", lasting, kind.CarriageSpec{Send: vxlan, Receive: []intent.Carrier{auto}, Switched: true}, false, ""},
+	} {
+		f := newFabric(t)
+		f.join("n1", "n2", "n3")
+		f.json(kind.ObservedNodes+"n1", kind.NodeObservation{HeardUnix: now.Unix(), Gone: !c.live})
+		s := New(Config{Store: f.store, Hub: f.hub, Now: func() time.Time { return now }, Since: now.Add(-time.Hour)})
+		v, _, err := s.read(t.Context(), parts[kind.Node])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.spec.AtUnix = now.Add(-c.age).Unix()
+		got := s.changeProblems(glance{view: v, carriage: c.spec, paths: map[string]kind.PathsObservation{"n1": {Old: 5, OldPeers: []string{"n3", "n2"}}}})
+		text := ""
+		if len(got) > 0 {
+			text = got[0].GetCause()
+		}
+		if text != c.want {
+			t.Errorf("%s: %q", c.name, text)
+		}
+	}
+}
+
 func TestWhoOwns(t *testing.T) {
 	f := newFabric(t)
 	f.join("n1", "n2")
