@@ -78,6 +78,7 @@ type pairs struct {
 	deaths  deaths  // of devices' processes
 	stuck   stuck   // of watch
 	leaving leaving // the same
+	clash   clashing
 }
 
 // kick says that what the rooms are told has changed.
@@ -173,7 +174,11 @@ func (p *pairs) watch(ctx context.Context) error {
 	var next time.Time // turn, if nothing happens before
 	for {
 		now := time.Now()
-		if p.unstick(now) || !now.Before(next) {
+		avoids, err := p.avoid(now)
+		if err != nil {
+			return err
+		}
+		if p.unstick(now) || avoids || !now.Before(next) {
 			if err := p.turns(now); err != nil {
 				return err
 			}

@@ -108,7 +108,7 @@ func (p *pairs) old(c intent.Cluster, now time.Time) bool {
 // port is the UDP port of a slot.
 func (p *pairs) port(slot uint8) uint16 {
 	n, _ := p.intent()
-	return cmp.Or(n.Cluster.WireGuardPort, wireguardPort) + uint16(slot)
+	return intent.WireGuardPort(cmp.Or(n.Cluster.WireGuardPort, wireguardPort), p.ring.Shift(), slot)
 }
 
 // free is the port of a key that is to be made: the slot's, unless the other slot's
@@ -204,7 +204,10 @@ func (p *pairs) taken(ctx context.Context, key intent.Key) error {
 func (p *pairs) Explain(peer string) (mesh.Explanation, bool) {
 	if at := p.at(); at != nil {
 		e, ok := at.Explain(peer)
-		e.Preshared = p.locked(e)
+		e.Preshared, e.Port = p.locked(e), p.shifted()
+		if n, _ := p.intent(); ok && e.Rung > mesh.WireGuard && e.Climb != "" {
+			e.Climb = cmp.Or(clashed(n, n.Name), clashed(n, peer), e.Climb)
+		}
 		return e, ok
 	}
 	return mesh.Explanation{}, false

@@ -203,7 +203,7 @@ func (s *scenario) host(name string) (*lab.Host, error) {
 
 // fabric nodes=3 servers=3 store=embedded|etcd under=46 cidrs=… mtu=1500; behind=1
 // puts the last node behind a router that lets nothing in, and out only what
-// out=443|7443|proxy says. nat=public,preserving,symmetric,answering,tcponly,+ says
+// out=443|7443|proxy says. nat=public,preserving,symmetric,answering,tcponly,refusing,+ says
 // instead what each node stands behind, + being the router of the node before, and
 // lan=same that all networks behind routers have the same addresses
 func (s *scenario) fabric(ctx context.Context, args []string) (string, error) {

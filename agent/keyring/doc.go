@@ -9,7 +9,7 @@
 // Invariants: a slot holds one key at a time, and gets another only after Drop; a
 // pre-shared key is of one tunnel, by both ends' keys, and it and the one before it of
 // the same peer and slot are both kept, because the device has the old one until the
-// new one is set. Nothing here prints a
+// new one is set. How far the node's ports are from the cluster's lies beside. Nothing here prints a
 // secret: they are found by the public key or by the SHA-256 that stands for them.
 //
 // It decides nothing about when keys change (package mesh does), and touches no

@@ -55,6 +55,7 @@ func newShared(of Tunnel, key secret, made time.Time) shared {
 type keys struct {
 	slots  []held
 	shared []shared
+	shift  uint8 // of the ports: see intent.WireGuardPort
 }
 
 func (k keys) slot(n uint8) int {
@@ -70,10 +71,10 @@ func (k keys) sharedOf(peer string, slot uint8) (out []shared) {
 	return out
 }
 
-func (k keys) clone() keys { return keys{slices.Clone(k.slots), slices.Clone(k.shared)} }
+func (k keys) clone() keys { return keys{slices.Clone(k.slots), slices.Clone(k.shared), k.shift} }
 
 func (k keys) equal(o keys) bool {
-	return slices.Equal(k.slots, o.slots) && slices.Equal(k.shared, o.shared)
+	return k.shift == o.shift && slices.Equal(k.slots, o.slots) && slices.Equal(k.shared, o.shared)
 }
 
 // generate makes a key. WireGuard clamps the secret when it takes it, and gives it
@@ -101,6 +102,9 @@ type file struct {
 	Schema    int             `json:"schema"`
 	Slots     []fileSlot      `json:"slots,omitempty"`
 	Preshared []filePreshared `json:"preshared,omitempty"`
+	// Shift is of a release that knows it: to others the ports are the cluster's, and the
+	// node goes back there.
+	Shift uint8 `json:"shift,omitempty"`
 }
 
 type fileSlot struct {
@@ -121,7 +125,7 @@ type filePreshared struct {
 }
 
 func (k keys) encode() []byte {
-	f := file{Schema: schema.Keyring.Version()}
+	f := file{Schema: schema.Keyring.Version(), Shift: k.shift}
 	for _, s := range k.slots {
 		f.Slots = append(f.Slots, fileSlot{s.Slot.Slot, s.Port, s.private[:], s.made, s.Leaving})
 	}
@@ -142,7 +146,10 @@ func decode(b []byte) (keys, error) {
 	if err := schema.Keyring.Check("it", f.Schema); err != nil {
 		return keys{}, err
 	}
-	var k keys
+	if f.Shift > intent.PortShifts {
+		return keys{}, fmt.Errorf("shift %d: at most %d", f.Shift, intent.PortShifts)
+	}
+	k := keys{shift: f.Shift}
 	for _, s := range f.Slots {
 		switch {
 		case s.Slot >= intent.Slots || k.slot(s.Slot) >= 0:

@@ -117,6 +117,24 @@ func (r *Ring) Need(slot uint8, port uint16) error {
 	})
 }
 
+// Shift is how far the node's ports are from the cluster's: see intent.WireGuardPort.
+func (r *Ring) Shift() uint8 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held.shift
+}
+
+// SetShift keeps it. The ports of the slots that there are do not change with it.
+func (r *Ring) SetShift(shift uint8) error {
+	if shift > intent.PortShifts {
+		return fmt.Errorf("keyring: shift %d: at most %d", shift, intent.PortShifts)
+	}
+	return r.change(func(k *keys) error {
+		k.shift = shift
+		return nil
+	})
+}
+
 // Leave says that the key of a slot is to go: pairs move to the other slot. One that
 // is not there is fs.ErrNotExist.
 func (r *Ring) Leave(slot uint8) error {

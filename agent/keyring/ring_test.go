@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,29 @@ func TestSlots(t *testing.T) {
 	priv, ok := r.Private(second)
 	if k, err := ecdh.X25519().NewPrivateKey(priv[:]); !ok || err != nil || intent.Key(k.PublicKey().Bytes()) != second {
 		t.Errorf("the private key is not that of %v: %v, %v", second, ok, err)
+	}
+}
+
+// TestShift: it is found by the next process, beside the keys; a file of a release that
+// did not know it has none.
+func TestShift(t *testing.T) {
+	path := t.TempDir()
+	r := open(t, path)
+	if err := errors.Join(r.Need(0, 51820), r.SetShift(7)); err != nil {
+		t.Fatal(err)
+	}
+	if again := open(t, path); again.Shift() != 7 || !slices.Equal(again.Slots(), r.Slots()) {
+		t.Errorf("shift %d, slots %v; want 7, %v", again.Shift(), again.Slots(), r.Slots())
+	}
+	if err := r.SetShift(intent.PortShifts + 1); err == nil || r.Shift() != 7 {
+		t.Errorf("a shift of too many: %v, %d", err, r.Shift())
+	}
+	if err := r.SetShift(0); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(path, name))
+	if err != nil || bytes.Contains(b, []byte("shift")) {
+		t.Errorf("%v: %s", err, b)
 	}
 }
 
@@ -190,6 +214,7 @@ func TestUnreadable(t *testing.T) {
 		"slot 2":          `{"schema":1,"slots":[{"slot":2,"port":51820,"private":"` + private + `"}]}`,
 		"twice":           `{"schema":1,"slots":[` + slot + `,` + slot + `]}`,
 		"schema 0":        `{"slots":[` + slot + `]}`,
+		"shift":           `{"schema":1,"slots":[` + slot + `],"shift":65}`,
 		"preshared short": `{"schema":1,"preshared":[{"peer":"n2","slot":0,"key":"EBES"}]}`,
 		"preshared zero":  `{"schema":1,"preshared":[{"peer":"n2","slot":0,"key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`,
 		"preshared of no": `{"schema":1,"preshared":[{"peer":"n2","slot":0,"key":"` + private + `"}]}`,
@@ -270,6 +295,8 @@ func FuzzDecode(f *testing.F) {
 		k.slots = append(k.slots, h)
 	}
 	k.shared = []shared{newShared(Tunnel{Peer: "n2", Slot: 1}, secret{1}, time.Unix(1795000000, 0))}
+	f.Add(k.encode())
+	k.shift = intent.PortShifts
 	f.Add(k.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k, err := decode(b)

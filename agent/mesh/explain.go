@@ -25,6 +25,7 @@ type Explanation struct {
 	Rungs      []Verdict // from the best
 	Tried      []Tried
 	Climb      string // what would help; empty: nothing is to be gained
+	Port       string // on what the node listens where that is not the cluster's, in words
 	// Preshared is how the pair stands with its pre-shared key, in words; empty where
 	// none is wished. Key is its SHA-256, of the tunnel with the WireGuard keys Ends
 	// (own, the peer's), and Confirmed the last handshake that was made with it.

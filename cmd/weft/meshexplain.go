@@ -118,6 +118,11 @@ func (c *cli) explainText(o *output, r *weftv1.ExplainPathResponse) string {
 	}
 	fmt.Fprintf(&t, "back      %s\n", c.backText(first, last))
 	fmt.Fprintf(&t, "nat       %s %s, %s %s\n", first.GetNode(), natText(first), last.GetNode(), natText(last))
+	for _, end := range []*weftv1.PathEnd{first, last} {
+		if port := end.GetPath().GetPort(); port != "" {
+			fmt.Fprintf(&t, "port      %s %s\n", end.GetNode(), port)
+		}
+	}
 	fmt.Fprintf(&t, "sites     %s %s, %s %s\n", first.GetNode(), orDash(first.GetSite()), last.GetNode(), orDash(last.GetSite()))
 	if o.format == asWide && last.GetPath() != nil {
 		fmt.Fprintf(&t, "\n%s", c.pathText(o, last.GetNode(), last.GetPath()))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/weft-net/weft/cmd/weft/internal/table"
+	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/preshared"
 	"github.com/weft-net/weft/proto/relay"
 	weftv1 "github.com/weft-net/weft/proto/weft/v1"
@@ -16,7 +17,7 @@ import (
 
 // port is one line of the table of ports.
 type port struct {
-	number   uint16
+	number   uint16 // 0: protocol says which
 	protocol string
 	listens  string
 	dials    string
@@ -109,6 +110,7 @@ func (k carried) meshed(server uint16) []port {
 	out := []port{
 		{k.wireguard, "udp", "every node", "every node", "WireGuard; what cannot be opened is punched through, or relayed"},
 		{k.wireguard + 1, "udp", "every node", "every node", "WireGuard's second device, while keys change"},
+		{0, k.shifted(), "single nodes", "every node", "WireGuard of a node behind one router with another, where the router does not keep the two apart; outbound is enough"},
 		{server, "udp", "weft-server", "weft-agent", "echo: how a node looks from outside"},
 		{server + 1, "udp", "weft-server", "weft-agent", "echo, once more: whether its router makes another port for each destination"},
 		{preshared.Port, "udp", "every node", "every node", "inside of the tunnels, on fabric addresses: agents agree on pre-shared keys"},
@@ -118,6 +120,12 @@ func (k carried) meshed(server uint16) []port {
 		out = append(out, port{k.vxlan, "udp", "nodes of a site", "nodes of that site", "VXLAN, where encryption permits it; no encryption: keep it inside the site"})
 	}
 	return out
+}
+
+// shifted are the ports of nodes that may not use the cluster's.
+func (k carried) shifted() string {
+	a, b := intent.WireGuardPort(k.wireguard, 1, 0), intent.WireGuardPort(k.wireguard, intent.PortShifts, 0)
+	return fmt.Sprintf("%d-%d/udp", min(a, b), max(a, b)+intent.Slots-1)
 }
 
 // carrier asks the cluster's configuration for a moment; the defaults need no

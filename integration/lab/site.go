@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // NAT is what stands between a node and the others.
@@ -17,10 +18,11 @@ const (
 	Symmetric  NAT = "symmetric"  // a port of chance for each destination (section 4.1)
 	Answering  NAT = "answering"  // preserving, but what comes unasked is the router's own: it refuses it by ICMP, and holds its port for that source
 	TCPOnly    NAT = "tcponly"    // symmetric, and nothing goes out but TCP to 443 and 7443
+	Refusing   NAT = "refusing"   // WireGuard's ports are kept whatever happens: of two nodes with the same one, only the first is let out to a destination
 	Beside     NAT = "+"          // the router of the node before
 )
 
-// Kinds are those of which a router is, and Public.
+// Kinds are those of which a router before one node is, and Public.
 func Kinds() []NAT { return []NAT{Public, Preserving, Symmetric, Answering, TCPOnly} }
 
 // masquerade is nft's word for how ports are mapped. Without flags the kernel keeps
@@ -29,6 +31,12 @@ func (n NAT) masquerade() string {
 	switch n {
 	case Preserving, Answering:
 		return "masquerade"
+	case Refusing: // a mapping to a port that is taken is dropped when it is to be confirmed (nf_conntrack_core.c, nf_ct_resolve_clash)
+		var kept []string
+		for port := 51820; port < 51820+130; port++ {
+			kept = append(kept, fmt.Sprintf("%d : %d", port, port))
+		}
+		return "udp sport 51820-51949 masquerade to : udp sport map { " + strings.Join(kept, ", ") + " }\n\t\toifname \"eth0\" masquerade"
 	}
 	return "masquerade random,fully-random"
 }
@@ -105,7 +113,7 @@ func (f *Fabric) routerFor(ctx context.Context, i int, kind NAT, lan int, out st
 		return nil, fmt.Errorf("lab: n%d is beside a node that has no router", i+1)
 	case kind == Beside:
 		return f.Routers[n-1], nil
-	case !slices.Contains(Kinds(), kind):
+	case kind != Refusing && !slices.Contains(Kinds(), kind):
 		return nil, fmt.Errorf("lab: no kind of NAT %q; there are %v, and + for the router of the node before", kind, Kinds())
 	}
 	r, err := f.Router(ctx, fmt.Sprintf("r%d", i+1), f.Layout.MTU, kind, f.link(f.underlay(firstRouter+n)), f.hidden(lan, 1), f.gateways(), out)

@@ -193,6 +193,23 @@ func TestBeside(t *testing.T) {
 	}
 }
 
+// TestRefusing: of two nodes behind one router that use one port, only the first gets out,
+// and the other does by another port.
+func TestRefusing(t *testing.T) {
+	f := newFabric(t, Layout{Nodes: 3, Under: "4", NATs: []NAT{Refusing, Beside, Public}})
+	to := udp(t, f.Nodes[2], wg)
+	x, _ := arrives(t, udp(t, f.Nodes[0], wg), addrOf(to), to, 100)
+	if x.Port() != wg {
+		t.Errorf("the first is seen as %v", x)
+	}
+	if y, out := arrives(t, udp(t, f.Nodes[1], wg), addrOf(to), to, 100); out {
+		t.Errorf("the second is seen as %v", y)
+	}
+	if y, _ := arrives(t, udp(t, f.Nodes[1], wg+2), addrOf(to), to, 100); y.Port() != wg+2 || y.Addr() != x.Addr() {
+		t.Errorf("by another port it is seen as %v", y)
+	}
+}
+
 // TestSameLAN: two nodes have one address, and are two others outside.
 func TestSameLAN(t *testing.T) {
 	ctx, f := minute(t), newFabric(t, Layout{Nodes: 2, NATs: []NAT{Preserving, Symmetric}, SameLAN: true})

@@ -2040,7 +2040,10 @@ type MeshPath struct {
 	Tried []*MeshTried `protobuf:"bytes,14,rep,name=tried,proto3" json:"tried,omitempty"`
 	// Preshared is how the pair stands with its pre-shared key, in words; empty where
 	// none is wished.
-	Preshared     string `protobuf:"bytes,15,opt,name=preshared,proto3" json:"preshared,omitempty"`
+	Preshared string `protobuf:"bytes,15,opt,name=preshared,proto3" json:"preshared,omitempty"`
+	// Port says on which UDP ports the node's WireGuard listens and why, where these are not
+	// the cluster's; empty where they are.
+	Port          string `protobuf:"bytes,16,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2176,6 +2179,13 @@ func (x *MeshPath) GetTried() []*MeshTried {
 func (x *MeshPath) GetPreshared() string {
 	if x != nil {
 		return x.Preshared
+	}
+	return ""
+}
+
+func (x *MeshPath) GetPort() string {
+	if x != nil {
+		return x.Port
 	}
 	return ""
 }
@@ -2586,7 +2596,7 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
 	"\x05brief\x18\x02 \x01(\bR\x05brief\":\n" +
 	"\x0fGetMeshResponse\x12'\n" +
-	"\x05paths\x18\x01 \x03(\v2\x11.weft.v1.MeshPathR\x05paths\"\xaa\x03\n" +
+	"\x05paths\x18\x01 \x03(\v2\x11.weft.v1.MeshPathR\x05paths\"\xbe\x03\n" +
 	"\bMeshPath\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x12\n" +
 	"\x04rung\x18\x02 \x01(\tR\x04rung\x12\x10\n" +
@@ -2605,7 +2615,8 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\x05climb\x18\f \x01(\tR\x05climb\x12\x12\n" +
 	"\x04down\x18\r \x01(\bR\x04down\x12(\n" +
 	"\x05tried\x18\x0e \x03(\v2\x12.weft.v1.MeshTriedR\x05tried\x12\x1c\n" +
-	"\tpreshared\x18\x0f \x01(\tR\tpreshared\"\xdc\x01\n" +
+	"\tpreshared\x18\x0f \x01(\tR\tpreshared\x12\x12\n" +
+	"\x04port\x18\x10 \x01(\tR\x04port\"\xdc\x01\n" +
 	"\tMeshTried\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
 	"\x03via\x18\x02 \x01(\tR\x03via\x12\x12\n" +
