@@ -16,6 +16,9 @@
 // peer, or a relay. Trails are proved by probes outside of WireGuard. The end with the
 // lower name nominates the trail; either may when the one in use dies.
 //
+// Beside it two rules say, of one look at what nodes report, when keys and ports change:
+// Rotation, and ClashOf, which finds two nodes that a router does not keep apart.
+//
 // Invariants: a pair that has a way that works never leaves it for one that is not
 // proved. Receiving is open on all rungs that a pair may use, whichever it sends by, so
 // that either end may move alone. Traffic never waits for a probe. Once a pair that
