@@ -25,7 +25,7 @@ var effects = []string{
 
 // doubles stand in for a room in tests.
 var doubles = []string{
-	"agent/kernel/kerneltest", "agent/tailscale/tailscaletest", "agent/uplink/uplinktest", "server/store/storetest", "cmd/weft/internal/fabrictest",
+	"agent/dbus/dbustest", "agent/kernel/kerneltest", "agent/tailscale/tailscaletest", "agent/uplink/uplinktest", "server/store/storetest", "cmd/weft/internal/fabrictest",
 	"testing", "pgregory.net/", "github.com/google/go-cmp", "go.uber.org/goleak",
 }
 
