@@ -23,7 +23,7 @@ type End struct {
 	Name string
 	Unit string // of systemd, that it would be
 	PID  int
-	How  string // "signal: killed", "exit status 2"; empty: nobody knows
+	How  string // "signal: killed", "exit status 2", or what Kill was told; empty: nobody knows
 	At   time.Time
 	Log  string // the file that has what it said last; empty: the journal of systemd has
 }
@@ -34,6 +34,7 @@ type process struct {
 	file   *os.File    // pidfd_open(2): readable when it has ended
 	child  *os.Process // nil: it is another's child
 	wanted bool        // its end was asked for; guarded by Starter.mu
+	why    string      // it was killed; guarded by Starter.mu
 }
 
 // Follow has Config.Ended told when a process ends that another Starter has started, such as that of an agent which ran before. Without such a process
@@ -148,6 +149,7 @@ func (s *Starter) ended(name string, p *process, how string) {
 		delete(s.processes, name)
 	}
 	wanted := p.wanted
+	how = cmp.Or(p.why, how)
 	s.mu.Unlock()
 	if wanted {
 		return

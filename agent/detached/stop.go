@@ -41,19 +41,48 @@ func (s *Starter) Stop(ctx context.Context, name string) error {
 		return err // it went, and the number may be another's
 	}
 	s.wants(name, pid)
-	if err := terminate(ctx, fd); err != nil {
+	if err := terminate(ctx, fd, unix.SIGTERM, unix.SIGKILL); err != nil {
 		return fmt.Errorf("detached: end process %d of %s: %w", pid, name, err)
 	}
 	s.cfg.Log.Info(s.cfg.Kind.What+" ended", note.Object, name, note.PID, pid)
 	return s.sweep(ctx, name)
 }
 
+// Kill ends a process that hangs, and returns when it is gone. Its end is told as that of
+// one that nobody has stopped, with why. None is success.
+func (s *Starter) Kill(ctx context.Context, name, why string) error {
+	pid, err := s.running(name)
+	if err != nil || pid == 0 {
+		return errors.Join(err, s.sweep(ctx, name))
+	}
+	if err := s.Follow(name); err != nil {
+		return err
+	}
+	p, err := open(pid)
+	if err != nil {
+		return fmt.Errorf("detached: process %d of %s: %w", pid, name, err)
+	}
+	defer p.file.Close()
+	if again, err := s.running(name); err != nil || again != pid {
+		return err // it went, and the number may be another's
+	}
+	s.mu.Lock()
+	if known := s.processes[name]; known != nil && known.pid == pid {
+		known.why = why
+	}
+	s.mu.Unlock()
+	if err := terminate(ctx, int(p.file.Fd()), unix.SIGKILL); err != nil {
+		return fmt.Errorf("detached: kill process %d of %s: %w", pid, name, err)
+	}
+	return s.sweep(ctx, name)
+}
+
 // errSurvives is of a process that the kernel does not end.
 var errSurvives = fmt.Errorf("it is there %v after SIGKILL: it hangs in a system call; look at its state with ps, and at the kernel's log", termTime)
 
-// terminate ends a process, by force if it must.
-func terminate(ctx context.Context, fd int) error {
-	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
+// terminate ends a process by the first of some signals that it heeds.
+func terminate(ctx context.Context, fd int, signals ...unix.Signal) error {
+	for _, sig := range signals {
 		switch err := unix.PidfdSendSignal(fd, sig, nil, 0); {
 		case errors.Is(err, unix.ESRCH):
 			return nil

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,6 +79,27 @@ func TestEnded(t *testing.T) {
 		}
 		if e := told(t, ends, process); e.How != "exit status 1" || filepath.Base(e.Log) != dev+".log" {
 			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("killed because it hangs", func(t *testing.T) {
+		s, ends := ending(t)
+		for range 2 { // the next one is not blamed for it
+			if err := s.Start(context.Background(), dev); err != nil {
+				t.Fatal(err)
+			}
+			process := pid(t)
+			if err := syscall.Kill(process, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Kill(context.Background(), dev, "it hung"); err != nil {
+				t.Fatal(err)
+			}
+			if e := told(t, ends, process); e.How != "it hung" {
+				t.Errorf("%+v", e)
+			}
+		}
+		if err := s.Kill(context.Background(), dev, "nobody is there"); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("of an agent that ran before", func(t *testing.T) {
