@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -35,6 +36,7 @@ func (p *pairs) chose() {
 	}
 	p.last = now
 	p.mu.Unlock()
+	p.relay.Changed() // who is reached straight
 	p.changed(look)
 }
 
@@ -54,12 +56,10 @@ func (p *pairs) choices() (map[string]mesh.Choice, []intent.Slot) {
 	return p.carry.out, p.ring.Slots()
 }
 
-// relayed gives each choice of a relay its address on this machine, and says which
-// relay carries what is sent there.
+// relayed says which relay carries what is sent to each peer, and gives each choice of a
+// relay its address on this machine.
 func (p *pairs) relayed(now map[string]mesh.Choice) map[string]mesh.Choice {
-	out := now
 	for name, c := range now {
-		next := c
 		for slot, peer := range c.Peers {
 			as := peer.Endpoint
 			if peer.Relayed {
@@ -73,9 +73,21 @@ func (p *pairs) relayed(now map[string]mesh.Choice) map[string]mesh.Choice {
 			}
 			if err := p.relay.Use(name, uint8(slot), peer.Via); err != nil {
 				p.log.Warn("relay not used", note.Node, name, note.Err, err)
-				continue
 			}
-			if peer.Relayed {
+		}
+	}
+	p.relay.Keep(func(peer string) bool { _, ok := now[peer]; return ok })
+	return p.placed(now)
+}
+
+// placed are choices with the addresses of relays, all of which are asked for before the
+// first is waited for.
+func (p *pairs) placed(now map[string]mesh.Choice) map[string]mesh.Choice {
+	out := now
+	for name, c := range now {
+		next := c
+		for slot, peer := range c.Peers {
+			if peer.There && peer.Relayed {
 				next.Peers[slot].Endpoint = p.local(name, uint8(slot))
 			}
 		}
@@ -83,14 +95,10 @@ func (p *pairs) relayed(now map[string]mesh.Choice) map[string]mesh.Choice {
 			continue
 		}
 		if reflect.ValueOf(out).Pointer() == reflect.ValueOf(now).Pointer() {
-			out = make(map[string]mesh.Choice, len(now))
-			for k, v := range now {
-				out[k] = v
-			}
+			out = maps.Clone(now)
 		}
 		out[name] = next
 	}
-	p.relay.Keep(func(peer string) bool { _, ok := now[peer]; return ok })
 	return out
 }
 
@@ -113,14 +121,15 @@ func (p *pairs) device(slot uint8) uint16 {
 	return 0
 }
 
-// straight tells whether a node is reached without a node between.
-func (p *pairs) straight(node string) bool {
+// straight tells whether a node is reached without a node between, if that is known: at
+// the start what an agent before knew stands.
+func (p *pairs) straight(node string) (straight, known bool) {
 	at := p.at()
 	if at == nil {
-		return false
+		return false, false
 	}
 	rung := at.Choices()[node].Rung
-	return rung != mesh.None && rung != mesh.ByNode
+	return rung != mesh.ByNode, rung != mesh.None
 }
 
 // secret is what only this node and a peer know, by their keys of a slot.

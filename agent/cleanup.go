@@ -14,6 +14,7 @@ import (
 
 	"github.com/weft-net/weft/agent/datadir"
 	"github.com/weft-net/weft/agent/datapath"
+	"github.com/weft-net/weft/agent/detached"
 	"github.com/weft-net/weft/agent/firewalld"
 	hostroom "github.com/weft-net/weft/agent/host"
 	"github.com/weft-net/weft/agent/kernel"
@@ -49,6 +50,9 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 	}
 	if dir != nil {
 		defer dir.Close()
+	}
+	if err := c.relay(ctx, out); err != nil {
+		return fmt.Errorf("agent: cleanup: %w", err)
 	}
 	starter, err := userspace.NewStarter(userspace.StarterConfig{Log: c.Log})
 	if err != nil {
@@ -90,6 +94,22 @@ func Cleanup(ctx context.Context, c Cleaning, out io.Writer) error {
 		err = c.settings(dir, out)
 	}
 	return errors.Join(err, tailnet, c.files(dir, out))
+}
+
+// relay ends the process that carries relayed packets.
+func (c Cleaning) relay(ctx context.Context, out io.Writer) error {
+	kind := relayKind(cmp.Or(c.RunDir, DefaultRunDir))
+	s, err := detached.NewStarter(detached.Config{Kind: kind, Log: c.Log})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	_, none := os.Lstat(kind.Socket(relayName))
+	if err := s.Stop(ctx, relayName); err != nil || none != nil {
+		return err
+	}
+	fmt.Fprintln(out, "ended the relay process")
+	return nil
 }
 
 // closeOpenings takes our rules out of the chains of Docker and ufw, and weft's

@@ -12,9 +12,9 @@ import (
 	"github.com/weft-net/weft/proto/intent"
 )
 
-// How long a process of a WireGuard device, or the relays', that died is a problem: one for a minute, so
-// that it is told though the next is there at once, and several until an hour after the
-// first of them.
+// How long a process that died, of a WireGuard device or of relays, is a problem: one for
+// a minute, so that it is told though the next is there at once, and several until an hour
+// after the first of them.
 const (
 	diedLately = time.Minute
 	diesAgain  = time.Hour

@@ -11,12 +11,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weft-net/weft/agent/detached"
 	"github.com/weft-net/weft/agent/kernel"
 	"github.com/weft-net/weft/agent/keyring"
 	"github.com/weft-net/weft/agent/mesh"
 	"github.com/weft-net/weft/agent/paths"
 	"github.com/weft-net/weft/agent/preshared"
-	"github.com/weft-net/weft/agent/relay"
+	"github.com/weft-net/weft/agent/relay/apart"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/proto/disco"
 	echowire "github.com/weft-net/weft/proto/echo"
@@ -51,7 +52,8 @@ type pairs struct {
 	log      *slog.Logger
 	ring     *keyring.Ring
 	devices  wireguards
-	relay    *relay.Relay
+	relay    *apart.Client
+	carrier  *detached.Starter                                   // of the relay process
 	agree    *preshared.Agreement                                // of pre-shared keys; nil while no pair chooses
 	intent   func() (intent.Node, bool)                          // with the underlay as it is
 	reach    func() []netip.Addr                                 // addresses of this node
@@ -75,7 +77,9 @@ type pairs struct {
 	mute  []string // mesh.Summary.Silent
 	carry carry
 
-	deaths  deaths  // of devices' processes
+	unrelayed atomic.Pointer[error] // why there is no relay process; nil: there is one
+
+	deaths  deaths  // of processes
 	stuck   stuck   // of watch
 	leaving leaving // the same
 	clash   clashing
@@ -122,6 +126,7 @@ func (p *pairs) meshed() bool {
 func (p *pairs) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if !p.meshed() {
+			p.retire(ctx)
 			select {
 			case <-ctx.Done():
 			case <-p.kicks:
@@ -138,6 +143,16 @@ func (p *pairs) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// retire ends the relay process, which a fabric without pairs that choose does not need.
+func (p *pairs) retire(ctx context.Context) {
+	if n, held := p.intent(); !held || n.Cluster.Meshed() {
+		return // who knows
+	}
+	if err := p.relay.Retire(ctx); err != nil {
+		p.log.Warn("relay process not ended", note.Err, err)
+	}
 }
 
 // live runs the rooms until no pair chooses any more, or one of them fails.
@@ -205,7 +220,7 @@ func (p *pairs) watch(ctx context.Context) error {
 func (p *pairs) tell() {
 	now := time.Now()
 	p.waits(now)
-	p.problems(slices.Concat(p.lack(), p.outside(), unkeyed(p.deaf()), p.deaths.problems(now), p.stuck.problems(p.node), p.leaving.problems(p.node)))
+	p.problems(slices.Concat(p.lack(), p.uncarried(), p.outside(), unkeyed(p.deaf()), p.deaths.problems(now), p.stuck.problems(p.node), p.leaving.problems(p.node)))
 }
 
 // lack is that the node cannot have WireGuard devices, if pairs need them.

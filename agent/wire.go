@@ -18,12 +18,10 @@ import (
 	"github.com/weft-net/weft/agent/overlay"
 	"github.com/weft-net/weft/agent/pod"
 	"github.com/weft-net/weft/agent/probe"
-	"github.com/weft-net/weft/agent/relay"
 	"github.com/weft-net/weft/agent/uplink"
 	"github.com/weft-net/weft/agent/userspace"
 	"github.com/weft-net/weft/proto/intent"
 	"github.com/weft-net/weft/proto/note"
-	"github.com/weft-net/weft/tunnel"
 )
 
 func (a *agent) cniSocket() string { return filepath.Join(a.cfg.RunDir, "cni.sock") }
@@ -113,6 +111,9 @@ func (a *agent) closeKernel() {
 	if a.starter != nil {
 		a.starter.Close()
 	}
+	if a.pairs != nil && a.pairs.carrier != nil {
+		a.pairs.carrier.Close()
+	}
 }
 
 // openUplink makes the line to the servers, and what goes by it or beside it.
@@ -121,7 +122,7 @@ func (a *agent) openUplink(boot string) (err error) {
 		Node: a.cfg.NodeName, Servers: a.cfg.Servers, Token: a.cfg.token(), Labels: a.cfg.NodeLabels, Ephemeral: a.cfg.Ephemeral, Leave: a.leaves,
 		Machine: machine(), Boot: boot, Version: a.cfg.Version, Log: a.log, OnChange: a.intentChanged, OnEcho: a.echoOffered, Answer: a.answer,
 		Carried: carriedVTEP, Proxy: a.cfg.proxies.For, Tunnel: a.dials.serve,
-		Relay: func() (tunnel.Config, func(context.Context, *tunnel.Conn, string)) { return a.pairs.relay.Tunnel() },
+		Beside: beside{a},
 	}); err != nil {
 		return err
 	}
@@ -140,12 +141,8 @@ func (a *agent) openPairs() (err error) {
 			}
 		},
 	}
-	p.relay, err = relay.New(relay.Config{
-		Node: a.cfg.NodeName, Folder: a.dir, Device: p.device, Intent: a.uplink.Intent, Straight: p.straight, Secret: p.secret,
-		Probe: p.probed, OnChange: p.kick, Log: a.log,
-	})
 	a.pairs = p
-	if err != nil {
+	if err := a.openRelay(); err != nil {
 		return err
 	}
 	for _, dev := range []string{datapath.WGLink0, datapath.WGLink1} {

@@ -6,9 +6,10 @@
 // by gRPC where the server knows no lines, and reports up what the rest of
 // the agent tells it. All of it goes through a proxy where one stands between
 // (agent/proxy). Beside the stream it has a tunnel kept to every server that it knows
-// (tunnels), and, while pairs choose their way, a connection to the relay of each; it
-// hands them to who serves them. What it holds outlives every server: an intent is replaced
-// by a newer complete one, never by silence.
+// (tunnels), and hands them to who serves them. Relays keeps, while pairs choose their
+// way, a connection to the relay of each: of the same identity, in a process of its own.
+// What it holds outlives every server: an intent is replaced by a newer complete one,
+// never by silence.
 //
 // Invariants:
 //   - Intent changes only with Complete. What is half received is thrown away

@@ -102,7 +102,9 @@ func (u *Uplink) adopt(s *stage, c *weftv1.Complete) (wait time.Duration) {
 		u.held.Store(h)
 		u.out.setRevision(h)
 	}
-	u.relays.Kick() // whether there are any is the intent's
+	for _, b := range u.kept() {
+		b.Kick() // whether there are relays is the intent's
+	}
 	if u.cfg.OnChange != nil {
 		u.cfg.OnChange()
 	}

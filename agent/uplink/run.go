@@ -34,7 +34,6 @@ func (u *Uplink) Run(ctx context.Context) error {
 	g.Go(func() error { return u.keepCertificate(ctx) })
 	g.Go(func() error { return u.keepFile(ctx) })
 	g.Go(func() error { return u.tuns.Run(ctx) })
-	g.Go(func() error { return u.relays.Run(ctx) })
 	g.Go(func() error { return u.watchTunnels(ctx) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err

@@ -45,10 +45,8 @@ type Config struct {
 	// ctx outlives Run's while what is open on it ends. nil: none is opened.
 	Tunnel func(ctx context.Context, c *tunnel.Conn, server string)
 
-	// Relay says how a connection to a server's relay is opened, and what serves it until
-	// it ends, told the server's name; there is one to each server while pairs choose
-	// their way. nil: none is opened.
-	Relay func() (cfg tunnel.Config, serve func(ctx context.Context, c *tunnel.Conn, server string))
+	// Beside is told what connections to servers' relays rest on. nil: nobody keeps any.
+	Beside Beside
 
 	// Carried is the MAC address of the VXLAN devices that are there, zero for none; it
 	// is asked when the file of it is damaged. nil: none.
@@ -73,8 +71,6 @@ type Uplink struct {
 	out   *outbox
 	order *order
 	tuns  *tunnels.Tunnels
-
-	relays *tunnels.Tunnels // connections to servers' relays
 
 	instance string        // drawn at each start; see Hello
 	streams  atomic.Uint64 // that were opened
@@ -148,7 +144,7 @@ func New(dir *datadir.Dir, cfg Config) (*Uplink, error) {
 		cfg: cfg, dir: dir, out: newOutbox(cfg.Node), order: newOrder(cfg.Node, cfg.Servers, learned), instance: rand.Text(),
 		write: make(chan struct{}, 1), renewed: make(chan struct{}, 1),
 	}
-	u.tuns, u.relays = u.newTunnels(), u.newRelays()
+	u.tuns = u.newTunnels()
 	former, err := formerNames(dir, cfg.Node)
 	if err != nil {
 		return nil, err
@@ -346,4 +342,9 @@ func (u *Uplink) SetAddresses(has func(netip.Addr) bool) {
 }
 
 // kept are the connections that are kept beside the stream.
-func (u *Uplink) kept() []*tunnels.Tunnels { return []*tunnels.Tunnels{u.tuns, u.relays} }
+func (u *Uplink) kept() []Beside {
+	if u.cfg.Beside == nil {
+		return []Beside{u.tuns}
+	}
+	return []Beside{u.tuns, u.cfg.Beside}
+}

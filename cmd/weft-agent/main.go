@@ -51,13 +51,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return runCheck(ctx, args, stdout, stderr)
 	case "wireguard":
 		return runWireGuard(ctx, args, stdout, stderr)
+	case "relay":
+		return runRelay(ctx, args, stdout, stderr)
 	case "version":
 		_, err := fmt.Fprintln(stdout, "weft-agent", note.Version)
 		return err
 	case "help":
 		return runAgent(ctx, []string{"--help"}, stdout, stderr)
 	}
-	return fmt.Errorf("unknown command %q: there are check-config, cleanup, wireguard, version, and none to run the agent", verb)
+	return fmt.Errorf("unknown command %q: there are check-config, cleanup, relay, wireguard, version, and none to run the agent", verb)
 }
 
 func runAgent(ctx context.Context, args []string, stdout, stderr io.Writer) error {
