@@ -129,7 +129,7 @@ func meshPath(e mesh.Explanation, brief bool) *weftv1.MeshPath {
 	m := &weftv1.MeshPath{
 		Peer: e.Peer, Rung: e.Rung.String(), Via: e.Via.Node + e.Via.Server, Slot: uint32(e.Slot), Endpoint: endpoint(e.Endpoint),
 		RttMicros: e.RTT.Microseconds(), LossPermille: uint32(math.Round(1000 * e.Loss)),
-		Mtu: uint32(e.MTU), MtuProved: e.Probed, Climb: e.Climb, Down: e.Down, Preshared: e.Preshared, Port: e.Port,
+		Mtu: uint32(e.MTU), MtuProved: e.Probed, Climb: e.Climb, Down: e.Down, Preshared: e.Preshared, Port: e.Port, NoIpv6: e.Narrow,
 	}
 	if !e.Since.IsZero() {
 		m.SinceUnixMilli = e.Since.UnixMilli()

@@ -20,6 +20,7 @@ type Explanation struct {
 	Loss       float64   // 0 to 1
 	MTU        int       // bytes; 0: not known
 	Probed     bool      // the MTU is an answer's
+	Narrow     bool      // the MTU is too little for IPv6, which both ends have: it is refused
 	Handshake  time.Time // WireGuard's last, on a sealed rung; zero: none
 	NAT, Peers [2]intent.NAT
 	Rungs      []Verdict // from the best
@@ -78,6 +79,7 @@ func (m *Machine) Explain(peer string, now time.Time) (Explanation, bool) {
 	}
 	if l := p.at; l != nil {
 		e.Down, e.RTT, e.Loss, e.MTU, e.Probed = !l.up && !p.proving(now), l.rtt, l.loss, l.mtu.mtu(), l.mtu.probed()
+		e.Narrow = e.MTU > 0 && e.MTU < intent.MinMTU6 && p.both(false)
 	} else {
 		e.Down = true
 	}
@@ -95,6 +97,13 @@ func (m *Machine) Explain(peer string, now time.Time) (Explanation, bool) {
 	}
 	e.Climb = p.help(t, now)
 	return e, true
+}
+
+// both tells whether both ends have addresses of a family inside.
+func (p *pair) both(is4 bool) bool {
+	_, here := p.m.me.FabricOf(is4)
+	_, there := p.peer.FabricOf(is4)
+	return here && there
 }
 
 // talk is the tunnel that the pair uses, or would.

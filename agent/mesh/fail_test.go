@@ -271,6 +271,10 @@ func TestSiteGateways(t *testing.T) {
 		t.Fatalf("a -> b stands on %v:\n%s", got, w)
 	}
 	via := a.m.Choices()["b"].Peers[0].Via.Node
+	e, _ := a.m.Explain("b", w.now)
+	if v := e.Rungs[4]; v.Result != resultUse || v.Why != "no better way answers" {
+		t.Errorf("the rung in use is explained by %+v", v)
+	}
 	w.nodes[via].down = true
 	if got := w.dark(a, b, 5*time.Second); got > 1500*time.Millisecond {
 		t.Errorf("dark for %v after %s died:\n%s", got, via, w)

@@ -1,9 +1,11 @@
 package mesh
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/weft-net/weft/proto/intent"
 	"pgregory.net/rapid"
 )
 
@@ -34,6 +36,14 @@ func TestBlackHole(t *testing.T) {
 			}
 			took := w.until(10*time.Second, func() bool { return within(a, "b") && within(b, "a") })
 			t.Logf("settled after %v at %d and %d", took, a.m.Choices()["b"].MTU, b.m.Choices()["a"].MTU)
+			if e, _ := a.m.Explain("b", w.now); e.Narrow {
+				t.Error("IPv6 is refused, and there is none")
+			}
+			six := netip.MustParsePrefix("fd42:42::/64")
+			a.m.me.Lease, a.m.pairs["b"].peer.Lease = append(a.m.me.Lease, six), append(a.m.pairs["b"].peer.Lease, six)
+			if e, _ := a.m.Explain("b", w.now); e.Narrow != (e.MTU < intent.MinMTU6) {
+				t.Errorf("at %d bytes: IPv6 refused %v", e.MTU, e.Narrow)
+			}
 			if x, y := w.rung("a", "b"), w.rung("b", "a"); x >= ByNode || y >= ByNode {
 				t.Errorf("large packets that are lost took the pair to %v and %v", x, y)
 			}

@@ -105,6 +105,8 @@ func (t *tunnel) locked() string {
 		return ""
 	case !peer.Preshared:
 		return peer.Name + "'s agent is of a release without pre-shared keys"
+	case t.psk.Key == [32]byte{} && t.pair.unheard(t.pair.m.now):
+		return "none yet: it waits for the agent of " + peer.Name + ", which is not heard"
 	case t.psk.Key == [32]byte{} && t.pair.at == t.line():
 		return "none yet: keys are changed for it"
 	case t.psk.Key == [32]byte{}:

@@ -198,6 +198,28 @@ func TestOtherKeysAreBegunAnew(t *testing.T) {
 	}
 }
 
+// TestKeyWaitsForAnAgent: where the peer's agent is not heard it is said that the key waits
+// for it.
+func TestKeyWaitsForAnAgent(t *testing.T) {
+	k := newKeyed(t, false)
+	k.share(0, 0, true)
+	k.set()
+	k.in.Intent.Cluster.PostQuantum = true
+	k.set()
+	why := func(when, want string) {
+		t.Helper()
+		if e, _ := k.m.Explain("b", k.now); e.Preshared != want {
+			t.Errorf("%s: %q, want %q", when, e.Preshared, want)
+		}
+	}
+	why("at first", "none yet: keys are changed for it")
+	k.now = k.now.Add(unheardAfter + time.Second)
+	k.step()
+	why("its agent is away", "none yet: it waits for the agent of b, which is not heard")
+	k.event(Heard{Peer: "b", From: netip.MustParseAddrPort("203.0.113.2:51820")})
+	why("it is back", "none yet: keys are changed for it")
+}
+
 // TestUnablePeer: an agent of the release before has no tunnel while keys are wanted,
 // and it is said why.
 func TestUnablePeer(t *testing.T) {

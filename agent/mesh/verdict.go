@@ -66,8 +66,8 @@ func times(n int) string {
 
 // above says why the pair is on a relay.
 func (p *pair) above(t *tunnel) string {
-	at := t.rung(t.cur)
-	if r := t.best(func(r *trail) bool { return r.up && t.rung(r) < at }); r != nil {
+	at, meets := t.rung(t.cur), p.meets()
+	if r := t.best(func(r *trail) bool { return r.up && t.rung(r) < at && (!meets || t.rung(r) == ByNode) }); r != nil {
 		return fmt.Sprintf("%s answers, and is taken once it has for %v", r.name(), r.need())
 	}
 	return "no better way answers"

@@ -198,6 +198,9 @@ func (c *cli) measured(p *weftv1.MeshPath) string {
 		if p.GetMtuProved() {
 			b.WriteString(" (probed)")
 		}
+		if p.GetNoIpv6() {
+			b.WriteString(", IPv6 REFUSED: it needs 1280")
+		}
 	}
 	return b.String()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,9 @@ func (r *Room) campaign(ctx context.Context) error {
 func (r *Room) lead(ctx context.Context, fence store.Cond) error {
 	r.setFence(fence)
 	defer r.setFence(store.Cond{})
-	r.cfg.Note(Event{Server: r.cfg.Server.Name, Reason: "Elected", Message: "server " + r.cfg.Server.Name + " leads"})
+	if r.hasOthers() {
+		r.cfg.Note(Event{Server: r.cfg.Server.Name, Reason: "Elected", Message: "server " + r.cfg.Server.Name + " leads"})
+	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for _, w := range r.work {
@@ -37,6 +40,12 @@ func (r *Room) lead(ctx context.Context, fence store.Cond) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// hasOthers tells whether there is another server, or was one: of a fabric with one it is
+// no news that this one leads.
+func (r *Room) hasOthers() bool {
+	return slices.ContainsFunc(r.Servers(), func(s Status) bool { return s.Name != r.cfg.Server.Name })
 }
 
 func (r *Room) do(ctx context.Context, w work) {

@@ -87,12 +87,14 @@ func (r *Room) sayStopped(ended context.Context) {
 	_ = r.leaveTrace(ctx, t) // without it the server counts as lost, which is told too
 }
 
-// noteLost records since when a server is missing.
+// noteLost records since when another server is missing. That this one's own registration
+// ran out, because the store or the machine was slow, is for the others to see: who can
+// say it is not lost.
 func (r *Room) noteLost(ctx context.Context) error {
 	for {
 		changed := r.next()
 		for _, s := range r.Servers() {
-			if s.State != Lost || !s.Since.IsZero() || s.Address == "" {
+			if s.State != Lost || !s.Since.IsZero() || s.Address == "" || s.Name == r.cfg.Server.Name {
 				continue
 			}
 			lost := false

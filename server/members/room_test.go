@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,16 @@ type running struct {
 	*Room
 	stop func() error // in good order
 	work chan string  // what the leader's work did
+
+	mu    sync.Mutex
+	noted []string // reasons of its events
+}
+
+// events are the reasons of those that the room noted so far.
+func (r *running) events() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.noted, " ")
 }
 
 func start(t *testing.T, m *storetest.Memory, name string) *running {
@@ -28,6 +39,11 @@ func start(t *testing.T, m *storetest.Memory, name string) *running {
 		Server: Server{Name: name, Address: "127.0.0.1:1", Version: "test"}, Store: m, DialTLS: &tls.Config{MinVersion: tls.VersionTLS13},
 	})}
 	r.cfg.Server.Address = name + ".invalid:7443"
+	r.cfg.Note = func(e Event) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.noted = append(r.noted, e.Reason+" "+e.Server)
+	}
 	r.Lead("count", func(ctx context.Context) error {
 		r.work <- "began"
 		<-ctx.Done()
@@ -165,5 +181,55 @@ func TestTwin(t *testing.T) {
 			t.Error("the first suffers:", got)
 		}
 		_ = a.stop()
+	})
+}
+
+// TestNoNewsOfOne: of a fabric with one server it is no news that this one leads.
+func TestNoNewsOfOne(t *testing.T) {
+	for others, want := range map[string]string{"": "", "b": "Elected a"} {
+		synctest.Test(t, func(t *testing.T) {
+			m := storetest.New()
+			if others != "" {
+				stopped := Server{Name: others, Address: "127.0.0.1:1", Version: "test"}.trace()
+				stopped.StoppedUnix = 100
+				if _, err := m.Commit(t.Context(), store.Txn{Then: []store.Write{{Key: knownKey(others), Value: encode(stopped)}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a := start(t, m, "a")
+			settle()
+			if got := a.events(); got != want {
+				t.Errorf("beside %q: %q, want %q", others, got, want)
+			}
+		})
+	}
+}
+
+// TestLostIsSaidByOthers: a server whose registration ran out is told by the others, and
+// does not say of itself that it is not heard.
+func TestLostIsSaidByOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := storetest.New()
+		var txn store.Txn
+		for _, name := range []string{"a", "b"} {
+			gone := Server{Name: name, Address: "127.0.0.1:1", Version: "test"}
+			txn.Then = append(txn.Then, store.Write{Key: knownKey(name), Value: encode(gone.trace())})
+		}
+		if _, err := m.Commit(t.Context(), txn); err != nil {
+			t.Fatal(err)
+		}
+		var noted []string
+		r := New(Config{Server: Server{Name: "a"}, Store: m, Note: func(e Event) { noted = append(noted, e.Reason+" "+e.Server) }})
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		all.Go(func() { _ = r.servers.Run(ctx) })
+		settle()
+		all.Go(func() { _ = r.noteLost(ctx) })
+		settle()
+		cancel()
+		all.Wait()
+		if got := strings.Join(noted, ", "); got != "ServerLost b" {
+			t.Error(got)
+		}
 	})
 }

@@ -2043,7 +2043,10 @@ type MeshPath struct {
 	Preshared string `protobuf:"bytes,15,opt,name=preshared,proto3" json:"preshared,omitempty"`
 	// Port says on which UDP ports the node's WireGuard listens and why, where these are not
 	// the cluster's; empty where they are.
-	Port          string `protobuf:"bytes,16,opt,name=port,proto3" json:"port,omitempty"`
+	Port string `protobuf:"bytes,16,opt,name=port,proto3" json:"port,omitempty"`
+	// NoIpv6 says that the path's MTU is too little for IPv6 (RFC 8200, section 5), which is
+	// refused for it.
+	NoIpv6        bool `protobuf:"varint,17,opt,name=no_ipv6,json=noIpv6,proto3" json:"no_ipv6,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2188,6 +2191,13 @@ func (x *MeshPath) GetPort() string {
 		return x.Port
 	}
 	return ""
+}
+
+func (x *MeshPath) GetNoIpv6() bool {
+	if x != nil {
+		return x.NoIpv6
+	}
+	return false
 }
 
 // MeshTried is one way on which ciphertext for a peer may go.
@@ -2596,7 +2606,7 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
 	"\x05brief\x18\x02 \x01(\bR\x05brief\":\n" +
 	"\x0fGetMeshResponse\x12'\n" +
-	"\x05paths\x18\x01 \x03(\v2\x11.weft.v1.MeshPathR\x05paths\"\xbe\x03\n" +
+	"\x05paths\x18\x01 \x03(\v2\x11.weft.v1.MeshPathR\x05paths\"\xd7\x03\n" +
 	"\bMeshPath\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x12\n" +
 	"\x04rung\x18\x02 \x01(\tR\x04rung\x12\x10\n" +
@@ -2616,7 +2626,8 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\x04down\x18\r \x01(\bR\x04down\x12(\n" +
 	"\x05tried\x18\x0e \x03(\v2\x12.weft.v1.MeshTriedR\x05tried\x12\x1c\n" +
 	"\tpreshared\x18\x0f \x01(\tR\tpreshared\x12\x12\n" +
-	"\x04port\x18\x10 \x01(\tR\x04port\"\xdc\x01\n" +
+	"\x04port\x18\x10 \x01(\tR\x04port\x12\x17\n" +
+	"\ano_ipv6\x18\x11 \x01(\bR\x06noIpv6\"\xdc\x01\n" +
 	"\tMeshTried\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
 	"\x03via\x18\x02 \x01(\tR\x03via\x12\x12\n" +
