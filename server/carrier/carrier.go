@@ -127,13 +127,7 @@ func (m *Mover) look(ctx context.Context, now time.Time) (bool, error) {
 		m.tell(place, want, step.Waits, now)
 		return true, nil
 	}
-	if err := m.write(ctx, place, step, now); err != nil {
-		return true, err
-	}
-	if step.Returns {
-		m.gaveUp = want
-	}
-	return true, nil
+	return true, m.write(ctx, place, step, now)
 }
 
 // want is the carrier of the ClusterConfig.
@@ -263,6 +257,9 @@ func (m *Mover) write(ctx context.Context, p Place, step Step, now time.Time) er
 		return fmt.Errorf("carrier: %w", err)
 	}
 	m.waits = ""
+	if step.For != (intent.Carrier{}) {
+		m.gaveUp = step.For
+	}
 	if step.Reason != "" {
 		m.Log.Info("carriage changed", note.Op, step.Reason, note.Why, step.Message)
 		m.Note(step.Reason, step.Message, false)

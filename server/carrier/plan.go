@@ -45,7 +45,7 @@ type Step struct {
 	Reason  string // of an event
 	Message string
 	Waits   []string
-	Returns bool // it gives a change up, for a third carrier
+	For     intent.Carrier // the third carrier for which it gives a change up; zero: it does not
 }
 
 // Plan says what comes next on the way to a carrier.
@@ -64,7 +64,7 @@ func Plan(want intent.Carrier, p Place, nodes []Node, now time.Time, t Times) St
 		// What nobody wants any more may never be reached, and must not stand before what
 		// is: it may be encryption.
 		step := p.back(fmt.Sprintf("back to %v before %v comes: pairs of %s have not come to %v", p.Receive[0], want, named(p.moving(nodes)), p.Send))
-		step.Returns = true
+		step.For = want
 		return step
 	case p.Switched:
 		return p.leave(nodes, now, t)

@@ -310,8 +310,8 @@ func (m *model) plan(want intent.Carrier, now time.Time) {
 	if s := Plan(want, Place{m.history[last], int64(last), m.gaveUp == want}, m.told(), now, times); s.Reason != "" {
 		s.Next.AtUnix = now.Unix()
 		m.history = append(m.history, s.Next)
-		if s.Returns {
-			m.gaveUp = want
+		if s.For != (intent.Carrier{}) {
+			m.gaveUp = s.For
 		}
 	}
 }
